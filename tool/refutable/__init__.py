@@ -1,0 +1,1 @@
+"""Research claims about transformer internals as executable pytest tests."""
