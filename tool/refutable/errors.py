@@ -1,0 +1,60 @@
+"""The exceptions of refutable: one root, each message one line that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RefutableError(Exception):
+    """Root of all errors that refutable raises on purpose."""
+
+
+class ClaimError(RefutableError):
+    """A claim is badly formed or asks for something that is not an observable."""
+
+
+class PromptError(RefutableError):
+    """A prompt set cannot be read, is empty, repeats itself, or does not fit the model."""
+
+
+class ModelError(RefutableError):
+    """A model cannot be found, fetched, read or used."""
+
+
+class InstrumentError(RefutableError):
+    """A check of the measuring instrument failed: nothing measured on this model counts."""
+
+
+class NotAvailableError(RefutableError):
+    """This model does not have the asked-for site or quantity; carries the reason."""
+
+
+class EvidenceError(RefutableError):
+    """An evidence file is unreadable, truncated or of another schema."""
+
+
+def near(name: str, known: Iterable[str], *, most: int = 4) -> str:
+    """Suggest what may have been meant.
+
+    Parameters
+    ----------
+    name : str
+        What was asked for.
+    known : iterable of str
+        The names that exist.
+    most : int
+        How many suggestions to give at most.
+
+    Returns
+    -------
+    str
+        ``"did you mean a, b?"``, or ``"known: a, b, ..."`` when nothing is close.
+    """
+    import difflib
+
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=most, cutoff=0.5)
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"known: {shown}" if names else "none are known"

@@ -1,0 +1,183 @@
+"""The registry of observables: what a claim's arguments may name.
+
+A *recorded* observable is reduced on the device during the packed pass by a recorder
+(`refutable.capture.recorder`). A *derived* observable is a pure function of others.
+Nothing here imports torch or xarray: the plugin reads the registry at collection.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from refutable.errors import ClaimError, near
+
+
+@dataclass(frozen=True, slots=True)
+class Observable:
+    """One labelled array that a claim can ask for."""
+
+    name: str
+    says: str
+    """One line: what is measured."""
+    dims: tuple[str, ...]
+    """Dimension names; ``prompt`` comes first where there is one."""
+    unit: str
+    version: int
+    """Raised whenever the numbers would change; part of the store's key."""
+    needs: tuple[str, ...] = ()
+    """Names of the observables that a derived one is computed from."""
+    function: Callable[..., Any] | None = None
+    recorder: Callable[[], Any] | None = None
+    """Factory of the recorder of a recorded observable."""
+    per_prompt: bool = True
+    """False for facts of the model alone (counts, weights)."""
+
+    @property
+    def derived(self) -> bool:
+        """Whether this is a pure function of other observables."""
+        return self.function is not None
+
+
+class Registry:
+    """Observables by name; refuses two meanings of one name."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Observable] = {}
+
+    def __iter__(self) -> Iterator[Observable]:
+        return iter(sorted(self._known.values(), key=lambda o: o.name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._known
+
+    def __getitem__(self, name: str) -> Observable:
+        try:
+            return self._known[name]
+        except KeyError:
+            raise ClaimError(
+                f"unknown observable {name!r}: {near(name, self._known)} "
+                "(see `refutable list observables`)"
+            ) from None
+
+    def add(self, new: Observable) -> Observable:
+        """Register an observable; the same definition may be met twice (re-imported modules)."""
+        old = self._known.get(new.name)
+        if old is not None and _origin(old) != _origin(new):
+            raise ClaimError(
+                f"observable {new.name!r} is registered twice ({_origin(old)} and {_origin(new)}): "
+                "rename one"
+            )
+        self._known[new.name] = new
+        return new
+
+    def recorded(self, names: Iterable[str]) -> frozenset[str]:
+        """Names of the recorded observables that `names` rest on, transitively."""
+        found: set[str] = set()
+        waiting = list(names)
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            item = self[name]
+            if item.derived:
+                waiting.extend(item.needs)
+            else:
+                found.add(name)
+        return frozenset(found)
+
+
+def _origin(item: Observable) -> str:
+    made_by = item.function if item.function is not None else item.recorder
+    return f"{getattr(made_by, '__module__', '?')}.{getattr(made_by, '__qualname__', '?')}"
+
+
+REGISTRY = Registry()
+
+
+def observable(
+    *, dims: tuple[str, ...], unit: str = "", version: int = 1
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a pure function of observables as an observable of its own.
+
+    Parameters
+    ----------
+    dims : tuple of str
+        Dimension names of the result; ``prompt`` first.
+    unit : str
+        Unit of the values, e.g. ``nats`` or ``log ratio``.
+    version : int
+        Raise it when the numbers change.
+
+    Returns
+    -------
+    callable
+        A decorator that leaves the function as it is. The function's argument names are the
+        observables it is computed from, its name is the new observable's.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        lines = (inspect.getdoc(function) or "").splitlines()
+        if not lines:
+            raise ClaimError(
+                f"observable {function.__name__!r} has no docstring: say in one line what it is"
+            )
+        REGISTRY.add(
+            Observable(
+                name=function.__name__,
+                says=lines[0],
+                dims=dims,
+                unit=unit,
+                version=version,
+                needs=tuple(inspect.signature(function).parameters),
+                function=function,
+                per_prompt="prompt" in dims,
+            )
+        )
+        return function
+
+    return register
+
+
+def recorded(
+    *, dims: tuple[str, ...], unit: str = "", version: int = 1, per_prompt: bool = True
+) -> Callable[[type], type]:
+    """Register a recorder class; its ``name`` attribute names the observable.
+
+    Parameters
+    ----------
+    dims : tuple of str
+        Dimension names of the array it leaves; ``prompt`` first where `per_prompt`.
+    unit : str
+        Unit of the values.
+    version : int
+        Raise it when the numbers change: stored values of the old version are then not read.
+    per_prompt : bool
+        False for facts of the model alone.
+
+    Returns
+    -------
+    callable
+        A class decorator.
+    """
+
+    def register(recorder: type) -> type:
+        lines = (inspect.getdoc(recorder) or "").splitlines()
+        REGISTRY.add(
+            Observable(
+                name=recorder.name,  # type: ignore[attr-defined]
+                says=lines[0] if lines else "",
+                dims=dims,
+                unit=unit,
+                version=version,
+                recorder=recorder,
+                per_prompt=per_prompt,
+            )
+        )
+        return recorder
+
+    return register

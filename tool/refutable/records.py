@@ -1,0 +1,289 @@
+"""Plain records of what was asked, measured and decided; they have no behaviour.
+
+``refutable.report.json`` turns them into the versioned ``evidence.json`` and back.
+Unbounded or undefined numbers are ``None``, never NaN or infinity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+SCHEMA = "refutable.evidence/1"
+
+
+class Verdict(StrEnum):
+    """What an interval against a region says about a claim."""
+
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Outcome(StrEnum):
+    """What became of the test that carried the claim."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    SKIPPED = "skipped"
+
+
+class Reading(StrEnum):
+    """What the null control says: does the measurement tell the model from its control?"""
+
+    INFORMATIVE = "informative"
+    UNINFORMATIVE = "uninformative"
+    UNDETERMINED = "undetermined"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """An open interval of values that a claim predicts; ``None`` is unbounded."""
+
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A measured quantity with its interval."""
+
+    value: float | None
+    low: float | None
+    """Lower end of the two-sided interval, widened by the instrument's error."""
+    high: float | None
+    level: float = 0.95
+    unit: str = ""
+    method: str = ""
+    """How the interval was made, e.g. ``t on family means``."""
+    n: int = 0
+    """Prompts (observations) behind the estimate."""
+    clusters: int = 0
+    """Prompt families, the units of the interval."""
+    seeds: int = 0
+    """Training or initialisation seeds, where they are units too."""
+    sd: float | None = None
+    """Standard deviation between units (family means)."""
+    df: float | None = None
+    error: float = 0.0
+    """The instrument's measured error, by which the interval was widened."""
+    check_low: float | None = None
+    """The studentized family bootstrap beside the t interval."""
+    check_high: float | None = None
+    p: float | None = None
+    """Smallest level at which the verdict would still be made."""
+    p_adjusted: float | None = None
+    """Holm over claims x models of the run."""
+    part: str = ""
+    """Which part of a claim with several parts this is, e.g. ``within families``."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict with the one reason that led to it."""
+
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """The study's own procedure, computed as published, for comparison only."""
+
+    says: str
+    estimate: Estimate
+    region: Region
+    reading: str
+    """What that procedure would conclude, in words."""
+    published: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """The null control: the same body where the claim should say nothing."""
+
+    kind: str
+    """``untrained``, ``shuffled``, ``gaussian``, ..."""
+    models: tuple[str, ...]
+    estimate: Estimate | None
+    contrast: Estimate | None
+    """Model minus control, paired by family, with the two-way interval."""
+    reading: Reading | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counterexample:
+    """One prompt that violates a universal claim."""
+
+    prompt: str
+    value: float
+    family: str = ""
+    origin: str = "observed"
+    """``observed`` in the prompt set, ``replayed`` from the witness store, or ``searched``."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentCheck:
+    """One check of the measuring instrument on one model."""
+
+    name: str
+    passed: bool
+    value: float | None = None
+    bound: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What is known of a model from its config and modules, before anything is measured."""
+
+    id: str
+    architecture: str
+    norm_kind: str
+    """``LayerNorm``, ``RMSNorm``, ``none`` or ``mixed``, read from the modules."""
+    blocks: int
+    heads: int
+    d_model: int
+    d_vocab: int
+    context: int
+    parameters: int
+    """Unique parameters; a tied tensor counts once."""
+    tied: bool
+    positions: str
+    """``learned``, ``rotary``, ``alibi``, ``sinusoidal`` or ``none``."""
+    attention_interface: bool
+    """Whether attention goes through transformers' attention interface."""
+    bos: int | None
+    """Token id that a BOS arm puts first; ``None`` when the tokenizer has none."""
+    tokenizer: bool
+    tags: tuple[str, ...] = ()
+    group: str = ""
+    """Models that differ in the seed alone share a group."""
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """A model of the run and how it was measured."""
+
+    id: str
+    source: str
+    weights_digest: str
+    tokenizer_digest: str
+    facts: ModelFacts | None
+    device: str = ""
+    dtype: str = ""
+    layout: str = ""
+    """``packed``, ``padded`` or ``single``: how prompts were batched after the check."""
+    attention: str = ""
+    checks: tuple[InstrumentCheck, ...] = ()
+    error: str = ""
+    origin: str = "live"
+    """``live``, ``store`` or ``committed``."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimReport:
+    """What a claim says, apart from any model."""
+
+    id: str
+    study: str
+    ref: str
+    kind: str
+    """``observational``, ``interventional``, ``probing``, ``weights`` or ``training``."""
+    says: str
+    refuted_if: str
+    quantity: str
+    """First line of the body's docstring: what is measured."""
+    statistic: str
+    """The prediction in words, e.g. ``mean over families below -0.02``."""
+    region: Region
+    unit: str = ""
+    sesoi: float | None = None
+    margin: float | None = None
+    """Smallest difference between two releases that the gate calls a change."""
+    applies_to: str = ""
+    control: str = ""
+    citation: str = ""
+    sampled: bool = True
+    """False for exact facts (weights, counts), which have no p and no multiplicity."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSetReport:
+    """The prompts of the run."""
+
+    name: str
+    content_hash: str
+    n: int
+    families: int
+    says: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One claim on one model (or model group), prompt set and arm."""
+
+    claim: str
+    study: str
+    ref: str
+    kind: str
+    model: str
+    prompts: str
+    arm: str
+    outcome: Outcome
+    verdict: Verdict | None = None
+    expected: Verdict | None = None
+    """The verdict recorded in the baseline; ``None`` when none is."""
+    reason: str = ""
+    estimate: Estimate | None = None
+    parts: tuple[Estimate, ...] = ()
+    control: Control | None = None
+    replication: Replication | None = None
+    counterexample: Counterexample | None = None
+    models: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    source: str = "live"
+    """``live``, ``store`` or ``committed``: where the observations came from."""
+    survives_holm: bool | None = None
+    families_needed: tuple[int, int] | None = None
+    """Range for the number of families that would decide, when INCONCLUSIVE."""
+    figures: tuple[str, ...] = ()
+    nodeid: str = ""
+    command: str = ""
+    """The command that reruns exactly this cell."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where and with what a run was made."""
+
+    python: str
+    platform: str
+    versions: Mapping[str, str]
+    device: str
+    dtype: str
+    command: str = ""
+    started: str = ""
+    seconds: float = 0.0
+    family_size: int = 0
+    """Number of sampled claims x models over which p was adjusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything a run leaves; the versioned content of ``evidence.json``."""
+
+    environment: Environment
+    claims: tuple[ClaimReport, ...]
+    models: tuple[ModelReport, ...]
+    prompts: tuple[PromptSetReport, ...]
+    results: tuple[Result, ...]
+    schema: str = SCHEMA
+    notes: tuple[str, ...] = ()
