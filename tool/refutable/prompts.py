@@ -1,0 +1,238 @@
+"""Prompt sets: prompts in families, the units that intervals are made over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from refutable.errors import PromptError, near
+from refutable.records import PromptSetReport
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt, as text or as token ids, with optional named positions."""
+
+    id: str
+    """``family/index``."""
+    family: str
+    text: str | None = None
+    input_ids: tuple[int, ...] | None = None
+    spans: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """The text, or the token ids written out."""
+        if self.text is not None:
+            return self.text
+        return " ".join(map(str, self.input_ids or ()))
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Prompts grouped into families.
+
+    `content_hash` covers prompts, families and spans, not the set's name or its remarks, so
+    that two sets with the same prompts share their observations.
+    """
+
+    name: str
+    prompts: tuple[Prompt, ...]
+    families: Mapping[str, Mapping[str, str]]
+    """Family name to its remarks (register, kind, topic, ...), as strings."""
+    content_hash: str
+    says: str = ""
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def family_of(self) -> tuple[str, ...]:
+        """Family name of each prompt."""
+        return tuple(p.family for p in self.prompts)
+
+    def remark(self, key: str) -> tuple[str, ...]:
+        """One remark (e.g. ``register``) of each prompt's family; empty where a family has none."""
+        return tuple(self.families[p.family].get(key, "") for p in self.prompts)
+
+    def select(self, families: Sequence[str]) -> PromptSet:
+        """Keep the named families only; an unknown family is an error."""
+        for name in families:
+            if name not in self.families:
+                raise PromptError(
+                    f"prompt set {self.name!r} has no family {name!r}: {near(name, self.families)}"
+                )
+        kept = tuple(p for p in self.prompts if p.family in families)
+        return replace(
+            self,
+            name=f"{self.name}:{','.join(families)}",
+            prompts=kept,
+            families={k: v for k, v in self.families.items() if k in families},
+            content_hash=_hash(kept),
+        )
+
+    def report(self) -> PromptSetReport:
+        """Return the set as a plain record for the evidence."""
+        return PromptSetReport(
+            self.name, self.content_hash, len(self.prompts), len(self.families), self.says
+        )
+
+
+def load_prompts(name: str, folders: Iterable[Path]) -> PromptSet:
+    """Read a prompt set by name or from a file.
+
+    Parameters
+    ----------
+    name : str
+        Name of a set in one of `folders`, or a path that ends in ``.toml``; ``NAME:a,b`` keeps
+        families ``a`` and ``b`` only.
+    folders : iterable of Path
+        Where named sets lie.
+
+    Returns
+    -------
+    PromptSet
+
+    Raises
+    ------
+    PromptError
+        If the set is unknown or its file is malformed.
+    """
+    base, _, chosen = name.partition(":") if not Path(name).exists() else (name, "", "")
+    if base.endswith(".toml"):
+        path = Path(base)
+        if not path.is_file():
+            raise PromptError(f"no prompt file {base}: give a path that exists")
+    else:
+        known = known_prompts(folders)
+        if base not in known:
+            raise PromptError(
+                f"unknown prompt set {base!r}: {near(base, known)}; or give a .toml file"
+            )
+        path = known[base]
+    prompts = read_prompts(path)
+    return prompts.select([f.strip() for f in chosen.split(",")]) if chosen else prompts
+
+
+def known_prompts(folders: Iterable[Path]) -> dict[str, Path]:
+    """Named prompt sets: file stem to file, the first folder wins."""
+    known: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.toml")):
+            known.setdefault(path.stem, path)
+    return known
+
+
+def read_prompts(path: Path) -> PromptSet:
+    """Read one prompt-set file.
+
+    Parameters
+    ----------
+    path : Path
+        A TOML file with a ``name`` and ``[[family]]`` tables that hold ``prompts`` (text) or
+        ``input_ids`` (lists of token ids), and optionally ``spans``, one table a prompt.
+
+    Returns
+    -------
+    PromptSet
+
+    Raises
+    ------
+    PromptError
+        One line naming the file, the family and what is wrong.
+    """
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        reason = " ".join(str(problem).split())
+        raise PromptError(f"cannot read prompt file {path.name}: {reason}") from None
+    return parse_prompts(raw, origin=path.name, default_name=path.stem)
+
+
+def parse_prompts(raw: Mapping[str, Any], *, origin: str, default_name: str) -> PromptSet:
+    """Turn the content of a prompt-set file into a `PromptSet`, checking all of it."""
+    tables = raw.get("family")
+    if not isinstance(tables, list) or not tables:
+        raise PromptError(f"{origin} has no [[family]] table: add one with a name and prompts")
+    prompts: list[Prompt] = []
+    families: dict[str, dict[str, str]] = {}
+    for number, table in enumerate(tables):
+        name = table.get("name") if isinstance(table, dict) else None
+        if not isinstance(name, str) or not name.strip() or "/" in name:
+            raise PromptError(
+                f"{origin}: family {number + 1} needs a name without '/', got name={name!r}"
+            )
+        if name in families:
+            raise PromptError(f"{origin}: family {name!r} appears twice: merge or rename one")
+        families[name] = {
+            key: str(value)
+            for key, value in table.items()
+            if isinstance(value, str | int | float) and key != "name"
+        }
+        prompts.extend(_family_prompts(table, name, origin))
+    _refuse_duplicates(prompts, origin)
+    return PromptSet(
+        name=str(raw.get("name", default_name)),
+        prompts=tuple(prompts),
+        families=families,
+        content_hash=_hash(prompts),
+        says=str(raw.get("says", "")),
+    )
+
+
+def _family_prompts(table: Mapping[str, Any], family: str, origin: str) -> list[Prompt]:
+    texts, ids = table.get("prompts"), table.get("input_ids")
+    if (texts is None) == (ids is None):
+        raise PromptError(f"{origin}: family {family!r} needs either prompts or input_ids")
+    items = texts if ids is None else ids
+    if not isinstance(items, list) or not items:
+        raise PromptError(f"{origin}: family {family!r} holds no prompt: add one or drop it")
+    spans = table.get("spans", [{}] * len(items))
+    if len(spans) != len(items):
+        raise PromptError(
+            f"{origin}: family {family!r} has {len(items)} prompts but {len(spans)} spans: "
+            "give one table a prompt"
+        )
+    made = []
+    for index, (item, span) in enumerate(zip(items, spans, strict=True)):
+        where = f"{origin}: prompt {index + 1} of family {family!r}"
+        named = {key: tuple(int(i) for i in value) for key, value in span.items()}
+        if ids is None:
+            if not isinstance(item, str) or not item.strip():
+                raise PromptError(f"{where} is empty: write it or drop it")
+            made.append(Prompt(f"{family}/{index}", family, text=item, spans=named))
+        else:
+            good = isinstance(item, list) and item and all(type(i) is int and i >= 0 for i in item)
+            if not good:
+                raise PromptError(f"{where} needs token ids of 0 or more, got {item!r}")
+            made.append(Prompt(f"{family}/{index}", family, input_ids=tuple(item), spans=named))
+    return made
+
+
+def _refuse_duplicates(prompts: Sequence[Prompt], origin: str) -> None:
+    seen: dict[object, str] = {}
+    for prompt in prompts:
+        key: object = prompt.input_ids
+        if prompt.text is not None:
+            key = " ".join(unicodedata.normalize("NFC", prompt.text).split())
+        if key in seen:
+            raise PromptError(
+                f"{origin}: prompts {seen[key]} and {prompt.id} are the same: a repeated prompt "
+                "counts twice, drop one"
+            )
+        seen[key] = prompt.id
+
+
+def _hash(prompts: Iterable[Prompt]) -> str:
+    content = [
+        [p.id, p.text, p.input_ids, {k: list(v) for k, v in sorted(p.spans.items())}]
+        for p in prompts
+    ]
+    packed = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(packed.encode()).hexdigest()
