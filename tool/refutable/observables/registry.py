@@ -34,6 +34,11 @@ class Observable:
     """Factory of the recorder of a recorded observable."""
     per_prompt: bool = True
     """False for facts of the model alone (counts, weights)."""
+    weights: Callable[[Any], Any] | None = None
+    """Function of a weight reader, for observables that need no forward pass."""
+    experiment: Callable[[Any, Any], Any] | None = None
+    """Function of a loaded model and the encoded prompts (``None`` when not `per_prompt`), for
+    what one recorded pass cannot give: interventions, gradients, probes, training logs."""
 
     @property
     def derived(self) -> bool:
@@ -92,7 +97,7 @@ class Registry:
 
 
 def _origin(item: Observable) -> str:
-    made_by = item.function if item.function is not None else item.recorder
+    made_by = item.function or item.recorder or item.weights or item.experiment
     return f"{getattr(made_by, '__module__', '?')}.{getattr(made_by, '__qualname__', '?')}"
 
 
@@ -179,5 +184,50 @@ def recorded(
             )
         )
         return recorder
+
+    return register
+
+
+def experiment(
+    *, dims: tuple[str, ...], unit: str = "", version: int = 1, per_prompt: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a function of a loaded model as an observable.
+
+    Parameters
+    ----------
+    dims : tuple of str
+        Dimension names of the array it returns; ``prompt`` first where `per_prompt`.
+    unit : str
+        Unit of the values.
+    version : int
+        Raise it when the numbers change.
+    per_prompt : bool
+        Whether the function gets the encoded prompts; otherwise it gets ``None`` for them and
+        its result is a fact of the model alone.
+
+    Returns
+    -------
+    callable
+        A decorator that leaves the function ``f(loaded, encoded) -> DataArray`` as it is.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        lines = (inspect.getdoc(function) or "").splitlines()
+        if not lines:
+            raise ClaimError(
+                f"observable {function.__name__!r} has no docstring: say in one line what it is"
+            )
+        REGISTRY.add(
+            Observable(
+                name=function.__name__,
+                says=lines[0],
+                dims=dims,
+                unit=unit,
+                version=version,
+                per_prompt=per_prompt,
+                experiment=function,
+            )
+        )
+        return function
 
     return register
