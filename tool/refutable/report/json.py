@@ -1,0 +1,139 @@
+"""``evidence.json``: written atomically, read back as the records it was made of.
+
+Fields that this version does not know are ignored when read, so a file of the same schema written
+by a later version stays readable; a missing field, a wrong type or another schema is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refutable.errors import EvidenceError
+from refutable.records import SCHEMA, Evidence
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+
+def write(evidence: Evidence, path: str | os.PathLike[str]) -> None:
+    """Write evidence as JSON, whole or not at all.
+
+    NaN and infinity become ``null``; lone surrogates in texts become their escape sequence.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        The records of a run.
+    path : path
+        File to write; its folder is made when missing.
+
+    Raises
+    ------
+    EvidenceError
+        If the records would not be read back, e.g. a counterexample whose value is NaN.
+    """
+    content = _plain(_adapter().dump_python(evidence, mode="python"))
+    text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    _validate(text, Path(path), "would not be readable")
+    replace(Path(path), text.encode())
+
+
+def read(path: str | os.PathLike[str]) -> Evidence:
+    """Read an evidence file.
+
+    Parameters
+    ----------
+    path : path
+        An ``evidence.json``.
+
+    Returns
+    -------
+    Evidence
+        The records, with verdicts, outcomes and readings as enumerations.
+
+    Raises
+    ------
+    EvidenceError
+        One line: the file is missing, unreadable, truncated, of another schema or malformed.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except FileNotFoundError:
+        raise EvidenceError(f"no evidence at {file}: make one with `refutable verify`") from None
+    except json.JSONDecodeError as problem:
+        raise EvidenceError(
+            f"{file} is not whole JSON (line {problem.lineno}: {problem.msg}): truncated? rerun it"
+        ) from None
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or "not UTF-8 text"
+        raise EvidenceError(f"cannot read {file}: {reason}") from None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        found = repr(schema)[:60] if schema is not None else "none"
+        raise EvidenceError(f"{file} has schema {found}, expected {SCHEMA!r}: rerun it")
+    return _validate(text, file, "is malformed")
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file through a temporary neighbour, so a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@cache
+def _adapter() -> TypeAdapter[Evidence]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Evidence)
+
+
+def _validate(text: str, path: Path, complaint: str) -> Evidence:
+    from pydantic import ValidationError
+
+    try:
+        return _adapter().validate_json(text, strict=True)
+    except ValidationError as problem:
+        raise EvidenceError(f"{path} {complaint}: {_first(problem)}") from None
+
+
+def _first(problem: ValidationError) -> str:
+    """Where and what the first of the problems is, on one line."""
+    first = problem.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the top level"
+    more = problem.error_count() - 1
+    return f"{where}: {' '.join(first['msg'].split())}" + (f" (and {more} more)" if more else "")
+
+
+def _plain(value: Any) -> Any:
+    """Records as JSON holds them: no NaN, no infinity, no lone surrogate."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, str):
+        return str(value).encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
