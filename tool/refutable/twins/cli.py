@@ -1,0 +1,45 @@
+"""`refutable train`: train the small models whose weights this project ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+train_app = typer.Typer(
+    help="Train the controlled models. A run that is stopped goes on where it was.",
+    no_args_is_help=True,
+)
+
+
+@train_app.callback()
+def _train() -> None:
+    """Keep each study a command of its own, even while there is one alone."""
+
+
+@train_app.command("no-position")
+def train_no_position_command(
+    seed: Annotated[int, typer.Option(help="Seed of the initialisation and the data order.")] = 0,
+    recipe: Annotated[
+        str, typer.Option(help="published (13 min), fast (30 s) or max-schedule.")
+    ] = "published",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for weights and log [./no-position/RECIPE-SEED].")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, mps.")] = "cpu",
+) -> None:
+    """Train the no-position model and print its held-out loss."""
+    from refutable.errors import RefutableError
+    from refutable.twins.no_position_training import train_no_position
+
+    folder = out or Path("no-position") / f"{recipe}-{seed}"
+    try:
+        _, run = train_no_position(seed, recipe, folder, device=device)
+    except RefutableError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(
+        f"{folder}: held-out loss {run.held_out_loss:.5f} nats after {len(run.losses)} steps "
+        f"({run.seconds:.0f} s on {run.device})"
+    )
