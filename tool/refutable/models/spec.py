@@ -1,0 +1,50 @@
+"""What is known of a model before any of its files is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class ModelSource(StrEnum):
+    """Where the weights come from."""
+
+    HUB = "hub"
+    LOCAL = "local"
+    GGUF = "gguf"
+    WHEEL = "wheel"
+    TWIN = "twin"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One entry of the registry, or what the command line named."""
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    id: str
+    """The name in evidence, baselines and reports."""
+    source: ModelSource
+    location: str
+    """Hub id, path (relative ones lie in fixtures/), or name of the package that ships it."""
+    revision: str = ""
+    """Hub revision; empty means the default branch."""
+    version: str = ""
+    """Exact version of the package of a wheel."""
+    file: str = ""
+    """Weight file inside a wheel."""
+    sha256: str = ""
+    """Of `file`; checked before it is used."""
+    size_bytes: int = 0
+    """Approximate size of the download."""
+    norm: str = ""
+    """Stated kind of normalization; the modules are what counts, a difference is an error."""
+    license: str = ""
+    default: bool = False
+    """Whether a run that names no model uses it."""
+    group: str = ""
+    """Models that differ in the seed alone share a group."""
+    seed: int | None = None
+    says: str = ""
+    tags: tuple[str, ...] = ()
