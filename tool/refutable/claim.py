@@ -328,9 +328,13 @@ class ClaimRegistry:
         """Register a claim; two functions must not share an id."""
         old = self._claims.get(new.id)
         if old is not None and _where(old) != _where(new):
-            raise ClaimError(f"claim id {new.id!r} is used by {_where(old)} and {_where(new)}: rename")
+            raise ClaimError(
+                f"claim id {new.id!r} is used by {_where(old)} and {_where(new)}: rename"
+            )
         if old is None and self._frozen:
-            raise ClaimError(f"claim {new.id!r} arrived after collection: define it in a test module")
+            raise ClaimError(
+                f"claim {new.id!r} arrived after collection: define it in a test module"
+            )
         self._claims[new.id] = new
 
     def freeze(self, known: Iterable[str] = ()) -> None:

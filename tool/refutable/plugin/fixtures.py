@@ -1,0 +1,81 @@
+"""Observables as pytest fixtures, so that ``pytest --fixtures`` lists them and items name them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from refutable.claim import Claim
+from refutable.errors import ClaimError, near
+from refutable.observables.registry import REGISTRY, Observable
+from refutable.plugin.cases import Case
+
+_PUBLISHED = pytest.StashKey[set[str]]()
+
+
+@pytest.fixture(scope="session")
+def claim_case(request: pytest.FixtureRequest) -> Case:
+    """The cell (model, prompts, arm) that a claim is tested in."""
+    case = getattr(request, "param", None)
+    if not isinstance(case, Case):
+        pytest.fail(
+            "only claims can ask for observables: decorate the test with @refutable.claim",
+            pytrace=False,
+        )
+    return case
+
+
+def publish(config: pytest.Config) -> None:
+    """Register a fixture for every observable that has none yet.
+
+    Observables may be defined in any module that is imported before the claim that names them,
+    so this runs whenever a claim is met.
+    """
+    import refutable.observables  # noqa: F401  (fills the registry)
+
+    done = config.stash.setdefault(_PUBLISHED, set())
+    new = [item for item in REGISTRY if item.name not in done]
+    if not new:
+        return
+    holder = SimpleNamespace(**{item.name: _fixture(item) for item in new})
+    config.pluginmanager.register(holder, f"refutable-observables-{len(done)}")
+    done.update(item.name for item in new)
+
+
+def check_arguments(claim: Claim) -> None:
+    """Refuse a claim that asks for anything but observables.
+
+    The body is called again on controls, contrasts and generated prompts, while pytest caches
+    fixtures: any other fixture would silently keep its first value.
+
+    Raises
+    ------
+    ClaimError
+        Naming the argument.
+    """
+    if not claim.observables:
+        raise ClaimError(f"claim {claim.id} asks for no observable: name one as an argument")
+    known = [item.name for item in REGISTRY]
+    for argument in claim.observables:
+        if argument not in known:
+            raise ClaimError(
+                f"claim {claim.id} asks for {argument!r}, which is not an observable: "
+                f"{near(argument, known)} (see `refutable list observables`)"
+            )
+
+
+def _fixture(item: Observable) -> Any:
+    def read(claim_case: Case, request: pytest.FixtureRequest) -> Any:
+        from refutable.plugin.session import CONCLUSION
+
+        conclusion = request.node.stash.get(CONCLUSION, None)
+        subject = None if conclusion is None else conclusion.subject
+        return None if subject is None else subject.observations[item.name]
+
+    read.__doc__ = f"{item.says} ({', '.join(item.dims) or 'scalar'}; {item.unit or 'no unit'})"
+    read.__name__ = item.name
+    made: Callable[..., Any] = pytest.fixture(read)
+    return made

@@ -1,0 +1,138 @@
+"""Every pytest hook of refutable, each a short call into the session.
+
+This is the entry point: it imports nothing heavy, so ``pytest --help`` stays fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from refutable.errors import RefutableError
+from refutable.plugin import fixtures, hookspecs
+from refutable.plugin.cases import claim_of, scope_of, sort_model_by_model
+from refutable.plugin.fixtures import claim_case  # noqa: F401  (a fixture)
+from refutable.plugin.options import add_options, one_line
+from refutable.plugin.session import SESSION, ClaimSession
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Offer refutable's own hooks."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Open the session."""
+    config.stash[SESSION] = ClaimSession(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: object) -> None:
+    """Make the observables that a claim asks for known to pytest as fixtures."""
+    if getattr(obj, "__claim__", None) is not None:
+        fixtures.publish(collector.config)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrize a claim over models, prompts and arms."""
+    claim = getattr(metafunc.function, "__claim__", None)
+    if claim is None:
+        return
+    session = metafunc.config.stash[SESSION]
+    try:
+        fixtures.check_arguments(claim)
+        cases = session.cases(claim)
+    except RefutableError as problem:
+        raise pytest.Collector.CollectError(one_line(problem)) from None
+    metafunc.parametrize("claim_case", cases, indirect=True, ids=[case.label for case in cases])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the selected claims, and sort them model by model."""
+    session = config.stash[SESSION]
+    dropped = [i for i in items if (c := claim_of(i)) is not None and not session.selects(c)]
+    if dropped:
+        items[:] = [item for item in items if item not in set(dropped)]
+        config.hook.pytest_deselected(items=dropped)
+    sort_model_by_model(items)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Plan the measuring of what is selected."""
+    try:
+        session.config.stash[SESSION].plan(session.items)
+    except RefutableError as problem:
+        raise pytest.UsageError(one_line(problem)) from None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Measure and evaluate, so that a failing instrument is an error and not a refutation."""
+    item.config.stash[SESSION].prepare(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Hold the verdict against the baseline; the body has been called already."""
+    return pyfuncitem.config.stash[SESSION].conclude(pyfuncitem) or None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the result to the report, as plain data that xdist can carry."""
+    report = yield
+    from refutable.plugin.reporting import attach
+
+    attach(item, report)
+    return report
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Collect results where reports arrive (with xdist: on the controller)."""
+    from refutable.plugin.reporting import ResultCollector
+
+    collector = ResultCollector(session.config.stash[SESSION])
+    session.config.pluginmanager.register(collector, "refutable-collector")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Leave the evidence."""
+    from refutable.plugin.reporting import leave_evidence
+
+    leave_evidence(session.config.stash[SESSION])
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print one line per claim and model."""
+    from refutable.plugin.terminal import summarise
+
+    summarise(terminalreporter, config.stash[SESSION])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the items of one model on one worker.
+
+    pytest-xdist's own ``loadgroup`` needs marks set before collection and plain ``-n 2`` would
+    measure each model twice. A distribution mode that the user asks for by name is respected.
+    """
+    if config.getoption("dist", "no") not in ("load", "loadgroup"):
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ModelScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return scope_of(nodeid)
+
+    return ModelScheduling(config, log)

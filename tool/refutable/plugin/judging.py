@@ -1,0 +1,137 @@
+"""Evaluating one item: a claim on one model, or on several."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from refutable.claim import Claim
+from refutable.errors import RefutableError
+from refutable.plugin.cases import Case
+
+if TYPE_CHECKING:
+    from refutable.evaluate import Evaluation, Subject
+    from refutable.plugin.session import ClaimSession, Conclusion
+    from refutable.predictions import Judgement
+
+
+def evaluate_case(session: ClaimSession, conclusion: Conclusion) -> str | None:
+    """Measure and evaluate an item; return the reason if the claim does not apply.
+
+    Raises
+    ------
+    RefutableError
+        If the model, the instrument or the environment failed.
+    """
+    if conclusion.case.grouped:
+        return _evaluate_group(session, conclusion)
+    return _evaluate_single(session, conclusion)
+
+
+def _evaluate_single(session: ClaimSession, conclusion: Conclusion) -> str | None:
+    from refutable.evaluate import evaluate
+    from refutable.laboratory import not_applicable
+
+    claim, case = conclusion.claim, conclusion.case
+    needs = session.needs(claim, case)
+    facts = session.laboratory.facts(case.model)
+    reason = not_applicable(needs[0], facts)
+    if reason is not None:
+        return reason
+    subject = session.laboratory.subject(needs[0])
+    conclusion.subject = subject
+    found = guarded(claim, case, lambda: evaluate(claim, subject, model=case.model))
+    if len(needs) > 1:
+        found = _replay(session, conclusion, found)
+    conclusion.evaluation = found
+    _keep_rows(session, conclusion)
+    return None
+
+
+def guarded(claim: Claim, case: Case, work: Any) -> Any:
+    """Run a claim's body; what it raises is an error of the claim, told in one line."""
+    try:
+        return work()
+    except RefutableError:
+        raise
+    except Exception as problem:
+        what = " ".join(str(problem).split())[:300]
+        place = _place(problem, claim)
+        raise RefutableError(
+            f"the body of {claim.id} failed on {case.model}: {type(problem).__name__}: {what}{place}"
+        ) from problem
+
+
+def _place(problem: BaseException, claim: Claim) -> str:
+    import traceback
+
+    code = claim.body.__code__
+    for frame in traceback.extract_tb(problem.__traceback__):
+        if frame.filename == code.co_filename:
+            return f" (line {frame.lineno} of its file)"
+    return ""
+
+
+def _replay(session: ClaimSession, conclusion: Conclusion, found: Evaluation) -> Evaluation:
+    """Judge the stored witnesses of a universal claim too; one that still violates refutes it."""
+    from refutable.evaluate import evaluate
+    from refutable.records import Verdict
+
+    claim, case = conclusion.claim, conclusion.case
+    need = session.needs(claim, case)[1]
+    subject = session.laboratory.subject(need)
+    bare = replace_controls(subject)
+    again = guarded(claim, case, lambda: evaluate(claim, bare, model=case.model))
+    judgement: Judgement = again.judgement
+    if judgement.decision.verdict is not Verdict.REFUTED or judgement.counterexample is None:
+        return found
+    witness = replace(judgement.counterexample, origin="replayed")
+    if found.judgement.decision.verdict is Verdict.REFUTED:
+        return found
+    decided = replace(judgement, counterexample=witness, estimate=found.judgement.estimate)
+    return replace(found, judgement=decided)
+
+
+def replace_controls(subject: Subject) -> Subject:
+    """Return a subject without its controls."""
+    return replace(subject, controls=(), control_names=())
+
+
+def _evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None:
+    """Evaluate a claim about several models, from what is stored of each."""
+    from refutable.evaluate import Evaluation, call, instrument_error, seed_of
+    from refutable.laboratory import not_applicable
+
+    claim, case = conclusion.claim, conclusion.case
+    groups = session.groups(claim, case)
+    missing = [name for name, members in groups.items() if not members]
+    if missing:
+        return f"no model of this run belongs to {', '.join(missing)}: add it with --claim-model"
+    values: dict[str, dict[int, Any]] = {}
+    error = 0.0
+    for name, members in groups.items():
+        values[name] = {}
+        for seed, model in members.items():
+            need = session.needs(claim, replace(case, model=model, models=(model,)))[0]
+            facts = session.laboratory.facts(model)
+            reason = not_applicable(need, facts)
+            if reason is not None:
+                return reason
+            subject = session.laboratory.subject(need)
+            value = guarded(
+                claim, case, lambda s=subject: call(claim.body, s.observations, claim.observables)
+            )
+            error = max(error, instrument_error(claim, subject, value))
+            values[name][seed] = value
+            session.laboratory.forget(model)
+    judgement = claim.predicts.judge(
+        values, error=error, seed=seed_of(claim.id, case.model), unit=claim.unit
+    )
+    conclusion.evaluation = Evaluation(values, (), judgement, None, None, error)
+    return None
+
+
+def _keep_rows(session: ClaimSession, conclusion: Conclusion) -> None:
+    from refutable.plugin.rows import keep_values
+
+    keep_values(session, conclusion)

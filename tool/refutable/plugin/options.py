@@ -1,0 +1,143 @@
+"""Command-line options and their twins in the configuration file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from refutable.claim import ARMS
+from refutable.errors import RefutableError
+
+_LISTS = {
+    "model": (
+        "ID",
+        "model to test: a registry name, a hub id, a local folder or a .gguf file (repeatable)",
+    ),
+    "id": ("GLOB", "run only claims whose id matches (repeatable)"),
+    "arm": ("ARM", "run only the no-bos or only the bos arm (repeatable)"),
+}
+_VALUES = {
+    "models-from": ("FILE", "file with one model id a line", ""),
+    "prompts": (
+        "NAME|FILE",
+        "prompt set to use instead of the one each claim names; NAME:a,b keeps families a and b",
+        "",
+    ),
+    "device": ("D", "torch device", "cpu"),
+    "dtype": ("T", "float32, bfloat16 or float16", "float32"),
+    "out": ("DIR", "folder for evidence, report and figures", "reports/latest"),
+    "baseline": ("FILE", "recorded verdicts", "reports/baseline.json"),
+    "revision": ("R", "revision of hub models", ""),
+    "report": ("yes|no", "write report.html, report.md and figures", "yes"),
+}
+_FLAGS = {
+    "update-baseline": "record this run's verdicts as the accepted ones",
+    "strict": "let INCONCLUSIVE fail",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user asked for, from the command line or the configuration file."""
+
+    models: tuple[str, ...]
+    ids: tuple[str, ...]
+    arms: tuple[str, ...]
+    prompts: str | None
+    device: str
+    dtype: str
+    out: Path
+    baseline: Path
+    revision: str | None
+    report: bool
+    update_baseline: bool
+    strict: bool
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare ``--claim-*`` options and ``claim_*`` settings of the same meaning."""
+    group = parser.getgroup("refutable", "research claims about models")
+    for name, (metavar, text) in _LISTS.items():
+        group.addoption(f"--claim-{name}", action="append", metavar=metavar, help=text)
+        parser.addini(_ini(name), help=text, type="args", default=[])
+    for name, (metavar, text, default) in _VALUES.items():
+        help_text = f"{text} [{default}]" if default else text
+        group.addoption(f"--claim-{name}", metavar=metavar, default=None, help=help_text)
+        parser.addini(_ini(name), help=help_text, default=default)
+    for name, text in _FLAGS.items():
+        group.addoption(f"--claim-{name}", action="store_true", default=None, help=text)
+        parser.addini(_ini(name), help=text, type="bool", default=False)
+
+
+def _ini(name: str) -> str:
+    return "claim_" + name.replace("-", "_")
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Read the options; a command-line option wins over the configuration file.
+
+    Raises
+    ------
+    pytest.UsageError
+        One line that names the option and what was expected.
+    """
+
+    def value(name: str) -> str:
+        given = config.getoption(_ini(name))
+        return str(config.getini(_ini(name)) if given is None else given)
+
+    def flag(name: str) -> bool:
+        return bool(config.getoption(_ini(name)) or config.getini(_ini(name)))
+
+    def several(name: str) -> tuple[str, ...]:
+        return tuple(config.getoption(_ini(name)) or config.getini(_ini(name)))
+
+    models = several("model")
+    if listed := value("models-from"):
+        models += _models_from(config.rootpath / listed)
+    if value("dtype") not in ("float32", "bfloat16", "float16"):
+        raise pytest.UsageError(
+            f"--claim-dtype expects float32, bfloat16 or float16, got {value('dtype')!r}"
+        )
+    if value("report") not in ("yes", "no"):
+        raise pytest.UsageError(f"--claim-report expects yes or no, got {value('report')!r}")
+    return Options(
+        models=tuple(dict.fromkeys(models)),
+        ids=several("id"),
+        arms=_arms(several("arm")),
+        prompts=value("prompts") or None,
+        device=value("device"),
+        dtype=value("dtype"),
+        out=config.rootpath / value("out"),
+        baseline=config.rootpath / value("baseline"),
+        revision=value("revision") or None,
+        report=value("report") == "yes",
+        update_baseline=flag("update-baseline"),
+        strict=flag("strict"),
+    )
+
+
+def _arms(given: tuple[str, ...]) -> tuple[str, ...]:
+    for arm in given:
+        if arm not in ARMS:
+            raise pytest.UsageError(f"--claim-arm expects {' or '.join(ARMS)}, got {arm!r}")
+    return given
+
+
+def _models_from(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise pytest.UsageError(
+            f"--claim-models-from cannot read {path.name}: {problem.__class__.__name__}; "
+            "give a text file with one model id a line"
+        ) from None
+    names = (line.split("#")[0].strip() for line in lines)
+    return tuple(name for name in names if name)
+
+
+def one_line(problem: RefutableError) -> str:
+    """Return an error's message as one line."""
+    return " ".join(str(problem).split())

@@ -1,0 +1,251 @@
+"""From items to evidence: results travel with pytest's reports, the controller writes the files."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import time
+from dataclasses import replace
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from refutable import baseline
+from refutable.plugin.cases import case_of, claim_of
+from refutable.plugin.session import CONCLUSION, SESSION, ClaimSession, Conclusion
+from refutable.plugin.transport import plain, restore
+from refutable.records import (
+    ClaimReport,
+    Environment,
+    Evidence,
+    ModelReport,
+    Outcome,
+    PromptSetReport,
+    Result,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from refutable.claim import Claim
+
+_PACKAGES = ("refutable", "torch", "transformers", "tokenizers", "numpy", "scipy", "statsmodels")
+
+
+def attach(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Put an item's result on the report that settles it, as plain data."""
+    claim, case = claim_of(item), case_of(item)
+    if claim is None or case is None:
+        return
+    settles = report.when == "call" or (report.when == "setup" and not report.passed)
+    if not settles:
+        return
+    session = item.config.stash[SESSION]
+    conclusion = item.stash.get(CONCLUSION, None) or Conclusion(case, claim)
+    result = result_of(session, item, conclusion, report)
+    models = [session.laboratory.report(m) for m in case.models]
+    report.refutable = {  # type: ignore[attr-defined]
+        "result": plain(result),
+        "claim": plain(claim.report()),
+        "models": [plain(m) for m in models if m is not None],
+        "prompts": [plain(p) for p in _prompts_of(session, conclusion)],
+    }
+    from refutable.report.junit import properties
+
+    report.user_properties.extend(properties(result))
+    item.user_properties.extend(properties(result))
+    # Arrays must not live on in the item.
+    item.stash[CONCLUSION] = Conclusion(case, claim)
+
+
+def result_of(
+    session: ClaimSession, item: pytest.Item, conclusion: Conclusion, report: pytest.TestReport
+) -> Result:
+    """Assemble the record of one item."""
+    claim, case, found = conclusion.claim, conclusion.case, conclusion.evaluation
+    label = case.prompts
+    if found is not None:
+        label = session.prompts_label(case.prompts)
+    result = Result(
+        claim=claim.id,
+        study=claim.source.study,
+        ref=claim.source.ref,
+        kind=claim.kind,
+        model=case.model,
+        prompts=label,
+        arm=case.arm,
+        outcome=_outcome(report),
+        reason=conclusion.reason,
+        models=case.models,
+        nodeid=item.nodeid,
+        command=rerun_command(session, claim, conclusion),
+        seconds=conclusion.seconds,
+    )
+    if found is None:
+        return replace(result, reason=conclusion.reason or _reason(report))
+    judgement = found.judgement
+    model = session.laboratory.report(case.model) if not case.grouped else None
+    return replace(
+        result,
+        verdict=judgement.decision.verdict,
+        expected=session.expected(conclusion),
+        reason=judgement.decision.reason,
+        estimate=judgement.estimate,
+        parts=tuple(judgement.parts),
+        control=found.control,
+        replication=found.replication,
+        counterexample=judgement.counterexample,
+        families_needed=judgement.families_needed,
+        seeds=tuple(seeds_of(found.values)) if case.grouped else (),
+        source=model.origin if model is not None else "store",
+    )
+
+
+def seeds_of(values: Any) -> list[int]:
+    """Return the seeds behind a claim over groups of models."""
+    return sorted({int(seed) for members in values.values() for seed in members})
+
+
+def _prompts_of(session: ClaimSession, conclusion: Conclusion) -> list[PromptSetReport]:
+    if conclusion.evaluation is None:
+        return []
+    return [session.prompt_set(conclusion.case.prompts).report()]
+
+
+def _outcome(report: pytest.TestReport) -> Outcome:
+    if report.skipped:
+        return Outcome.SKIPPED
+    if report.when == "setup":
+        return Outcome.ERROR
+    return Outcome.PASSED if report.passed else Outcome.FAILED
+
+
+def _reason(report: pytest.TestReport) -> str:
+    if isinstance(report.longrepr, tuple):
+        return str(report.longrepr[2]).removeprefix("Skipped: ")
+    lines = [line for line in str(report.longrepr or "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def rerun_command(session: ClaimSession, claim: Claim, conclusion: Conclusion) -> str:
+    """Return the command line that reruns exactly one cell."""
+    case = conclusion.case
+    words = ["refutable", "verify", claim.id]
+    for model in case.models:
+        words += ["--model", model]
+    words += ["--prompts", case.prompts, "--arm", case.arm]
+    options = session.options
+    if options.device != "cpu":
+        words += ["--device", options.device]
+    if options.dtype != "float32":
+        words += ["--dtype", options.dtype]
+    return shlex.join(words)
+
+
+class ResultCollector:
+    """Gathers what reports carry; with xdist it does so on the controller."""
+
+    def __init__(self, session: ClaimSession) -> None:
+        self._session = session
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the result off a report."""
+        carried = getattr(report, "refutable", None)
+        if carried is None:
+            return
+        result = restore(Result, carried["result"])
+        self._session.found.results[report.nodeid] = result
+        claim = restore(ClaimReport, carried["claim"])
+        self._session.found.claims[claim.id] = claim
+        for raw in carried["prompts"]:
+            prompts = restore(PromptSetReport, raw)
+            self._session.found.prompts[prompts.name] = prompts
+        for raw in carried["models"]:
+            model = restore(ModelReport, raw)
+            known = self._session.found.models.get(model.id)
+            # The last report of a model knows the most; a failing one is never overwritten.
+            if known is None or not known.error:
+                self._session.found.models[model.id] = model
+
+
+def leave_evidence(session: ClaimSession) -> None:
+    """Write the evidence, the observations, the report and, if asked to, the baseline."""
+    if session.is_worker or not session.found.results:
+        return
+    from refutable.plugin import rows
+    from refutable.report import json as evidence_json
+    from refutable.report.observations import write_observations
+
+    out = session.options.out
+    out.mkdir(parents=True, exist_ok=True)
+    evidence = gather_evidence(session)
+    evidence_json.write(evidence, out / "evidence.json")
+    write_observations(rows.gather(session), out / "observations.parquet")
+    rows.clear(session)
+    session.evidence = evidence
+    if session.options.update_baseline:
+        changed = baseline.update(session.options.baseline, evidence.results)
+        session.notes.append(f"baseline: {changed} verdicts recorded anew")
+    if session.options.report:
+        from refutable.report.build import build
+
+        build(out / "evidence.json")
+
+
+def gather_evidence(session: ClaimSession) -> Evidence:
+    """Assemble what the run leaves, with Holm-adjusted p over its sampled claims and models."""
+    results = sorted(
+        session.found.results.values(), key=lambda r: (r.study, r.claim, r.model, r.prompts, r.arm)
+    )
+    results, size = _adjust(results)
+    found = session.found
+    return Evidence(
+        environment=environment(session, size),
+        claims=tuple(found.claims[i] for i in sorted(found.claims)),
+        models=tuple(found.models[i] for i in sorted(found.models)),
+        prompts=tuple(found.prompts[i] for i in sorted(found.prompts)),
+        results=tuple(results),
+        notes=tuple(session.notes),
+    )
+
+
+def _adjust(results: list[Result]) -> tuple[list[Result], int]:
+    from refutable.stats.multiplicity import holm
+
+    places = [
+        i for i, r in enumerate(results) if r.estimate is not None and r.estimate.p is not None
+    ]
+    adjusted = holm([results[i].estimate.p for i in places])  # type: ignore[union-attr]
+    for i, p in zip(places, adjusted, strict=True):
+        old = results[i]
+        assert old.estimate is not None  # noqa: S101  (places were chosen so)
+        decided = old.verdict in (Verdict.CONFIRMED, Verdict.REFUTED)
+        results[i] = replace(
+            old,
+            estimate=replace(old.estimate, p_adjusted=float(p)),
+            survives_holm=bool(p <= 1 - old.estimate.level) if decided else None,
+        )
+    return results, len(places)
+
+
+def environment(session: ClaimSession, family_size: int) -> Environment:
+    """Describe where and with what the run was made."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    arguments = session.config.invocation_params.args
+    return Environment(
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        versions=versions,
+        device=session.options.device,
+        dtype=session.options.dtype,
+        command=shlex.join(["pytest", *map(str, arguments)]),
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.started)),
+        seconds=round(time.time() - session.started, 3),
+        family_size=family_size,
+    )

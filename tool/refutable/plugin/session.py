@@ -1,0 +1,292 @@
+"""What one pytest session knows: options, claims, the laboratory, results."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from refutable import baseline
+from refutable.claim import Claim, ClaimRegistry
+from refutable.errors import RefutableError
+from refutable.plugin.cases import Case, case_of, cases_of, claim_of
+from refutable.plugin.options import Options, one_line, read_options
+from refutable.prompts import PromptSet, known_prompts, load_prompts
+from refutable.records import (
+    ClaimReport,
+    Evidence,
+    ModelReport,
+    PromptSetReport,
+    Result,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from refutable.evaluate import Evaluation, Subject
+    from refutable.laboratory import Laboratory, Need
+
+SESSION = pytest.StashKey["ClaimSession"]()
+CONCLUSION = pytest.StashKey["Conclusion"]()
+DEFAULT_PROMPTS = "five-registers"
+
+
+class ClaimMoved(UserWarning):
+    """A verdict moved to or from INCONCLUSIVE against the baseline."""
+
+
+@dataclass(slots=True)
+class Conclusion:
+    """What was found for one item, kept until its report is made."""
+
+    case: Case
+    claim: Claim
+    evaluation: Evaluation | None = None
+    subject: Subject | None = None
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Found:
+    """What reports brought in, by node id or name."""
+
+    results: dict[str, Result] = field(default_factory=dict)
+    claims: dict[str, ClaimReport] = field(default_factory=dict)
+    models: dict[str, ModelReport] = field(default_factory=dict)
+    prompts: dict[str, PromptSetReport] = field(default_factory=dict)
+
+
+class ClaimSession:
+    """The state of one pytest run; every hook is a short call into it.
+
+    Parameters
+    ----------
+    config : pytest.Config
+        The run's configuration.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.options: Options = read_options(config)
+        self.claims = ClaimRegistry()
+        self.started = time.time()
+        self.found = Found()
+        self.evidence: Evidence | None = None
+        self.notes: list[str] = []
+        self._prompt_sets: dict[str, PromptSet] = {}
+        self._laboratory: Laboratory | None = None
+        self._expected: dict[baseline.Cell, Verdict] | None = None
+        self._current_model = ""
+
+    # -- where things lie --------------------------------------------------------------------
+
+    @property
+    def data_folders(self) -> list[Path]:
+        """Folders that suites contribute, then the package's own fixtures."""
+        from refutable.paths import fixtures
+
+        given = self.config.hook.pytest_refutable_data(config=self.config)
+        own = [Path(folder) for folder in given if folder is not None]
+        return [*own, fixtures()]
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this is an xdist worker."""
+        return hasattr(self.config, "workerinput")
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models that single-model claims run on."""
+        if self.options.models:
+            return self.options.models
+        from refutable.models.registry import defaults
+
+        return tuple(spec.id for spec in defaults())
+
+    def prompt_set(self, name: str) -> PromptSet:
+        """Read a prompt set once."""
+        if name not in self._prompt_sets:
+            folders = [folder / "prompts" for folder in self.data_folders]
+            if name.endswith(".toml"):
+                path = (self.config.invocation_params.dir / name).resolve()
+                self._prompt_sets[name] = load_prompts(str(path), folders)
+            else:
+                self._prompt_sets[name] = load_prompts(name, folders)
+        return self._prompt_sets[name]
+
+    def prompts_label(self, name: str) -> str:
+        """Return the name by which a prompt set is recorded: a file is known by its set's name."""
+        return self.prompt_set(name).name if name.endswith(".toml") else name
+
+    @property
+    def laboratory(self) -> Laboratory:
+        """The owner of models, made when first needed."""
+        if self._laboratory is None:
+            from refutable.capture.store import Store
+            from refutable.laboratory import Laboratory, Settings
+            from refutable.models import registry
+            from refutable.paths import cache_dir
+
+            registry.add_folders(self.data_folders)
+            self._laboratory = Laboratory(
+                Store(cache_dir() / "observations"),
+                self.prompt_set,
+                Settings(self.options.device, self.options.dtype, self.options.revision),
+                self.say,
+            )
+        return self._laboratory
+
+    def say(self, line: str) -> None:
+        """Print a line of progress, past pytest's capture; workers stay silent."""
+        if self.is_worker or self.config.get_verbosity() < 0:
+            return
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None:
+            return
+        if capture is None:
+            reporter.write_line(f"  {line}", cyan=True)
+            return
+        with capture.global_and_fixture_disabled():
+            reporter.ensure_newline()
+            reporter.write_line(f"  {line}", cyan=True)
+
+    # -- collection --------------------------------------------------------------------------
+
+    def cases(self, claim: Claim) -> list[Case]:
+        """Return the cells of a claim in this run."""
+        return cases_of(claim, self.options, self.models, DEFAULT_PROMPTS)
+
+    def selects(self, claim: Claim) -> bool:
+        """Whether ``--claim-id`` selects a claim (all are selected without it)."""
+        return not self.options.ids or any(
+            fnmatch.fnmatch(claim.id, pattern) for pattern in self.options.ids
+        )
+
+    def plan(self, items: Iterable[pytest.Item]) -> None:
+        """Hand the union of what the selected items need to the laboratory."""
+        from refutable.observables.registry import REGISTRY
+
+        needs: list[Need] = []
+        for item in items:
+            claim, case = claim_of(item), case_of(item)
+            if claim is None or case is None:
+                continue
+            self.claims.add(claim)
+            needs.extend(self.needs(claim, case))
+        self.claims.freeze(o.name for o in REGISTRY)
+        if needs and not self.config.option.collectonly:
+            self.laboratory.plan(needs)
+
+    def needs(self, claim: Claim, case: Case) -> list[Need]:
+        """What one item asks of each of its models, with the stored witnesses to replay."""
+        from refutable.laboratory import Need
+
+        needs = [Need(claim, model, case.prompts, case.arm) for model in case.models]
+        witnesses = self.witness_set(claim)
+        if witnesses:
+            needs += [Need(claim, model, witnesses, case.arm) for model in case.models]
+        return needs
+
+    def witness_set(self, claim: Claim) -> str | None:
+        """Name of the prompt set of stored counterexamples of a universal claim, if there is one."""
+        if claim.predicts.kind != "every":
+            return None
+        name = f"witnesses-{claim.id}"
+        if name in self._prompt_sets:
+            return name
+        known = known_prompts(folder / "counterexamples" for folder in self.data_folders)
+        if claim.id not in known:
+            return None
+        from refutable.prompts import read_prompts
+
+        self._prompt_sets[name] = read_prompts(known[claim.id])
+        return name
+
+    # -- one item ----------------------------------------------------------------------------
+
+    def prepare(self, item: pytest.Item) -> None:
+        """Measure and evaluate an item before its test is called.
+
+        Raises
+        ------
+        pytest.skip.Exception
+            If the claim does not apply to the model.
+        pytest.fail.Exception
+            In one line, if the model, the instrument or the environment failed: pytest reports
+            an error, never a refutation.
+        """
+        claim, case = claim_of(item), case_of(item)
+        if claim is None or case is None:
+            return
+        conclusion = Conclusion(case, claim)
+        item.stash[CONCLUSION] = conclusion
+        started = time.perf_counter()
+        try:
+            reason = self._evaluate(conclusion)
+        except RefutableError as problem:
+            conclusion.reason = one_line(problem)
+            pytest.fail(conclusion.reason, pytrace=False)
+        finally:
+            conclusion.seconds = time.perf_counter() - started
+        if reason is not None:
+            conclusion.reason = reason
+            pytest.skip(reason)
+
+    def _evaluate(self, conclusion: Conclusion) -> str | None:
+        from refutable.plugin.judging import evaluate_case
+
+        self._leave_model(conclusion.case)
+        return evaluate_case(self, conclusion)
+
+    def _leave_model(self, case: Case) -> None:
+        # Arrays of the model before are dropped from memory; the store has them.
+        if case.model != self._current_model:
+            if self._current_model and self._laboratory is not None:
+                self._laboratory.forget(self._current_model)
+            self._current_model = "" if case.grouped else case.model
+
+    def conclude(self, item: pytest.Item) -> bool:
+        """Let the test of an evaluated claim pass or fail against the baseline.
+
+        Returns
+        -------
+        bool
+            False for an ordinary test, which pytest then calls itself.
+        """
+        conclusion = item.stash.get(CONCLUSION, None)
+        if conclusion is None or conclusion.evaluation is None:
+            return False
+        decision = conclusion.evaluation.judgement.decision
+        expected = self.expected(conclusion)
+        if self.options.update_baseline:
+            return True
+        found = baseline.compare(decision.verdict, expected, strict=self.options.strict)
+        if found.moved:
+            import warnings
+
+            where = f"{conclusion.claim.id} on {conclusion.case.label}"
+            warnings.warn(ClaimMoved(f"{where}: {found.message}"), stacklevel=2)
+        if not found.passes:
+            from refutable.plugin.terminal import explain
+
+            pytest.fail(explain(conclusion, found.message), pytrace=False)
+        return True
+
+    def expected(self, conclusion: Conclusion) -> Verdict | None:
+        """Return the verdict that the baseline records for an item."""
+        if self._expected is None:
+            try:
+                self._expected = baseline.load(self.options.baseline)
+            except RefutableError as problem:
+                raise pytest.UsageError(one_line(problem)) from None
+        case = conclusion.case
+        cell = baseline.Cell(
+            conclusion.claim.id, case.model, self.prompts_label(case.prompts), case.arm
+        )
+        return self._expected.get(cell)

@@ -1,0 +1,124 @@
+"""What a run prints: one line per claim and model, and why a test failed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from refutable.records import Estimate, Outcome, Region, Result, Verdict
+
+if TYPE_CHECKING:
+    from refutable.plugin.session import ClaimSession, Conclusion
+
+_STYLE = {
+    Verdict.CONFIRMED: {"green": True},
+    Verdict.REFUTED: {"red": True},
+    Verdict.INCONCLUSIVE: {"yellow": True},
+}
+
+
+def number(value: float | None) -> str:
+    """Three significant digits, without losing the sign."""
+    return "n/a" if value is None else f"{value:+.3g}"
+
+
+def interval(estimate: Estimate | None) -> str:
+    """``-0.051 [-0.17, +0.07] n 25 / 5``."""
+    if estimate is None:
+        return ""
+    text = number(estimate.value)
+    if estimate.low is not None and estimate.high is not None:
+        text += f" [{number(estimate.low)}, {number(estimate.high)}]"
+    units = [str(estimate.n)] + [str(k) for k in (estimate.clusters, estimate.seeds) if k]
+    return f"{text} n {'/'.join(units)}"
+
+
+def region(bounds: Region) -> str:
+    """``below -0.02``, ``above +0.02`` or ``between -0.15 and +0.15``."""
+    if bounds.low is None and bounds.high is None:
+        return "anything"
+    if bounds.low is None:
+        return f"below {number(bounds.high)}"
+    if bounds.high is None:
+        return f"above {number(bounds.low)}"
+    return f"between {number(bounds.low)} and {number(bounds.high)}"
+
+
+def explain(conclusion: Conclusion, message: str) -> str:
+    """Say in a few lines why the test of a claim failed."""
+    claim, case, found = conclusion.claim, conclusion.case, conclusion.evaluation
+    assert found is not None  # noqa: S101  (only evaluated claims are compared)
+    judgement = found.judgement
+    lines = [
+        f"{claim.id} on {case.model} ({case.prompts}, {case.arm}): {message}",
+        f"  says        {claim.says}",
+        f"  refuted if  {claim.refuted_if}",
+        f"  measured    {interval(judgement.estimate)}",
+        f"  predicted   {claim.predicts.says}",
+        f"  because     {judgement.decision.reason}",
+    ]
+    if judgement.counterexample is not None:
+        witness = judgement.counterexample
+        lines.append(f"  witness     {witness.prompt!r} gives {witness.value:+.4g}")
+    if found.control is not None:
+        lines.append(f"  control     {found.control.reading}: {found.control.reason}")
+    return "\n".join(lines)
+
+
+def summarise(reporter: Any, session: ClaimSession) -> None:
+    """Print one line per claim and model, then where the evidence lies."""
+    evidence = session.evidence
+    if evidence is None:
+        return
+    reporter.section("claims", sep="=")
+    width = max(len(r.claim) for r in evidence.results)
+    model_width = max(len(r.model) for r in evidence.results)
+    shown = [r for r in evidence.results if r.outcome is not Outcome.SKIPPED]
+    for result in shown:
+        _line(reporter, result, width, model_width)
+    _not_applicable(reporter, evidence.results)
+    size = evidence.environment.family_size
+    weak = sum(r.survives_holm is False for r in evidence.results)
+    if size:
+        reporter.write_line(
+            f"{size} sampled claims x models; * marks {weak} verdicts that would not survive "
+            "Holm's adjustment over them"
+        )
+    for note in session.notes:
+        reporter.write_line(note)
+    reporter.write_line(f"evidence: {_relative(session)}")
+
+
+def _relative(session: ClaimSession) -> str:
+    out = session.options.out
+    base = session.config.rootpath
+    return str(out.relative_to(base)) if out.is_relative_to(base) else str(out)
+
+
+def _line(reporter: Any, result: Result, width: int, model_width: int) -> None:
+    verdict = "ERROR" if result.verdict is None else result.verdict.value.upper()
+    mark = "*" if result.survives_holm is False else " "
+    style = _STYLE.get(result.verdict, {"red": True}) if result.verdict else {"red": True}
+    reporter.write(f"{verdict + mark:<13}", **style)
+    where = f"{result.claim:<{width}}  {result.model:<{model_width}}  {result.arm:<6}"
+    if result.verdict is None:
+        reporter.write_line(f" {where}  {result.reason}")
+        return
+    parts = [interval(result.estimate)]
+    if result.control is not None and result.control.reading is not None:
+        parts.append(f"control {result.control.reading.value}")
+    if result.expected is None:
+        parts.append("nothing recorded")
+    elif result.expected is not result.verdict:
+        parts.append(f"recorded {result.expected.value.upper()}")
+    else:
+        parts.append("as recorded")
+    reporter.write_line(f" {where}  {'; '.join(p for p in parts if p)}")
+
+
+def _not_applicable(reporter: Any, results: tuple[Result, ...]) -> None:
+    skipped = [r for r in results if r.outcome is Outcome.SKIPPED]
+    if skipped:
+        claims = len({r.claim for r in skipped})
+        reporter.write_line(
+            f"NOT APPLICABLE: {len(skipped)} cells of {claims} claims (pytest -rs gives reasons)"
+        )

@@ -1,0 +1,27 @@
+"""Records as plain data, so that reports can carry them between processes."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(kind: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Return a record as JSON-ready data; NaN and infinity become ``None``."""
+    data: dict[str, Any] = _adapter(type(record)).dump_python(record, mode="json")
+    return data
+
+
+def restore(kind: type[T], data: dict[str, Any]) -> T:
+    """Return the record that `plain` made the data from."""
+    record: T = _adapter(kind).validate_python(data)
+    return record
