@@ -1,4 +1,4 @@
-"""The command line: ``refutable verify | list | show | gate | report | bench | fetch | cache | train``."""
+"""The command line: verify, list, show, gate, report, bench, fetch, cache, train."""
 
 from __future__ import annotations
 

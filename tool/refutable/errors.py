@@ -1,4 +1,4 @@
-"""The exceptions of refutable: one root, each message one line that says what is wrong and what to do."""
+"""The exceptions of refutable; each message is one line that says what to do."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class InstrumentError(RefutableError):
 
 
 class NotAvailableError(RefutableError):
-    """This model does not have the asked-for site or quantity; carries the reason."""
+    """The model does not have the asked-for site or quantity; carries the reason."""
 
 
 class EvidenceError(RefutableError):

@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 
 class Reading(StrEnum):
-    """What the null control says: does the measurement tell the model from its control?"""
+    """What the null control says: whether the measurement tells the model from its control."""
 
     INFORMATIVE = "informative"
     UNINFORMATIVE = "uninformative"

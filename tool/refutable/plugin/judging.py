@@ -57,8 +57,9 @@ def guarded(claim: Claim, case: Case, work: Any) -> Any:
     except Exception as problem:
         what = " ".join(str(problem).split())[:300]
         place = _place(problem, claim)
+        kind = type(problem).__name__
         raise RefutableError(
-            f"the body of {claim.id} failed on {case.model}: {type(problem).__name__}: {what}{place}"
+            f"the body of {claim.id} failed on {case.model}: {kind}: {what}{place}"
         ) from problem
 
 

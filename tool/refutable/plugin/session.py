@@ -194,7 +194,7 @@ class ClaimSession:
         return needs
 
     def witness_set(self, claim: Claim) -> str | None:
-        """Name of the prompt set of stored counterexamples of a universal claim, if there is one."""
+        """Name the prompt set of a universal claim's stored counterexamples, if there is one."""
         if claim.predicts.kind != "every":
             return None
         name = f"witnesses-{claim.id}"

@@ -1,0 +1,1 @@
+"""The claims: one folder per study, one file per finding."""
