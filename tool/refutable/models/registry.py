@@ -116,9 +116,9 @@ def _local(name: str) -> ModelSpec | None:
 
 
 def _hub(name: str) -> ModelSpec | None:
-    known = next((s for s in all_specs() if s.source is ModelSource.HUB and s.location == name), None)
-    if known is not None:
-        return known
+    for spec in all_specs():
+        if spec.source is ModelSource.HUB and spec.location == name:
+            return spec
     if _HUB_ID.match(name):
         return ModelSpec(name, ModelSource.HUB, name)
     return None

@@ -91,7 +91,7 @@ def find_structure(model: Any) -> Structure:
         unembedding=unembedding,
         unembedding_path=paths.get(id(unembedding), ""),
         positions=_positions(model, config, position),
-        attention_interface=bool(getattr(type(model), "_supports_attention_backend", False)),
+        attention_interface=_uses_interface([module for _, module in attentions]),
         norm_kind=kind_of(norms),
         heads=int(getattr(config, "num_attention_heads", 0) or 0),
         d_model=d_model,
@@ -134,9 +134,17 @@ def _blocks(model: nn.Module, count: int) -> tuple[str, list[nn.Module]]:
 def _attention(block: nn.Module) -> tuple[str, nn.Module | None]:
     # transformers names the class of every attention module so, whatever the attribute is called
     for name, child in block.named_children():
-        if "attention" in type(child).__name__.lower() and next(child.parameters(), None) is not None:
+        holds_weights = next(child.parameters(), None) is not None
+        if "attention" in type(child).__name__.lower() and holds_weights:
             return name, child
     return "", None
+
+
+def _uses_interface(attentions: list[nn.Module | None]) -> bool:
+    # The class flag `_supports_attention_backend` is not set by every model that uses the
+    # interface; the modeling file that looks an attention function up has its table in scope.
+    homes = [sys.modules.get(type(module).__module__) for module in attentions if module]
+    return bool(homes) and all(hasattr(home, "ALL_ATTENTION_FUNCTIONS") for home in homes)
 
 
 def _norms(model: nn.Module, blocks_path: str, d_model: int) -> tuple[NormModule, ...]:
@@ -188,7 +196,9 @@ def _final_norm(
     return named[-1] if named else None
 
 
-def _position_table(model: nn.Module, blocks_path: str, embedding: nn.Module) -> nn.Embedding | None:
+def _position_table(
+    model: nn.Module, blocks_path: str, embedding: nn.Module
+) -> nn.Embedding | None:
     for path, module in model.named_modules():
         outside = not path.startswith(f"{blocks_path}.")
         if isinstance(module, nn.Embedding) and module is not embedding and outside:

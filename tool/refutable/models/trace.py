@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from refutable.errors import ModelError
 from refutable.models.structure import Structure
 
 _TOKENS = 4
@@ -106,7 +107,14 @@ def trace(model: Any, structure: Structure) -> Trace:
             module = structure.final_norm.module
             path = structure.final_norm.path
             hooks.append(module.register_forward_hook(keep(path, final), with_kwargs=True))
-        model(input_ids=_ids(model, structure), use_cache=False)
+        model(input_ids=_ids(structure), use_cache=False)
+    # Whatever a model class raises on four plain tokens, it cannot be measured.
+    except Exception as problem:
+        first = str(problem).strip().splitlines()[:1]
+        raise ModelError(
+            f"{type(model).__name__} cannot run four tokens ({type(problem).__name__}: "
+            f"{' '.join(first)}): check its config against its weights"
+        ) from problem
     finally:
         for handle in hooks:
             handle.remove()
@@ -121,10 +129,10 @@ def trace(model: Any, structure: Structure) -> Trace:
     )
 
 
-def _ids(model: Any, structure: Structure) -> torch.Tensor:
+def _ids(structure: Structure) -> torch.Tensor:
     step = max(1, structure.d_vocab // (_TOKENS + 1))
     ids = [min(step * (at + 1), structure.d_vocab - 1) for at in range(_TOKENS)]
-    return torch.tensor([ids], device=structure.embedding.weight.device)  # type: ignore[union-attr]
+    return torch.tensor([ids], device=next(structure.embedding.parameters()).device)
 
 
 def _flat(value: torch.Tensor | None) -> torch.Tensor | None:
