@@ -111,6 +111,8 @@ class Laboratory:
         Device and dtype.
     say : callable, optional
         Told in one line what long work begins.
+    name_of : callable, optional
+        Turns a model's id into what `refutable.models.registry.resolve` takes, e.g. a path.
     """
 
     def __init__(
@@ -118,12 +120,15 @@ class Laboratory:
         store: Store,
         prompts: Callable[[str], PromptSet],
         settings: Settings,
+        *,
         say: Callable[[str], None] = lambda line: None,
+        name_of: Callable[[str], str] = lambda model: model,
     ) -> None:
         self.store = store
         self.settings = settings
         self.prompts = prompts
         self.say = say
+        self._name_of = name_of
         self._needs: dict[str, list[Need]] = defaultdict(list)
         self._states: dict[str, State] = {}
         self._broken: dict[str, str] = {}
@@ -200,7 +205,7 @@ class Laboratory:
             from refutable.models.registry import resolve
 
             try:
-                spec = resolve(model, revision=self.settings.revision)
+                spec = resolve(self._name_of(model), revision=self.settings.revision)
                 identity = identify(spec)
             except RefutableError as problem:
                 self._broken[model] = str(problem)

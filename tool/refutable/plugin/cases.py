@@ -23,11 +23,8 @@ class Case:
     models: tuple[str, ...]
     prompts: str
     arm: str
-
-    @property
-    def grouped(self) -> bool:
-        """Whether the claim is about several models at once."""
-        return len(self.models) != 1
+    grouped: bool = False
+    """Whether the claim is about several models at once."""
 
     @property
     def label(self) -> str:
@@ -43,11 +40,10 @@ def slug(text: str) -> str:
 def cases_of(claim: Claim, options: Options, models: Sequence[str], prompts: str) -> list[Case]:
     """Return the cells of one claim, over models and arms."""
     arms = [arm for arm in claim.arms if not options.arms or arm in options.arms]
-    grouped = getattr(claim.predicts, "grouped", False)
     chosen = options.prompts or claim.prompts or prompts
-    if grouped:
-        title = claim.predicts.title
-        return [Case(title, tuple(models), chosen, arm) for arm in arms]
+    if claim.predicts.grouped:
+        title = " vs ".join(claim.predicts.groups)
+        return [Case(title, tuple(models), chosen, arm, True) for arm in arms]
     return [Case(model, (model,), chosen, arm) for model in models for arm in arms]
 
 

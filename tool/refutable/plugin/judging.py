@@ -104,7 +104,7 @@ def _evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None
     from refutable.laboratory import not_applicable
 
     claim, case = conclusion.claim, conclusion.case
-    groups = session.groups(claim, case)
+    groups = session.groups(claim)
     missing = [name for name, members in groups.items() if not members]
     if missing:
         return f"no model of this run belongs to {', '.join(missing)}: add it with --claim-model"

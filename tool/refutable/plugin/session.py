@@ -6,6 +6,7 @@ import fnmatch
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,12 +102,47 @@ class ClaimSession:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """Models that single-model claims run on."""
-        if self.options.models:
-            return self.options.models
-        from refutable.models.registry import defaults
+        """Ids of the models that single-model claims run on."""
+        return tuple(self._names)
 
-        return tuple(spec.id for spec in defaults())
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """Model ids to what the user called them; a folder is known by its name alone."""
+        from refutable.models import registry
+
+        if not self.options.models:
+            return {spec.id: spec.id for spec in registry.defaults()}
+        names: dict[str, str] = {}
+        for name in self.options.models:
+            try:
+                label = registry.resolve(name).id
+            except RefutableError:
+                # An unknown model is an error of its own items; the others go on.
+                label = name
+            names[label if label not in names else name] = name
+        return names
+
+    def groups(self, claim: Claim) -> dict[str, dict[int, str]]:
+        """Return the models of each group that a claim compares, by seed.
+
+        Without ``--claim-model`` these are the models that refutable ships.
+        """
+        from refutable.models import registry
+        from refutable.models.spec import ModelSource
+
+        chosen = set(self._names) if self.options.models else None
+        specs = [
+            spec
+            for spec in registry.all_specs()
+            if (spec.id in chosen if chosen is not None else spec.source is ModelSource.TWIN)
+        ]
+        found: dict[str, dict[int, str]] = {}
+        for group in claim.predicts.groups:
+            members = [spec for spec in specs if group in (spec.group, spec.id)]
+            found[group] = {spec.seed or 0: spec.id for spec in members}
+            if not members and group in self._names:
+                found[group] = {0: group}
+        return found
 
     def prompt_set(self, name: str) -> PromptSet:
         """Read a prompt set once."""
@@ -129,15 +165,14 @@ class ClaimSession:
         if self._laboratory is None:
             from refutable.capture.store import Store
             from refutable.laboratory import Laboratory, Settings
-            from refutable.models import registry
             from refutable.paths import cache_dir
 
-            registry.add_folders(self.data_folders)
             self._laboratory = Laboratory(
                 Store(cache_dir() / "observations"),
                 self.prompt_set,
                 Settings(self.options.device, self.options.dtype, self.options.revision),
-                self.say,
+                say=self.say,
+                name_of=lambda model: self._names.get(model, model),
             )
         return self._laboratory
 
@@ -160,7 +195,10 @@ class ClaimSession:
 
     def cases(self, claim: Claim) -> list[Case]:
         """Return the cells of a claim in this run."""
-        return cases_of(claim, self.options, self.models, DEFAULT_PROMPTS)
+        models = self.models
+        if claim.predicts.grouped:
+            models = tuple(m for by in self.groups(claim).values() for m in by.values())
+        return cases_of(claim, self.options, models, DEFAULT_PROMPTS)
 
     def selects(self, claim: Claim) -> bool:
         """Whether ``--claim-id`` selects a claim (all are selected without it)."""
