@@ -1,1 +1,17 @@
-"""observables."""
+"""What claims can ask for. Importing this package fills the registry and loads no torch."""
+
+from __future__ import annotations
+
+from refutable.observables import attention, gain, logits, residual
+from refutable.observables.registry import REGISTRY, Observable, observable, recorded
+
+__all__ = [
+    "REGISTRY",
+    "Observable",
+    "attention",
+    "gain",
+    "logits",
+    "observable",
+    "recorded",
+    "residual",
+]

@@ -1,0 +1,279 @@
+"""Attention patterns during a pass: computed prompt by prompt, reduced, altered if asked, dropped.
+
+`AttentionPass.attend` serves every architecture that goes through transformers' attention
+interface. It hands the arithmetic to the modeling file's own eager attention, so that soft caps and
+sinks are the model's. Attention modules outside that interface are read by a hook on the module,
+which returns its weights beside its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from refutable.capture.batch import Batch, Group
+from refutable.capture.interface import eager_attention
+from refutable.capture.recorder import PATTERN, Recorder
+from refutable.errors import InstrumentError, NotAvailableError
+
+SITES = ("q", "k", "v", "rot_q", "rot_k", "scores", "pattern")
+"""Sites that live within the attention function, ``blocks.3.attn.pattern`` and so on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which prompts a patched tensor holds."""
+
+    layer: int
+    prompts: tuple[int, ...]
+    """Indices into the encoded prompt set, one per leading entry (or run of tokens)."""
+    lengths: tuple[int, ...]
+    """Tokens of each of these prompts; what lies beyond is padding."""
+
+
+Patch = Callable[[torch.Tensor, Where], torch.Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupPatterns:
+    """Patterns of prompts of like length in one block; `Patterns` in `recorder` says more."""
+
+    group: Group
+    pattern: torch.Tensor
+
+    @property
+    def prompts(self) -> torch.Tensor:
+        """Indices into the pack's segments."""
+        return self.group.prompts
+
+    @property
+    def lengths(self) -> torch.Tensor:
+        """Tokens of each prompt."""
+        return self.group.lengths
+
+    def row_mean(self, rows: torch.Tensor) -> torch.Tensor:
+        """Mean over rows t >= 1: (prompt, head, query) to (prompt, head)."""
+        return torch.einsum("phq,pq->ph", rows, self.group.weights)
+
+
+class AttentionPass:
+    """State of attention during one pass over a prompt set."""
+
+    def __init__(
+        self,
+        modules: Sequence[nn.Module],
+        recorders: Sequence[Recorder],
+        patches: Mapping[str, Patch],
+    ) -> None:
+        self._layers = {id(module): layer for layer, module in enumerate(modules)}
+        self._recorders = tuple(recorders)
+        self._patches = dict(patches)
+        self._batch: Batch | None = None
+        self._masks: dict[int, tuple[torch.Tensor, tuple[torch.Tensor, ...]]] = {}
+        self.calls: dict[int, int] = {}
+        """How often the registered function was called for each block in the current pack."""
+        self.read: dict[int, int] = {}
+        """How often each block's patterns were read in the current pack, by whichever way."""
+
+    def begin(self, batch: Batch) -> None:
+        """Start a pack."""
+        self._batch = batch
+        self._masks.clear()
+        self.calls.clear()
+        self.read.clear()
+
+    def end(self) -> None:
+        """Check that every block's attention was read exactly once."""
+        self._batch = None
+        self._masks.clear()
+        wrong = [layer for layer in self._layers.values() if self.read.get(layer, 0) != 1]
+        if wrong:
+            raise InstrumentError(
+                f"attention of block {wrong[0]} was read {self.read.get(wrong[0], 0)} times in a "
+                f"pass instead of once ({len(wrong)} of {len(self._layers)} blocks)"
+            )
+
+    def attend(
+        self,
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Stand in for a block's attention; shapes as in transformers' attention interface."""
+        eager = eager_attention(module)
+        layer = self._layers.get(id(module))
+        if layer is None or self._batch is None:
+            return eager(module, query, key, value, mask, **kwargs)  # type: ignore[no-any-return]
+        if kwargs.get("position_bias") is not None:
+            raise NotAvailableError(
+                f"attention of block {layer} adds a position bias of its own: patterns are not "
+                "available for this architecture"
+            )
+        self.calls[layer] = self.calls.get(layer, 0) + 1
+        self.read[layer] = self.read.get(layer, 0) + 1
+        batch = self._batch
+        masks = self._group_masks(mask, query)
+        parts = []
+        for group, own in zip(batch.groups, masks, strict=True):
+            states = [_gather(states, group) for states in (query, key, value)]
+            out = self._attend_group(module, eager, layer, group, states, own, kwargs)
+            parts.append(out.flatten(0, 1))
+        out = torch.cat(parts).index_select(0, batch.unsort)
+        return out.view(query.shape[0], query.shape[2], *out.shape[1:]), None
+
+    def _attend_group(
+        self,
+        module: nn.Module,
+        eager: Callable[..., Any],
+        layer: int,
+        group: Group,
+        states: list[torch.Tensor],
+        mask: torch.Tensor,
+        kwargs: dict[str, Any],
+    ) -> torch.Tensor:
+        where = self._where(layer, group) if self._patches else None
+        if where is not None:
+            names = (("q", "rot_q"), ("k", "rot_k"), ("v",))
+            for i, sites in enumerate(names):
+                # TransformerLens's order: position before head.
+                patched = self._patched(states[i].transpose(1, 2), where, *sites)
+                states[i] = patched.transpose(1, 2)
+            mask = self._patched_scores(states, mask, where, kwargs)
+        out, pattern = eager(module, *states, mask, **kwargs)
+        if where is not None:
+            changed = self._patched(pattern, where, "pattern")
+            if changed is not pattern:
+                value = _repeat_heads(states[2], changed.shape[1])
+                pattern, out = changed, torch.matmul(changed, value).transpose(1, 2)
+        self._reduce(layer, group, pattern)
+        whole: torch.Tensor = out.contiguous()
+        return whole
+
+    def _patched(self, value: torch.Tensor, where: Where, *sites: str) -> torch.Tensor:
+        for site in sites:
+            patch = self._patches.get(f"blocks.{where.layer}.attn.{site}")
+            if patch is not None:
+                value = patch(value, where)
+        return value
+
+    def _patched_scores(
+        self,
+        states: list[torch.Tensor],
+        mask: torch.Tensor,
+        where: Where,
+        kwargs: dict[str, Any],
+    ) -> torch.Tensor:
+        """Return the mask that makes the model's own arithmetic use the altered scores."""
+        if f"blocks.{where.layer}.attn.scores" not in self._patches:
+            return mask
+        query, key = states[0], states[1]
+        scaling = kwargs.get("scaling")
+        raw = torch.matmul(query, _repeat_heads(key, query.shape[1]).transpose(-1, -2))
+        raw = raw * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+        cap = kwargs.get("softcap")
+        if cap is not None:
+            raw = torch.tanh(raw / cap) * cap
+        lowest = torch.finfo(mask.dtype).min
+        shown = (raw + mask).masked_fill(mask <= lowest, float("-inf"))
+        wanted = self._patched(shown, where, "scores")
+        return torch.where(torch.isneginf(wanted), lowest, wanted - raw)
+
+    def _where(self, layer: int, group: Group) -> Where:
+        batch = self._batch
+        assert batch is not None  # noqa: S101  (only called inside a pack)
+        members = group.prompts.tolist()
+        segments = [batch.pack.segments[i] for i in members]
+        return Where(layer, tuple(s.prompt for s in segments), tuple(s.length for s in segments))
+
+    def _group_masks(
+        self, mask: torch.Tensor | None, query: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Cut each group's masks out of the pass's mask; blocks share masks, so cut once."""
+        key = id(mask)
+        if key not in self._masks:
+            assert self._batch is not None  # noqa: S101  (only called inside a pack)
+            cut = tuple(_cut_mask(mask, query, group) for group in self._batch.groups)
+            # The mask is kept beside its cuts so that its id cannot be reused.
+            self._masks[key] = (query if mask is None else mask, cut)
+        return self._masks[key][1]
+
+    def module_hook(self, layer: int) -> Callable[..., None]:
+        """Return a forward hook that reads the weights an attention module returns by itself."""
+
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if self._batch is None or self.calls.get(layer):
+                return
+            weights = _returned_weights(output, self._batch)
+            if weights is None:
+                raise NotAvailableError(
+                    f"attention patterns of block {layer} are not available: "
+                    f"{type(module).__name__} neither uses transformers' attention interface nor "
+                    "returns its weights"
+                )
+            if any(name.startswith(f"blocks.{layer}.attn.") for name in self._patches):
+                raise NotAvailableError(
+                    f"attention of block {layer} cannot be altered: {type(module).__name__} does "
+                    "not use transformers' attention interface"
+                )
+            self.read[layer] = self.read.get(layer, 0) + 1
+            for group in self._batch.groups:
+                rows, steps = group.rows[:, :, None], group.positions
+                cut = weights[rows, :, steps[:, :, None], steps[:, None, :]].permute(0, 3, 1, 2)
+                self._reduce(layer, group, cut.masked_fill(group.beyond[:, None, None, :], 0.0))
+
+        return hook
+
+    def _reduce(self, layer: int, group: Group, pattern: torch.Tensor) -> None:
+        view = GroupPatterns(group, pattern.float())
+        for recorder in self._recorders:
+            recorder.read(PATTERN, layer, view)
+
+
+def _gather(states: torch.Tensor, group: Group) -> torch.Tensor:
+    """Take a group out of (row, head, position, d_head): prompt, head, position, d_head."""
+    heads, dim = states.shape[1], states.shape[3]
+    if states.shape[0] == 1:
+        picked = states[0].index_select(1, group.flat)
+    else:
+        picked = states.transpose(0, 1).flatten(1, 2).index_select(1, group.flat)
+    prompts, positions = group.positions.shape
+    return picked.view(heads, prompts, positions, dim).transpose(0, 1)
+
+
+def _cut_mask(mask: torch.Tensor | None, query: torch.Tensor, group: Group) -> torch.Tensor:
+    """Cut a group's additive masks out: prompt, head or 1, query, key."""
+    lowest = torch.finfo(query.dtype).min
+    steps = group.positions
+    if mask is None:
+        future = torch.ones(steps.shape[1], steps.shape[1], dtype=torch.bool, device=query.device)
+        own = torch.zeros_like(future, dtype=query.dtype).masked_fill(future.triu(1), lowest)
+        own = own.expand(steps.shape[0], 1, -1, -1)
+    else:
+        if mask.dtype == torch.bool:
+            mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, lowest)
+        mask = mask.expand(query.shape[0], -1, -1, -1)
+        rows = group.rows[:, :, None]
+        own = mask[rows, :, steps[:, :, None], steps[:, None, :]].permute(0, 3, 1, 2)
+    return own.masked_fill(group.beyond[:, None, None, :], lowest).contiguous()
+
+
+def _repeat_heads(states: torch.Tensor, heads: int) -> torch.Tensor:
+    """Give each query head its key or value head (grouped-query attention)."""
+    return states.repeat_interleave(heads // states.shape[1], dim=1)
+
+
+def _returned_weights(output: Any, batch: Batch) -> torch.Tensor | None:
+    """Find attention weights (row, head, query, key) in what an attention module returned."""
+    width, rows = batch.pack.width, batch.pack.rows
+    for item in output if isinstance(output, (tuple, list)) else ():
+        if torch.is_tensor(item) and item.ndim == 4:
+            if item.shape[0] == rows and item.shape[2:] == (width, width):
+                return item
+    return None

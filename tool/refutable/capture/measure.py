@@ -1,0 +1,134 @@
+"""Record observables of a model on a prompt set in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refutable.capture.packing import make_packs
+from refutable.capture.plan import Plan, make_plan
+from refutable.capture.recorder import Recordable
+from refutable.errors import InstrumentError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from refutable.capture.attention import Patch
+    from refutable.models.encode import Encoded
+    from refutable.models.sites import Sites
+
+    Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+# Tokens per pass where the caller gives none. On a CPU a longer pack gains nothing more and its
+# attention, which grows with the square of the width, costs.
+_CPU_BUDGET = 1024
+_ACCELERATOR_BUDGET = 8192
+# Logits of one pass hold at most this many numbers (256 MB in float32).
+_MOST_LOGITS = 1 << 26
+
+
+def measure(
+    model: Any,
+    sites: Sites,
+    encoded: Encoded,
+    observables: Sequence[Recordable],
+    *,
+    layout: str = "packed",
+    token_budget: int | None = None,
+    patches: Mapping[str, Patch] | None = None,
+) -> dict[str, xr.DataArray]:
+    """Record observables of a model on a prompt set.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        In eval mode, on any device, in any floating-point type. Reductions are made in float32.
+    sites : Sites
+        Where its parts are (`refutable.models.sites.find_sites`).
+    encoded : Encoded
+        Token ids, ids and families of the prompts.
+    observables : sequence of Observable
+        Recorded observables; each prompt is run once however many there are.
+    layout : {"packed", "padded", "single"}
+        How prompts share forward passes. Only a layout that `refutable.instrument.check` found to
+        equal single prompts is right.
+    token_budget : int, optional
+        Tokens per pass; by default 1024 on a CPU, 8192 elsewhere, and never more than the model's
+        context.
+    patches : mapping of str to callable, optional
+        Sites to alter during the pass; see `refutable.capture.hooks.Capture`.
+
+    Returns
+    -------
+    dict of str to xarray.DataArray
+        By observable name, with the dimensions the observable states, coordinate ``prompt`` (ids),
+        ``family`` along it, and integers along ``layer``, ``head`` and ``position``.
+
+    Raises
+    ------
+    InstrumentError
+        If nothing is selected or a block was not captured exactly once.
+    NotAvailableError
+        If the model has no such site.
+    """
+    from refutable.capture.hooks import Capture
+
+    plan = make_plan(observables)
+    lengths = [len(ids) for ids in encoded.ids]
+    budget, most = _limits(model, plan, token_budget)
+    packs = make_packs(lengths, layout, token_budget=budget, most_prompts=most)
+    parts: dict[str, list[Array]] = {item.name: [] for item in plan.observables}
+    with Capture(model, sites, plan, patches) as capture:
+        for pack in packs:
+            for name, value in capture.run(pack, encoded.ids).items():
+                parts[name].append(value.numpy())
+    order = np.argsort([prompt for pack in packs for prompt in pack.prompts])
+    return {item.name: _label(item, parts[item.name], order, encoded) for item in plan.observables}
+
+
+def _limits(model: Any, plan: Plan, token_budget: int | None) -> tuple[int, int | None]:
+    config = model.config.get_text_config()
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    budget = token_budget or (_CPU_BUDGET if on_cpu else _ACCELERATOR_BUDGET)
+    context = getattr(config, "max_position_embeddings", None)
+    if isinstance(context, int) and context > 0:
+        # Some architectures keep mask tables of this size; a pack must not be wider than they are.
+        budget = min(budget, context)
+    most_rows = max(1, _MOST_LOGITS // int(config.vocab_size))
+    if plan.logits == "all":
+        budget = min(budget, most_rows)
+    return budget, most_rows if plan.logits == "last" else None
+
+
+def _label(item: Recordable, parts: list[Array], order: Array, encoded: Encoded) -> xr.DataArray:
+    import xarray as xr
+
+    attrs = {"unit": item.unit}
+    if not item.per_prompt:
+        if any(not np.array_equal(part, parts[0]) for part in parts):
+            raise InstrumentError(f"{item.name}: a fact of the model alone differs between passes")
+        return xr.DataArray(parts[0], dims=item.dims, name=item.name, attrs=attrs)
+    values = _join(parts)[order]
+    coords: dict[str, Any] = {
+        "prompt": np.asarray(encoded.prompt_ids),
+        "family": ("prompt", np.asarray(encoded.families)),
+    }
+    for axis, dim in enumerate(item.dims):
+        if dim in ("layer", "head", "position"):
+            coords[dim] = np.arange(values.shape[axis])
+    return xr.DataArray(values, dims=item.dims, coords=coords, name=item.name, attrs=attrs)
+
+
+def _join(parts: list[Array]) -> Array:
+    """Concatenate along prompts; other dimensions (positions) are filled with NaN to one size."""
+    shape = np.max([part.shape[1:] for part in parts], axis=0) if parts[0].ndim > 1 else ()
+    if all(part.shape[1:] == tuple(shape) for part in parts):
+        return np.concatenate(parts)
+    padded = []
+    for part in parts:
+        whole = np.full((part.shape[0], *shape), np.nan, dtype=part.dtype)
+        whole[tuple(slice(size) for size in part.shape)] = part
+        padded.append(whole)
+    return np.concatenate(padded)

@@ -1,0 +1,151 @@
+"""How prompts are laid out in forward passes: packed, right-padded or single."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from refutable.errors import InstrumentError
+
+LAYOUTS = ("packed", "padded", "single")
+
+# Right-padded rows of one batch differ in length by at most this factor.
+_LIKE_LENGTH = 1.25
+# Segments whose attention is computed together differ by at most this factor, or lie below a
+# length at which the cost of a call outweighs the cost of the padding.
+_GROUP_FACTOR = 1.5
+_GROUP_SHORT = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Where one prompt lies in a forward pass."""
+
+    prompt: int
+    """Index of the prompt in the encoded prompt set."""
+    row: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """One forward pass over several prompts."""
+
+    layout: str
+    rows: int
+    width: int
+    """Tokens a row holds, padding included."""
+    segments: tuple[Segment, ...]
+
+    @property
+    def prompts(self) -> tuple[int, ...]:
+        """Indices of the prompts, in the order in which they lie in the pack."""
+        return tuple(segment.prompt for segment in self.segments)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the prompts, padding not counted."""
+        return sum(segment.length for segment in self.segments)
+
+
+def make_packs(
+    lengths: Sequence[int], layout: str, *, token_budget: int, most_prompts: int | None = None
+) -> tuple[Pack, ...]:
+    """Lay prompts out in forward passes.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each prompt; every one is 1 or more.
+    layout : {"packed", "padded", "single"}
+        Concatenated in one row; one row each, right-padded, with rows of like length; alone.
+    token_budget : int
+        Tokens (padding included) that one pass may hold. A longer prompt gets a pass of its own.
+    most_prompts : int, optional
+        Prompts that one pass may hold.
+
+    Returns
+    -------
+    tuple of Pack
+        Together they hold every prompt exactly once.
+
+    Raises
+    ------
+    InstrumentError
+        If there is nothing to measure, a prompt is empty or the layout is unknown.
+    """
+    if layout not in LAYOUTS:
+        raise InstrumentError(f"expected layout to be one of {LAYOUTS}, got layout={layout!r}")
+    if not lengths:
+        raise InstrumentError("no prompts to measure: the selection is empty")
+    if min(lengths) < 1:
+        raise InstrumentError(f"prompt {lengths.index(min(lengths))} holds no token: remove it")
+    limit = most_prompts or len(lengths)
+    if layout == "packed":
+        return _packed(lengths, token_budget, limit)
+    if layout == "padded":
+        return _padded(lengths, token_budget, limit)
+    return tuple(
+        Pack("single", 1, length, (Segment(i, 0, 0, length),)) for i, length in enumerate(lengths)
+    )
+
+
+def _packed(lengths: Sequence[int], budget: int, limit: int) -> tuple[Pack, ...]:
+    packs: list[Pack] = []
+    current: list[Segment] = []
+    used = 0
+    for index, length in enumerate(lengths):
+        if current and (used + length > budget or len(current) >= limit):
+            packs.append(Pack("packed", 1, used, tuple(current)))
+            current, used = [], 0
+        current.append(Segment(index, 0, used, length))
+        used += length
+    packs.append(Pack("packed", 1, used, tuple(current)))
+    return tuple(packs)
+
+
+def _padded(lengths: Sequence[int], budget: int, limit: int) -> tuple[Pack, ...]:
+    packs: list[Pack] = []
+    batch: list[int] = []
+
+    def close() -> None:
+        width = max(lengths[i] for i in batch)
+        segments = tuple(Segment(i, row, 0, lengths[i]) for row, i in enumerate(batch))
+        packs.append(Pack("padded", len(batch), width, segments))
+
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        width = lengths[index]
+        if batch and (
+            width > _LIKE_LENGTH * lengths[batch[0]] + 1
+            or width * (len(batch) + 1) > budget
+            or len(batch) >= limit
+        ):
+            close()
+            batch = []
+        batch.append(index)
+    close()
+    return tuple(packs)
+
+
+def like_lengths(pack: Pack) -> tuple[tuple[int, ...], ...]:
+    """Group the segments of a pack by like length.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Indices into ``pack.segments``. Attention of one group is computed in one call, padded to
+        the longest segment of the group, so that its cost is that of the segments and not that of
+        the square of the pack's width.
+    """
+    order = sorted(range(len(pack.segments)), key=lambda i: (pack.segments[i].length, i))
+    groups: list[list[int]] = []
+    for index in order:
+        length = pack.segments[index].length
+        if groups and length <= max(
+            _GROUP_SHORT, _GROUP_FACTOR * pack.segments[groups[-1][0]].length
+        ):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return tuple(tuple(group) for group in groups)

@@ -1,0 +1,310 @@
+"""Content-addressed store of measured arrays: what was measured once is read, not measured again.
+
+Reading needs neither torch nor transformers. A file is one safetensors tensor with dimensions and
+coordinates as JSON in its metadata; it appears whole (``os.replace``) or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_FORMAT = "refutable.observation/1"
+_TENSOR = "values"
+
+
+@cache
+def library_versions() -> tuple[str, str]:
+    """Return the versions of torch and transformers without importing them.
+
+    Returns
+    -------
+    tuple of str
+        torch's, transformers'; empty where one is not installed.
+    """
+
+    def read(name: str) -> str:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return ""
+
+    return read("torch"), read("transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationKey:
+    """Everything that a measured array depends on."""
+
+    weights: str
+    """Digest of the weights."""
+    tokenizer: str
+    """Digest of the tokenizer; empty without one."""
+    prompts: str
+    """Content hash of the prompt set."""
+    arm: str
+    observable: str
+    version: int
+    """Version of the observable."""
+    dtype: str
+    device: str
+    """Device type, ``cpu`` or ``cuda``."""
+    role: str = ""
+    """A null control and its seed (``untrained-3``) or a run of the instrument check; empty for
+    the model itself."""
+    attention: str = ""
+    """Attention implementation, where it is not the one that follows from the observable: patterns
+    are read through ours, all else runs with what the model was loaded with."""
+    extra: str = ""
+    """What else changes the numbers, such as an intervention, in a stable form."""
+    torch: str = field(default_factory=lambda: library_versions()[0])
+    transformers: str = field(default_factory=lambda: library_versions()[1])
+
+    def digest(self) -> str:
+        """SHA-256 over all fields."""
+        content = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much a store holds."""
+
+    files: int
+    bytes: int
+
+
+class Store:
+    """Measured arrays by key.
+
+    Parameters
+    ----------
+    root : path
+        Folder of the store; it is made on the first write.
+
+    Attributes
+    ----------
+    notes : list of str
+        One line for each file that could not be read and was taken as a miss.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = Path(root)
+        self.notes: list[str] = []
+
+    def path(self, key: ObservationKey, suffix: str = "safetensors") -> Path:
+        """Where what belongs to a key lies, or would lie."""
+        digest = key.digest()
+        return self.root / "observations" / digest[:2] / f"{digest}.{suffix}"
+
+    def __contains__(self, key: ObservationKey) -> bool:
+        return self.path(key).is_file()
+
+    def get(self, key: ObservationKey) -> xr.DataArray | None:
+        """Read an array.
+
+        Returns
+        -------
+        xarray.DataArray or None
+            ``None`` when it was never measured, or when its file is damaged: then a line is added
+            to `notes` and the file is left for the next `put` to replace.
+        """
+        path = self.path(key)
+        if not path.is_file():
+            return None
+        try:
+            return _read(path, key)
+        # Whatever is wrong with a damaged file, measuring again is the remedy.
+        except Exception as error:
+            self._note(key, error)
+            return None
+
+    def get_json(self, key: ObservationKey) -> dict[str, Any] | None:
+        """Read a JSON object that `put_json` wrote; ``None`` as for `get`."""
+        path = self.path(key, "json")
+        if not path.is_file():
+            return None
+        try:
+            content = json.loads(path.read_bytes())
+            _check_header(content, key)
+            value: dict[str, Any] = content["value"]
+        except Exception as error:
+            self._note(key, error)
+            return None
+        return value
+
+    def put_json(self, key: ObservationKey, value: Mapping[str, Any]) -> None:
+        """Write a JSON object, such as the notes of an instrument check."""
+        content = {"format": _FORMAT, "key": asdict(key), "value": dict(value)}
+        _replace(self.path(key, "json"), json.dumps(content).encode())
+
+    def _note(self, key: ObservationKey, error: Exception) -> None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self.notes.append(
+            f"stored {key.observable} ({key.digest()[:12]}) is damaged and is measured again: "
+            f"{reason}"
+        )
+
+    def put(self, key: ObservationKey, array: xr.DataArray) -> None:
+        """Write an array; a reader sees the old file or the new one, never a part."""
+        from safetensors.numpy import save
+
+        values, kind = _to_tensor(np.asarray(array.values))
+        header = {
+            "format": _FORMAT,
+            "key": asdict(key),
+            "name": array.name,
+            "dims": list(array.dims),
+            "shape": list(array.shape),
+            "kind": kind,
+            "coords": {
+                str(name): {"dims": list(coord.dims), **_coord(coord.values)}
+                for name, coord in array.coords.items()
+            },
+            "attrs": array.attrs,
+        }
+        content = save({_TENSOR: values}, metadata={"refutable": json.dumps(header)})
+        _replace(self.path(key), content)
+
+    def size(self) -> Usage:
+        """Count files and bytes."""
+        sizes = [path.stat().st_size for path in self._files()]
+        return Usage(len(sizes), sum(sizes))
+
+    def clear(self, **fields: str | int | None) -> Usage:
+        """Delete arrays.
+
+        Parameters
+        ----------
+        **fields
+            Fields of `ObservationKey` that what is deleted must have, such as ``weights=...``;
+            without any, everything goes, damaged files included.
+
+        Returns
+        -------
+        Usage
+            What was deleted.
+        """
+        unknown = set(fields) - set(ObservationKey.__dataclass_fields__)
+        if unknown:
+            raise TypeError(f"expected fields of a key, got {', '.join(sorted(unknown))}")
+        files = freed = 0
+        for path in self._files():
+            if fields and not _matches(path, fields):
+                continue
+            freed += path.stat().st_size
+            files += 1
+            path.unlink(missing_ok=True)
+        return Usage(files, freed)
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Hold a lock between processes, such as one per (model, prompts).
+
+        The lock is the operating system's, so a killed process leaves none behind.
+        """
+        from filelock import FileLock
+
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        short = hashlib.sha256(name.encode()).hexdigest()[:12]
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-")
+        with FileLock(folder / f"{slug}-{short}.lock"):
+            yield
+
+    def _files(self) -> list[Path]:
+        folder = self.root / "observations"
+        return sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")])
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _header(path: Path) -> dict[str, Any]:
+    if path.suffix == ".json":
+        return dict(json.loads(path.read_bytes()))
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+    return dict(json.loads(metadata["refutable"]))
+
+
+def _check_header(header: Mapping[str, Any], key: ObservationKey) -> None:
+    if header["format"] != _FORMAT:
+        raise ValueError(f"its format is {header['format']}, not {_FORMAT}")
+    if header["key"] != asdict(key):
+        raise ValueError("it belongs to another key")
+
+
+def _read(path: Path, key: ObservationKey) -> xr.DataArray:
+    import xarray as xr
+    from safetensors.numpy import load_file
+
+    header = _header(path)
+    _check_header(header, key)
+    values = _from_tensor(load_file(path)[_TENSOR], header["kind"]).reshape(header["shape"])
+    coords = {
+        name: (coord["dims"], np.asarray(coord["values"], dtype=coord["dtype"]))
+        for name, coord in header["coords"].items()
+    }
+    return xr.DataArray(
+        values, dims=header["dims"], coords=coords, name=header["name"], attrs=header["attrs"]
+    )
+
+
+def _matches(path: Path, fields: Mapping[str, str | int | None]) -> bool:
+    try:
+        stored = _header(path)["key"]
+    # Its key cannot be told, so it is not one of those asked for.
+    except Exception:
+        return False
+    return all(stored.get(name) == value for name, value in fields.items())
+
+
+def _coord(values: np.ndarray[Any, np.dtype[Any]]) -> dict[str, Any]:
+    if values.dtype.kind in "OUT":
+        values = values.astype(str)
+    return {"dtype": values.dtype.str, "values": values.tolist()}
+
+
+def _to_tensor(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[np.ndarray[Any, Any], str]:
+    """Return a tensor that safetensors can hold; strings become rows of UTF-8 bytes."""
+    if values.dtype.kind not in "OUT":
+        return np.ascontiguousarray(values), values.dtype.str
+    encoded = np.char.encode(values.astype(str), "utf-8")
+    rows = np.frombuffer(encoded.tobytes(), dtype=np.uint8)
+    return rows.reshape(*values.shape, max(encoded.dtype.itemsize, 1)), "str"
+
+
+def _from_tensor(values: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    if kind != "str":
+        return values
+    rows = np.ascontiguousarray(values)
+    decoded = rows.view(f"S{rows.shape[-1]}")[..., 0]
+    return np.asarray(np.char.decode(decoded, "utf-8"))

@@ -1,0 +1,57 @@
+"""Summaries of attention patterns, per head and block, over the rows t >= 1 of a prompt.
+
+Row 0 can attend to itself alone, so it says nothing; a prompt of one token gives NaN.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from refutable.capture.recorder import AttentionRecorder
+from refutable.observables.registry import recorded
+
+if TYPE_CHECKING:
+    import torch
+
+    from refutable.capture.recorder import Patterns
+
+
+@recorded(dims=("prompt", "layer", "head"), unit="share of ln(t + 1)")
+class AttentionEntropy(AttentionRecorder):
+    """Mean over rows t >= 1 of the attention row's entropy, as a share of its maximum ln(t + 1)."""
+
+    name = "attention_entropy"
+
+    def reduce(self, view: Patterns) -> torch.Tensor:
+        """Mean of H(A[t]) / ln(t + 1)."""
+        import torch
+
+        entropy = torch.special.entr(view.pattern).sum(-1)
+        most = torch.arange(1, entropy.shape[-1] + 1, device=entropy.device).log()
+        most[0] = 1.0  # row 0 has weight 0; this only keeps 0 / 0 out
+        return view.row_mean(entropy / most)
+
+
+@recorded(dims=("prompt", "layer", "head"), unit="share")
+class AttentionFirst(AttentionRecorder):
+    """Mean over rows t >= 1 of the attention paid to the first token."""
+
+    name = "attention_first"
+
+    def reduce(self, view: Patterns) -> torch.Tensor:
+        """Mean of A[t, 0]."""
+        return view.row_mean(view.pattern[..., 0])
+
+
+@recorded(dims=("prompt", "layer", "head"), unit="share")
+class AttentionPrevious(AttentionRecorder):
+    """Mean over rows t >= 1 of the attention paid to the previous token."""
+
+    name = "attention_previous"
+
+    def reduce(self, view: Patterns) -> torch.Tensor:
+        """Mean of A[t, t - 1]."""
+        import torch
+
+        previous = view.pattern.diagonal(offset=-1, dim1=-2, dim2=-1)
+        return view.row_mean(torch.nn.functional.pad(previous, (1, 0)))

@@ -1,0 +1,69 @@
+"""The next-token distribution after a prompt."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from refutable.capture.recorder import LOGITS, Recorder
+from refutable.observables.registry import recorded
+
+if TYPE_CHECKING:
+    import torch
+
+    from refutable.capture.packing import Pack
+    from refutable.capture.views import LogitView
+
+
+class _LastLogits(Recorder):
+    """A recorder that reduces the logits after the last token to one number per prompt."""
+
+    reads = (LOGITS,)
+
+    @abstractmethod
+    def reduce(self, view: LogitView) -> torch.Tensor:
+        """Reduce to one number per prompt."""
+
+    def read(self, site: str, layer: int, view: LogitView) -> None:
+        """Reduce the pack's logits."""
+        self._value: torch.Tensor = self.reduce(view)
+
+    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
+        """One number per prompt."""
+        return self._value
+
+
+@recorded(dims=("prompt",), unit="nats")
+class NextTokenEntropy(_LastLogits):
+    """Entropy of the next-token distribution after the last token, in nats."""
+
+    name = "next_token_entropy"
+
+    def reduce(self, view: LogitView) -> torch.Tensor:
+        """Minus the sum of p ln p."""
+        import torch
+
+        terms: torch.Tensor = torch.special.entr(view.log_probs().exp())
+        return terms.sum(-1)
+
+
+@recorded(dims=("prompt",), unit="probability")
+class TopProbability(_LastLogits):
+    """Probability of the most probable next token."""
+
+    name = "top_probability"
+
+    def reduce(self, view: LogitView) -> torch.Tensor:
+        """Largest probability."""
+        return view.log_probs().amax(-1).exp()
+
+
+@recorded(dims=("prompt",), unit="token id")
+class TopToken(_LastLogits):
+    """Id of the most probable next token."""
+
+    name = "top_token"
+
+    def reduce(self, view: LogitView) -> torch.Tensor:
+        """Where the largest logit is."""
+        return view.log_probs().argmax(-1)

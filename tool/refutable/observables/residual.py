@@ -1,0 +1,127 @@
+"""Norms of the residual stream, before the final norm.
+
+``hidden_states[-1]`` of transformers lies *after* the final norm; these are read at the blocks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from refutable.capture.recorder import EMBED, RESID_POST, BlockRecorder, Recorder
+from refutable.observables.registry import recorded
+
+if TYPE_CHECKING:
+    import torch
+
+    from refutable.capture.packing import Pack
+    from refutable.capture.recorder import Tokens
+
+
+@recorded(dims=("prompt", "layer"), unit="norm")
+class ResidualNorm(BlockRecorder):
+    """Norm of the last token's residual stream after each block, before the final norm."""
+
+    name = "residual_norm"
+    reads = (RESID_POST,)
+
+    def read(self, site: str, layer: int, view: Tokens) -> None:
+        """Reduce to one norm per prompt."""
+        import torch
+
+        self.keep(layer, torch.linalg.vector_norm(view.last(), dim=-1, dtype=torch.float32))
+
+
+@recorded(dims=("prompt", "layer", "position"), unit="norm")
+class ResidualNormTokens(BlockRecorder):
+    """Norm of every token's residual stream after each block; NaN beyond a prompt's end."""
+
+    name = "residual_norm_tokens"
+    reads = (RESID_POST,)
+
+    def read(self, site: str, layer: int, view: Tokens) -> None:
+        """Reduce to one norm per token."""
+        self.keep(layer, view.by_prompt(view.norms()))
+
+
+@recorded(dims=("prompt", "layer"), unit="log norm")
+class MeanLogResidualNorm(BlockRecorder):
+    """Mean over a prompt's tokens of the natural log of the residual stream's norm, per block."""
+
+    name = "mean_log_residual_norm"
+    reads = (RESID_POST,)
+
+    def read(self, site: str, layer: int, view: Tokens) -> None:
+        """Reduce to one mean per prompt."""
+        import torch
+
+        self.keep(layer, torch.nanmean(view.by_prompt(view.norms().log()), dim=1))
+
+
+@recorded(dims=("prompt", "layer"), unit="log norm")
+class MeanLogResidualNormRest(BlockRecorder):
+    """As `mean_log_residual_norm`, without position 0; NaN for prompts of one token."""
+
+    name = "mean_log_residual_norm_rest"
+    reads = (RESID_POST,)
+
+    def read(self, site: str, layer: int, view: Tokens) -> None:
+        """Reduce to one mean per prompt."""
+        import torch
+
+        # The first token carries the attention sink, whose norm dwarfs the others'.
+        self.keep(layer, torch.nanmean(view.by_prompt(view.norms().log())[:, 1:], dim=1))
+
+
+@recorded(dims=("prompt",), unit="norm")
+class EmbeddingNorm(Recorder):
+    """Euclidean norm of the last token's residual stream as it enters the first block."""
+
+    name = "embedding_norm"
+    reads = (EMBED,)
+
+    def read(self, site: str, layer: int, view: Tokens) -> None:
+        """Reduce to one norm per prompt."""
+        import torch
+
+        self._norm: torch.Tensor = torch.linalg.vector_norm(
+            view.last(), dim=-1, dtype=torch.float32
+        )
+
+    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
+        """One norm per prompt."""
+        return self._norm
+
+
+@recorded(dims=("prompt",), unit="tokens")
+class NTokens(Recorder):
+    """Number of tokens of a prompt, a BOS token included."""
+
+    name = "n_tokens"
+
+    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
+        """One count per prompt."""
+        import torch
+
+        return torch.tensor([segment.length for segment in pack.segments])
+
+
+@recorded(dims=(), unit="blocks", per_prompt=False)
+class NBlocks(Recorder):
+    """Number of blocks that ran in a forward pass."""
+
+    name = "n_blocks"
+    reads = (RESID_POST,)
+
+    def __init__(self) -> None:
+        self._layers: set[int] = set()
+
+    def read(self, site: str, layer: int, view: Tokens) -> None:
+        """Count the block."""
+        self._layers.add(layer)
+
+    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
+        """Blocks seen in this pass."""
+        import torch
+
+        layers, self._layers = self._layers, set()
+        return torch.tensor(len(layers))
