@@ -1,0 +1,1 @@
+"""What weights show without running the model: counts, distributions, positions, heads, spectra."""

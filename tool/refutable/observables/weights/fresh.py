@@ -1,0 +1,84 @@
+"""Untrained weights of a config, drawn a block at a time: a null control without a whole model."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refutable.observables.weights.files import Stored
+from refutable.observables.weights.roles import meta_model
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+
+class FreshTensors:
+    """Tensors as the model class itself initialises them.
+
+    Parameters
+    ----------
+    config : transformers.PretrainedConfig
+        Config of the model.
+    seed : int
+        Seed of the copy; every block draws from a seed of its own made from it.
+
+    Notes
+    -----
+    The class's own rule is applied to one block (or one module outside the blocks) at a time, so
+    rules that look at a whole block, as GPT-2's smaller scale for what writes into the residual
+    stream, hold. Only the last block drawn is kept.
+    """
+
+    def __init__(self, config: Any, seed: int) -> None:
+        from refutable.models.structure import find_structure
+
+        self._model = meta_model(config)
+        self._blocks = find_structure(self._model).blocks_path
+        self._seed = seed
+        self._unit = ""
+        self._held: dict[str, Floats] = {}
+        self._stored = {
+            name: Stored(name, tuple(p.shape), "F32") for name, p in self._model.named_parameters()
+        }
+
+    @property
+    def stored(self) -> Mapping[str, Stored]:
+        """Every unique parameter, by name."""
+        return self._stored
+
+    def flat(self, name: str, start: int, stop: int) -> Floats:
+        """Elements `start` to `stop` of a parameter."""
+        unit = self._unit_of(name)
+        if unit != self._unit:
+            self._held = self._draw(unit)
+            self._unit = unit
+        return self._held[name].reshape(-1)[start:stop]
+
+    def _unit_of(self, name: str) -> str:
+        if name.startswith(f"{self._blocks}."):
+            layer = name[len(self._blocks) + 1 :].partition(".")[0]
+            return f"{self._blocks}.{layer}"
+        return name.rpartition(".")[0]
+
+    def _draw(self, unit: str) -> dict[str, Floats]:
+        import torch
+
+        module = self._model.get_submodule(unit)
+        module.to_empty(device="cpu")
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(zlib.crc32(f"{self._seed}:{unit}".encode()))
+            self._initialise(module)
+        held = {f"{unit}.{n}": p.detach().numpy() for n, p in module.named_parameters()}
+        module.to(device="meta")
+        return held
+
+    def _initialise(self, module: Any) -> None:
+        # Children first, as transformers does: a block's own rule overrides its parts'.
+        for child in module.children():
+            self._initialise(child)
+        self._model._init_weights(module)
