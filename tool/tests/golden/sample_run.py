@@ -1,0 +1,367 @@
+"""A synthetic run with planted numbers: what the report's tests read instead of a measured model.
+
+Norms grow by a planted log gain per block, so every number on a page can be traced to `PLANTED`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from refutable.records import (
+    ClaimReport,
+    Control,
+    Counterexample,
+    Environment,
+    Estimate,
+    Evidence,
+    InstrumentCheck,
+    ModelFacts,
+    ModelReport,
+    Outcome,
+    PromptSetReport,
+    Reading,
+    Region,
+    Replication,
+    Result,
+    Verdict,
+)
+
+REGISTERS = ("factual", "syntactic", "cliche", "novel", "nonsense")
+PLANTED = {
+    "gpt2-medium": ("LayerNorm", 24, 0.145, 355_000_000),
+    "gpt2-large": ("LayerNorm", 36, -0.060, 774_000_000),
+    "smollm2-135m": ("RMSNorm", 30, 0.075, 134_515_008),
+    "gemma-3-270m": ("RMSNorm", 18, 0.004, 268_098_176),
+}
+"""Norm kind, blocks, mean log gain of the last block, parameters."""
+SHIFT = {"factual": -0.05, "syntactic": 0.03, "cliche": -0.05, "novel": -0.07, "nonsense": 0.14}
+CONTROLS = 5
+PROMPTS, ARM = "five-registers", "no-bos"
+
+
+def observations(families: int = 6, each: int = 5, seed: int = 7) -> pd.DataFrame:
+    """Return norms, entropies and log gains: `families` families of `each` prompts per register."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    for model, (_, blocks, gain, _) in PLANTED.items():
+        for control in (None, *(f"untrained-{k}" for k in range(CONTROLS))):
+            for register in REGISTERS:
+                for place in range(families):
+                    family = f"{register}-{place}"
+                    level = rng.normal(0, 0.03)
+                    for item in range(each):
+                        growth = rng.normal(0.09, 0.02, blocks)
+                        growth[0] = 0.0
+                        last = gain + SHIFT[register] + level + rng.normal(0, 0.05)
+                        growth[-1] = rng.normal(0.05, 0.01) if control else last
+                        entropy = 3.0 + 8 * growth[-1] + rng.normal(0, 0.6)
+                        base = {
+                            "model": model,
+                            "control": control,
+                            "prompts": PROMPTS,
+                            "arm": ARM,
+                            "prompt": f"{family}/{item}",
+                            "family": family,
+                            "register": register,
+                            "text": f"The {register} prompt number {item} of {family} is",
+                        }
+                        norms = 40 * np.exp(np.cumsum(growth))
+                        rows += [
+                            base | {"quantity": "residual_norm", "layer": k, "value": norms[k]}
+                            for k in range(blocks)
+                        ]
+                        rows.append(base | {"quantity": "next_token_entropy", "value": entropy})
+                        rows.append(
+                            base
+                            | {"quantity": "value", "claim": claim_for(model), "value": growth[-1]}
+                        )
+    frame = pd.DataFrame(rows)
+    frame["layer"] = frame["layer"].astype("Int64")
+    return frame
+
+
+def claim_for(model: str) -> str:
+    """Return the id of the claim about the last block's gain that speaks of a model."""
+    return "gain.layernorm-dampens" if PLANTED[model][0] == "LayerNorm" else "gain.rmsnorm-expands"
+
+
+def estimate(values: pd.Series, families: pd.Series, **more: object) -> Estimate:
+    """t interval on family means, written out."""
+    means = values.groupby(families.to_numpy()).mean().to_numpy()
+    mean, sd = float(means.mean()), float(means.std(ddof=1))
+    half = float(stats.t.ppf(0.975, means.size - 1)) * sd / math.sqrt(means.size)
+    return Estimate(
+        mean,
+        mean - half,
+        mean + half,
+        unit="log ratio",
+        method="t on family means",
+        n=values.size,
+        clusters=means.size,
+        sd=sd,
+        df=means.size - 1.0,
+        error=2e-6,
+        check_low=mean - 1.03 * half,
+        check_high=mean + 1.01 * half,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def decided(found: Estimate, region: Region) -> Verdict:
+    """Interval against region."""
+    assert found.low is not None
+    assert found.high is not None
+    low = -math.inf if region.low is None else region.low
+    high = math.inf if region.high is None else region.high
+    if low < found.low and found.high < high:
+        return Verdict.CONFIRMED
+    if found.high < low or found.low > high:
+        return Verdict.REFUTED
+    return Verdict.INCONCLUSIVE
+
+
+CLAIMS = (
+    ClaimReport(
+        "gain.layernorm-dampens",
+        "last-block-gain",
+        "G1",
+        "observational",
+        "The last block of a LayerNorm decoder shrinks the residual stream.",
+        "the mean log gain over prompt families lies above −0.02",
+        "Natural log of |h_L| / |h_(L-1)| at the last token, before the final norm.",
+        "mean over families below -0.02",
+        Region(None, -0.02),
+        "log ratio",
+        0.02,
+        0.02,
+        "models normalized by LayerNorm",
+        "5 seeds of untrained models of the same config",
+    ),
+    ClaimReport(
+        "gain.rmsnorm-expands",
+        "last-block-gain",
+        "G2",
+        "observational",
+        "The last block of an RMSNorm decoder expands the residual stream.",
+        "the mean log gain over prompt families lies below 0.02",
+        "Natural log of |h_L| / |h_(L-1)| at the last token, before the final norm.",
+        "mean over families above 0.02",
+        Region(0.02, None),
+        "log ratio",
+        0.02,
+        0.02,
+        "models normalized by RMSNorm",
+        "5 seeds of untrained models of the same config",
+    ),
+    ClaimReport(
+        "gain.norm-fixes-sign",
+        "last-block-gain",
+        "G3",
+        "observational",
+        "The kind of norm fixes the sign of the log gain for every prompt.",
+        "one prompt has a log gain of the other sign, beyond .005",
+        "Log gain of the last block, signed so that the claimed direction is positive.",
+        "every prompt above -0.005",
+        Region(-0.005, None),
+        "log ratio",
+    ),
+    ClaimReport(
+        "weights.parameter-count",
+        "gpt2-weights",
+        "W1",
+        "weights",
+        "The model has 355,000,000 unique parameters.",
+        "the count differs",
+        "Number of unique parameters.",
+        "equals 355000000",
+        Region(355e6, 355e6),
+        "parameters",
+        sampled=False,
+    ),
+)
+
+
+def evidence(frame: pd.DataFrame) -> Evidence:
+    """Return the records that belong to `frame`."""
+    results: list[Result] = []
+    for model, (kind, blocks, _, parameters) in PLANTED.items():
+        results.append(_gain(frame, model))
+        results.append(_skipped(model, kind))
+        results.append(_universal(frame, model))
+        results.append(_count(model, parameters))
+    broken = InstrumentCheck(
+        "packed equals single", False, 0.31, 0.001, "packed logits differ from single prompts"
+    )
+    error = "tiny-layernorm: instrument check failed: packed equals single"
+    results.append(
+        replace(
+            _skipped("tiny-layernorm", "RMSNorm"),
+            claim="gain.layernorm-dampens",
+            ref="G1",
+            outcome=Outcome.ERROR,
+            reason=error,
+        )
+    )
+    models = [_model(m, k, b, p) for m, (k, b, _, p) in PLANTED.items()]
+    tiny = replace(
+        _model("tiny-layernorm", "LayerNorm", 4, 1_200_000), checks=(broken,), error=error
+    )
+    return Evidence(
+        Environment(
+            "3.11.9",
+            "Linux-x86_64",
+            {"refutable": "0.1.0", "torch": "2.13.0", "transformers": "5.23.0"},
+            "cpu",
+            "float32",
+            command="refutable verify --model gpt2-medium --model smollm2-135m",
+            started="2026-11-22T04:45:00+00:00",
+            seconds=73.2,
+            family_size=8,
+        ),
+        CLAIMS,
+        (*models, tiny),
+        (PromptSetReport(PROMPTS, "ab12" * 16, 150, 30, "Five registers, six families each."),),
+        tuple(results),
+        notes=("Holm over 8 claims x models.",),
+    )
+
+
+def _own(frame: pd.DataFrame, model: str, *, control: bool = False) -> pd.DataFrame:
+    chosen = frame[(frame["model"] == model) & (frame["quantity"] == "value")]
+    return chosen[chosen["control"].notna()] if control else chosen[chosen["control"].isna()]
+
+
+def _gain(frame: pd.DataFrame, model: str) -> Result:
+    own, null = _own(frame, model), _own(frame, model, control=True)
+    claim = next(c for c in CLAIMS if c.id == claim_for(model))
+    found = estimate(own["value"], own["family"], p=0.0003, p_adjusted=0.0024)
+    control = replace(estimate(null["value"], null["family"]), seeds=CONTROLS)
+    paired = own.groupby("family")["value"].mean() - null.groupby("family")["value"].mean()
+    contrast = estimate(paired, paired.index.to_series())
+    informative = claim.region.high is not None and model == "gpt2-large"
+    verdict = decided(found, claim.region)
+    ratio = np.exp(own["value"])
+    return Result(
+        claim.id,
+        claim.study,
+        claim.ref,
+        claim.kind,
+        model,
+        PROMPTS,
+        ARM,
+        Outcome.FAILED if model == "gpt2-medium" else Outcome.PASSED,
+        verdict,
+        expected={"gpt2-medium": Verdict.CONFIRMED, "gpt2-large": Verdict.CONFIRMED}.get(model),
+        reason=f"interval against region {claim.statistic}",
+        estimate=found,
+        parts=(replace(found, part="all blocks"), replace(contrast, part="last minus five before")),
+        control=Control(
+            "untrained",
+            tuple(f"{model}@untrained-{k}" for k in range(CONTROLS)),
+            control,
+            contrast,
+            Reading.INFORMATIVE if informative else Reading.UNDETERMINED,
+            "the contrast lies beyond the smallest effect of interest on the claimed side"
+            if informative
+            else "neither the contrast nor the control settles it",
+        ),
+        replication=Replication(
+            "One-sample t-test of the gain against 1 over prompts taken as independent.",
+            Estimate(
+                float(ratio.mean()),
+                float(ratio.mean() - 2 * ratio.sem()),
+                float(ratio.mean() + 2 * ratio.sem()),
+                unit="ratio",
+                method="one-sample t",
+                n=ratio.size,
+            ),
+            Region(None, 1.0) if claim.region.low is None else Region(1.0, None),
+            "would say: the opposite" if model == "gpt2-medium" else "would say: as claimed",
+            {"EleutherAI/pythia-6.9b": 0.80},
+        ),
+        models=(model,),
+        survives_holm=verdict is not Verdict.INCONCLUSIVE,
+        families_needed=(40, 260) if verdict is Verdict.INCONCLUSIVE else None,
+        nodeid=f"claims/last_block_gain/test_gain.py::test_gain[{model}]",
+        command=f"refutable verify {claim.id} --model {model} --prompts {PROMPTS}",
+        seconds=0.4,
+    )
+
+
+def _skipped(model: str, kind: str) -> Result:
+    other = "gain.rmsnorm-expands" if kind == "LayerNorm" else "gain.layernorm-dampens"
+    return Result(
+        other,
+        "last-block-gain",
+        "G2" if kind == "LayerNorm" else "G1",
+        "observational",
+        model,
+        PROMPTS,
+        ARM,
+        Outcome.SKIPPED,
+        reason=f"the claim is about another norm, {model} is normalized by {kind}",
+    )
+
+
+def _universal(frame: pd.DataFrame, model: str) -> Result:
+    own = _own(frame, model)
+    sign = -1 if PLANTED[model][0] == "LayerNorm" else 1
+    worst = own.loc[(sign * own["value"]).idxmin()]
+    value = float(sign * worst["value"])
+    return Result(
+        "gain.norm-fixes-sign",
+        "last-block-gain",
+        "G3",
+        "observational",
+        model,
+        PROMPTS,
+        ARM,
+        Outcome.PASSED,
+        Verdict.REFUTED,
+        expected=Verdict.REFUTED,
+        reason="one counterexample refutes a universal claim",
+        estimate=Estimate(value, None, None, unit="log ratio", method="smallest value", n=150),
+        counterexample=Counterexample(worst["text"], value, worst["family"]),
+        models=(model,),
+        command=f"refutable verify gain.norm-fixes-sign --model {model}",
+    )
+
+
+def _count(model: str, parameters: int) -> Result:
+    applies = model == "gpt2-medium"
+    return Result(
+        "weights.parameter-count",
+        "gpt2-weights",
+        "W1",
+        "weights",
+        model,
+        "",
+        "",
+        Outcome.PASSED if applies else Outcome.SKIPPED,
+        Verdict.CONFIRMED if applies else None,
+        reason="" if applies else f"the claim is about gpt2-medium, not about {model}",
+        estimate=Estimate(float(parameters), float(parameters), float(parameters), unit="parameters",
+                          method="fact: value and numerical error", n=1) if applies else None,
+        command=f"refutable verify weights.parameter-count --model {model}",
+    )  # fmt: skip
+
+
+def _model(name: str, kind: str, blocks: int, parameters: int) -> ModelReport:
+    facts = ModelFacts(
+        name, "GPT2LMHeadModel", kind, blocks, 16, 1024, 50257, 1024, parameters, True,
+        "learned", True, 50256, True,
+    )  # fmt: skip
+    checks = (
+        InstrumentCheck("packed equals single", True, 3.1e-6, 1e-3),
+        InstrumentCheck("hooks change nothing", True, 0.0, 0.0),
+        InstrumentCheck("attention rows sum to 1", True, 1.2e-7, 1e-4),
+    )
+    return ModelReport(
+        name, "hub", "d1" * 32, "70" * 32, facts, "cpu", "float32", "packed", "sdpa", checks,
+        seconds=4.2,
+    )  # fmt: skip
