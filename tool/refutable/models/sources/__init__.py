@@ -1,1 +1,24 @@
-"""sources."""
+"""Where checkpoints come from: one module per source, each with ``locate(spec)``."""
+
+from __future__ import annotations
+
+import importlib
+
+from refutable.models.checkpoint import Checkpoint
+from refutable.models.spec import ModelSpec
+
+
+def locate(spec: ModelSpec) -> Checkpoint:
+    """Return the checkpoint of a model as a folder on disk.
+
+    A hub model that is not in the cache is downloaded, a GGUF file is converted once; a model
+    shipped by a package must have been fetched.
+
+    Raises
+    ------
+    ModelError
+        If it cannot be had, in one line that says what to do.
+    """
+    source = importlib.import_module(f"{__name__}.{spec.source}")
+    found: Checkpoint = source.locate(spec)
+    return found

@@ -1,0 +1,173 @@
+"""A checkpoint on disk: its files and what identifies their content. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from refutable.errors import ModelError
+from refutable.paths import cache_dir
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
+_VOCABULARIES = TOKENIZER_FILES[:5]
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder that transformers can load."""
+
+    folder: Path
+    weights: tuple[Path, ...]
+    """Weight files, in order of their names."""
+    weights_digest: str
+    """Covers config and weights; for a converted file, that file."""
+    tokenizer_digest: str
+    """Covers the tokenizer's files; empty without one."""
+
+    @property
+    def safe(self) -> bool:
+        """Whether all weights are safetensors."""
+        return all(path.suffix == ".safetensors" for path in self.weights)
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether the folder holds a vocabulary."""
+        return any((self.folder / name).is_file() for name in _VOCABULARIES)
+
+
+def read_checkpoint(
+    folder: Path, *, safe_only: bool = False, weights_digest: str | None = None
+) -> Checkpoint:
+    """Find the files of a checkpoint and their digests.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Holds config.json and the weights.
+    safe_only : bool
+        Whether to refuse weights that are not safetensors.
+    weights_digest : str, optional
+        Identity of the file that the weights were converted from, instead of their own.
+
+    Returns
+    -------
+    Checkpoint
+        File digests are cached by path, size and time of change.
+
+    Raises
+    ------
+    ModelError
+        If the folder lacks a config or weights, or an index names files that are not there.
+    """
+    config = folder / "config.json"
+    if not config.is_file():
+        raise ModelError(
+            f"{folder} has no config.json: give a folder as save_pretrained writes it"
+        )
+    read_json(config)
+    weights = weight_files(folder, safe_only=safe_only)
+    if weights_digest is None:
+        weights_digest = combine([config, *weights])
+    tokenizer = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+    return Checkpoint(folder, weights, weights_digest, combine(tokenizer) if tokenizer else "")
+
+
+def weight_files(folder: Path, *, safe_only: bool = False) -> tuple[Path, ...]:
+    """List the weight files that transformers would load from a folder."""
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        if safe_only and stem.endswith(".bin"):
+            continue
+        if (folder / stem).is_file():
+            return (folder / stem,)
+        index = folder / f"{stem}.index.json"
+        if index.is_file():
+            return _shards(index)
+    names = sorted(path.name for path in folder.iterdir())
+    if any(name.startswith("adapter_model") for name in names):
+        raise ModelError(f"{folder} holds an adapter only: merge it into its base model and save")
+    wanted = "model.safetensors" if safe_only else "model.safetensors or pytorch_model.bin"
+    hint = ""
+    if safe_only and any(name.endswith((".bin", ".pt", ".pth")) for name in names):
+        hint = " (pickled weights are there; only safetensors are read from the hub)"
+    raise ModelError(f"{folder} has no {wanted}{hint}: save the model with save_pretrained")
+
+
+def _shards(index: Path) -> tuple[Path, ...]:
+    names = sorted(set(read_json(index).get("weight_map", {}).values()))
+    # A shard is a file beside its index; a path that leads elsewhere is not followed.
+    strange = [name for name in names if Path(name).name != name]
+    if strange or not names:
+        raise ModelError(f"{index} names {strange or 'no files'}: download the checkpoint again")
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        raise ModelError(
+            f"{index.parent} lacks {len(missing)} of {len(names)} weight files "
+            f"({missing[0]}, ...): download the checkpoint again"
+        )
+    return tuple(index.parent / name for name in names)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; anything else is an error of one line."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise ModelError(f"cannot read {path}: {problem}") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"cannot read {path}: expected a JSON object")
+    return found
+
+
+def combine(files: list[Path]) -> str:
+    """Digest of several files: SHA-256 over names and file digests, in the order given."""
+    lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in files)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file; remembered by path, size and time of change.
+
+    Notes
+    -----
+    The hub's cache stores a large file under its SHA-256, which is then used as it stands: a
+    checkpoint of many gigabytes is not read twice.
+    """
+    real = path.resolve()
+    if real.parent.name == "blobs" and len(real.name) == 64:
+        return real.name
+    state = real.stat()
+    key = hashlib.sha256(f"{real}\n{state.st_size}\n{state.st_mtime_ns}".encode()).hexdigest()
+    remembered = cache_dir() / "digests" / key
+    if remembered.is_file():
+        text = remembered.read_text(encoding="ascii").strip()
+        if len(text) == 64:
+            return text
+    digest = hashlib.sha256()
+    with real.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    write_atomic(remembered, digest.hexdigest())
+    return digest.hexdigest()
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

@@ -1,0 +1,152 @@
+"""What a model is, without loading its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from refutable.errors import ModelError
+from refutable.models.checkpoint import Checkpoint, write_atomic
+from refutable.models.sources import locate
+from refutable.models.spec import ModelSpec
+from refutable.paths import cache_dir
+from refutable.records import ModelFacts
+
+# Raised when facts are read in another way, so that remembered ones are made again.
+_FACTS = 1
+NO_LIMIT = 1 << 20
+"""Stands for the context of a model whose config states none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What identifies a model, and what its config and modules say."""
+
+    weights_digest: str
+    tokenizer_digest: str
+    facts: ModelFacts
+
+
+def identify(spec: ModelSpec) -> Identity:
+    """Find what a model is.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        From `refutable.models.registry.resolve`.
+
+    Returns
+    -------
+    Identity
+        Facts are remembered by digest and transformers version: a second call imports neither
+        torch nor transformers. The first one builds the modules on the meta device, without
+        weights.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be had or built, or its config states no blocks.
+    """
+    return identify_checkpoint(spec, locate(spec))
+
+
+def identify_checkpoint(spec: ModelSpec, checkpoint: Checkpoint) -> Identity:
+    """Find what a checkpoint that lies on disk is; see `identify`."""
+    key = "\n".join(
+        (
+            str(_FACTS),
+            checkpoint.weights_digest,
+            checkpoint.tokenizer_digest,
+            version("transformers"),
+        )
+    )
+    path = cache_dir() / "facts" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
+    facts = _remembered(path)
+    if facts is None:
+        facts = _read(spec, checkpoint)
+        write_atomic(path, json.dumps(dataclasses.asdict(facts), indent=1))
+    facts = dataclasses.replace(
+        facts, id=spec.id, tags=spec.tags, group=spec.group, seed=spec.seed
+    )
+    return Identity(checkpoint.weights_digest, checkpoint.tokenizer_digest, facts)
+
+
+def _remembered(path: Path) -> ModelFacts | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return ModelFacts(**{**found, "tags": tuple(found["tags"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _read(spec: ModelSpec, checkpoint: Checkpoint) -> ModelFacts:
+    from refutable.models.build import build_empty, read_config, read_tokenizer
+    from refutable.models.structure import find_structure, text_config
+
+    config = read_config(spec, checkpoint)
+    model = build_empty(spec, config)
+    structure = _named(spec, find_structure, model)
+    inner = text_config(model)
+    tokenizer = read_tokenizer(spec, checkpoint)
+    head = structure.unembedding
+    tied = head is not None and getattr(head, "weight", None) is structure.embedding.weight
+    return ModelFacts(
+        id=spec.id,
+        architecture=type(model).__name__,
+        norm_kind=structure.norm_kind,
+        blocks=len(structure.blocks),
+        heads=structure.heads,
+        d_model=structure.d_model,
+        d_vocab=structure.d_vocab,
+        context=_context(inner),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        tied=tied,
+        positions=_positions(structure, checkpoint),
+        attention_interface=structure.attention_interface,
+        bos=_bos(tokenizer, inner, structure.d_vocab),
+        tokenizer=tokenizer is not None,
+    )
+
+
+def _named(spec: ModelSpec, function: Any, *args: Any) -> Any:
+    try:
+        return function(*args)
+    except ModelError as problem:
+        raise ModelError(f"{spec.id}: {problem}") from None
+
+
+def _context(config: Any) -> int:
+    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return NO_LIMIT
+
+
+def _bos(tokenizer: Any, config: Any, d_vocab: int) -> int | None:
+    if tokenizer is not None:
+        found = tokenizer.bos_token_id
+    else:
+        found = getattr(config, "bos_token_id", None)
+    return found if isinstance(found, int) and 0 <= found < d_vocab else None
+
+
+def _positions(structure: Any, checkpoint: Checkpoint) -> str:
+    table = structure.position_embedding
+    if structure.positions != "learned" or table.weight.requires_grad:
+        return str(structure.positions)
+    # A frozen table is no learned one; only its values tell whether it says anything at all.
+    from safetensors import safe_open
+
+    wanted = f"{structure.position_path}.weight"
+    for path in checkpoint.weights if checkpoint.safe else ():
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():
+                if name == wanted or wanted.endswith("." + name):
+                    return "learned" if bool(tensors.get_tensor(name).any()) else "none"
+    return "learned"

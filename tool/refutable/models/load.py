@@ -1,0 +1,177 @@
+"""Models with weights, checked against their checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import hashlib
+import json
+import pickle
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from refutable.errors import ModelError
+from refutable.models.build import one_line, quiet, read_config, read_tokenizer
+from refutable.models.checkpoint import Checkpoint
+from refutable.models.fidelity import fidelity_checks
+from refutable.models.identify import identify_checkpoint
+from refutable.models.sources import locate
+from refutable.models.spec import ModelSpec
+from refutable.records import InstrumentCheck, ModelFacts
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """A model ready to be measured."""
+
+    spec: ModelSpec
+    model: Any = field(repr=False)
+    """In evaluation mode, without gradients and without a cache of keys and values."""
+    tokenizer: Any = field(repr=False)
+    """``None`` for a model without one: prompts are then token ids."""
+    facts: ModelFacts
+    weights_digest: str
+    tokenizer_digest: str
+    device: str
+    dtype: str
+    checks: tuple[InstrumentCheck, ...] = ()
+    """Fidelity to the checkpoint; a failed one says what to do."""
+
+
+def load(spec: ModelSpec, *, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
+    """Load a model and check that it is what its checkpoint holds.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        From `refutable.models.registry.resolve`.
+    device : str
+        A torch device, e.g. ``cpu`` or ``cuda``.
+    dtype : {"float32", "bfloat16", "float16"}
+        Type of the weights in memory.
+
+    Returns
+    -------
+    LoadedModel
+        Ignored or re-initialised tensors, wrong norms and values that are not finite are failed
+        checks, not exceptions.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be loaded at all, in one line.
+    """
+    place, kind = _device(device), _dtype(dtype)
+    checkpoint = locate(spec)
+    identity = identify_checkpoint(spec, checkpoint)
+    model, report = _from_checkpoint(spec, checkpoint, kind)
+    checks = fidelity_checks(model, report, checkpoint, spec, identity.facts)
+    return LoadedModel(
+        spec=spec,
+        model=_ready(model, place),
+        tokenizer=read_tokenizer(spec, checkpoint),
+        facts=identity.facts,
+        weights_digest=identity.weights_digest,
+        tokenizer_digest=identity.tokenizer_digest,
+        device=device,
+        dtype=dtype,
+        checks=checks,
+    )
+
+
+def untrained(loaded: LoadedModel, seed: int) -> LoadedModel:
+    """Make a model of the same class and config with fresh weights.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        No tensor of it is kept but the tokenizer's vocabulary.
+    seed : int
+        Of the initialisation; the same seed gives the same weights on every device.
+
+    Returns
+    -------
+    LoadedModel
+        With an id and a digest of its own.
+    """
+    config = copy.deepcopy(loaded.model.config)
+    with torch.random.fork_rng(devices=[]), quiet():
+        torch.manual_seed(seed)
+        model = type(loaded.model)._from_config(config, dtype=torch.float32)
+    name = f"{loaded.spec.id}@untrained-{seed}"
+    return LoadedModel(
+        spec=dataclasses.replace(loaded.spec, id=name, seed=seed),
+        model=_ready(model.to(DTYPES[loaded.dtype]), torch.device(loaded.device)),
+        tokenizer=loaded.tokenizer,
+        facts=dataclasses.replace(loaded.facts, id=name, seed=seed),
+        weights_digest=f"untrained-{seed}-{_config_digest(model)}",
+        tokenizer_digest=loaded.tokenizer_digest,
+        device=loaded.device,
+        dtype=loaded.dtype,
+    )
+
+
+def _config_digest(model: Any) -> str:
+    stated = model.config.to_dict()
+    for name in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+        stated.pop(name, None)
+    text = json.dumps(stated, sort_keys=True, default=str)
+    return hashlib.sha256(f"{type(model).__name__}\n{text}".encode()).hexdigest()
+
+
+def _ready(model: Any, device: torch.device) -> Any:
+    model.requires_grad_(False)
+    model.config.use_cache = False
+    return model.to(device).eval()
+
+
+def _from_checkpoint(
+    spec: ModelSpec, checkpoint: Checkpoint, dtype: torch.dtype
+) -> tuple[Any, dict[str, Any]]:
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(spec, checkpoint)
+    try:
+        with quiet():
+            found: Any = AutoModelForCausalLM.from_pretrained(
+                checkpoint.folder,
+                config=config,
+                dtype=dtype,
+                use_safetensors=checkpoint.safe,
+                weights_only=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except pickle.UnpicklingError:
+        raise ModelError(
+            f"the weights of {spec.id} are a pickle that holds code besides tensors; it was not "
+            "run: save the model as safetensors"
+        ) from None
+    except Exception as problem:
+        raise ModelError(
+            f"the weights of {spec.id} cannot be read ({one_line(problem)}): download or save "
+            "the checkpoint again"
+        ) from None
+    model, report = found
+    return model, report
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise ModelError(f"expected dtype to be one of {', '.join(DTYPES)}, got dtype={name!r}")
+    return DTYPES[name]
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as problem:
+        raise ModelError(f"device {name!r} cannot be used here: {one_line(problem)}") from None
+    return device
