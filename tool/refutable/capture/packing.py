@@ -149,3 +149,17 @@ def like_lengths(pack: Pack) -> tuple[tuple[int, ...], ...]:
         else:
             groups.append([index])
     return tuple(tuple(group) for group in groups)
+
+
+def choose(lengths: Sequence[int], most: int = 6) -> tuple[int, ...]:
+    """Choose prompts of different length: the two shortest, the longest and some between.
+
+    Returns
+    -------
+    tuple of int
+        Indices, by rising length, so that the two shortest share a pack whenever any two can.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    end = len(order) - 1
+    places = sorted({min(1, end), *(round(end * i / (most - 2)) for i in range(most - 1))})
+    return tuple(order[place] for place in places)

@@ -1,0 +1,347 @@
+"""Checks of the measuring instrument, made on each model before any verdict.
+
+They answer whether what is about to be measured is what the model computes: that a packed run
+equals single prompts, that hooks change nothing, that attention patterns are the model's own, that
+every block is seen, and that values are finite. They also choose the layout: packed where that is
+right, else right-padded, else single prompts. No architecture is known by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from refutable.capture.compare import Difference, compare
+from refutable.capture.measure import measure
+from refutable.capture.packing import LAYOUTS, choose
+from refutable.capture.plan import needs_attention
+from refutable.capture.recorder import LOGITS, Recorder
+from refutable.observables.registry import REGISTRY, Observable
+from refutable.observables.residual import NBlocks, ResidualNormTokens
+from refutable.records import InstrumentCheck
+
+if TYPE_CHECKING:
+    import torch
+    import xarray as xr
+
+    from refutable.capture.packing import Pack
+    from refutable.capture.views import LogitView
+    from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
+    from refutable.models.sites import Sites
+
+    Arrays = dict[str, xr.DataArray]
+
+BOUNDS: Mapping[str, float] = {
+    "float64": 1e-6,
+    "float32": 1e-3,
+    "float16": 1e-2,
+    "bfloat16": 5e-2,
+}
+"""Largest relative difference between a shared and a single run that still counts as equal. In
+half precision the two round differently in every layer; a wrong mask is off by the logits
+themselves."""
+
+# Numbers of one full logit array of the plain run (256 MB in float32).
+_MOST_LOGITS = 1 << 26
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentResult:
+    """What the checks found; nothing counts when one of them failed."""
+
+    checks: tuple[InstrumentCheck, ...]
+    layout: str
+    """``packed``, ``padded`` or ``single``."""
+    attention: str
+    """Attention implementation of the pass."""
+    reference: dict[str, xr.DataArray]
+    """The asked-for observables on the checked prompts, each prompt run alone."""
+    packed: dict[str, xr.DataArray]
+    """The same on the same prompts in the chosen layout."""
+    error: float
+    """Largest relative difference between the two, or between plain and hooked runs."""
+
+
+class _LastLogits(Recorder):
+    name: ClassVar[str] = "check_logits"
+    reads: ClassVar[tuple[str, ...]] = (LOGITS,)
+
+    def read(self, site: str, layer: int, view: LogitView) -> None:
+        self._value = view.last()
+
+    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
+        return self._value
+
+
+_LOGITS = Observable(
+    name=_LastLogits.name,
+    says="Logits after the last token.",
+    dims=("prompt", "vocab"),
+    unit="logit",
+    version=1,
+    recorder=_LastLogits,
+)
+
+
+def check(
+    loaded: LoadedModel,
+    sites: Sites,
+    encoded: Encoded,
+    observables: Sequence[Observable],
+    *,
+    bound: float | None = None,
+) -> InstrumentResult:
+    """Check the instrument on one model and choose how prompts share forward passes.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The model as it will be measured.
+    sites : Sites
+        Its parts.
+    encoded : Encoded
+        The prompts it will be measured on; six of different length are used.
+    observables : sequence of Observable
+        The recorded observables that will be asked for.
+    bound : float, optional
+        A wider tolerance than the one in `BOUNDS` for the model's floating-point type.
+
+    Returns
+    -------
+    InstrumentResult
+        With one `InstrumentCheck` per question; a failed one says in one line what is wrong.
+
+    Raises
+    ------
+    NotAvailableError
+        If the model does not have what an observable reads.
+    """
+    return _Check(loaded, sites, encoded, observables, bound).run()
+
+
+class _Check:
+    """One run of all checks."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        sites: Sites,
+        encoded: Encoded,
+        observables: Sequence[Observable],
+        bound: float | None,
+    ) -> None:
+        self.model: Any = loaded.model
+        self.sites = sites
+        self.dtype = str(next(self.model.parameters()).dtype).removeprefix("torch.")
+        self.bound = bound or BOUNDS.get(self.dtype, BOUNDS["float32"])
+        picked = choose([len(ids) for ids in encoded.ids])
+        self.encoded = replace(
+            encoded,
+            ids=tuple(encoded.ids[i] for i in picked),
+            prompt_ids=tuple(encoded.prompt_ids[i] for i in picked),
+            families=tuple(encoded.families[i] for i in picked),
+        )
+        self.asked = {item.name: item for item in observables}
+        probes = [REGISTRY[ResidualNormTokens.name], REGISTRY[NBlocks.name], _LOGITS]
+        if sites.unembedding is None:
+            probes.remove(_LOGITS)
+        self.probes = probes
+        self.attention = needs_attention([*observables, *probes])
+        self.checks: list[InstrumentCheck] = []
+
+    def run(self) -> InstrumentResult:
+        before = _state(self.model)
+        plain = self._plain()
+        reference = self._measure("single")
+        self._blocks(reference)
+        if not self._finite(reference):
+            return self._result("single", reference, reference, 0.0)
+        hooked = self._hooks(plain, reference)
+        layout, measured, error = self._layout(reference)
+        if self.attention:
+            self._patterns(layout)
+        self._clean(before)
+        return self._result(layout, reference, measured, max(error, hooked))
+
+    def _result(
+        self, layout: str, reference: Arrays, measured: Arrays, error: float
+    ) -> InstrumentResult:
+        from refutable.capture.interface import IMPLEMENTATION
+
+        own = getattr(self.model.config, "_attn_implementation", None) or "eager"
+        return InstrumentResult(
+            checks=tuple(self.checks),
+            layout=layout,
+            attention=IMPLEMENTATION if self.attention else str(own),
+            reference={name: reference[name] for name in self.asked},
+            packed={name: measured[name] for name in self.asked},
+            error=error,
+        )
+
+    def _measure(self, layout: str, *, asked: bool = True) -> Arrays:
+        items = [*self.asked.values(), *self.probes] if asked else self.probes
+        return measure(self.model, self.sites, self.encoded, items, layout=layout)
+
+    def _add(
+        self, name: str, passed: bool, detail: str, value: float | None = None, bound: float = 0.0
+    ) -> None:
+        known = value is not None and np.isfinite(value)
+        self.checks.append(
+            InstrumentCheck(
+                name=name,
+                passed=passed,
+                value=value if known else None,
+                bound=None if value is None else bound,
+                detail=detail,
+            )
+        )
+
+    def _plain(self) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+        """Last-token logits of each prompt from the model's own forward, without any hook."""
+        import torch
+
+        if self.sites.unembedding is None:
+            return {}
+        vocab = self.sites.structure.d_vocab
+        device = next(self.model.parameters()).device
+        found: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
+        for name, ids in zip(self.encoded.prompt_ids, self.encoded.ids, strict=True):
+            if found and len(ids) * vocab > _MOST_LOGITS:
+                continue
+            with torch.no_grad():
+                tokens = torch.tensor([ids], device=device)
+                out = self.model(input_ids=tokens, use_cache=False, return_dict=True)
+            found[name] = out.logits[0, -1].float().cpu().numpy()
+        return found
+
+    def _blocks(self, reference: Arrays) -> None:
+        seen = int(reference[NBlocks.name])
+        stated = int(self.model.config.get_text_config().num_hidden_layers)
+        self._add(
+            "blocks",
+            seen == stated,
+            f"{seen} blocks ran, the config states {stated}",
+            float(seen),
+            float(stated),
+        )
+
+    def _finite(self, reference: Arrays) -> bool:
+        norms = reference[ResidualNormTokens.name].values
+        lengths = np.array([len(ids) for ids in self.encoded.ids])
+        inside = np.arange(norms.shape[2]) < lengths[:, None]
+        bad = (~np.isfinite(norms) & inside[:, None, :]).any(axis=(0, 2))
+        detail = f"values of all {bad.size} blocks are finite"
+        if bad.any():
+            detail = f"block {int(bad.argmax())} gives values that are not finite in {self.dtype}"
+        elif _LOGITS.name in reference:
+            logits = reference[_LOGITS.name].values
+            # A model may rule a token out with -inf.
+            if np.isnan(logits).any() or np.isposinf(logits).any():
+                bad, detail = np.array([True]), f"logits are not finite in {self.dtype}"
+        self._add("finite", not bad.any(), detail)
+        return not bool(bad.any())
+
+    def _hooks(
+        self, plain: Mapping[str, np.ndarray[Any, np.dtype[Any]]], reference: Arrays
+    ) -> float:
+        if not plain:
+            return 0.0
+        import xarray as xr
+
+        wanted = xr.DataArray(
+            np.stack(list(plain.values())), dims=("prompt", "vocab"), coords={"prompt": [*plain]}
+        )
+        found = compare(reference, {_LOGITS.name: wanted}, ranged=_LOGITS.name)
+        self._add(
+            "hooks change nothing",
+            found.value <= self.bound,
+            f"logits with and without hooks differ by {found.value:.1e} of their range",
+            found.value,
+            self.bound,
+        )
+        return found.value
+
+    def _layout(self, reference: Arrays) -> tuple[str, Arrays, float]:
+        refused: list[str] = []
+        for layout in LAYOUTS[:-1]:
+            try:
+                measured, found = self._try(layout, reference)
+            # An architecture may refuse position ids or masks in any way it likes.
+            except Exception as error:
+                first = (str(error).splitlines() or [""])[0][:120]
+                refused.append(f"{layout} refused ({type(error).__name__}: {first})")
+                continue
+            if found.value <= self.bound:
+                self._chosen(layout, refused, found)
+                return layout, measured, found.value
+            refused.append(f"{layout} refused ({found.what} off by {found.value:.1e})")
+        self._chosen("single", refused, Difference(0.0))
+        return "single", reference, 0.0
+
+    def _try(self, layout: str, reference: Arrays) -> tuple[Arrays, Difference]:
+        measured = self._measure(layout)
+        found = compare(measured, reference, ranged=_LOGITS.name)
+        if self.attention and found.value <= self.bound:
+            # Read through our own function, attention is right even where the model's own mask
+            # lets packed prompts see each other; the model must be right without it too.
+            own = self._measure(layout, asked=False)
+            wanted = {item.name: reference[item.name] for item in self.probes}
+            other = compare(own, wanted, ranged=_LOGITS.name)
+            found = max(found, other, key=lambda item: item.value)
+        return measured, found
+
+    def _chosen(self, layout: str, refused: list[str], found: Difference) -> None:
+        equal = f"{layout} equals single prompts to {found.value:.1e}"
+        detail = "; ".join(
+            [*refused, "prompts are run one by one" if layout == "single" else equal]
+        )
+        self._add("layout", True, detail, found.value, self.bound)
+
+    def _patterns(self, layout: str) -> None:
+        from refutable.capture.patterns import compare_patterns
+
+        found = compare_patterns(self.model, self.sites, self.encoded, layout)
+        blocks = len(self.sites.blocks)
+        self._add(
+            "attention is read once per block",
+            found.once,
+            f"{found.calls} of {blocks} blocks by the registered function, "
+            f"{blocks - found.calls} by a hook on the module",
+        )
+        self._add(
+            "attention agrees with the model's own",
+            found.difference <= self.bound,
+            f"patterns differ from eager attention by {found.difference:.1e} at most",
+            found.difference,
+            self.bound,
+        )
+        kind = "sum to 1" if found.own_excess <= self.bound else "sum to what the model's own do"
+        self._add(
+            "attention rows",
+            found.lowest >= 0 and found.excess <= self.bound,
+            f"rows are {found.lowest:.1e} or more and {kind}, to {found.excess:.1e}",
+            found.excess,
+            self.bound,
+        )
+
+    def _clean(self, before: tuple[int, tuple[str, ...]]) -> None:
+        after = _state(self.model)
+        left = after[0] - before[0]
+        detail = f"{left} hooks remain" if left else "none remains"
+        if after[1] != before[1]:
+            detail = f"the attention implementation is {after[1]} and was {before[1]}"
+        self._add("no hook remains", after == before, detail)
+
+
+def _state(model: Any) -> tuple[int, tuple[str, ...]]:
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+    implementations = {
+        str(getattr(m.config, "_attn_implementation", ""))
+        for m in model.modules()
+        if hasattr(m, "config")
+    }
+    return hooks, tuple(sorted(implementations))
