@@ -1,0 +1,193 @@
+"""The vocabulary of predictions: what a claim says about the quantity that its body returns.
+
+Each word gives a frozen prediction that knows how to turn observations into an estimate and an
+estimate into a verdict (`Prediction.judge`), and how to read a null control.
+
+==================================== ==========================================================
+``mean.below(x)``                     mean over prompt families; also ``above``, ``within(a, b)``
+``share.above(x, over=limit)``        share of prompts with a value above the limit
+``every.above(x)``                    each single value: a counterexample refutes it
+``correlation.below(x)``              of two values, between and within families
+``trend(over="layer").above(x)``      slope over the blocks
+``contrast(a, b).above(x)``           model a minus model b, paired by family (and by seed)
+``ordered("low", "high", by=x)``      groups of families, or models, in rising order
+``equals(x, tolerance=t)``            a fact of the checkpoint
+``fact.below(x)``                     a number read off the checkpoint, without sampling
+==================================== ==========================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from refutable.errors import ClaimError
+from refutable.records import Region
+from refutable.vocabulary.association import Correlation, Trend
+from refutable.vocabulary.base import Judgement, Prediction, check_bounds
+from refutable.vocabulary.groups import MODELS, Contrast, Ordered, arrange
+from refutable.vocabulary.single import Equals, Every, Fact, Mean, Share
+
+__all__ = [
+    "Judgement",
+    "Prediction",
+    "arrange",
+    "contrast",
+    "correlation",
+    "equals",
+    "every",
+    "fact",
+    "mean",
+    "ordered",
+    "share",
+    "trend",
+]
+
+P = TypeVar("P", bound=Prediction)
+
+
+class Statistic(Generic[P]):
+    """A statistic that still lacks its region.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the prediction from a region.
+    """
+
+    def __init__(self, make: Callable[[Region], P]) -> None:
+        self._make = make
+
+    def below(self, bound: float) -> P:
+        """Predict less than `bound`."""
+        return self._make(check_bounds(None, bound))
+
+    def above(self, bound: float) -> P:
+        """Predict more than `bound`."""
+        return self._make(check_bounds(bound, None))
+
+    def within(self, low: float, high: float) -> P:
+        """Predict more than `low` and less than `high` (an equivalence with a stated margin)."""
+        return self._make(check_bounds(low, high))
+
+
+class EveryStatistic(Statistic[Every]):
+    """Each single value; a witness must violate by more than a stated tolerance."""
+
+    def __init__(self, tolerance: float = 0.005) -> None:
+        super().__init__(lambda region: Every(region, tolerance))
+
+    def __call__(self, *, tolerance: float) -> EveryStatistic:
+        """State another tolerance, in units of the values."""
+        if not tolerance >= 0:
+            raise ClaimError(f"expected tolerance of 0 or more, got tolerance={tolerance!r}")
+        return EveryStatistic(tolerance)
+
+
+class ShareStatistic:
+    """The share of prompts for which something holds."""
+
+    def above(self, bound: float, *, over: float | None = None) -> Share:
+        """Predict a share above `bound` of values that are true, or lie above `over`."""
+        return Share(self._share(bound, None), over)
+
+    def below(self, bound: float, *, over: float | None = None) -> Share:
+        """Predict a share below `bound`."""
+        return Share(self._share(None, bound), over)
+
+    def within(self, low: float, high: float, *, over: float | None = None) -> Share:
+        """Predict a share between `low` and `high`."""
+        return Share(self._share(low, high), over)
+
+    @staticmethod
+    def _share(low: float | None, high: float | None) -> Region:
+        for bound in (low, high):
+            if bound is not None and not 0 <= bound <= 1:
+                raise ClaimError(f"expected a share between 0 and 1, got {bound!r}")
+        return check_bounds(low, high)
+
+
+class CorrelationStatistic(Statistic[Correlation]):
+    """A correlation; its bounds lie between -1 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__(self._checked)
+
+    @staticmethod
+    def _checked(region: Region) -> Correlation:
+        for bound in (region.low, region.high):
+            if bound is not None and not -1 < bound < 1:
+                raise ClaimError(f"expected a correlation between -1 and 1, got {bound!r}")
+        return Correlation(region)
+
+
+mean: Statistic[Mean] = Statistic(Mean)
+every = EveryStatistic()
+share = ShareStatistic()
+correlation = CorrelationStatistic()
+fact: Statistic[Fact] = Statistic(Fact)
+
+
+def trend(*, over: str = "layer") -> Statistic[Trend]:
+    """Slope of the values over a dim, one least-squares line per prompt.
+
+    Parameters
+    ----------
+    over : str
+        Dim of the values beside ``prompt``.
+    """
+    return Statistic(lambda region: Trend(region, over))
+
+
+def contrast(first: str, second: str) -> Statistic[Contrast]:
+    """Difference of two models (or groups of seeds), first minus second, paired by family.
+
+    Parameters
+    ----------
+    first, second : str
+        Model ids, or names of groups of models that differ in the seed alone.
+    """
+    if not first or not second or first == second:
+        raise ClaimError(f"expected two different models, got {first!r} and {second!r}")
+    return Statistic(lambda region: Contrast(region, first, second))
+
+
+def ordered(*levels: str | tuple[str, ...], over: str = "register", by: float = 0.0) -> Ordered:
+    """Groups whose means rise in the given order, each step by more than `by`.
+
+    Parameters
+    ----------
+    *levels : str or tuple of str
+        Groups from smallest to largest; a tuple takes several groups together as one level.
+    over : str
+        Coordinate along ``prompt`` that says a family's group (a remark of the prompt set), or
+        ``models``.
+    by : float
+        Smallest step, in units of the values.
+    """
+    taken = tuple((level,) if isinstance(level, str) else tuple(level) for level in levels)
+    names = [name for level in taken for name in level]
+    if len(taken) < 2 or len(set(names)) != len(names) or not all(taken):
+        raise ClaimError(f"expected two or more different groups, got {levels!r}")
+    if by < 0:
+        raise ClaimError(f"expected by of 0 or more, got by={by!r}")
+    if over == MODELS and any(len(level) > 1 for level in taken):
+        raise ClaimError("expected one model or group of seeds per level")
+    return Ordered(check_bounds(by, None), taken, over)
+
+
+def equals(value: float, *, tolerance: float = 0.0) -> Equals:
+    """A number that equals `value` to within `tolerance`: an exact fact of the checkpoint.
+
+    Parameters
+    ----------
+    value : float
+        The stated number.
+    tolerance : float
+        Largest difference that still counts as equal.
+    """
+    if tolerance < 0:
+        raise ClaimError(f"expected tolerance of 0 or more, got tolerance={tolerance!r}")
+    return Equals(
+        Region(value - tolerance, value + tolerance), value=value, tolerance=tolerance
+    )

@@ -1,0 +1,317 @@
+"""The only place where a `Verdict` is made: an interval against a region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from refutable.records import Decision, Estimate, Reading, Region, Verdict
+from refutable.stats.build import FACTS
+from refutable.stats.core import Floats
+
+FEWEST_FAMILIES = 5
+FEWEST_SEEDS = 5
+ALPHA = 0.05
+
+
+def sides(low: Floats, high: Floats, region: Region) -> Floats:
+    """Where intervals lie: 1 wholly inside the region, -1 wholly outside, 0 neither.
+
+    The region is open; an interval that touches a bound is on neither side.
+    """
+    low, high = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
+    inside = np.ones(low.shape, dtype=bool)
+    outside = np.zeros(low.shape, dtype=bool)
+    if region.low is not None:
+        inside &= low > region.low
+        outside |= high < region.low
+    if region.high is not None:
+        inside &= high < region.high
+        outside |= low > region.high
+    return np.asarray(inside.astype(float) - outside)
+
+
+def agreed(low: Floats, high: Floats, check: tuple[Floats, Floats], region: Region) -> Floats:
+    """Sides of intervals that the check beside them confirms, 0 where the two differ."""
+    first = sides(low, high, region)
+    return np.where(sides(*check, region) == first, first, 0.0)
+
+
+def decide(estimate: Estimate, region: Region, *, sampled: bool = True) -> Decision:
+    """Compare an estimate's interval with the predicted region.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        With its two-sided interval, already widened by the instrument's error.
+    region : Region
+        The predicted (open) region.
+    sampled : bool
+        False for facts of one checkpoint, whose reason is worded so.
+
+    Returns
+    -------
+    Decision
+        CONFIRMED wholly inside, REFUTED wholly outside, INCONCLUSIVE otherwise: also with fewer
+        than five families (or five seeds, where seeds are units), without a finite value, and
+        where the bootstrap beside the t interval decides otherwise ("skew").
+    """
+    reason = _too_little(estimate)
+    if reason:
+        return Decision(Verdict.INCONCLUSIVE, reason)
+    assert estimate.low is not None  # noqa: S101
+    assert estimate.high is not None  # noqa: S101
+    side = float(sides(np.asarray(estimate.low), np.asarray(estimate.high), region))
+    what = f"{_interval(estimate.low, estimate.high)}"
+    if estimate.method in FACTS:
+        return _fact(side, what, region, sampled)
+    if side != 0 and estimate.check_low is not None and estimate.check_high is not None:
+        check = np.asarray(estimate.check_low), np.asarray(estimate.check_high)
+        if float(sides(*check, region)) != side:
+            beside = _interval(estimate.check_low, estimate.check_high)
+            return Decision(
+                Verdict.INCONCLUSIVE,
+                f"skew: {what} and the check beside it, {beside}, disagree about {within(region)}",
+            )
+    if side > 0:
+        return Decision(Verdict.CONFIRMED, f"{what} lies inside {within(region)}")
+    if side < 0:
+        return Decision(Verdict.REFUTED, f"{what} lies outside {within(region)}")
+    return Decision(Verdict.INCONCLUSIVE, f"{what} reaches across the edge of {within(region)}")
+
+
+def settle(
+    estimate: Estimate, region: Region, *, sampled: bool = True
+) -> tuple[Estimate, Decision]:
+    """Decide, and drop p where no verdict could be made at any level (too little data, skew)."""
+    decision = decide(estimate, region, sampled=sampled)
+    skew = decision.verdict is Verdict.INCONCLUSIVE and (estimate.p or 1.0) <= ALPHA
+    return (replace(estimate, p=None) if skew else estimate), decision
+
+
+def combine(
+    parts: Sequence[tuple[Estimate, Decision]], *, agree: bool = False
+) -> tuple[Estimate, Decision]:
+    """Decide a claim whose parts must all hold.
+
+    CONFIRMED when every part is; p is then the largest of the parts. REFUTED when one part is,
+    at a level divided by the number of parts (Bonferroni), so that many parts do not make a false
+    refutation likelier. With `agree` the parts are views of one quantity and must all say the
+    same.
+
+    Parameters
+    ----------
+    parts : sequence of (Estimate, Decision)
+        The parts, each decided.
+    agree : bool
+        Whether a refutation also needs every part.
+
+    Returns
+    -------
+    estimate : Estimate
+        The part that settled it, with p of the whole.
+    decision : Decision
+    """
+    verdicts = [d.verdict for _, d in parts]
+    if all(v is Verdict.CONFIRMED for v in verdicts):
+        estimate, decision = max(parts, key=lambda part: part[0].p or 0.0)
+        return estimate, Decision(Verdict.CONFIRMED, _named(estimate, decision.reason))
+    refuted = [part for part in parts if part[1].verdict is Verdict.REFUTED]
+    if agree and len(refuted) == len(parts):
+        estimate, decision = max(refuted, key=lambda part: part[0].p or 0.0)
+        return estimate, Decision(Verdict.REFUTED, _named(estimate, decision.reason))
+    if refuted and not agree:
+        estimate, decision = min(refuted, key=lambda part: part[0].p or 0.0)
+        p = None if estimate.p is None else min(1.0, estimate.p * len(parts))
+        estimate = replace(estimate, p=p)
+        if p is None or p <= ALPHA:
+            return estimate, Decision(Verdict.REFUTED, _named(estimate, decision.reason))
+        return estimate, Decision(
+            Verdict.INCONCLUSIVE,
+            f"{estimate.part} alone would be refuted, but not as one of {len(parts)} parts",
+        )
+    open_parts = [part for part in parts if part[1].verdict is Verdict.INCONCLUSIVE]
+    estimate, decision = max(open_parts or refuted, key=lambda part: part[0].p or 1.0)
+    reason = decision.reason if open_parts else "the parts disagree: " + decision.reason
+    return estimate, Decision(Verdict.INCONCLUSIVE, _named(estimate, reason))
+
+
+def universal(worst: float | None, bound: float, n: int, *, bad: int = 0) -> Decision:
+    """Decide a universal claim from a search; a search can only refute.
+
+    Parameters
+    ----------
+    worst : float or None
+        Largest violation among the candidates (distance beyond the region), ``None`` for none.
+    bound : float
+        What a violation must exceed to be a witness.
+    n : int
+        Candidates looked at.
+    bad : int
+        Candidates without a finite value.
+    """
+    if bad:
+        return Decision(Verdict.INCONCLUSIVE, f"{bad} of {n} values are NaN or infinite")
+    if n == 0:
+        return Decision(Verdict.INCONCLUSIVE, "no candidates")
+    if worst is not None and worst > bound:
+        return Decision(
+            Verdict.REFUTED,
+            f"a counterexample lies {worst:.3g} beyond the region (of {n} candidates)",
+        )
+    return Decision(
+        Verdict.INCONCLUSIVE,
+        f"{n} candidates, none found that violates by more than {bound:.2g} "
+        "(a search cannot confirm)",
+    )
+
+
+def certified(violations: int, n: int, *, share: float, region: Region | None = None) -> Decision:
+    """Decide "violated in less than `share` of the draws" from a fresh sample of fixed size.
+
+    Parameters
+    ----------
+    violations : int
+        Witnesses among the draws.
+    n : int
+        Independent draws from a named, frozen generator, fixed beforehand.
+    share : float
+        The tolerated share of violations, stated beforehand.
+    region : Region, optional
+        The universal claim's region, for the wording.
+    """
+    from refutable.stats.power import violation_bound
+
+    if violations:
+        return Decision(Verdict.REFUTED, f"{violations} of {n} independent draws violate it")
+    limit = violation_bound(n)
+    what = f"no violation in {n} independent draws: at most {limit:.2%} violate {within(region)}"
+    verdict = Verdict.CONFIRMED if limit <= share else Verdict.INCONCLUSIVE
+    return Decision(verdict, f"{what} (95 %); tolerated {share:.2%}")
+
+
+def reading(
+    control: Estimate, contrast: Estimate, region: Region, *, sesoi: float | None = None
+) -> tuple[Reading, str]:
+    """Read a null control: whether the measurement tells the model from its control.
+
+    Parameters
+    ----------
+    control : Estimate
+        The quantity on the control.
+    contrast : Estimate
+        Model minus control, paired by family, two-way over control seeds and families.
+    region : Region
+        The predicted region.
+    sesoi : float, optional
+        Smallest effect of interest; 0 when not stated.
+
+    Returns
+    -------
+    reading : Reading
+        INFORMATIVE: the contrast lies beyond 0 (beyond the SESOI) on the predicted side.
+        UNINFORMATIVE: the control satisfies the claim too, and the contrast is within the SESOI or
+        goes the wrong way. UNDETERMINED otherwise.
+    reason : str
+    """
+    for estimate in (contrast, control):
+        reason = _too_little(estimate)
+        if reason:
+            return Reading.UNDETERMINED, reason
+    assert contrast.low is not None  # noqa: S101
+    assert contrast.high is not None  # noqa: S101
+    assert control.low is not None  # noqa: S101
+    assert control.high is not None  # noqa: S101
+    margin = abs(sesoi or 0.0)
+    one_sided = (region.low is None) != (region.high is None)
+    sign = -1.0 if one_sided and region.low is None else 1.0
+    low, high = sorted((sign * contrast.low, sign * contrast.high))
+    beyond = low > margin or (not one_sided and high < -margin)
+    same = high < margin if one_sided else -margin < low and high < margin
+    inside = float(sides(np.asarray(control.low), np.asarray(control.high), region)) > 0
+    shown = f"model minus control {_interval(contrast.low, contrast.high)}"
+    if beyond and not (inside and not one_sided):
+        return Reading.INFORMATIVE, f"{shown} lies beyond {margin:g} on the predicted side"
+    if same and inside:
+        return (
+            Reading.UNINFORMATIVE,
+            f"the control lies in the region too, {_interval(control.low, control.high)}; {shown}",
+        )
+    return Reading.UNDETERMINED, f"{shown}, control {_interval(control.low, control.high)}"
+
+
+def reading_by_rank(
+    value: float, controls: Sequence[float], region: Region
+) -> tuple[Reading, str]:
+    """Read the controls of a fact without sampling, by rank (1 + b) / (K + 1).
+
+    b counts the controls that go at least as far in the predicted direction (for a two-sided
+    region: lie at least as close to its middle).
+    """
+    score = _score(region)
+    finite = [c for c in controls if np.isfinite(c)]
+    if not finite or not np.isfinite(value):
+        return Reading.UNDETERMINED, "no finite control"
+    b = sum(score(c) >= score(value) for c in finite)
+    rank = (1 + b) / (len(finite) + 1)
+    shown = f"rank p {rank:.3g} among {len(finite)} controls"
+    if rank <= ALPHA:
+        return Reading.INFORMATIVE, shown
+    inside = [float(sides(np.asarray(c), np.asarray(c), region)) > 0 for c in finite]
+    if all(inside) and 2 * b >= len(finite):
+        return Reading.UNINFORMATIVE, f"{shown}; every control lies in the region too"
+    return Reading.UNDETERMINED, shown
+
+
+def within(region: Region | None) -> str:
+    """Word a region: ``above 0.02``, ``between 0.65 and 0.95``."""
+    if region is None or (region.low is None and region.high is None):
+        return "the region"
+    if region.low is None:
+        return f"the region below {region.high:g}"
+    if region.high is None:
+        return f"the region above {region.low:g}"
+    return f"the region between {region.low:g} and {region.high:g}"
+
+
+def _score(region: Region) -> Callable[[float], float]:
+    if region.low is not None and region.high is not None:
+        middle = (region.low + region.high) / 2
+        return lambda x: -abs(x - middle)
+    sign = -1.0 if region.low is None else 1.0
+    return lambda x: sign * x
+
+
+def _too_little(estimate: Estimate) -> str | None:
+    if estimate.value is None:
+        return estimate.note or "no value"
+    if 0 < estimate.seeds < FEWEST_SEEDS:
+        return f"{estimate.seeds} seeds; a verdict needs {FEWEST_SEEDS} or more"
+    if estimate.method in FACTS:
+        return None
+    if estimate.clusters < FEWEST_FAMILIES:
+        return f"{estimate.clusters} prompt families; a verdict needs {FEWEST_FAMILIES} or more"
+    if estimate.low is None or estimate.high is None:
+        return "the interval is unbounded"
+    return None
+
+
+def _fact(side: float, what: str, region: Region, sampled: bool) -> Decision:
+    if side == 0:
+        return Decision(Verdict.INCONCLUSIVE, f"{what} lies on the edge of {within(region)}")
+    verdict = Verdict.CONFIRMED if side > 0 else Verdict.REFUTED
+    place = "inside" if side > 0 else "outside"
+    if sampled:
+        return Decision(verdict, f"the same for every prompt: {what} lies {place} {within(region)}")
+    holds = "holds" if side > 0 else "does not hold"
+    return Decision(verdict, f"{holds} for this checkpoint: {what} lies {place} {within(region)}")
+
+
+def _interval(low: float, high: float) -> str:
+    return f"[{low:.4g}, {high:.4g}]"
+
+
+def _named(estimate: Estimate, reason: str) -> str:
+    return f"{estimate.part}: {reason}" if estimate.part else reason

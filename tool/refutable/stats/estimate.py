@@ -1,0 +1,264 @@
+"""Estimates with intervals: arrays and family labels in, `Estimate` records out.
+
+The unit is the prompt family. Every estimate is widened by the instrument's measured error, and
+given a region it also carries p: the smallest level at which a verdict would still be made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from refutable.records import Estimate, Region
+from refutable.stats import build, core
+from refutable.stats.build import fact, from_limits, not_finite, rounding, undecidable
+from refutable.stats.core import Floats, Limits
+
+
+def family_mean(
+    values: ArrayLike,
+    families: Sequence[str],
+    *,
+    error: float = 0.0,
+    seed: int = 0,
+    level: float = 0.95,
+    unit: str = "",
+    region: Region | None = None,
+) -> Estimate:
+    """Mean over prompt families, each weighing the same, with the t interval on family means.
+
+    The studentized family bootstrap beside it fills ``check_low`` and ``check_high``. Where all
+    prompts agree within the instrument's error the estimate is a fact, value +- error.
+
+    Parameters
+    ----------
+    values : array, (prompt,)
+        One value per prompt.
+    families : sequence of str, (prompt,)
+        Family of each prompt.
+    error : float
+        The instrument's error of one value, in units of the values.
+    seed : int
+        Seed of the bootstrap's draws.
+    level : float
+        Level of the two-sided interval.
+    unit : str
+        Unit of the values.
+    region : Region, optional
+        The predicted region, for p.
+
+    Returns
+    -------
+    Estimate
+        Without a value where there are none or not all are finite.
+    """
+    raw = np.asarray(values)
+    array = raw.astype(float)
+    names = {str(f) for f in families}
+    reason = "no prompts" if array.size == 0 else not_finite(array)
+    if reason:
+        return undecidable(reason, unit=unit, n=array.size, clusters=len(names))
+    means, _ = core.group_means(array, families)
+    error = max(float(error), rounding(raw))
+    if array.size >= 2 and array.std(ddof=1) <= error:
+        widest = max(error, float(np.abs(array - means.mean()).max()))
+        return fact(float(means.mean()), widest, build.NO_SPREAD, unit, array.size, means.size)
+    return unit_mean(
+        means, n=array.size, error=error, seed=seed, level=level, unit=unit, region=region
+    )
+
+
+def unit_mean(
+    means: Floats,
+    *,
+    n: int,
+    error: float = 0.0,
+    seed: int = 0,
+    level: float = 0.95,
+    unit: str = "",
+    region: Region | None = None,
+    method: str = build.T_FAMILIES,
+    part: str = "",
+) -> Estimate:
+    """Make t interval and studentized bootstrap from one already reduced value per family."""
+    means = np.asarray(means, dtype=float)
+    reason = "no families" if means.size == 0 else not_finite(means)
+    if reason:
+        return undecidable(reason, unit=unit, n=n, clusters=means.size)
+    limits = core.t_limits(means, level=level)
+    check: tuple[float, float] | None = None
+    if means.size > 1:
+        weights = core.resampling_weights(means.size, seed=seed)
+        low, high = core.bootstrap_limits(means, weights, level=level)
+        check = (float(low), float(high))
+    sd = float(means.std(ddof=1)) if means.size > 1 else None
+    return from_limits(
+        limits, n=n, clusters=means.size, sd=sd, error=error, check=check, level=level,
+        unit=unit, method=method, region=region, part=part,
+    )  # fmt: skip
+
+
+def difference_of_groups(
+    first: Floats,
+    second: Floats,
+    *,
+    n: int,
+    error: float = 0.0,
+    seed: int = 0,
+    level: float = 0.95,
+    unit: str = "",
+    region: Region | None = None,
+    part: str = "",
+) -> Estimate:
+    """Welch interval for mean(second) - mean(first) over the family means of two groups."""
+    limits = core.welch_limits(first, second, level=level)
+    clusters = min(first.size, second.size)
+    reason = not_finite(np.concatenate([first, second]))
+    if reason or clusters < 2:
+        return undecidable(reason or f"{part}: a group has fewer than two families", unit=unit, n=n)
+    weights = (
+        core.resampling_weights(first.size, seed=seed),
+        core.resampling_weights(second.size, seed=seed + 1),
+    )
+    check = core.bootstrap_difference(first, second, weights, level=level)
+    sd = float(np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2))
+    return from_limits(
+        limits, n=n, clusters=clusters, sd=sd, error=2 * error, check=check, level=level,
+        unit=unit, method=build.WELCH, region=region, part=part,
+    )  # fmt: skip
+
+
+def two_way(
+    table: ArrayLike,
+    *,
+    n: int = 0,
+    error: float = 0.0,
+    level: float = 0.95,
+    unit: str = "",
+    region: Region | None = None,
+    part: str = "",
+) -> Estimate:
+    """Mean of a (seed, family) table with seeds and families both as random units.
+
+    Parameters
+    ----------
+    table : array, (seed, family)
+        One value (a family mean, or a paired difference of them) per seed and family.
+    n : int
+        Prompts behind each row.
+    error : float
+        The instrument's error of one entry.
+    level, unit, region, part
+        As for `family_mean`.
+    """
+    raw = np.asarray(table)
+    array = raw.astype(float)
+    seeds, families = array.shape
+    reason = "no seeds or no families" if array.size == 0 else not_finite(array)
+    if reason:
+        return undecidable(reason, unit=unit, n=n, clusters=families)
+    error = max(float(error), rounding(raw))
+    if array.size >= 2 and array.std(ddof=1) <= error:
+        widest = max(error, float(np.abs(array - array.mean()).max()))
+        made = fact(float(array.mean()), widest, build.NO_SPREAD, unit, n, families)
+        return replace(made, seeds=seeds, part=part)
+    made = from_limits(
+        core.two_way_limits(array, level=level), n=n, clusters=families, error=error, level=level,
+        sd=float(array.mean(axis=1).std(ddof=1)) if seeds > 1 else None,
+        unit=unit, method=build.TWO_WAY, region=region, part=part,
+    )  # fmt: skip
+    return replace(made, seeds=seeds)
+
+
+def share(
+    hits: ArrayLike,
+    families: Sequence[str],
+    *,
+    level: float = 0.95,
+    unit: str = "share",
+    region: Region | None = None,
+) -> Estimate:
+    """Share of prompts for which something holds, every family weighing the same.
+
+    A family counts as one draw whatever its size, and the limits are Clopper and Pearson's with
+    the sum of family shares as the number of successes: right when the prompts of a family always
+    agree, wider than needed otherwise, and sound at shares of 0 and 1, where t is not.
+
+    Parameters
+    ----------
+    hits : array of bool, (prompt,)
+        Whether it holds for each prompt.
+    families : sequence of str, (prompt,)
+        Family of each prompt.
+    level, unit, region
+        As for `family_mean`.
+    """
+    from scipy import stats
+
+    array = np.asarray(hits, dtype=float)
+    if array.size == 0:
+        return undecidable("no prompts", unit=unit)
+    means, _ = core.group_means(array, families)
+    count, total = float(means.sum()), means.size
+    miss = total - count
+
+    def lower(tail: float) -> float:
+        return float(stats.beta.ppf(tail, count, miss + 1)) if count > 0 else 0.0
+
+    def upper(tail: float) -> float:
+        return float(stats.beta.isf(tail, count + 1, miss)) if miss > 0 else 1.0
+
+    def tail_at(bound: float) -> float:
+        if count / total > bound:
+            return float(stats.beta.cdf(bound, count, miss + 1))
+        if count / total < bound:
+            return float(stats.beta.sf(bound, count + 1, miss))
+        return 0.5
+
+    tail = (1 - level) / 2
+    p = None
+    if region is not None:
+        bounds = build.limiting_bounds(count / total, region)
+        p = min(1.0, 2 * max((tail_at(bound) for bound in bounds), default=0.5))
+    return Estimate(
+        count / total, lower(tail), upper(tail), level=level, unit=unit, method=build.SHARE,
+        n=array.size, clusters=total, sd=float(means.std(ddof=1)) if total > 1 else None, p=p,
+    )  # fmt: skip
+
+
+def exact(value: float, error: float = 0.0, *, unit: str = "", n: int = 1) -> Estimate:
+    """Return a fact without sampling: a weight, a count, an identity; value +- numerical error."""
+    if not np.isfinite(value):
+        return undecidable("the value is NaN or infinite", unit=unit, n=n)
+    return fact(float(value), float(error), build.EXACT, unit, n, 0)
+
+
+def prompts_as_independent(values: ArrayLike, *, level: float = 0.95, unit: str = "") -> Estimate:
+    """Make the t interval over prompts as if independent, as studies do; replication only."""
+    array = np.asarray(values, dtype=float)
+    reason = "no prompts" if array.size == 0 else not_finite(array)
+    if reason:
+        return undecidable(reason, unit=unit, n=array.size)
+    return from_limits(
+        core.t_limits(array, level=level), n=array.size, clusters=array.size, error=0.0,
+        level=level, unit=unit, method=build.INDEPENDENT,
+        sd=float(array.std(ddof=1)) if array.size > 1 else None,
+    )  # fmt: skip
+
+
+def pooled_correlation(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Estimate:
+    """Correlation over prompts taken as independent, as studies publish it; replication only."""
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    reason = "fewer than four prompts" if a.size < 4 else not_finite(np.concatenate([a, b]))
+    if reason:
+        return undecidable(reason, n=a.size, unit="r")
+    z, se = core.fisher(core.pearson(a, b)), np.asarray(1 / np.sqrt(a.size - 3))
+    half = core.t_quantile(level, np.inf) * se
+    limits = Limits(z, se, np.asarray(float(a.size - 2)), z - half, z + half)
+    return from_limits(
+        limits, n=a.size, clusters=a.size, error=0.0, level=level, unit="r", method=build.POOLED,
+        scale=build.FISHER,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The predictions behind the words of `refutable.predictions`."""
