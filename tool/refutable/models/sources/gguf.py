@@ -1,0 +1,137 @@
+"""GGUF files: converted once to safetensors and kept in the cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from refutable.errors import ModelError
+from refutable.models.checkpoint import Checkpoint, file_sha256, read_checkpoint
+from refutable.models.spec import ModelSpec
+from refutable.paths import cache_dir
+
+# Raised when the conversion would give other weights.
+_CONVERSION = 1
+_MARK = "refutable-conversion.json"
+
+
+def locate(spec: ModelSpec) -> Checkpoint:
+    """Return the converted checkpoint of a .gguf file; the first call converts it.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, damaged, or of an architecture that transformers cannot read.
+    """
+    path = Path(spec.location)
+    if not path.is_file():
+        raise ModelError(f"no file {path}: give the path of an existing .gguf file")
+    return convert(spec, path, file_sha256(path))
+
+
+def converted(digest: str) -> Checkpoint | None:
+    """Return the checkpoint that was made from the file with this SHA-256, if one was."""
+    folder = _folder(digest)
+    if not (folder / _MARK).is_file():
+        return None
+    return read_checkpoint(folder, weights_digest=f"gguf-{_CONVERSION}-{digest}")
+
+
+def convert(spec: ModelSpec, path: Path, digest: str) -> Checkpoint:
+    """Convert a .gguf file to a folder of safetensors in float32, unless that is done already.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        For messages.
+    path : pathlib.Path
+        The file.
+    digest : str
+        Its SHA-256, which names the result.
+
+    Notes
+    -----
+    Two processes never convert at once, and a folder appears only when it is whole.
+    """
+    done = converted(digest)
+    if done is not None:
+        return done
+    from filelock import FileLock
+
+    folder = _folder(digest)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        done = converted(digest)
+        if done is not None:
+            return done
+        for rest in folder.parent.glob(f"{folder.name}-draft-*"):
+            shutil.rmtree(rest)
+        draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}-draft-", dir=folder.parent))
+        _write(spec, path, draft)
+        stamp = {"file": path.name, "sha256": digest, "conversion": _CONVERSION}
+        (draft / _MARK).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.replace(folder)
+    return read_checkpoint(folder, weights_digest=f"gguf-{_CONVERSION}-{digest}")
+
+
+def _folder(digest: str) -> Path:
+    return cache_dir() / "converted" / f"{digest[:40]}-{_CONVERSION}"
+
+
+def _write(spec: ModelSpec, path: Path, folder: Path) -> None:
+    from refutable.models.build import one_line, quiet
+
+    try:
+        with quiet():
+            model, report = _read(path)
+            tokenizer = _read_tokenizer(path)
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+    # Damaged files and unknown architectures end in many kinds of errors.
+    except Exception as problem:
+        raise ModelError(
+            f"{spec.id}: {path.name} cannot be converted ({one_line(problem)}): it may be damaged, "
+            "or of an architecture that transformers cannot read from GGUF"
+        ) from None
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        keys = sorted(map(str, report[kind]))
+        if keys:
+            raise ModelError(
+                f"{spec.id}: converting {path.name} leaves {len(keys)} {kind.replace('_', ' ')} "
+                f"({', '.join(keys[:3])}): its weights would not be those of the file, so it is "
+                "refused; use the original checkpoint"
+            )
+
+
+def _read(path: Path) -> tuple[Any, dict[str, Any]]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    found: Any = AutoModelForCausalLM.from_pretrained(
+        path.parent,
+        gguf_file=path.name,
+        dtype=torch.float32,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    model, report = found
+    # The weights are plain numbers by now; save_pretrained refuses a model that still carries
+    # the quantizer it was read with.
+    model.hf_quantizer = None
+    for name in ("quantization_method", "is_quantized"):
+        if hasattr(model, name):
+            delattr(model, name)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    return model, report
+
+
+def _read_tokenizer(path: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)

@@ -1,0 +1,181 @@
+"""Checkpoints of the Hugging Face hub, through the hub's own cache."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from refutable.errors import ModelError
+from refutable.models.checkpoint import TOKENIZER_FILES, Checkpoint, read_checkpoint
+from refutable.models.spec import ModelSpec
+
+_FILES = (
+    "config.json",
+    *TOKENIZER_FILES,
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+)
+_TIMEOUT = 2.0
+_PATIENCE = 4.0
+
+T = TypeVar("T")
+
+
+def locate(spec: ModelSpec) -> Checkpoint:
+    """Return a hub model's checkpoint, downloaded when it is not in the hub's cache.
+
+    Notes
+    -----
+    HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE hold as everywhere. A cached model is used
+    without asking the hub. Otherwise one request with a time-out of 2 s tells whether the hub
+    can be reached, before torch is imported.
+
+    Raises
+    ------
+    ModelError
+        If it is neither cached nor reachable, unknown, gated, or without safetensors.
+    """
+    folder = cached(spec)
+    if folder is not None:
+        try:
+            return read_checkpoint(folder, safe_only=True)
+        except ModelError:
+            # A download that stopped half-way: the hub's client goes on with it.
+            if _offline():
+                raise
+    preflight(spec)
+    return read_checkpoint(_download(spec), safe_only=True)
+
+
+def cached(spec: ModelSpec) -> Path | None:
+    """Return the snapshot folder in the hub's cache, if a config lies there."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = _ask(
+        spec,
+        lambda: try_to_load_from_cache(
+            spec.location, "config.json", revision=spec.revision or None
+        ),
+    )
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def preflight(spec: ModelSpec) -> None:
+    """Ask the hub once whether the model can be had.
+
+    Raises
+    ------
+    ModelError
+        Within 5 s if it cannot.
+    """
+    if _offline():
+        raise ModelError(
+            f"{spec.id} is not in the hub's cache and HF_HUB_OFFLINE is set: unset it, or fetch "
+            "the model where there is a network and copy the cache"
+        )
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    url = hf_hub_url(spec.location, "config.json", revision=spec.revision or None)
+    _ask(
+        spec,
+        lambda: _within(
+            _PATIENCE, lambda: get_hf_file_metadata(url, token=_token(), timeout=_TIMEOUT)
+        ),
+    )
+
+
+def size(spec: ModelSpec) -> int:
+    """Bytes that a download would take, as the hub states them; 0 when it does not."""
+    import fnmatch
+
+    from huggingface_hub import HfApi
+
+    info = _ask(
+        spec,
+        lambda: HfApi().model_info(
+            spec.location, revision=spec.revision or None, files_metadata=True, timeout=_TIMEOUT * 5
+        ),
+    )
+    return sum(
+        file.size or 0
+        for file in info.siblings or ()
+        if any(fnmatch.fnmatch(file.rfilename, pattern) for pattern in _FILES)
+    )
+
+
+def _download(spec: ModelSpec) -> Path:
+    from huggingface_hub import snapshot_download
+
+    folder = _ask(
+        spec,
+        lambda: snapshot_download(
+            spec.location, revision=spec.revision or None, allow_patterns=list(_FILES)
+        ),
+    )
+    return Path(folder)
+
+
+def _ask(spec: ModelSpec, request: Callable[[], T]) -> T:
+    """Do a request to the hub; every failure becomes one line."""
+    from huggingface_hub import errors
+
+    name = spec.location + (f" at revision {spec.revision}" if spec.revision else "")
+    try:
+        return request()
+    except errors.HFValidationError:
+        raise ModelError(f"{name!r} is no hub id: expected org/name") from None
+    except errors.GatedRepoError:
+        raise ModelError(f"{name} is gated: request access on the hub, then set HF_TOKEN") from None
+    except errors.RevisionNotFoundError:
+        raise ModelError(f"the hub has no {name}: give a branch, tag or commit") from None
+    except errors.RepositoryNotFoundError:
+        raise ModelError(
+            f"the hub has no model {name}, or it is private: check the id, or set HF_TOKEN"
+        ) from None
+    except errors.EntryNotFoundError:
+        raise ModelError(
+            f"{name} on the hub has no config.json: it is no transformers model"
+        ) from None
+    # Connections fail in ways that differ between platforms and client versions.
+    except Exception as problem:
+        raise ModelError(
+            f"{name} is not in the hub's cache and the hub cannot be reached "
+            f"({type(problem).__name__}): check the network, or fetch the model beforehand"
+        ) from None
+
+
+def _within(seconds: float, request: Callable[[], T]) -> T:
+    """Bound a request in time: looking a name up is not covered by the client's time-out."""
+    result: list[Any] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            result.append(request())
+        except BaseException as problem:  # handed to the caller's thread below
+            failure.append(problem)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if failure:
+        raise failure[0]
+    if not result:
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    found: T = result[0]
+    return found
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _token() -> str | None:
+    from huggingface_hub import get_token
+
+    return get_token()
