@@ -11,6 +11,8 @@ estimate into a verdict (`Prediction.judge`), and how to read a null control.
 ``trend(over="layer").above(x)``      slope over the blocks
 ``contrast(a, b).above(x)``           model a minus model b, paired by family (and by seed)
 ``ordered("low", "high", by=x)``      groups of families, or models, in rising order
+``over_seeds(group).above(x)``         mean over training seeds, the seeds as units
+``each_seed(group).equals(x)``         a fact of every seed; also ``above``, ``below``, ``within``
 ``equals(x, tolerance=t)``            a fact of the checkpoint
 ``fact.below(x)``                     a number read off the checkpoint, without sampling
 ==================================== ==========================================================
@@ -26,6 +28,7 @@ from refutable.records import Region
 from refutable.vocabulary.association import Correlation, Trend
 from refutable.vocabulary.base import Judgement, Prediction, check_bounds
 from refutable.vocabulary.groups import MODELS, Contrast, Ordered, arrange
+from refutable.vocabulary.seeds import EachSeed, OverSeeds
 from refutable.vocabulary.single import Equals, Every, Fact, Mean, Share
 
 __all__ = [
@@ -34,11 +37,13 @@ __all__ = [
     "arrange",
     "contrast",
     "correlation",
+    "each_seed",
     "equals",
     "every",
     "fact",
     "mean",
     "ordered",
+    "over_seeds",
     "share",
     "trend",
 ]
@@ -150,6 +155,46 @@ def contrast(first: str, second: str) -> Statistic[Contrast]:
     if not first or not second or first == second:
         raise ClaimError(f"expected two different models, got {first!r} and {second!r}")
     return Statistic(lambda region: Contrast(region, first, second))
+
+
+def over_seeds(group: str) -> Statistic[OverSeeds]:
+    """Mean over the training seeds of a group, each model giving one number.
+
+    Parameters
+    ----------
+    group : str
+        Name of a group of models that differ in the seed alone.
+    """
+    if not group:
+        raise ClaimError("expected the name of a group of models, got an empty one")
+    return Statistic(lambda region: OverSeeds(region, group))
+
+
+class EachSeedStatistic(Statistic[EachSeed]):
+    """A fact of every seed of a group."""
+
+    def __init__(self, group: str) -> None:
+        super().__init__(lambda region: EachSeed(region, group))
+        self._group = group
+
+    def equals(self, value: float, *, tolerance: float = 0.0) -> EachSeed:
+        """Predict `value` to within `tolerance` in every seed."""
+        if tolerance < 0:
+            raise ClaimError(f"expected tolerance of 0 or more, got tolerance={tolerance!r}")
+        return EachSeed(Region(value - tolerance, value + tolerance), self._group, tolerance)
+
+
+def each_seed(group: str) -> EachSeedStatistic:
+    """A number that each model of a group has: facts, without sampling.
+
+    Parameters
+    ----------
+    group : str
+        Name of a group of models that differ in the seed alone.
+    """
+    if not group:
+        raise ClaimError("expected the name of a group of models, got an empty one")
+    return EachSeedStatistic(group)
 
 
 def ordered(*levels: str | tuple[str, ...], over: str = "register", by: float = 0.0) -> Ordered:

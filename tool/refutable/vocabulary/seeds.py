@@ -1,0 +1,127 @@
+"""Predictions about a kind of training run: its seeds are the units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from refutable.errors import ClaimError
+from refutable.records import Region
+from refutable.stats import build
+from refutable.stats import estimate as est
+from refutable.vocabulary.base import Judgement, PerFamily, Prediction, judgement, scalar, worded
+
+T_SEEDS = "t over training seeds"
+
+
+@dataclass(frozen=True, slots=True)
+class _OfSeeds(Prediction):
+    """One number per seed of a group of models that differ in the seed alone."""
+
+    group: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The group."""
+        return (self.group,)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The group."""
+        return (self.group,)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it is about several models at once."""
+        return True
+
+    @property
+    def title(self) -> str:
+        """Short name of the models."""
+        return self.group
+
+    def per_family(self, values: Any) -> PerFamily:
+        """One number per seed."""
+        numbers = self._numbers(values)
+        return PerFamily(
+            tuple(f"seed {seed}" for seed in numbers),
+            np.array(list(numbers.values()), dtype=float),
+            len(numbers),
+        )
+
+    def _numbers(self, values: Mapping[str, Any]) -> dict[int, float]:
+        if self.group not in values:
+            raise ClaimError(f"no values for {self.group!r}: it was not measured in this run")
+        found = values[self.group]
+        by_seed = found if isinstance(found, Mapping) else {0: found}
+        return {seed: scalar(by_seed[seed]) for seed in sorted(by_seed)}
+
+
+@dataclass(frozen=True, slots=True)
+class OverSeeds(_OfSeeds):
+    """The mean over training seeds, with the t interval on seeds."""
+
+    kind: ClassVar[str] = "seeds"
+    what: ClassVar[str] = "mean over training seeds"
+
+    @property
+    def says(self) -> str:
+        """The prediction in words."""
+        return f"mean over the training seeds of {self.group} {worded(self.region)}"
+
+    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+        """Decide by the t interval over seeds; fewer than five seeds decide nothing."""
+        reduced = self.per_family(values)
+        estimate = est.family_mean(
+            reduced.means, reduced.names, error=error, seed=seed, unit=unit, region=self.region
+        )
+        if estimate.method == build.T_FAMILIES:
+            estimate = replace(estimate, method=T_SEEDS)
+        return judgement([estimate], self.region)
+
+
+@dataclass(frozen=True, slots=True)
+class EachSeed(_OfSeeds):
+    """A fact of every single seed: value and numerical error against the region, no sampling."""
+
+    tolerance: float | None = None
+    """Half the width of the region where the prediction is an equality."""
+
+    kind: ClassVar[str] = "each-seed"
+    what: ClassVar[str] = "value of each training seed"
+    sampled: ClassVar[bool] = False
+
+    @property
+    def says(self) -> str:
+        """The prediction in words."""
+        if self.tolerance is None:
+            return f"value of each training seed of {self.group} {worded(self.region)}"
+        assert self.region.low is not None  # noqa: S101  (an equality has both ends)
+        middle = self.region.low + self.tolerance
+        margin = f" to within {self.tolerance:g}" if self.tolerance else " exactly"
+        return f"value of each training seed of {self.group} equal to {middle:g}{margin}"
+
+    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+        """Hold every seed's number against the region; all must lie in it."""
+        reduced = self.per_family(values)
+        parts = [
+            replace(est.exact(float(value), error, unit=unit), part=name)
+            for name, value in zip(reduced.names, reduced.means, strict=True)
+        ]
+        if not parts:
+            return judgement([build.undecidable("no seeds", unit=unit)], self.region)
+        return judgement(parts, self._closed(), sampled=False)
+
+    def _closed(self) -> Region:
+        if self.tolerance is None:
+            return self.region
+        # The tolerance itself still counts as equal, and the region is open.
+        assert self.region.low is not None  # noqa: S101
+        assert self.region.high is not None  # noqa: S101
+        return Region(
+            float(np.nextafter(self.region.low, -np.inf)),
+            float(np.nextafter(self.region.high, np.inf)),
+        )

@@ -1,0 +1,67 @@
+"""Predictions whose units are training seeds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from refutable.errors import ClaimError
+from refutable.predictions import each_seed, over_seeds
+from refutable.records import Verdict
+
+
+def _judge(prediction, numbers, error=0.0):
+    values = {"toy": dict(enumerate(numbers))}
+    return prediction.judge(values, error=error, seed=0, unit="nats")
+
+
+def test_mean_over_seeds_is_the_t_interval_of_scipy():
+    numbers = [0.30, 0.42, 0.25, 0.38, 0.33]
+    found = _judge(over_seeds("toy").above(0.0), numbers)
+    low, high = stats.t.interval(0.95, 4, np.mean(numbers), stats.sem(numbers))
+    assert found.estimate.value == pytest.approx(np.mean(numbers))
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((low, high))
+    assert found.estimate.p == pytest.approx(stats.ttest_1samp(numbers, 0.0).pvalue, rel=1e-6)
+    assert (found.estimate.n, found.estimate.clusters) == (5, 5)
+    assert found.estimate.method == "t over training seeds"
+    assert found.decision.verdict is Verdict.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    ("numbers", "verdict"),
+    [
+        ([1.1, 1.2, 1.3, 1.2, 1.15], Verdict.REFUTED),
+        ([0.9, 1.1, 0.8, 1.2, 1.0], Verdict.INCONCLUSIVE),
+        ([0.1, 0.2, 0.15, 0.12], Verdict.INCONCLUSIVE),
+        ([0.1, 0.2, 0.15, 0.12, float("nan")], Verdict.INCONCLUSIVE),
+    ],
+    ids=["outside", "across", "four seeds", "NaN"],
+)
+def test_verdicts_over_seeds(numbers, verdict):
+    assert _judge(over_seeds("toy").below(1.0), numbers).decision.verdict is verdict
+
+
+def test_each_seed_must_hold():
+    prediction = each_seed("toy").equals(0.0, tolerance=1e-4)
+    assert _judge(prediction, [0.0, 1e-4, -1e-5]).decision.verdict is Verdict.CONFIRMED
+    broken = _judge(prediction, [0.0, 2e-4, -1e-5])
+    assert broken.decision.verdict is Verdict.REFUTED
+    assert broken.estimate.part == "seed 1"
+    assert len(broken.parts) == 3
+    assert prediction.says == "value of each training seed of toy equal to 0 to within 0.0001"
+    below = each_seed("toy").below(1.0)
+    assert _judge(below, [0.5, 0.2]).decision.verdict is Verdict.CONFIRMED
+    assert _judge(below, [0.5, 0.2], error=0.6).decision.verdict is Verdict.INCONCLUSIVE
+    assert not prediction.sampled
+
+
+def test_misuse_is_refused():
+    with pytest.raises(ClaimError, match="name of a group"):
+        over_seeds("")
+    with pytest.raises(ClaimError, match="low < high"):
+        over_seeds("toy").within(1.0, 1.0)
+    with pytest.raises(ClaimError, match="one number"):
+        over_seeds("toy").below(1.0).judge({"toy": {0: np.zeros(3)}}, error=0.0, seed=0, unit="")
+    with pytest.raises(ClaimError, match="not measured"):
+        over_seeds("toy").below(1.0).judge({}, error=0.0, seed=0, unit="")
