@@ -1,0 +1,197 @@
+"""Principal components of weight matrices: rows are the samples, columns the features.
+
+The eigenvalues of the covariance are taken from the smaller Gram matrix (rows x rows or columns x
+columns), which has the same ones; docs/studies/gpt2-weights.md gives the times against
+scikit-learn's solvers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Doubles = NDArray[np.float64]
+
+MEASURES = (
+    "participation",
+    "participation_gaussian",
+    "first_share",
+    "first_two_share",
+    "components_50",
+    "components_90",
+)
+"""Rows of the table of spectra, in its order."""
+
+
+def gram(matrix: NDArray[np.floating], *, standardised: bool = False) -> Doubles:
+    """Gram matrix of the centred columns, of the smaller side.
+
+    Parameters
+    ----------
+    matrix : array (sample, feature)
+        Any real type; the work is in float64.
+    standardised : bool
+        Also divide each column by its standard deviation, as the study did. Columns that do not
+        vary are left at zero.
+
+    Returns
+    -------
+    array (sample, sample) or (feature, feature)
+        Whichever is smaller.
+    """
+    centred = matrix.astype(np.float64)
+    centred -= centred.mean(axis=0)
+    if standardised:
+        sd = centred.std(axis=0)
+        centred /= np.where(sd > 0, sd, 1.0)
+    rows, columns = centred.shape
+    found: Doubles = centred @ centred.T if rows <= columns else centred.T @ centred
+    return found
+
+
+def eigenvalues(matrix: NDArray[np.floating], *, standardised: bool = False) -> Doubles:
+    """Eigenvalues of a matrix's column covariance, times the number of rows, largest first.
+
+    Parameters
+    ----------
+    matrix : array (sample, feature)
+        See `gram`.
+
+    Returns
+    -------
+    array (component,)
+        ``min(rows, columns)`` of them; rounding below zero is set to zero.
+    """
+    from scipy.linalg import eigvalsh
+
+    small = gram(matrix, standardised=standardised)
+    found = eigvalsh(small, overwrite_a=True, check_finite=False, driver="evr")[::-1]
+    return np.clip(np.asarray(found, dtype=np.float64), 0.0, None)
+
+
+def participation(eigenvalues: Doubles) -> float:
+    """Participation ratio (sum)^2 / (sum of squares): how many equal components would do.
+
+    The number of components when all are equal, 1 when one holds everything, NaN for zero.
+    """
+    squares = float((eigenvalues**2).sum())
+    return float(eigenvalues.sum()) ** 2 / squares if squares > 0 else float("nan")
+
+
+def participation_gaussian(rows: int, columns: int) -> float:
+    """Participation ratio of a Gaussian matrix of the same shape, centred by column.
+
+    Notes
+    -----
+    From the first two moments of a Wishart matrix of n = rows - 1 degrees of freedom:
+    E tr = n p, E tr^2 = n p (n + p + 1), so the ratio is about n p / (n + p + 1).
+    """
+    n = rows - 1
+    return n * columns / (n + columns + 1)
+
+
+def components_for(share: float, eigenvalues: Doubles) -> int:
+    """Smallest number of leading components that hold at least a `share` of the variance."""
+    cumulative = np.cumsum(eigenvalues)
+    return int(np.searchsorted(cumulative, share * cumulative[-1] * (1 - 1e-12)) + 1)
+
+
+def spectrum_measures(matrix: NDArray[np.floating], *, standardised: bool = False) -> Doubles:
+    """Summaries of one matrix's spectrum in the order of `MEASURES`; NaN where nothing varies."""
+    values = eigenvalues(matrix, standardised=standardised)
+    total = float(values.sum())
+    if not total > 0:
+        return np.full(len(MEASURES), np.nan)
+    return np.array(
+        [
+            participation(values),
+            participation_gaussian(*matrix.shape),
+            values[0] / total,
+            values[:2].sum() / total,
+            components_for(0.5, values),
+            components_for(0.9, values),
+        ]
+    )
+
+
+def cumulative(matrix: NDArray[np.floating], points: int = 64) -> Doubles:
+    """Share of variance held by the first k components at `points` even fractions of all k.
+
+    Returns
+    -------
+    array (point,)
+        At k / K = 1/points, 2/points, ..., 1.
+    """
+    values = eigenvalues(matrix)
+    whole = np.cumsum(values) / values.sum()
+    at = np.ceil(np.linspace(0, values.size, points + 1)[1:]).astype(int) - 1
+    return np.asarray(whole[at])
+
+
+def scores(matrix: NDArray[np.floating], components: int = 2) -> Doubles:
+    """Rows of a matrix on its first principal components.
+
+    Returns
+    -------
+    array (sample, component)
+        Centred; the sign of each component makes its largest entry positive.
+    """
+    from scipy.linalg import eigh
+
+    centred = matrix.astype(np.float64)
+    centred -= centred.mean(axis=0)
+    rows, columns = centred.shape
+    small = centred @ centred.T if rows <= columns else centred.T @ centred
+    size = len(small)
+    values, vectors = eigh(small, subset_by_index=[size - components, size - 1])
+    values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
+    found = vectors * np.sqrt(values) if rows <= columns else centred @ vectors
+    largest = found[np.abs(found).argmax(axis=0), np.arange(components)]
+    return np.asarray(found * np.where(largest < 0, -1.0, 1.0))
+
+
+def rotated_scores(points: Doubles, rng: np.random.Generator) -> Doubles:
+    """Scores of the same matrix with its rows mixed by a random rotation.
+
+    Mixing the rows of W by a random orthogonal R keeps every singular value and leaves no cluster
+    of rows. Only the first columns of R are needed: a random orthonormal frame, orthogonal to the
+    constant so that the scores stay centred, scaled to the variance of each component.
+    """
+    frame = rng.standard_normal(points.shape)
+    frame -= frame.mean(axis=0)
+    q, _ = np.linalg.qr(frame)
+    return np.asarray(q * np.sqrt((points**2).sum(axis=0)))
+
+
+def best_silhouette(
+    points: Doubles, *, clusters: tuple[int, ...] = (2, 3, 4), seed: int = 0
+) -> float:
+    """Largest mean silhouette of k-means clusterings of a scatter.
+
+    Parameters
+    ----------
+    points : array (sample, 2)
+        Scores, each component scaled to unit variance here so that both count.
+    clusters : tuple of int
+        Numbers of clusters tried.
+    seed : int
+        Seed of k-means' starts.
+
+    Returns
+    -------
+    float
+        Between -1 and 1; about .33 to .45 for a round Gaussian cloud cut into pieces.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
+    scaled = points / np.where(points.std(axis=0) > 0, points.std(axis=0), 1.0)
+    found = []
+    for k in clusters:
+        labels = KMeans(k, n_init=2, random_state=seed).fit_predict(scaled)
+        found.append(float(silhouette_score(scaled, labels)))
+    return max(found)
