@@ -16,7 +16,7 @@ TOLERANCE = 0.005
     source=Source(study="last-block-gain", ref="G3"),
     models=normalized_by("LayerNorm"),
     arms=("bos",),
-    predicts=every.below(0.0, tolerance=TOLERANCE),
+    predicts=every(tolerance=TOLERANCE).below(0.0),
     unit="log ratio",
     margin=0.02,
 )
@@ -33,7 +33,7 @@ def test_every_prompt_dampens(log_growth, n_tokens):
     source=Source(study="last-block-gain", ref="G3"),
     models=normalized_by("RMSNorm"),
     arms=("bos",),
-    predicts=every.above(0.0, tolerance=TOLERANCE),
+    predicts=every(tolerance=TOLERANCE).above(0.0),
     unit="log ratio",
     margin=0.02,
 )

@@ -9,14 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+# Bound here and not on first use: importing the module `refutable.claim` later would otherwise
+# put the module where the decorator of the same name belongs.
+from refutable.claim import Source, claim, normalized_by, replication, untrained
+
 if TYPE_CHECKING:
-    from refutable.claim import (
-        Source,
-        claim,
-        normalized_by,
-        replication,
-        untrained,
-    )
     from refutable.observables.registry import observable
     from refutable.predictions import (
         contrast,
@@ -50,10 +47,6 @@ __all__ = [  # noqa: RUF022  (in reading order: the form first, then the vocabul
 
 _HOME = {
     "observable": "refutable.observables.registry",
-    **dict.fromkeys(
-        ("claim", "Source", "normalized_by", "untrained", "replication"),
-        "refutable.claim",
-    ),
     **dict.fromkeys(
         ("mean", "every", "share", "correlation", "trend", "contrast", "ordered", "equals"),
         "refutable.predictions",

@@ -13,7 +13,7 @@ from refutable.errors import ClaimError
 from refutable.records import ClaimReport, ModelFacts, Region
 
 if TYPE_CHECKING:
-    from refutable.predictions import Prediction
+    from refutable.vocabulary.base import Prediction
 
 PREFIXES = ("gain", "weights", "ablation", "noposition", "thoughts", "literature")
 KINDS = ("observational", "interventional", "probing", "weights", "training")

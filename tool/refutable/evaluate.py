@@ -16,7 +16,7 @@ from refutable.observables.registry import REGISTRY
 from refutable.records import Control, Estimate, Replication
 
 if TYPE_CHECKING:
-    from refutable.predictions import Judgement
+    from refutable.vocabulary.base import Judgement
 
 # Rounding of one forward pass in units of the dtype's epsilon: the floor of the instrument's
 # error, for when packed and single runs happen to agree to the last bit.
@@ -107,11 +107,17 @@ def evaluate(claim: Claim, subject: Subject, *, model: str = "") -> Evaluation:
     -------
     Evaluation
     """
+    from refutable.vocabulary.against import AgainstControl
+
     values = call(claim.body, subject.observations, claim.observables)
     error = instrument_error(claim, subject, values)
     seed = seed_of(claim.id, model)
-    judgement = claim.predicts.judge(values, error=error, seed=seed, unit=claim.unit)
     controls = tuple(call(claim.body, o, claim.observables) for o in subject.controls)
+    how: dict[str, Any] = {"error": error, "seed": seed, "unit": claim.unit}
+    if isinstance(claim.predicts, AgainstControl):
+        judgement = claim.predicts.judge_against(values, controls, **how)
+    else:
+        judgement = claim.predicts.judge(values, **how)
     control = None
     if claim.control is not None and controls:
         control = claim.predicts.read_control(
@@ -120,9 +126,7 @@ def evaluate(claim: Claim, subject: Subject, *, model: str = "") -> Evaluation:
             kind=claim.control.kind,
             models=subject.control_names,
             sesoi=claim.sesoi,
-            error=error,
-            seed=seed,
-            unit=claim.unit,
+            **how,
         )
     replicated = _replicate(claim.replication, subject.observations) if claim.replication else None
     return Evaluation(values, controls, judgement, control, replicated, error)

@@ -113,10 +113,21 @@ class Measuring:
                 if needed:
                     return False
                 continue
-            found[name] = array
+            found[name] = self._with_remarks(array, prompts)
         if found or needed:
             self.state.arrays[prompts, arm, role] = found
         return True
+
+    def _with_remarks(self, array: Any, prompts: str) -> Any:
+        """Put the remarks of each prompt's family (register, kind, ...) along ``prompt``."""
+        if "prompt" not in array.dims:
+            return array
+        families = self.lab.prompts(prompts).families
+        keys = sorted({key for remarks in families.values() for key in remarks})
+        names = [str(name) for name in array["family"].values]
+        return array.assign_coords(
+            {key: ("prompt", [families[n].get(key, "") for n in names]) for key in keys}
+        )
 
     def _notes_key(self, prompts: str, arm: str) -> Any:
         notes = Observable("instrument-notes", "", (), "", 1)

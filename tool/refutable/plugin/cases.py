@@ -42,7 +42,7 @@ def cases_of(claim: Claim, options: Options, models: Sequence[str], prompts: str
     arms = [arm for arm in claim.arms if not options.arms or arm in options.arms]
     chosen = options.prompts or claim.prompts or prompts
     if claim.predicts.grouped:
-        title = " vs ".join(claim.predicts.groups)
+        title = claim.predicts.title
         return [Case(title, tuple(models), chosen, arm, True) for arm in arms]
     return [Case(model, (model,), chosen, arm) for model in models for arm in arms]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -40,8 +40,12 @@ def publish(config: pytest.Config) -> None:
     new = [item for item in REGISTRY if item.name not in done]
     if not new:
         return
-    holder = SimpleNamespace(**{item.name: _fixture(item) for item in new})
-    config.pluginmanager.register(holder, f"refutable-observables-{len(done)}")
+    name = f"refutable-observables-{len(done)}"
+    # pytest looks for fixtures in modules and in the types of plugin objects, not in instances.
+    holder = ModuleType(name)
+    for item in new:
+        setattr(holder, item.name, _fixture(item))
+    config.pluginmanager.register(holder, name)
     done.update(item.name for item in new)
 
 

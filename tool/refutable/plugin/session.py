@@ -137,7 +137,7 @@ class ClaimSession:
             if (spec.id in chosen if chosen is not None else spec.source is ModelSource.TWIN)
         ]
         found: dict[str, dict[int, str]] = {}
-        for group in claim.predicts.groups:
+        for group in claim.predicts.names:
             members = [spec for spec in specs if group in (spec.group, spec.id)]
             found[group] = {spec.seed or 0: spec.id for spec in members}
             if not members and group in self._names:

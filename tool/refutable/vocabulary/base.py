@@ -100,6 +100,8 @@ class Prediction(ABC):
     """False for exact facts, which have no p and no multiplicity."""
     what: ClassVar[str] = ""
     """The statistic in words."""
+    needs_control: ClassVar[bool] = False
+    """Whether it is about model minus control, so that `judge` alone cannot decide it."""
 
     @property
     def says(self) -> str:
@@ -115,6 +117,11 @@ class Prediction(ABC):
     def title(self) -> str:
         """Short name of the models it compares, where it is about several."""
         return ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Models or groups it compares, where it is about several."""
+        return ()
 
     @abstractmethod
     def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:

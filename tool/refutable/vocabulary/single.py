@@ -46,6 +46,12 @@ class Mean(Prediction):
         """Family means."""
         return reduce_prompts(values)
 
+    def against_control(self) -> Prediction:
+        """Return the same region for model minus control: what training, or order, adds."""
+        from refutable.vocabulary.against import AgainstControl
+
+        return AgainstControl(self.region)
+
 
 @dataclass(frozen=True, slots=True)
 class Share(Prediction):
