@@ -138,7 +138,10 @@ def _chart(
     for place, line in enumerate(lines):
         body.append(_mark(line, scale, height * place + height // 2, small=height < 30))
     body.extend(_reference(name, value, scale, total) for name, value in references)
-    names = Markup("").join(_label(line, region, compact=height < 30) for line in lines)
+    decimals = max(0, 2 - math.floor(math.log10(scale.high - scale.low)))
+    names = Markup("").join(
+        _label(line, region, decimals if height < 30 else None) for line in lines
+    )
     return Markup(
         '<div class="chart{}" style="--row:{}px"><ul class="names">{}</ul>'
         '<svg role="img" aria-label="{}" height="{}">{}</svg><p class="unit">{}</p></div>'
@@ -153,11 +156,14 @@ def _chart(
     )
 
 
-def _label(line: Line, region: Region, *, compact: bool) -> Markup:
+def _label(line: Line, region: Region, decimals: int | None) -> Markup:
+    """Name and number beside a row; `decimals` are given where rows hold a plain mean."""
     from markupsafe import Markup
 
-    value, ends = text.interval(line.estimate, region)
-    number = value if compact or line.estimate is None else f"{value} {ends}"
+    if decimals is not None and line.estimate is not None:
+        number = text.number(line.estimate.value, decimals)
+    else:
+        number = " ".join(text.interval(line.estimate, region)).strip()
     name = Markup("<bdi>{}</bdi>").format(text.visible(line.label, 80))
     if line.href:
         name = Markup('<a href="#{}">{}</a>').format(line.href, name)

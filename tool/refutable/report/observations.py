@@ -73,21 +73,7 @@ def read_observations(path: str | os.PathLike[str]) -> pd.DataFrame:
     EvidenceError
         One line: the file is missing, unreadable, or lacks a column.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file = Path(path)
-    try:
-        table = pq.read_table(file)
-    except FileNotFoundError:
-        raise EvidenceError(f"no observations at {file}: keep them beside evidence.json") from None
-    except (OSError, pa.ArrowException) as problem:
-        detail = str(problem).splitlines()[0][:120]
-        raise EvidenceError(f"cannot read {file} as Parquet: {detail}") from None
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        raise EvidenceError(f"{file} lacks the columns {', '.join(missing)}: rerun it")
-    frame: pd.DataFrame = table.select(list(COLUMNS)).to_pandas()
+    frame: pd.DataFrame = _read(Path(path)).to_pandas()
     for name in TEXTS:
         frame[name] = frame[name].astype("string")
     for name in INTEGERS:
@@ -105,9 +91,9 @@ def write_csv(parquet: str | os.PathLike[str], path: str | os.PathLike[str]) -> 
 
     from refutable.report.json import replace
 
-    table = pa.Table.from_pandas(read_observations(parquet), schema=_schema(), preserve_index=False)
-    buffer = io.BytesIO()
+    table = _read(Path(parquet))
     decoded = table.cast(pa.schema([(field.name, _csv_type(field.type)) for field in table.schema]))
+    buffer = io.BytesIO()
     csv.write_csv(decoded, buffer)
     replace(Path(path), buffer.getvalue())
 
@@ -148,3 +134,20 @@ def _table(frame: pd.DataFrame) -> pa.Table:
     except (pa.ArrowException, TypeError, ValueError) as problem:
         detail = str(problem).splitlines()[0][:120]
         raise EvidenceError(f"observations do not fit their columns: {detail}") from None
+
+
+def _read(file: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(file)
+    except FileNotFoundError:
+        raise EvidenceError(f"no observations at {file}: keep them beside evidence.json") from None
+    except (OSError, pa.ArrowException) as problem:
+        detail = str(problem).splitlines()[0][:120]
+        raise EvidenceError(f"cannot read {file} as Parquet: {detail}") from None
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise EvidenceError(f"{file} lacks the columns {', '.join(missing)}: rerun it")
+    return table.select(list(COLUMNS))

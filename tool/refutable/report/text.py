@@ -63,17 +63,18 @@ def number(value: float | None, decimals: int | None = None) -> str:
     """Return a number with a true minus sign; three significant digits unless told otherwise."""
     if value is None or not math.isfinite(value):
         return "–"
-    if decimals is None:
-        decimals = _decimals(abs(value), digits=3)
-    if value == int(value) and decimals <= 0:
-        shown = f"{value:,.0f}"
-    elif abs(value) >= 1e6 or (value != 0 and decimals > 7):
+    size = abs(value)
+    if decimals is None and (size < 1e4 or value != int(value)):
         shown = f"{value:.3g}"
+    elif decimals is None:
+        shown = f"{value:,.0f}"
+    elif (decimals > 7 and value != 0) or (size >= 1e9 and value != int(value)):
+        shown = f"{value:.4g}"
     else:
-        shown = f"{value:.{max(decimals, 0)}f}"
+        shown = f"{value:,.{max(decimals, 0)}f}"
     if float(shown.replace(",", "")) == 0:
         shown = shown.lstrip("-")
-    return shown.replace("-", "−")
+    return shown.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e").replace("-", "−")
 
 
 def _decimals(size: float, digits: int) -> int:
@@ -118,6 +119,8 @@ def interval(estimate: Estimate | None, region: Region | None = None) -> tuple[s
     value = number(estimate.value, decimals)
     if estimate.low is None and estimate.high is None:
         return value, ""
+    if estimate.low == estimate.high:
+        return value, "exactly"
     low = number(estimate.low, decimals) if estimate.low is not None else "−∞"
     high = number(estimate.high, decimals) if estimate.high is not None else "∞"
     return value, f"[{low}, {high}]"

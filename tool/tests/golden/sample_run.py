@@ -189,7 +189,7 @@ CLAIMS = (
 def evidence(frame: pd.DataFrame) -> Evidence:
     """Return the records that belong to `frame`."""
     results: list[Result] = []
-    for model, (kind, blocks, _, parameters) in PLANTED.items():
+    for model, (kind, _blocks, _, parameters) in PLANTED.items():
         results.append(_gain(frame, model))
         results.append(_skipped(model, kind))
         results.append(_universal(frame, model))
@@ -345,10 +345,16 @@ def _count(model: str, parameters: int) -> Result:
         Outcome.PASSED if applies else Outcome.SKIPPED,
         Verdict.CONFIRMED if applies else None,
         reason="" if applies else f"the claim is about gpt2-medium, not about {model}",
-        estimate=Estimate(float(parameters), float(parameters), float(parameters), unit="parameters",
-                          method="fact: value and numerical error", n=1) if applies else None,
+        estimate=_exact(parameters) if applies else None,
         command=f"refutable verify weights.parameter-count --model {model}",
-    )  # fmt: skip
+    )
+
+
+def _exact(count: int) -> Estimate:
+    value = float(count)
+    return Estimate(
+        value, value, value, unit="parameters", method="fact: value and numerical error", n=1
+    )
 
 
 def _model(name: str, kind: str, blocks: int, parameters: int) -> ModelReport:

@@ -84,7 +84,8 @@ def _draw_profile(table: pd.DataFrame) -> Figure:
         axis.plot(own["block"].iloc[-1], own["mean"].iloc[-1], "o", color=style.INK, markersize=7,
                   markerfacecolor="none")  # fmt: skip
         axis.axhline(0, color=style.INK, linewidth=1)
-        axis.legend(loc="best")
+        if len(null):
+            axis.legend(loc="best")
         axis.set_title(f"{short(model)} ({both['norm'].iloc[0]})")
         axis.set_xlabel("block")
         axis.set_ylabel("growth (log ratio)")

@@ -15,7 +15,8 @@ _ELEMENTS = {
 _ATTRIBUTES = {
     "id", "d", "style", "transform", "x", "y", "width", "height", "rx", "ry", "r", "cx", "cy",
     "x1", "x2", "y1", "y2", "points", "viewBox", "clip-path", "href", "clipPathUnits",
-    "patternUnits", "preserveAspectRatio", "offset", "text-anchor",
+    "patternUnits", "fill", "stroke", "stroke-width", "opacity", "fill-opacity",
+    "preserveAspectRatio", "offset", "text-anchor",
 }  # fmt: skip
 _THEME = {
     style.INK: "var(--ink)",
@@ -94,12 +95,12 @@ def _local(name: object) -> str:
 def _rewritten(attribute: str, value: str, prefix: str) -> str:
     if attribute == "href" and value.startswith("data:"):
         return value
-    if attribute in ("href", "clip-path", "style"):
+    if attribute in ("href", "clip-path", "style", "fill", "stroke"):
         value = re.sub(r"url\(\s*#([\w.-]+)\s*\)", rf"url(#{prefix}\1)", value)
         value = re.sub(r"url\(\s*['\"]?(?!#)[^)]*\)", "none", value)
         if attribute == "href":
             value = f"#{prefix}{value[1:]}"
-    if attribute == "style":
+    if attribute in ("style", "fill", "stroke"):
         value = _FONT.sub(r"font: \1 var(--sans)", value)
         for color, variable in _THEME.items():
             value = value.replace(color, variable)

@@ -176,9 +176,10 @@ def _draw_registers(table: pd.DataFrame) -> Figure:
     looks = _looks(table)
     for axis, (model, own) in zip(axes, groups, strict=True):
         parts = [own.loc[own["register"] == name, "g"].to_numpy() for name in names]
-        boxes = axis.boxplot(parts, widths=0.6, patch_artist=True,
-                             medianprops={"color": style.INK},
-                             flierprops={"markersize": 3})  # fmt: skip
+        ink = {"color": style.INK}
+        fliers = {"markersize": 3, "markeredgecolor": style.INK}
+        boxes = axis.boxplot(parts, widths=0.6, patch_artist=True, medianprops=ink, capprops=ink,
+                             whiskerprops=ink, flierprops=fliers)  # fmt: skip
         for box, name in zip(boxes["boxes"], names, strict=True):
             box.set(facecolor=looks[name][0], alpha=0.55, edgecolor=style.INK)
         for place, name in enumerate(names, start=1):

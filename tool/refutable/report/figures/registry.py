@@ -42,7 +42,7 @@ class Sample:
     @property
     def models(self) -> tuple[ModelReport, ...]:
         """Models of the study with observations, in the order of the evidence."""
-        present = set(self.frame["model"].dropna())
+        present = set(self.frame["model"].dropna().unique())
         return tuple(model for model in self.evidence.models if model.id in present)
 
     def norm_kind(self, model: str) -> str:
@@ -243,7 +243,7 @@ def _code(make: Callable[[Sample], Drawing]) -> str:
 
 
 def _footer(sample: Sample, source: pd.DataFrame) -> str:
-    models = [text.visible(str(model), 60) for model in dict.fromkeys(source["model"].dropna())]
+    models = [text.visible(str(model), 60) for model in source["model"].dropna().unique()]
     parts = [text.listed(models, 6)]
     if sample.prompts:
         families = source["family"].nunique()

@@ -1,0 +1,71 @@
+"""Everything a reader gets from a run: HTML, Markdown, CSV and figures, from two files alone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refutable.report import html, markdown
+from refutable.report import json as evidence_json
+from refutable.report.observations import read_observations, write_csv
+
+if TYPE_CHECKING:
+    from refutable.report.figures.registry import Omitted
+    from refutable.report.figures.render import Rendered
+
+OBSERVATIONS = "observations.parquet"
+
+
+def build(
+    evidence_path: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str] | None = None,
+    figures: bool = True,
+) -> list[Path]:
+    """Write the reports of a run.
+
+    Parameters
+    ----------
+    evidence_path : path
+        An ``evidence.json``; ``observations.parquet`` beside it is used when it is there.
+    out_dir : path, optional
+        Where to write; beside the evidence by default.
+    figures : bool
+        Whether to draw figures.
+
+    Returns
+    -------
+    list of Path
+        The files written or kept: ``report.html``, ``report.md``, ``observations.csv`` and, in
+        ``figures/``, a PNG and an SVG of each figure.
+
+    Raises
+    ------
+    EvidenceError
+        One line, when a file is unreadable, truncated or of another schema.
+    """
+    source = Path(evidence_path)
+    folder = Path(out_dir) if out_dir is not None else source.parent
+    evidence = evidence_json.read(source)
+    parquet = source.parent / OBSERVATIONS
+    frame = read_observations(parquet) if parquet.is_file() else None
+    written: list[Path] = []
+    rendered: tuple[Rendered, ...] = ()
+    omitted: tuple[Omitted, ...] = ()
+    drawings = folder / "figures"
+    if frame is not None and figures:
+        from refutable.report.figures.registry import figures_for
+        from refutable.report.figures.render import render
+
+        specs, omitted = figures_for(evidence, frame)
+        rendered = render(specs, drawings, evidence.environment.started[:10])
+    page = html.render(evidence, frame, figures=rendered, omitted=omitted, folder=drawings)
+    for name, content in (("report.html", page), ("report.md", markdown.render(evidence))):
+        evidence_json.replace(folder / name, content.encode("utf-8", "backslashreplace"))
+        written.append(folder / name)
+    if frame is not None:
+        write_csv(parquet, folder / "observations.csv")
+        written.append(folder / "observations.csv")
+    for figure in rendered:
+        written += [drawings / figure.png, drawings / figure.svg]
+    return written

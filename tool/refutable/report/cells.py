@@ -1,0 +1,223 @@
+"""What a page shows of one result: its charts, its observations and its facts, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from refutable.records import (
+    ClaimReport,
+    Estimate,
+    Evidence,
+    ModelReport,
+    Region,
+    Replication,
+    Result,
+)
+from refutable.report import tables, text
+from refutable.report.charts import Line, number_line, strip
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+
+Key = tuple[str, str, str, str]
+"""Claim, model, prompts and arm."""
+
+FAMILIES_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """One of the outermost prompts of a result."""
+
+    value: str
+    text: str
+    family: str
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """The observations of a result by family."""
+
+    title: str
+    chart: Markup
+    lowest: tuple[Extreme, ...]
+    highest: tuple[Extreme, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One result as a page shows it."""
+
+    result: Result
+    claim: ClaimReport
+    model: ModelReport | None
+    anchor: str
+    state: str
+    word: str
+    wording: str
+    value: str
+    ends: str
+    baseline: str
+    changed: bool
+    figures: tuple[str, ...]
+    estimate: Markup | str = ""
+    contrast: Markup | str = ""
+    replication: Markup | str = ""
+    strips: tuple[Strip, ...] = ()
+
+    @property
+    def reading(self) -> tuple[str, str, str] | None:
+        """Symbol, word and meaning of the control's reading."""
+        control = self.result.control
+        if control is None or control.reading is None:
+            return None
+        return tables.READINGS[control.reading][0], str(control.reading), control.reason
+
+
+def make_cell(
+    result: Result,
+    claim: ClaimReport,
+    evidence: Evidence,
+    *,
+    observed: Mapping[Key, pd.DataFrame] | None = None,
+    figures: tuple[str, ...] = (),
+) -> Cell:
+    """Gather what a page shows of one result; charts are left out where there is no result."""
+    value, ends = text.interval(result.estimate, claim.region)
+    cell = Cell(
+        result=result,
+        claim=claim,
+        model=next((m for m in evidence.models if m.id == result.model), None),
+        anchor=tables.anchor(result),
+        state=tables.state(result),
+        word=tables.word(result, claim),
+        wording=tables.wording(result, claim),
+        value=value,
+        ends=ends,
+        baseline=tables.against_baseline(result),
+        changed=bool(tables.changed([result])),
+        figures=figures,
+    )
+    if observed is None or cell.state in ("skipped", "error"):
+        return cell
+    key = (result.claim, result.model, result.prompts, result.arm)
+    return replace(
+        cell,
+        estimate=_estimate_chart(result, claim),
+        contrast=_contrast_chart(result, claim),
+        replication=_replication_chart(result.replication),
+        strips=tuple(_strips(result, claim, observed.get(key))),
+    )
+
+
+def by_result(frame: pd.DataFrame) -> dict[Key, pd.DataFrame]:
+    """Split what the claims' bodies returned by claim, model, prompts and arm."""
+    owned = frame[frame["claim"].notna()]
+    keys = ["claim", "model", "prompts", "arm"]
+    filled = owned.assign(**{name: owned[name].fillna("") for name in keys})
+    return {
+        (str(key[0]), str(key[1]), str(key[2]), str(key[3])): rows
+        for key, rows in filled.groupby(keys, sort=False)
+    }
+
+
+def _estimate_chart(result: Result, claim: ClaimReport) -> Markup | str:
+    found = result.estimate
+    if found is None:
+        return ""
+    lines = [Line("estimate", found, state=tables.state(result))]
+    if found.check_low is not None and found.check_high is not None:
+        check = replace(found, low=found.check_low, high=found.check_high)
+        lines.append(Line("family bootstrap", check, "check"))
+    comparable = [p for p in result.parts if p.unit == found.unit and p.value is not None]
+    lines += [Line(part.part or "part", part, "part") for part in comparable]
+    control = result.control
+    if control is not None and control.estimate is not None:
+        lines.append(Line(f"{control.kind} control", control.estimate, "control"))
+    return number_line(lines, claim.region, unit=found.unit or claim.unit, label=claim.statistic)
+
+
+def _contrast_chart(result: Result, claim: ClaimReport) -> Markup | str:
+    control = result.control
+    if control is None or control.contrast is None:
+        return ""
+    band = Region(-claim.sesoi, claim.sesoi) if claim.sesoi else Region(0.0, 0.0)
+    line = Line("model minus control", control.contrast, "contrast")
+    return number_line(
+        [line], band, unit=control.contrast.unit or claim.unit, label="model minus control"
+    )
+
+
+def _replication_chart(replication: Replication | None) -> Markup | str:
+    if replication is None:
+        return ""
+    references = sorted(replication.published.items())
+    return number_line(
+        [Line("as published", replication.estimate, "replication")],
+        replication.region,
+        unit=replication.estimate.unit,
+        references=references,
+        label=replication.says,
+    )
+
+
+def _strips(result: Result, claim: ClaimReport, rows: pd.DataFrame | None) -> Iterator[Strip]:
+    """Yield one strip for each quantity that the claim's body returned."""
+    if rows is None:
+        return
+    usable = rows.dropna(subset=["value", "family", "prompt"])
+    for quantity, own in usable.groupby("quantity", sort=False):
+        measured = own[own["control"].isna()]
+        if measured.empty:
+            continue
+        extra = [d for d in ("layer", "head") if measured[d].notna().any()]
+        yield _strip(str(quantity), measured, own[own["control"].notna()], extra, claim)
+
+
+def _strip(
+    quantity: str,
+    measured: pd.DataFrame,
+    controls: pd.DataFrame,
+    extra: list[str],
+    claim: ClaimReport,
+) -> Strip:
+    prompts = measured.groupby(["family", "prompt"], sort=False)["value"].mean().reset_index()
+    texts = measured.drop_duplicates("prompt").set_index("prompt")["text"]
+    hollow = {str(f): float(m) for f, m in controls.groupby("family")["value"].mean().items()}
+    means = prompts.groupby("family")["value"].mean().sort_values()
+    lines = [
+        Line(
+            str(family),
+            Estimate(float(mean), None, None),
+            "family",
+            points=tuple(prompts.loc[prompts["family"] == family, "value"]),
+            hollow=hollow.get(str(family)),
+        )
+        for family, mean in means.items()
+    ]
+    title = "Observations by family" if quantity == "value" else f"{quantity} by family"
+    if extra:
+        title += f" (each prompt's mean over {' and '.join(extra)})"
+    if len(lines) > FAMILIES_SHOWN:
+        title += f", the {FAMILIES_SHOWN} outermost of {len(lines)}"
+        lines = lines[: FAMILIES_SHOWN // 2] + lines[-FAMILIES_SHOWN // 2 :]
+    ordered = prompts.sort_values("value")
+    # A region of means speaks about `value`; other quantities have other units.
+    region = claim.region if quantity == "value" else Region()
+    unit = claim.unit if quantity == "value" else ""
+    return Strip(
+        title,
+        strip(lines, region, unit=unit, label=title),
+        tuple(_extremes(ordered.head(2), texts)),
+        tuple(_extremes(ordered.tail(2).iloc[::-1], texts)),
+    )
+
+
+def _extremes(rows: pd.DataFrame, texts: pd.Series[str]) -> Iterator[Extreme]:
+    for row in rows.to_dict("records"):
+        words = texts.get(row["prompt"])
+        shown = str(words) if isinstance(words, str) else str(row["prompt"])
+        yield Extreme(text.number(float(row["value"])), shown, str(row["family"]))

@@ -1,0 +1,242 @@
+"""``report.html``: one file that needs no network, no script and no other file to be read.
+
+Every text of the evidence is escaped and its invisible characters are named; a content security
+policy forbids scripts other than the page's own few lines, and any request.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refutable.records import ClaimReport, Evidence, Result
+from refutable.report import tables, text
+from refutable.report.cells import Cell, by_result, make_cell
+from refutable.report.charts import Line, number_line
+from refutable.report.tables import Matrix
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    from refutable.report.figures.registry import Omitted
+    from refutable.report.figures.render import Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class FigureView:
+    """A figure as the page shows it."""
+
+    anchor: str
+    title: str
+    caption: str
+    footer: str
+    svg: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimView:
+    """A claim with all its cells."""
+
+    claim: ClaimReport
+    anchor: str
+    forest: Markup | str
+    cells: tuple[Cell | None, ...]
+
+    @property
+    def tried(self) -> tuple[Cell, ...]:
+        """Cells that hold a result about a model that the claim speaks of."""
+        return tuple(c for c in self.cells if c is not None and c.state != "skipped")
+
+    @property
+    def skipped(self) -> tuple[Cell, ...]:
+        """Cells of models that the claim does not speak of."""
+        return tuple(c for c in self.cells if c is not None and c.state == "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyView:
+    """One study: its matrix, claims and figures."""
+
+    matrix: Matrix
+    anchor: str
+    heads: tuple[tuple[tables.Column, str, tuple[str, ...]], ...]
+    """Column, norm kind, and what tells the column apart."""
+    claims: tuple[ClaimView, ...]
+    figures: tuple[FigureView, ...]
+    omitted: tuple[Omitted, ...]
+
+
+def render(
+    evidence: Evidence,
+    frame: pd.DataFrame | None,
+    *,
+    figures: Sequence[Rendered] = (),
+    omitted: Sequence[Omitted] = (),
+    folder: Path | None = None,
+) -> str:
+    """Return the report as one HTML page.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        The run.
+    frame : DataFrame or None
+        Its observations; without them the page has no strips and says so.
+    figures : sequence of Rendered
+        Figures on disk, put into the page.
+    omitted : sequence of Omitted
+        Figures that could not be drawn.
+    folder : Path, optional
+        Where the figures lie.
+
+    Returns
+    -------
+    str
+        The page.
+    """
+    observed = by_result(frame) if frame is not None else {}
+    studies = tuple(
+        _study(matrix, evidence, observed, figures, omitted, folder)
+        for matrix in tables.matrices(evidence)
+    )
+    script = _asset("report.js")
+    page = _environment().get_template("report.html.j2")
+    return page.render(
+        evidence=evidence,
+        studies=studies,
+        tally=tables.tally(evidence.results),
+        readings=tables.readings(evidence.results),
+        changes=tuple(c for s in studies for v in s.claims for c in v.tried if c.changed),
+        failed=tables.failed_models(evidence),
+        has_observations=frame is not None,
+        style=_asset("report.css"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        symbols=tables.SYMBOLS,
+        reading_words=tables.READINGS,
+    )
+
+
+def _study(
+    matrix: Matrix,
+    evidence: Evidence,
+    observed: Mapping[tuple[str, str, str, str], pd.DataFrame],
+    figures: Sequence[Rendered],
+    omitted: Sequence[Omitted],
+    folder: Path | None,
+) -> StudyView:
+    kinds = {m.id: m.facts.norm_kind for m in evidence.models if m.facts is not None}
+    own = [f for f in figures if f.study == matrix.study]
+    claims = []
+    for row in matrix.rows:
+        cells = tuple(
+            make_cell(
+                cell,
+                row.claim,
+                evidence,
+                observed=observed,
+                figures=_figures_of(cell, own),
+            )
+            if cell is not None
+            else None
+            for cell in row.cells
+        )
+        anchor = f"claim-{tables.slug(row.claim.id, 80)}"
+        claims.append(ClaimView(row.claim, anchor, _forest(row.claim, cells, matrix), cells))
+    return StudyView(
+        matrix=matrix,
+        anchor=f"study-{tables.slug(matrix.study)}",
+        heads=tuple(
+            (c, kinds.get(c.model, ""), tables.column_label(c, matrix.columns))
+            for c in matrix.columns
+        ),
+        claims=tuple(claims),
+        figures=tuple(_figure(f, folder) for f in own if folder is not None),
+        omitted=tuple(o for o in omitted if o.study == matrix.study),
+    )
+
+
+def _figures_of(result: Result, figures: Sequence[Rendered]) -> tuple[str, ...]:
+    """Names of the figures that show a result: those it lists, else those of its data."""
+    listed = [f.name for f in figures if any(name in f.name for name in result.figures if name)]
+    slugs = [tables.slug(part, 60) for part in (result.prompts, result.arm) if part]
+    same = [f.name for f in figures if f.name.split(".")[2:] == slugs]
+    return tuple(listed or same)
+
+
+def _forest(claim: ClaimReport, cells: Sequence[Cell | None], matrix: Matrix) -> Markup | str:
+    lines = []
+    for column, cell in zip(matrix.columns, cells, strict=True):
+        if cell is None or cell.result.estimate is None or cell.result.estimate.value is None:
+            continue
+        label = " · ".join((column.model, *tables.column_label(column, matrix.columns)))
+        lines.append(Line(label, cell.result.estimate, state=cell.state, href=cell.anchor))
+    if len(lines) < 2:
+        return ""
+    return number_line(lines, claim.region, unit=claim.unit, label=f"{claim.id} in every model")
+
+
+def _figure(figure: Rendered, folder: Path | None) -> FigureView:
+    from markupsafe import Markup
+
+    from refutable.report.figures.inline import inline
+
+    name = tables.slug(figure.name, 120)
+    svg = inline((folder or Path()) / figure.svg, f"{name}-", f"{figure.title}: {figure.caption}")
+    return FigureView(
+        f"figure-{name}",
+        figure.title,
+        figure.caption,
+        figure.footer,
+        Markup(svg),  # noqa: S704 - reduced to drawing elements by `inline`
+    )
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("refutable.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "t": _text,
+        "plain": text.visible,
+        "number": text.number,
+        "region": text.region,
+        "probability": text.probability,
+        "duration": text.duration,
+        "state": tables.state,
+        "figure_anchor": lambda name: f"figure-{tables.slug(name, 120)}",
+        "model_anchor": _model_anchor,
+    }
+    environment.globals |= {"interval": text.interval, "count": text.count}
+    return environment
+
+
+def _text(value: object, limit: int = text.LIMIT) -> Markup:
+    """Isolate a text of the evidence from the direction of the page, escaped."""
+    from markupsafe import Markup
+
+    return Markup("<bdi>{}</bdi>").format(text.visible(str(value), limit))
+
+
+def _model_anchor(name: str) -> str:
+    digest = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    return f"model-{tables.slug(name)}-{digest}"
+
+
+def _asset(name: str) -> str:
+    return (resources.files("refutable.report") / "templates" / name).read_text("utf-8")

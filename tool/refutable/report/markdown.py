@@ -1,0 +1,169 @@
+"""``report.md``: the matrix and a line for each claim and model, short enough for a CI summary."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from refutable.records import Evidence
+from refutable.report import tables, text
+from refutable.report.cells import Cell, make_cell
+from refutable.report.tables import Matrix
+
+LIMIT = 60_000
+"""Bytes; a GitHub step summary takes 1 MiB in all steps together, a comment 65,536 characters."""
+
+
+def render(evidence: Evidence) -> str:
+    """Return the report as GitHub-flavoured Markdown.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        The run.
+
+    Returns
+    -------
+    str
+        Tallies, what is not as recorded, what could not be measured, the matrix of each study and
+        one line for each claim and model; at most `LIMIT` bytes, and where lines had to be left
+        out for that, it says how many.
+    """
+    head = [*_head(evidence), *_changes(evidence), *_failures(evidence)]
+    body: list[str] = []
+    for matrix in tables.matrices(evidence):
+        body += [f"\n## {text.markdown(matrix.study)}\n", *_matrix(matrix, evidence)]
+        body += ["", *_lines(matrix, evidence)]
+    return _cut([*head, *body, *_foot(evidence)])
+
+
+def _head(evidence: Evidence) -> Iterator[str]:
+    yield "# What was claimed, and what holds\n"
+    counts = tables.tally(evidence.results)
+    yield " · ".join(
+        f"{tables.SYMBOLS[name]} {n} {'not applicable' if name == 'skipped' else name}"
+        for name, n in counts.items()
+    )
+    read = tables.readings(evidence.results)
+    if read:
+        shown = ", ".join(f"{tables.READINGS[r][0]} {n} {r}" for r, n in read.items())
+        yield f"\nNull controls: {shown}"
+
+
+def _changes(evidence: Evidence) -> Iterator[str]:
+    found = tables.changed(evidence.results)
+    if found:
+        yield "\n## Not as recorded in the baseline\n"
+    for result in found:
+        where = _where(result.model, result.arm, result.prompts)
+        yield f"- {text.markdown(result.claim)} on {where}: {tables.against_baseline(result)}"
+
+
+def _failures(evidence: Evidence) -> Iterator[str]:
+    found = tables.failed_models(evidence)
+    if found:
+        yield "\n## Not measured\n"
+    for model in found:
+        failed = [c.name for c in model.checks if not c.passed]
+        why = model.error or "failed: " + ", ".join(failed)
+        yield f"- {text.markdown(model.id, 60)}: {text.markdown(why)}"
+
+
+def _matrix(matrix: Matrix, evidence: Evidence) -> Iterator[str]:
+    heads = [
+        "<br>".join(text.markdown(part, 48) for part in (c.model, *extra))
+        for c in matrix.columns
+        for extra in [tables.column_label(c, matrix.columns)]
+    ]
+    yield "| " + " | ".join(["claim", *heads]) + " |"
+    yield "|" + " --- |" * (len(heads) + 1)
+    for row in matrix.rows:
+        cells = [
+            _cell(make_cell(r, row.claim, evidence)) if r is not None else "" for r in row.cells
+        ]
+        name = f"{text.markdown(row.claim.ref)} {text.markdown(row.claim.id)}"
+        yield "| " + " | ".join([name, *cells]) + " |"
+
+
+def _cell(cell: Cell) -> str:
+    if cell.state == "skipped":
+        return "n/a"
+    shown = f"{tables.SYMBOLS[cell.state]} {cell.word}{' ≠' if cell.changed else ''}"
+    if cell.result.estimate is not None:
+        shown += f"<br>{cell.value} {cell.ends}".rstrip()
+    if cell.reading is not None:
+        shown += f"<br>{cell.reading[0]} {cell.reading[1]}"
+    return shown
+
+
+def _lines(matrix: Matrix, evidence: Evidence) -> Iterator[str]:
+    for row in matrix.rows:
+        tried = [r for r in row.cells if r is not None and tables.state(r) != "skipped"]
+        if not tried:
+            continue
+        claim = row.claim
+        yield f"\n**{text.markdown(claim.id)}** {text.markdown(claim.says)} "
+        yield f"(refuted if {text.markdown(claim.refuted_if)})\n"
+        for result in tried:
+            yield _line(make_cell(result, claim, evidence))
+
+
+def _line(cell: Cell) -> str:
+    result = cell.result
+    parts = [
+        f"- {tables.SYMBOLS[cell.state]} {_where(result.model, result.arm, result.prompts)}: "
+        f"{cell.word}"
+    ]
+    found = result.estimate
+    if found is not None:
+        detail = f"{cell.value} {cell.ends} {text.markdown(found.unit)}".strip()
+        if found.n:
+            detail += f", n = {found.n:,}"
+        if found.clusters:
+            detail += f" in {text.count(found.clusters, 'family', 'families')}"
+        if found.p is not None:
+            detail += f", {text.probability(found.p).replace('<', '&lt;')}"
+        if result.survives_holm is False and cell.state != "inconclusive":
+            detail += " (not after Holm)"
+        parts.append(detail)
+    if cell.reading is not None:
+        parts.append(f"control {cell.reading[1]}")
+    if result.counterexample is not None:
+        parts.append(f"counterexample: {text.markdown(result.counterexample.prompt, 120)}")
+    if result.families_needed is not None:
+        low, high = result.families_needed
+        parts.append(f"{low:,} to {high:,} families would decide")
+    if cell.state == "error":
+        parts.append(text.markdown(result.reason))
+    if cell.changed:
+        parts.append(cell.baseline)
+    return "; ".join(parts)
+
+
+def _foot(evidence: Evidence) -> Iterator[str]:
+    environment = evidence.environment
+    versions = ", ".join(f"{name} {version}" for name, version in environment.versions.items())
+    yield "\n---\n"
+    yield text.markdown(
+        f"{environment.started} · {environment.device} · {environment.dtype} · "
+        f"Python {environment.python}, {versions}"
+    )
+    for note in evidence.notes:
+        yield f"\n{text.markdown(note)}"
+
+
+def _where(model: str, arm: str, prompts: str) -> str:
+    parts = [text.markdown(model, 60), *(text.markdown(x, 60) for x in (arm, prompts) if x)]
+    return " · ".join(parts)
+
+
+def _cut(lines: Sequence[str]) -> str:
+    """Join lines, leaving out the last ones past the limit."""
+    kept: list[str] = []
+    size = 0
+    for place, line in enumerate(lines):
+        size += len(line.encode()) + 1
+        if size > LIMIT - 120:
+            kept.append(f"\n{len(lines) - place} more lines are left out: see report.html")
+            break
+        kept.append(line)
+    return "\n".join(kept) + "\n"
