@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refutable.observables import attention, gain, logits, residual
+from refutable.observables import attention, gain, logits, no_position, residual
 from refutable.observables.registry import REGISTRY, Observable, observable, recorded
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "attention",
     "gain",
     "logits",
+    "no_position",
     "observable",
     "recorded",
     "residual",

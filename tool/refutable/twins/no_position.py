@@ -59,7 +59,7 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         _PUBLISHED,
         replace(_PUBLISHED, name="fast", learning_rate=1e-3, batch=64, steps=800),
-        replace(_PUBLISHED, name="max-schedule", schedule="max"),
+        replace(_PUBLISHED, name="max-schedule", schedule="max", steps=2600),
     )
 }
 

@@ -1,0 +1,144 @@
+"""What the no-position model does inside: attention, replacements, neurons, implicit position."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from refutable.observables.no_position.subject import held_out, untrained_of
+from refutable.observables.registry import experiment
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    import xarray as xr
+
+_PROBED = ("embed", "blocks.0.attn_out", "blocks.0.resid_post", "blocks.1.resid_post")
+
+
+@experiment(dims=("layer", "query", "key"), unit="share", per_prompt=False)
+def mean_attention(loaded: Any, prompts: None) -> xr.DataArray:
+    """Attention pattern of each layer, averaged over 256 held-out sequences."""
+    import torch
+    import xarray as xr
+
+    from refutable.intervene import read
+
+    layers = range(loaded.facts.blocks)
+    names = [f"blocks.{layer}.attn.pattern" for layer in layers]
+    found = read(loaded.model, held_out(loaded), names)
+    mean = torch.stack([found[name].mean(dim=(0, 1)) for name in names])
+    return xr.DataArray(
+        mean.double().cpu().numpy(),
+        dims=("layer", "query", "key"),
+        coords={"layer": list(layers)},
+    )
+
+
+@experiment(dims=("how", "site"), unit="nats", per_prompt=False)
+def replaced_loss(loaded: Any, prompts: None) -> xr.DataArray:
+    """Loss with one site replaced by its mean, kept per position or over positions too."""
+    import xarray as xr
+
+    from refutable.intervene import available_sites, sweep
+    from refutable.twins.no_position import previous_token_loss
+
+    tokens = held_out(loaded)
+    sites = [site for site, reason in available_sites(loaded.model).items() if not reason]
+    rows = {
+        how: sweep(loaded.model, tokens, previous_token_loss, sites=sites, how=how)
+        for how in ("mean", "mean-all")
+    }
+    return xr.DataArray(
+        [list(losses.values()) for losses in rows.values()],
+        dims=("how", "site"),
+        coords={"how": list(rows), "site": list(rows["mean"])},
+    )
+
+
+@experiment(dims=("statistic", "layer", "neuron", "position"), per_prompt=False)
+def neuron_activity(loaded: Any, prompts: None) -> xr.DataArray:
+    """Share of sequences in which a neuron is active, and its mean activation."""
+    import torch
+    import xarray as xr
+
+    from refutable.intervene import read
+
+    layers = range(loaded.facts.blocks)
+    names = [f"blocks.{layer}.mlp.post" for layer in layers]
+    found = read(loaded.model, held_out(loaded), names)
+    post = torch.stack([found[name] for name in names])
+    values = torch.stack([(post > 0).double().mean(dim=1), post.double().mean(dim=1)])
+    return xr.DataArray(
+        values.transpose(-1, -2).cpu().numpy(),
+        dims=("statistic", "layer", "neuron", "position"),
+        coords={"statistic": ["share active", "mean"], "layer": list(layers)},
+    )
+
+
+@experiment(dims=("training", "position"), per_prompt=False)
+def attention_output_variance(loaded: Any, prompts: None) -> xr.DataArray:
+    """Variance over sequences of layer 0's attention output, summed over its dimensions."""
+    import torch
+    import xarray as xr
+
+    from refutable.intervene import read
+
+    tokens = held_out(loaded)
+    rows = []
+    for model in (untrained_of(loaded), loaded.model):
+        out = read(model, tokens, ["blocks.0.attn_out"])["blocks.0.attn_out"].double()
+        rows.append(out.var(dim=0).sum(dim=-1))
+    return xr.DataArray(
+        torch.stack(rows).cpu().numpy(),
+        dims=("training", "position"),
+        coords={"training": ["untrained", "trained"]},
+    )
+
+
+@experiment(dims=("probe", "site"), unit="R squared", per_prompt=False)
+def position_readout(loaded: Any, prompts: None) -> xr.DataArray:
+    """R squared of position, 1 to 49, read by ridge regression on sequences it has not seen.
+
+    Probes: of the trained model, of the trained model with shuffled positions in the data the
+    probe is fitted on, and of an untrained model.
+    """
+    import numpy as np
+    import xarray as xr
+
+    from refutable.intervene import read
+
+    tokens = held_out(loaded, 128)
+    shuffled = np.random.default_rng(loaded.spec.seed or 0)
+    trained = read(loaded.model, tokens, _PROBED)
+    fresh = read(untrained_of(loaded), tokens, _PROBED)
+    rows = {
+        "trained": [_probe(trained[site], None) for site in _PROBED],
+        "shuffled": [_probe(trained[site], shuffled) for site in _PROBED],
+        "untrained": [_probe(fresh[site], None) for site in _PROBED],
+    }
+    return xr.DataArray(
+        list(rows.values()),
+        dims=("probe", "site"),
+        coords={"probe": list(rows), "site": list(_PROBED)},
+    )
+
+
+def _probe(activation: torch.Tensor, shuffled: np.random.Generator | None) -> float:
+    """Fit on the first half of the sequences, score on the second."""
+    import numpy as np
+    from sklearn.linear_model import Ridge  # type: ignore[import-untyped]
+    from sklearn.pipeline import make_pipeline  # type: ignore[import-untyped]
+    from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
+
+    # Position 0 holds the BOS token and nothing else: any probe tells it apart.
+    values = activation[:, 1:].double().cpu().numpy()
+    half = len(values) // 2
+    positions = np.tile(np.arange(1, values.shape[1] + 1), (len(values), 1)).astype(float)
+    features = values.reshape(len(values), values.shape[1], -1)
+    fitted_on = positions[:half].ravel()
+    if shuffled is not None:
+        fitted_on = shuffled.permutation(fitted_on)
+    probe = make_pipeline(StandardScaler(), Ridge(alpha=1.0))
+    probe.fit(features[:half].reshape(len(fitted_on), -1), fitted_on)
+    unseen = positions[half:].ravel()
+    return float(probe.score(features[half:].reshape(len(unseen), -1), unseen))
