@@ -44,14 +44,22 @@ PACKING_IS_WRONG = frozenset({"opt", "bloom", "falcon"})
 """Architectures whose packed run is silently wrong in transformers 5.23."""
 
 
-def build(model_type: str, *, seed: int = 0, scale: float = 6.0, **changes: Any) -> Any:
+def build(
+    model_type: str,
+    *,
+    seed: int = 0,
+    scale: float = 6.0,
+    config: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Any:
     """Build a random model whose attention and logits are far from uniform.
 
     Weights are scaled up from the initialisation's .02, so that a wrong mask or position shows.
     """
-    config = AutoConfig.for_model(model_type, **{**CONFIGS[model_type], **changes})
+    fields = CONFIGS[model_type] if config is None else config
+    made = AutoConfig.for_model(model_type, **{**fields, **changes})
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(config)
+    model = AutoModelForCausalLM.from_config(made)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
