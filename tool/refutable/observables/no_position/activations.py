@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.no_position.subject import held_out, untrained_of
-from refutable.observables.registry import experiment
+from refutable.observables.registry import experiment, observable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,41 @@ def mean_attention(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(
         mean.double().cpu().numpy(),
         dims=("layer", "query", "key"),
-        coords={"layer": list(layers)},
+        coords={"layer": list(layers), "query": range(mean.shape[1]), "key": range(mean.shape[2])},
     )
+
+
+@observable(dims=("back", "layer"), unit="share")
+def attention_looking_back(mean_attention: xr.DataArray) -> xr.DataArray:
+    """Attention weight that queries t >= 1 give, on average, to key t - back; back 0 to 3."""
+    import numpy as np
+    import xarray as xr
+
+    rows = []
+    for back in range(4):
+        at = xr.DataArray(np.arange(max(back, 1), mean_attention.sizes["query"]), dims="at")
+        weights = mean_attention.isel(query=at, key=at - back)
+        rows.append(weights.drop_vars(("query", "key")).mean("at"))
+    return xr.concat(rows, dim=xr.DataArray(range(4), dims="back", name="back"))
+
+
+@observable(dims=("keys", "layer"), unit="share")
+def distance_from_uniform(mean_attention: xr.DataArray) -> xr.DataArray:
+    """Total variation distance of the mean pattern from equal weights, mean over queries t >= 1.
+
+    Over all keys that a query sees, and over those that are not the BOS token (their weights made
+    to sum to 1).
+    """
+    import xarray as xr
+
+    rows = []
+    for first in (0, 1):
+        weights = mean_attention.where(mean_attention["key"] >= first, 0.0)
+        weights = weights / weights.sum("key")
+        seen = (weights["key"] >= first) & (weights["key"] <= weights["query"])
+        distance = abs(weights - seen / seen.sum("key")).sum("key") / 2
+        rows.append(distance.sel(query=slice(1, None)).mean("query"))
+    return xr.concat(rows, dim=xr.DataArray(["all", "not BOS"], dims="keys", name="keys"))
 
 
 @experiment(dims=("how", "site"), unit="nats", per_prompt=False)

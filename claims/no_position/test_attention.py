@@ -1,0 +1,48 @@
+"""Row T4: layer 0 attends uniformly, and some layer attends to the previous token."""
+
+from refutable import Source, claim
+from refutable.predictions import over_seeds
+
+SOURCE = Source(study="no-position", ref="T4")
+
+
+@claim(
+    id="noposition.previous-token-head",
+    says="One layer's head attends to the previous token.",
+    refuted_if="no layer gives the previous token half of its attention",
+    source=SOURCE,
+    predicts=over_seeds("no-position").above(0.5),
+    unit="share",
+    margin=0.05,
+)
+def test_previous_token_score(attention_looking_back):
+    """Mean attention weight of query t on key t - 1, t >= 1, in the layer with the larger one."""
+    return attention_looking_back.sel(back=1).max("layer")
+
+
+@claim(
+    id="noposition.layer0-uniform",
+    says="Layer 0 spreads its attention evenly over everything it sees.",
+    refuted_if="its mean pattern is more than 0.05 (total variation) from equal weights",
+    source=SOURCE,
+    predicts=over_seeds("no-position").below(0.05),
+    unit="share",
+    margin=0.02,
+)
+def test_layer_0_is_uniform(distance_from_uniform):
+    """Total variation distance of layer 0's mean pattern from 1 / (t + 1), mean over t >= 1."""
+    return distance_from_uniform.sel(layer=0, keys="all")
+
+
+@claim(
+    id="noposition.layer0-uniform-beside-bos",
+    says="Layer 0 spreads what attention the BOS token leaves evenly over the other tokens.",
+    refuted_if="its mean pattern without BOS is more than 0.05 from equal weights",
+    source=SOURCE,
+    predicts=over_seeds("no-position").below(0.05),
+    unit="share",
+    margin=0.02,
+)
+def test_layer_0_is_uniform_beside_bos(distance_from_uniform):
+    """Total variation distance of layer 0's mean pattern on keys 1 to t from 1 / t."""
+    return distance_from_uniform.sel(layer=0, keys="not BOS")

@@ -1,0 +1,69 @@
+"""Row T7: whether the published QK and OV maps describe what the heads do.
+
+The published maps multiply raw weights. In layer 1 they feed raw embeddings, although that layer
+reads what block 0 wrote, and the OV map is read through the W_in of layer 0.
+"""
+
+from refutable import Source, claim
+from refutable.predictions import each_seed, over_seeds
+
+SOURCE = Source(study="no-position", ref="T7")
+
+
+@claim(
+    id="noposition.qk-layer0",
+    says="The published QK map of layer 0 gives that layer's attention scores.",
+    refuted_if="its correlation with the model's own scores lies below 0.9",
+    source=SOURCE,
+    predicts=over_seeds("no-position").above(0.9),
+    kind="weights",
+    unit="correlation",
+    margin=0.05,
+)
+def test_published_qk_of_layer_0(score_agreement):
+    """Correlation of W_E W_Q W_K' W_E' with layer 0's scores, centred over the keys."""
+    return score_agreement.sel(form="published", layer=0)
+
+
+@claim(
+    id="noposition.qk-layer0-composed",
+    says="With norm and biases the QK map of layer 0 is exactly its attention scores.",
+    refuted_if="its correlation with the model's own scores is not 1 in any seed",
+    source=SOURCE,
+    predicts=each_seed("no-position").equals(1.0, tolerance=1e-6),
+    kind="weights",
+    unit="correlation",
+)
+def test_composed_qk_of_layer_0(score_agreement):
+    """Correlation of the composed QK map with layer 0's scores, centred over the keys."""
+    return score_agreement.sel(form="composed", layer=0)
+
+
+@claim(
+    id="noposition.qk-layer1",
+    says="The published QK map of layer 1 gives that layer's attention scores.",
+    refuted_if="its correlation with the model's own scores lies below 0.5",
+    source=SOURCE,
+    predicts=over_seeds("no-position").above(0.5),
+    kind="weights",
+    unit="correlation",
+    margin=0.05,
+)
+def test_published_qk_of_layer_1(score_agreement):
+    """Correlation of W_E W_Q W_K' W_E' with layer 1's scores, centred over the keys."""
+    return score_agreement.sel(form="published", layer=1)
+
+
+@claim(
+    id="noposition.ov-layer1",
+    says="The published OV map of layer 1 shows what that head hands to its feed-forward layer.",
+    refuted_if="its correlation with the map through layer 1's own input lies below 0.5",
+    source=SOURCE,
+    predicts=over_seeds("no-position").above(0.5),
+    kind="weights",
+    unit="correlation",
+    margin=0.05,
+)
+def test_published_ov_of_layer_1(output_map_agreement):
+    """Correlation of the published OV map (read by layer 0's W_in) with the composed one."""
+    return output_map_agreement.sel(layer=1)

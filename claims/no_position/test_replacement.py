@@ -1,0 +1,78 @@
+"""Row T5: which activations matter, by replacing one at a time with its mean over sequences."""
+
+import numpy as np
+
+from refutable import Source, claim
+from refutable.predictions import each_seed, over_seeds
+from refutable.references import reference
+
+SOURCE = Source(study="no-position", ref="T5")
+# Sites that hold the same numbers up to a linear map: replacing either gives the same loss.
+IDENTITIES = {
+    "blocks.0.resid_pre": "embed",
+    "blocks.0.mlp.pre": "blocks.0.ln2.normalized",
+    "blocks.0.mlp_out": "blocks.0.mlp.post",
+    "blocks.0.attn_out": "blocks.0.attn.z",
+}
+
+
+def published():
+    """Published loss of every distinct site."""
+    losses = reference("no_position", "mean_replacement")
+    return {site: loss for site, loss in losses.items() if site not in IDENTITIES}
+
+
+def log_ratios(replaced_loss):
+    """Log of our loss over the published one, by distinct site."""
+    known = published()
+    ours = replaced_loss.sel(how="mean", site=list(known))
+    return np.log(ours / np.array(list(known.values())))
+
+
+@claim(
+    id="noposition.replacement-ranks",
+    says="Replacing activations by their mean ranks the components as published.",
+    refuted_if="the rank correlation with the published losses lies below 0.8 in any seed",
+    source=SOURCE,
+    predicts=each_seed("no-position").above(0.8),
+    kind="interventional",
+    unit="rank correlation",
+    margin=0.05,
+)
+def test_rank_correlation(replaced_loss):
+    """Rank correlation of loss after replacement with the published one over 19 distinct sites."""
+    known = published()
+    ours = replaced_loss.sel(how="mean", site=list(known)).values
+    ranks = [np.argsort(np.argsort(losses)) for losses in (ours, np.array(list(known.values())))]
+    return np.corrcoef(*ranks)[0, 1]
+
+
+@claim(
+    id="noposition.replacement-sizes",
+    says="Replacing activations by their mean costs about what was published.",
+    refuted_if="the median distance to the published losses lies above log 1.5",
+    source=SOURCE,
+    predicts=over_seeds("no-position").below(np.log(1.5)),
+    kind="interventional",
+    unit="log ratio",
+    margin=0.1,
+)
+def test_distance_to_the_published_losses(replaced_loss):
+    """Median absolute log ratio of loss after replacement to the published, 19 distinct sites."""
+    return abs(log_ratios(replaced_loss)).median()
+
+
+@claim(
+    id="noposition.replacement-identities",
+    says="Sites that hold the same numbers give the same loss when replaced.",
+    refuted_if="the losses of any such pair differ by more than 0.0001 on the log scale",
+    source=SOURCE,
+    predicts=each_seed("no-position").equals(0.0, tolerance=1e-4),
+    kind="interventional",
+    unit="log ratio",
+)
+def test_identities(replaced_loss):
+    """Largest absolute log ratio within four pairs, such as embed and the first residual stream."""
+    losses = np.log(replaced_loss.sel(how="mean"))
+    pairs = [(losses.sel(site=a), losses.sel(site=b)) for a, b in IDENTITIES.items()]
+    return max(abs(float(a) - float(b)) for a, b in pairs)
