@@ -100,7 +100,8 @@ def _tokens(prompt: Prompt, tokenizer: Any, facts: ModelFacts) -> tuple[int, ...
         raise PromptError(
             f"{facts.id} has no tokenizer, and prompt {prompt.id} is text: give input_ids"
         )
-    return tuple(tokenizer(prompt.text or "", add_special_tokens=False)["input_ids"])
+    encoded = tokenizer(prompt.text or "", add_special_tokens=False, verbose=False)
+    return tuple(encoded["input_ids"])
 
 
 def _shuffled(tokens: tuple[int, ...], name: str, seed: int) -> tuple[int, ...]:

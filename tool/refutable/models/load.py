@@ -69,12 +69,13 @@ def load(spec: ModelSpec, *, device: str = "cpu", dtype: str = "float32") -> Loa
     checkpoint = locate(spec)
     identity = identify_checkpoint(spec, checkpoint)
     model, report = _from_checkpoint(spec, checkpoint, kind)
-    checks = fidelity_checks(model, report, checkpoint, spec, identity.facts)
+    facts = _facts_of(identity.facts, model)
+    checks = fidelity_checks(model, report, checkpoint, spec, facts)
     return LoadedModel(
         spec=spec,
         model=_ready(model, place),
         tokenizer=read_tokenizer(spec, checkpoint),
-        facts=identity.facts,
+        facts=facts,
         weights_digest=identity.weights_digest,
         tokenizer_digest=identity.tokenizer_digest,
         device=device,
@@ -112,6 +113,17 @@ def untrained(loaded: LoadedModel, seed: int) -> LoadedModel:
         tokenizer_digest=loaded.tokenizer_digest,
         device=loaded.device,
         dtype=loaded.dtype,
+    )
+
+
+def _facts_of(facts: ModelFacts, model: Any) -> ModelFacts:
+    # A config may say that embedding and unembedding are one while the checkpoint holds two
+    # that differ; transformers then keeps both, and the weights decide.
+    head = model.get_output_embeddings()
+    return dataclasses.replace(
+        facts,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        tied=head is not None and head.weight is model.get_input_embeddings().weight,
     )
 
 
