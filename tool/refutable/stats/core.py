@@ -164,6 +164,31 @@ def bootstrap_limits(
     return low, high
 
 
+def two_way_bootstrap(
+    table: Floats, weights: tuple[Floats, Floats], *, level: float = 0.95
+) -> tuple[Floats, Floats]:
+    """Check beside `two_way_limits` that sees skew: studentized bootstraps of rows and columns.
+
+    Each end lies as far from the mean as the two one-way ends taken together (root of the sum of
+    squares).
+
+    Parameters
+    ----------
+    table : array, (..., seed, family)
+        One value for each seed and family.
+    weights : tuple of array
+        From `resampling_weights`, for seeds and for families.
+    level : float
+        Level of the two-sided interval.
+    """
+    table = np.asarray(table, dtype=float)
+    value = table.mean(axis=(-2, -1))
+    rows = bootstrap_limits(table.mean(axis=-1), weights[0], level=level)
+    columns = bootstrap_limits(table.mean(axis=-2), weights[1], level=level)
+    low, high = (np.hypot(a - value, b - value) for a, b in zip(rows, columns, strict=True))
+    return value - low, value + high
+
+
 def _studentized(units: Floats, weights: Floats, level: float) -> tuple[Floats, Floats]:
     n = units.shape[-1]
     value = units.mean(axis=-1)

@@ -273,6 +273,8 @@ def within(region: Region | None) -> str:
         return f"the region below {region.high:g}"
     if region.high is None:
         return f"the region above {region.low:g}"
+    if f"{region.low:g}" == f"{region.high:g}":
+        return f"the region around {region.low:g}"
     return f"the region between {region.low:g} and {region.high:g}"
 
 

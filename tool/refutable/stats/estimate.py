@@ -136,6 +136,7 @@ def two_way(
     *,
     n: int = 0,
     error: float = 0.0,
+    seed: int = 0,
     level: float = 0.95,
     unit: str = "",
     region: Region | None = None,
@@ -151,8 +152,8 @@ def two_way(
         Prompts behind each row.
     error : float
         The instrument's error of one entry.
-    level, unit, region, part
-        As for `family_mean`.
+    seed, level, unit, region, part
+        As for `family_mean`; the bootstraps beside it resample seeds and families.
     """
     raw = np.asarray(table)
     array = raw.astype(float)
@@ -165,8 +166,17 @@ def two_way(
         widest = max(error, float(np.abs(array - array.mean()).max()))
         made = fact(float(array.mean()), widest, build.NO_SPREAD, unit, n, families)
         return replace(made, seeds=seeds, part=part)
+    check = None
+    if min(seeds, families) > 1:
+        weights = (
+            core.resampling_weights(seeds, seed=seed),
+            core.resampling_weights(families, seed=seed + 1),
+        )
+        ends = core.two_way_bootstrap(array, weights, level=level)
+        check = (float(ends[0]), float(ends[1]))
     made = from_limits(
         core.two_way_limits(array, level=level), n=n, clusters=families, error=error, level=level,
+        check=check,
         sd=float(array.mean(axis=1).std(ddof=1)) if seeds > 1 else None,
         unit=unit, method=build.TWO_WAY, region=region, part=part,
     )  # fmt: skip

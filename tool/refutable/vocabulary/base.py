@@ -189,9 +189,9 @@ class Prediction(ABC):
         own = _pick(mine, shared)
         table = np.stack([_pick(t, shared) for t in theirs])
         n = min(mine.n, *(t.n for t in theirs))
-        control = est.two_way(table, n=n, error=error, unit=unit, part="control")
+        control = est.two_way(table, n=n, error=error, seed=seed, unit=unit, part="control")
         contrast = est.two_way(
-            own - table, n=n, error=2 * error, unit=unit, part="model minus control"
+            own - table, n=n, error=2 * error, seed=seed, unit=unit, part="model minus control"
         )
         region = self.control_region()
         found, reason = decide.reading(control, contrast, region, sesoi=sesoi)

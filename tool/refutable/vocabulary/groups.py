@@ -240,7 +240,9 @@ def _contrast(
         reason = "the two sides share no " + ("seed" if families else "family")
         return build.undecidable(reason, unit=unit)
     if seeded:
-        return est.two_way(table, n=n, error=2 * error, unit=unit, region=region, part=part)
+        return est.two_way(
+            table, n=n, error=2 * error, seed=seed, unit=unit, region=region, part=part
+        )
     from dataclasses import replace
 
     made = est.family_mean(

@@ -1,0 +1,214 @@
+"""Estimates against hand-computed numbers, scipy and plain loops."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from refutable.records import Region
+from refutable.stats import build, core
+from refutable.stats import estimate as est
+
+FAMILIES = ["a", "a", "a", "b", "b", "c", "c", "c", "c", "d", "e", "e"]
+
+
+def test_family_mean_weighs_families_equally_and_matches_scipy():
+    values = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 0.0, 1.0, 2.0, 5.0, 7.0, 1.0, 3.0])
+    means = [2.0, 5.0, 2.0, 7.0, 2.0]  # by hand, family by family
+    found = est.family_mean(values, FAMILIES, region=Region(1.0, None))
+    interval = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+    assert found.value == pytest.approx(3.6)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p == pytest.approx(stats.ttest_1samp(means, 1.0).pvalue)
+    assert (found.n, found.clusters, found.df) == (12, 5, 4)
+    assert found.sd == pytest.approx(np.std(means, ddof=1))
+
+
+def test_interval_and_p_are_widened_by_the_instruments_error():
+    values = np.array([0.30, 0.42, 0.55, 0.61, 0.37, 0.48])
+    names = list("abcdef")
+    plain = est.family_mean(values, names, region=Region(0.2, None))
+    wide = est.family_mean(values, names, error=0.1, region=Region(0.2, None))
+    assert wide.low == pytest.approx(plain.low - 0.1)
+    assert wide.high == pytest.approx(plain.high + 0.1)
+    # A bound of .2 seen with an error of .1 is as near as a bound of .3 seen without.
+    assert wide.p == pytest.approx(stats.ttest_1samp(values, 0.3).pvalue)
+    assert wide.check_low == pytest.approx(plain.check_low - 0.1)
+
+
+@pytest.mark.parametrize(
+    ("region", "bound"),
+    [
+        (Region(None, 0.9), 0.9),
+        (Region(0.2, 0.9), 0.2),  # within: the nearer bound decides
+        (Region(0.6, None), 0.6),  # outside: the violated bound
+        (Region(0.6, 0.9), 0.6),
+        (Region(-0.5, 0.1), 0.1),
+    ],
+)
+def test_p_is_the_level_at_which_the_interval_touches_the_deciding_bound(region, bound):
+    values = np.array([0.30, 0.42, 0.55, 0.61, 0.37, 0.48])
+    found = est.family_mean(values, list("abcdef"), region=region)
+    assert found.p == pytest.approx(stats.ttest_1samp(values, bound).pvalue)
+    at_p = est.family_mean(values, list("abcdef"), level=1 - found.p)
+    assert min(abs(at_p.low - bound), abs(at_p.high - bound)) < 1e-9
+
+
+def test_studentized_bootstrap_matches_a_plain_loop():
+    units = np.array([0.1, 0.9, 0.4, 2.5, 0.3, 0.2])
+    weights = core.resampling_weights(units.size, seed=7, draws=300)
+    ratios = []
+    for row in weights:
+        sample = np.repeat(units, row.astype(int))
+        ratios.append((sample.mean() - units.mean()) / (sample.std(ddof=1) / np.sqrt(units.size)))
+    se = units.std(ddof=1) / np.sqrt(units.size)
+    lower, upper = np.quantile(ratios, [0.025, 0.975])
+    low, high = core.bootstrap_limits(units, weights)
+    assert float(low) == pytest.approx(units.mean() - upper * se)
+    assert float(high) == pytest.approx(units.mean() - lower * se)
+    # Skewed to the right: it reaches further up than t does, and less far down.
+    assert high - units.mean() > units.mean() - low
+
+
+def test_bootstrap_is_deterministic_and_draws_no_resample_of_one_family():
+    first, again = (core.resampling_weights(5, seed=3) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, core.resampling_weights(5, seed=4))
+    assert first.shape == (2000, 5)
+    assert (first.sum(axis=1) == 5).all()
+    assert first.max() == 4
+
+
+def test_blocks_of_studies_give_what_single_studies_give():
+    rng = np.random.default_rng(0)
+    units = rng.normal(size=(7, 8))
+    weights = core.resampling_weights(8, seed=1)
+    low, high = core.bootstrap_limits(units, weights, block=3)
+    single = [core.bootstrap_limits(u, weights) for u in units]
+    assert low == pytest.approx([float(s[0]) for s in single])
+    assert high == pytest.approx([float(s[1]) for s in single])
+
+
+def test_values_that_agree_within_the_error_are_a_fact():
+    found = est.family_mean(np.full(4, 0.5), ["a", "a", "b", "b"], error=1e-5)
+    assert found.method == build.NO_SPREAD
+    assert (found.low, found.high) == pytest.approx((0.5 - 1e-5, 0.5 + 1e-5), abs=1e-12)
+    assert found.p is None
+    spread = est.family_mean(np.array([0.5, 0.6, 0.5, 0.6]), ["a", "a", "b", "b"], error=1e-5)
+    assert spread.method == build.T_FAMILIES
+
+
+def test_a_facts_interval_holds_every_prompt():
+    values = np.array([0.5] * 30 + [0.5 + 3e-5])
+    found = est.family_mean(values, ["a"] * 31, error=1e-5)
+    assert found.method == build.NO_SPREAD
+    assert found.high >= values.max()
+
+
+def test_one_prompt_shows_no_spread_and_is_no_fact():
+    assert est.family_mean(np.array([0.5]), ["a"], error=1e-5).method == build.T_FAMILIES
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_numbers_leave_no_estimate(bad):
+    found = est.family_mean(np.array([1.0, bad, 2.0]), list("abc"))
+    assert found.value is None
+    assert found.note == "1 of 3 values are NaN or infinite"
+
+
+def test_welch_matches_scipy():
+    rng = np.random.default_rng(2)
+    first, second = rng.normal(0, 1, 6), rng.normal(1, 3, 9)
+    found = est.difference_of_groups(first, second, n=75, region=Region(0.1, None))
+    test = stats.ttest_ind(second, first, equal_var=False)
+    interval = test.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    shifted = stats.ttest_ind(second, first + 0.1, equal_var=False)
+    assert found.p == pytest.approx(shifted.pvalue)
+    assert found.clusters == 6
+
+
+def test_difference_check_resamples_each_group_on_its_own():
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(size=6), rng.normal(size=8)
+    weights = core.resampling_weights(6, seed=0), core.resampling_weights(8, seed=1)
+    low, high = core.bootstrap_difference(first, second, weights)
+    ratios = []
+    for one, two in zip(*weights, strict=True):
+        x, y = np.repeat(first, one.astype(int)), np.repeat(second, two.astype(int))
+        shift = (y.mean() - x.mean()) - (second.mean() - first.mean())
+        ratios.append(shift / np.sqrt(x.var(ddof=1) / 6 + y.var(ddof=1) / 8))
+    se = np.sqrt(first.var(ddof=1) / 6 + second.var(ddof=1) / 8)
+    lower, upper = np.quantile(ratios, [0.025, 0.975])
+    difference = second.mean() - first.mean()
+    assert (low, high) == pytest.approx((difference - upper * se, difference - lower * se))
+
+
+def test_two_way_interval_by_hand():
+    # Row means 2, 4, 6; column means 3, 5: no interaction but for the last cell pair.
+    table = np.array([[1.0, 3.0], [3.0, 5.0], [4.0, 8.0]])
+    value = 4.0
+    rows, columns = np.array([-2.0, 0.0, 2.0]), np.array([-4.0, 4.0]) / 3
+    rest = table - value - rows[:, None] - columns[None, :]
+    seed = 2 * (rows**2).sum() / 2 / 6  # mean square over (seeds x families)
+    family = 3 * (columns**2).sum() / 1 / 6
+    residual = (rest**2).sum() / 2 / 6
+    variance = seed + family - residual
+    assert variance > max(seed, family)
+    df = variance**2 / (seed**2 / 2 + family**2 / 1 + residual**2 / 2)
+    limits = core.two_way_limits(table)
+    assert float(limits.value) == pytest.approx(value)
+    assert float(limits.se) == pytest.approx(np.sqrt(variance))
+    assert float(limits.df) == pytest.approx(df)
+    half = stats.t.ppf(0.975, df) * np.sqrt(variance)
+    assert float(limits.high) == pytest.approx(value + half)
+
+
+def test_two_way_variance_is_at_least_the_larger_component():
+    rng = np.random.default_rng(4)
+    table = rng.normal(size=(6, 10))
+    table -= table.mean(axis=1, keepdims=True)  # seeds do not differ at all
+    limits = core.two_way_limits(table)
+    alone = core.t_limits(table.mean(axis=0))
+    assert float(limits.se) == pytest.approx(float(alone.se))
+    assert float(limits.df) == 9
+
+
+def test_share_is_clopper_pearson_over_families():
+    hits = np.array([1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1], dtype=bool)
+    names = [f for f in "abcdef" for _ in range(2)]
+    found = est.share(hits, names, region=Region(0.5, None))
+    # Family shares 1, 1, .5, 1, .5, 1: five successes in six draws.
+    interval = stats.binomtest(5, 6).proportion_ci(0.95, method="exact")
+    assert found.value == pytest.approx(5 / 6)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p == pytest.approx(2 * stats.binom.sf(4, 6, 0.5))
+
+
+def test_share_without_a_miss_keeps_an_interval():
+    found = est.share(np.ones(12, dtype=bool), [f for f in "abcdef" for _ in range(2)])
+    assert found.value == 1
+    assert found.high == 1
+    assert found.low == pytest.approx(0.025 ** (1 / 6))
+
+
+def test_slope_and_its_error():
+    values = np.array([[0.0, 1.0, 4.0], [3.0, 2.0, 1.0]])
+    assert core.slopes(values) == pytest.approx([2.0, -1.0])
+    # Moving the ends by the error in opposite directions tilts the line the most.
+    assert core.slope_error(3, 0.1) == pytest.approx(0.1)
+    assert core.slopes(np.array([-0.1, 0.0, 0.1])) == pytest.approx(0.1)
+
+
+def test_prompts_as_independent_ignores_families():
+    values = np.array([0.1, 0.4, 0.2, 0.7])
+    found = est.prompts_as_independent(values)
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_exact_is_value_and_error():
+    found = est.exact(124.0, 0.5)
+    assert (found.value, found.low, found.high, found.p) == (124.0, 123.5, 124.5, None)
+    assert est.exact(float("nan")).value is None
