@@ -70,7 +70,11 @@ def convert(spec: ModelSpec, path: Path, digest: str) -> Checkpoint:
         for rest in folder.parent.glob(f"{folder.name}-draft-*"):
             shutil.rmtree(rest)
         draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}-draft-", dir=folder.parent))
-        _write(spec, path, draft)
+        try:
+            _write(spec, path, draft)
+        except ModelError:
+            shutil.rmtree(draft)
+            raise
         stamp = {"file": path.name, "sha256": digest, "conversion": _CONVERSION}
         (draft / _MARK).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
         if folder.exists():
