@@ -26,7 +26,7 @@ class Measuring:
         self.state = state
         self.plan = plan
         self.loaded: LoadedModel | None = None
-        self.sites: Any = None
+        self._sites: tuple[LoadedModel, Any] | None = None
         self.checks: list[InstrumentCheck] = []
 
     def complete(self) -> None:
@@ -52,7 +52,7 @@ class Measuring:
         finally:
             # A model must not live on in a traceback or a frame.
             self.loaded = None
-            self.sites = None
+            self._sites = None
         self.state.report = replace(self.state.report, checks=tuple(self.checks), origin=origin)
         self._refuse_failed()
 
@@ -150,7 +150,6 @@ class Measuring:
 
     def _measure(self, groups: Groups) -> None:
         from refutable.models.load import load
-        from refutable.models.sites import find_sites
 
         facts, settings = self.state.facts, self.lab.settings
         self.lab.say(
@@ -159,7 +158,7 @@ class Measuring:
         loaded = load(self.state.spec, device=settings.device, dtype=settings.dtype)
         self.checks = list(loaded.checks)
         self._refuse_failed()
-        self.loaded, self.sites = loaded, find_sites(loaded.model)
+        self.loaded = loaded
         layouts: dict[tuple[str, str], str] = {}
         for (prompts, arm), by_control in groups.items():
             names = by_control.get(None, set())
@@ -223,7 +222,7 @@ class Measuring:
             self._write_notes(prompts, arm, "none", "none")
             return "none"
         encoded = self._encoded(self.loaded, prompts, arm, None)
-        found = check(self.loaded, self.sites, encoded, recorded)
+        found = check(self.loaded, self._sites_of(self.loaded), encoded, recorded)
         tag = f" [{prompts}, {arm}]"
         self.checks += [replace(c, name=c.name + tag) for c in found.checks]
         self._refuse_failed()
@@ -265,7 +264,6 @@ class Measuring:
         shuffle: int | None,
     ) -> dict[str, Any]:
         from refutable.capture.measure import measure
-        from refutable.models.sites import find_sites
 
         items = [REGISTRY[name] for name in sorted(names)]
         found: dict[str, Any] = {}
@@ -274,7 +272,7 @@ class Measuring:
         if any(item.per_prompt for item in items):
             encoded = self._encoded(loaded, prompts, arm, shuffle)
         if recorded:
-            sites = find_sites(loaded.model)
+            sites = self._sites_of(loaded)
             found |= measure(loaded.model, sites, encoded, recorded, layout=layout)
         for item in items:
             if item.experiment is not None:
@@ -282,6 +280,15 @@ class Measuring:
             elif item.weights is not None:
                 found[item.name] = item.weights(_weights_of(loaded))
         return found
+
+
+    def _sites_of(self, loaded: LoadedModel) -> Any:
+        # Finding sites runs the model, so it is done once for each set of weights.
+        from refutable.models.sites import find_sites
+
+        if self._sites is None or self._sites[0] is not loaded:
+            self._sites = (loaded, find_sites(loaded.model))
+        return self._sites[1]
 
 
 def _weights_of(loaded: LoadedModel) -> Any:

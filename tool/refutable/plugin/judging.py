@@ -102,6 +102,7 @@ def _evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None
     """Evaluate a claim about several models, from what is stored of each."""
     from refutable.evaluate import Evaluation, call, instrument_error, seed_of
     from refutable.laboratory import not_applicable
+    from refutable.plugin.rows import keep_member
 
     claim, case = conclusion.claim, conclusion.case
     groups = session.groups(claim)
@@ -124,6 +125,7 @@ def _evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None
             )
             error = max(error, instrument_error(claim, subject, value))
             values[name][seed] = value
+            keep_member(session, conclusion, model, value)
             session.laboratory.forget(model)
     judgement = claim.predicts.judge(
         values, error=error, seed=seed_of(claim.id, case.model), unit=claim.unit

@@ -51,10 +51,9 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         "models": [plain(m) for m in models if m is not None],
         "prompts": [plain(p) for p in _prompts_of(session, conclusion)],
     }
-    from refutable.report.junit import properties
-
-    report.user_properties.extend(properties(result))
-    item.user_properties.extend(properties(result))
+    properties = junit_properties(result)
+    report.user_properties.extend(properties)
+    item.user_properties.extend(properties)
     # Arrays must not live on in the item.
     item.stash[CONCLUSION] = Conclusion(case, claim)
 
@@ -100,6 +99,26 @@ def result_of(
         seeds=tuple(seeds_of(found.values)) if case.grouped else (),
         source=model.origin if model is not None else "store",
     )
+
+
+def junit_properties(result: Result) -> list[tuple[str, object]]:
+    """Return what ``--junitxml`` carries of a result: verdict, estimate, control's reading."""
+    found: dict[str, object] = {
+        "claim": result.claim,
+        "model": result.model,
+        "prompts": result.prompts,
+        "arm": result.arm,
+        "verdict": result.verdict,
+        "expected": result.expected,
+        "reason": result.reason,
+    }
+    if result.estimate is not None:
+        estimate = result.estimate
+        found |= {"estimate": estimate.value, "low": estimate.low, "high": estimate.high}
+        found |= {"n": estimate.n, "families": estimate.clusters, "unit": estimate.unit}
+    if result.control is not None:
+        found["control"] = result.control.reading
+    return [(f"refutable.{key}", str(value)) for key, value in found.items() if value is not None]
 
 
 def seeds_of(values: Any) -> list[int]:
@@ -188,7 +207,7 @@ def leave_evidence(session: ClaimSession) -> None:
         changed = baseline.update(session.options.baseline, evidence.results)
         session.notes.append(f"baseline: {changed} verdicts recorded anew")
     if session.options.report:
-        from refutable.report.build import build
+        from refutable.report import build
 
         build(out / "evidence.json")
 
@@ -198,7 +217,7 @@ def gather_evidence(session: ClaimSession) -> Evidence:
     results = sorted(
         session.found.results.values(), key=lambda r: (r.study, r.claim, r.model, r.prompts, r.arm)
     )
-    results, size = _adjust(results)
+    results, size = _adjust(session, results)
     found = session.found
     return Evidence(
         environment=environment(session, size),
@@ -210,21 +229,21 @@ def gather_evidence(session: ClaimSession) -> Evidence:
     )
 
 
-def _adjust(results: list[Result]) -> tuple[list[Result], int]:
+def _adjust(session: ClaimSession, results: list[Result]) -> tuple[list[Result], int]:
+    """Adjust p over all sampled claims x models of the run, as Holm does."""
     from refutable.stats.multiplicity import holm
 
-    places = [
-        i for i, r in enumerate(results) if r.estimate is not None and r.estimate.p is not None
-    ]
-    adjusted = holm([results[i].estimate.p for i in places])  # type: ignore[union-attr]
-    for i, p in zip(places, adjusted, strict=True):
-        old = results[i]
-        assert old.estimate is not None  # noqa: S101  (places were chosen so)
-        decided = old.verdict in (Verdict.CONFIRMED, Verdict.REFUTED)
+    sampled = {claim.id for claim in session.found.claims.values() if claim.sampled}
+    places = [i for i, r in enumerate(results) if r.claim in sampled and r.estimate is not None]
+    estimates = [results[i].estimate for i in places]
+    adjusted, survives = holm([e.p if e is not None else None for e in estimates])
+    for i, estimate, p, stays in zip(places, estimates, adjusted, survives, strict=True):
+        assert estimate is not None  # noqa: S101  (places were chosen so)
+        decided = results[i].verdict in (Verdict.CONFIRMED, Verdict.REFUTED)
         results[i] = replace(
-            old,
-            estimate=replace(old.estimate, p_adjusted=float(p)),
-            survives_holm=bool(p <= 1 - old.estimate.level) if decided else None,
+            results[i],
+            estimate=replace(estimate, p_adjusted=p),
+            survives_holm=stays if decided else None,
         )
     return results, len(places)
 

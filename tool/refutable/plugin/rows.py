@@ -14,7 +14,12 @@ from refutable.report.observations import COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from refutable.plugin.cases import Case
     from refutable.plugin.session import ClaimSession, Conclusion
+
+
+MOST_ROWS = 30_000
+"""Values of an observable above which it stays in the store."""
 
 
 def shards(session: ClaimSession) -> Path:
@@ -41,7 +46,22 @@ def keep_values(session: ClaimSession, conclusion: Conclusion) -> None:
         for quantity, array in named_arrays(values).items():
             frames.append(tidy(array, prompts, {**common, "quantity": quantity, "control": name}))
     _write(session, f"{claim.id}|{case.label}", frames)
-    _keep_observables(session, conclusion, prompts, label)
+    _keep_observables(session, case, case.model, prompts, label)
+
+
+def keep_member(session: ClaimSession, conclusion: Conclusion, model: str, values: Any) -> None:
+    """Keep what the body of a claim about several models returned on one of them."""
+    import xarray as xr
+
+    case, claim = conclusion.case, conclusion.claim
+    prompts, label = session.prompt_set(case.prompts), session.prompts_label(case.prompts)
+    common = {"claim": claim.id, "model": model, "prompts": label, "arm": case.arm}
+    frames = [
+        tidy(xr.DataArray(array), prompts, {**common, "quantity": quantity, "control": None})
+        for quantity, array in named_arrays(values).items()
+    ]
+    _write(session, f"{claim.id}|{case.label}|{model}", frames)
+    _keep_observables(session, case, model, prompts, label)
 
 
 def controls_of(claim: Any) -> list[Any]:
@@ -64,16 +84,16 @@ def named_arrays(values: Any) -> dict[str, Any]:
 
 
 def _keep_observables(
-    session: ClaimSession, conclusion: Conclusion, prompts: PromptSet, label: str
+    session: ClaimSession, case: Case, model: str, prompts: PromptSet, label: str
 ) -> None:
-    """Keep the stored observables of a model once; those per head stay in the store."""
-    case = conclusion.case
-    for (name, arm, role), arrays in session.laboratory.arrays(case.model).items():
+    """Keep the stored observables of a model once; large ones stay in the store."""
+    for (name, arm, role), arrays in session.laboratory.arrays(model).items():
         if name != case.prompts or arm != case.arm or role.startswith("check"):
             continue
-        target = f"observables|{case.label}|{role}"
+        target = f"observables|{model}|{case.prompts}|{case.arm}|{role}"
         for quantity, array in arrays.items():
-            if set(array.dims) - {"prompt", "layer"} or array.dtype.kind not in "fiu":
+            per_prompt = "prompt" in array.dims and set(array.dims) - {"prompt", "layer"}
+            if per_prompt or array.size > MOST_ROWS or array.dtype.kind not in "fiu":
                 continue
             key = f"{target}|{quantity}"
             if _path(session, key).exists():
@@ -81,7 +101,7 @@ def _keep_observables(
             common = {
                 "claim": None,
                 "quantity": quantity,
-                "model": case.model,
+                "model": model,
                 "control": role or None,
                 "prompts": label,
                 "arm": arm,
@@ -90,11 +110,7 @@ def _keep_observables(
 
 
 def tidy(array: Any, prompts: PromptSet, common: dict[str, Any]) -> pd.DataFrame:
-    """Return one row per value of an array with dims among prompt, layer and head.
-
-    Other dimensions are flattened into ``layer`` when there is no layer, so that nothing a claim
-    returned is lost.
-    """
+    """Return one row per value of an array; dims beside prompt, layer and head go to ``at``."""
     import numpy as np
     import pandas as pd
 
@@ -118,9 +134,20 @@ def tidy(array: Any, prompts: PromptSet, common: dict[str, Any]) -> pd.DataFrame
         if dim in at:
             coordinate = array[dim].values if dim in array.coords else np.arange(array.sizes[dim])
             frame[dim] = np.asarray(coordinate)[at[dim]].astype("int64")
+    others = [dim for dim in array.dims if dim not in ("prompt", "layer", "head")]
+    if others:
+        labels = [_labels(array, dim)[at[dim]] for dim in others]
+        frame["at"] = [";".join(parts) for parts in zip(*labels, strict=True)]
     for key, value in common.items():
         frame[key] = value
     return _typed(frame.reindex(columns=list(COLUMNS)))
+
+
+def _labels(array: Any, dim: Any) -> Any:
+    import numpy as np
+
+    values = array[dim].values if dim in array.coords else np.arange(array.sizes[dim])
+    return np.array([f"{dim}={value}" for value in values])
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -140,7 +167,7 @@ def gather(session: ClaimSession) -> pd.DataFrame:
     frames = [pd.read_parquet(path) for path in files]
     if not frames:
         return _typed(pd.DataFrame(columns=list(COLUMNS)))
-    keys = ["claim", "model", "prompts", "arm", "quantity", "control", "prompt", "layer", "head"]
+    keys = ["claim", "model", "prompts", "arm", "quantity", "control", "prompt", "layer", "head", "at"]
     whole = pd.concat(frames, ignore_index=True)
     return whole.sort_values(keys, na_position="first", kind="stable", ignore_index=True)
 
