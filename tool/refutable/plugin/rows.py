@@ -167,7 +167,7 @@ def gather(session: ClaimSession) -> pd.DataFrame:
     frames = [pd.read_parquet(path) for path in files]
     if not frames:
         return _typed(pd.DataFrame(columns=list(COLUMNS)))
-    keys = ["claim", "model", "prompts", "arm", "quantity", "control", "prompt", "layer", "head", "at"]
+    keys = ["claim", "model", "prompts", "arm", "quantity", "control", "prompt", "layer", "head"]
     whole = pd.concat(frames, ignore_index=True)
     return whole.sort_values(keys, na_position="first", kind="stable", ignore_index=True)
 

@@ -23,13 +23,15 @@ TEXTS = (
     "family",
     "register",
     "text",
+    "at",
 )
 INTEGERS = ("layer", "head")
 COLUMNS = (*TEXTS, *INTEGERS, "value")
 """``claim`` (null for an observable that no single claim owns), ``quantity`` (observable, or
 ``value`` for what the claim's body returned), ``model``, ``control`` (null, or e.g.
-``untrained-3``), ``prompts``, ``arm``, ``prompt``, ``family``, ``register``, ``text``, ``layer``,
-``head`` and ``value``; one row is one number."""
+``untrained-3``), ``prompts``, ``arm``, ``prompt``, ``family``, ``register``, ``text``, ``at``
+(other coordinates, e.g. ``query=3;key=2``), ``layer``, ``head`` and ``value``; one row is one
+number."""
 
 
 def write_observations(frame: pd.DataFrame, path: str | os.PathLike[str]) -> None:
