@@ -1,0 +1,100 @@
+"""Claims about training: seeds and families are both random, and either alone decides wrongly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planting import ABOVE_ZERO, not_above, standard
+
+from refutable.stats import core, decide
+
+PARTS = {  # variance of seeds, of families, of the rest
+    "both": (1.0, 1.0, 1.0),
+    "seeds": (1.0, 0.1, 0.1),
+    "families": (0.1, 1.0, 0.1),
+    "rest": (0.0, 0.0, 1.0),
+}
+
+
+def _tables(noise, parts, shape, studies, seed):
+    rng = np.random.default_rng(seed)
+    seeds, families = shape
+    by_seed, by_family, rest = (np.sqrt(v) for v in PARTS[parts])
+    return (
+        by_seed * standard(noise, rng, (studies, seeds, 1))
+        + by_family * standard(noise, rng, (studies, 1, families))
+        + rest * standard(noise, rng, (studies, seeds, families))
+    )
+
+
+def _verdicts(tables):
+    limits = core.two_way_limits(tables)
+    weights = tuple(
+        core.resampling_weights(n, seed=i) for i, n in enumerate(tables.shape[-2:])
+    )
+    check = core.two_way_bootstrap(tables, weights)
+    return decide.agreed(limits.low, limits.high, check, ABOVE_ZERO)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(5, 8), (5, 30), (8, 30)])
+@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("noise", ["normal", "t3", "lognormal 0.5"])
+def test_at_most_five_percent_a_side(noise, parts, shape):
+    said = _verdicts(_tables(noise, parts, shape, 1500, seed=1))
+    assert not_above(said > 0, 0.05)
+    assert not_above(said < 0, 0.05)
+
+
+def test_two_way_interval_alone_nearly_keeps_its_level_for_normal_noise():
+    """Satterthwaite's df are an approximation: 3 % a side where 2.5 are nominal."""
+    for parts in PARTS:
+        tables = _tables("normal", parts, (8, 30), 4000, seed=2)
+        limits = core.two_way_limits(tables)
+        said = decide.sides(limits.low, limits.high, ABOVE_ZERO)
+        assert not_above(said > 0, 0.03)
+        assert not_above(said < 0, 0.03)
+
+
+def _wrong(units):
+    limits = core.t_limits(units)
+    return float((decide.sides(limits.low, limits.high, ABOVE_ZERO) != 0).mean())
+
+
+def test_seeds_alone_or_families_alone_decide_wrongly():
+    """Between 31 and 80 % of studies whose other unit varies are decided wrongly."""
+    by_seed = _tables("normal", "seeds", (5, 8), 3000, seed=3)
+    by_family = _tables("normal", "families", (5, 8), 3000, seed=3)
+    assert 0.31 <= _wrong(by_seed.mean(axis=-2)) <= 0.80  # families as the only units
+    assert 0.31 <= _wrong(by_family.mean(axis=-1)) <= 0.80  # seeds as the only units
+    many = _tables("normal", "seeds", (5, 30), 3000, seed=4)
+    assert 0.60 <= _wrong(many.mean(axis=-2)) <= 0.80
+
+
+@pytest.mark.parametrize(("seeds", "effect"), [(5, 1.68), (8, 1.16)])
+def test_stated_detectable_effect_where_seeds_are_all_that_varies(seeds, effect):
+    rng = np.random.default_rng(5)
+    table = effect + rng.standard_normal((4000, seeds, 1)) + np.zeros((1, 1, 12))
+    table = table + 1e-6 * rng.standard_normal(table.shape)
+    limits = core.two_way_limits(table)
+    said = decide.sides(limits.low, limits.high, ABOVE_ZERO) > 0
+    assert said.mean() == pytest.approx(0.80, abs=0.02)
+
+
+def test_control_contrast_does_not_err_when_model_and_control_are_alike():
+    """A model drawn like its controls is called informative in at most 5 % of studies."""
+    from refutable.records import Reading, Region
+    from refutable.stats import estimate as est
+
+    rng = np.random.default_rng(6)
+    informative = 0
+    studies = 150
+    for i in range(studies):
+        families = rng.standard_normal(12)
+        own = families + 0.5 * rng.standard_normal(12)
+        control = families + 0.5 * rng.standard_normal((5, 12))
+        reading, _ = decide.reading(
+            est.two_way(control, seed=i), est.two_way(own - control, seed=i), Region(0.0, None)
+        )
+        informative += reading is Reading.INFORMATIVE
+    assert not_above(np.arange(studies) < informative, 0.05)
