@@ -163,9 +163,11 @@ class _BlockReader:
                 return _output(stream[0])
             return "attn_out is not available in this block"
         middle = self.given + self.attn_out.made
+        paths = [call.path for call in self.calls]
         for call in self.calls[self.at_attention or 0 :]:
             inside = call.path.startswith(self.attention + ".") or call.path == self.attention
-            if not inside and "." not in call.path and self._equal(call.given, middle):
+            direct = not inside and "." not in call.path and paths.count(call.path) == 1
+            if direct and self._equal(call.given, middle):
                 # The residual connection takes the stream past this module.
                 return Part(call.path, call.module, "input", writable=False)
         return "attention and feed-forward read the same stream (a parallel block)"
