@@ -26,6 +26,7 @@ Key = tuple[str, str, str, str]
 """Claim, model, prompts and arm."""
 
 FAMILIES_SHOWN = 60
+_ORDINALS = ("First", "Second", "Third")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +170,36 @@ def _strips(result: Result, claim: ClaimReport, rows: pd.DataFrame | None) -> It
     if rows is None:
         return
     usable = rows.dropna(subset=["value", "family", "prompt"])
-    for quantity, own in usable.groupby("quantity", sort=False):
+    quantities = list(usable["quantity"].unique())
+    for place, quantity in enumerate(quantities):
+        own = usable[usable["quantity"] == quantity]
         measured = own[own["control"].isna()]
         if measured.empty:
             continue
+        which = f"{_ORDINALS[place]} quantity" if 1 < len(quantities) <= 3 else str(quantity)
+        title = "Observations by family" if len(quantities) == 1 else f"{which} by family"
         extra = [d for d in ("layer", "head") if measured[d].notna().any()]
-        yield _strip(str(quantity), measured, own[own["control"].notna()], extra, claim)
+        if extra:
+            title += f" (each prompt's mean over {' and '.join(extra)})"
+        shown = claim if _speaks_of(result, measured) else None
+        yield _strip(title, measured, own[own["control"].notna()], shown)
+
+
+def _speaks_of(result: Result, measured: pd.DataFrame) -> bool:
+    """Whether the estimate is a mean or an extreme of these values, so that its region is theirs.
+
+    A correlation, a share or a contrast with the control is a number of another kind.
+    """
+    if result.estimate is None or result.estimate.value is None:
+        return False
+    means = measured.groupby("family")["value"].mean()
+    candidates = (means.mean(), measured["value"].min(), measured["value"].max())
+    near = 1e-6 + 1e-4 * float(measured["value"].abs().max())
+    return any(abs(float(x) - result.estimate.value) <= near for x in candidates)
 
 
 def _strip(
-    quantity: str,
-    measured: pd.DataFrame,
-    controls: pd.DataFrame,
-    extra: list[str],
-    claim: ClaimReport,
+    title: str, measured: pd.DataFrame, controls: pd.DataFrame, claim: ClaimReport | None
 ) -> Strip:
     prompts = measured.groupby(["family", "prompt"], sort=False)["value"].mean().reset_index()
     texts = measured.drop_duplicates("prompt").set_index("prompt")["text"]
@@ -198,16 +215,11 @@ def _strip(
         )
         for family, mean in means.items()
     ]
-    title = "Observations by family" if quantity == "value" else f"{quantity} by family"
-    if extra:
-        title += f" (each prompt's mean over {' and '.join(extra)})"
     if len(lines) > FAMILIES_SHOWN:
         title += f", the {FAMILIES_SHOWN} outermost of {len(lines)}"
         lines = lines[: FAMILIES_SHOWN // 2] + lines[-FAMILIES_SHOWN // 2 :]
     ordered = prompts.sort_values("value")
-    # A region of means speaks about `value`; other quantities have other units.
-    region = claim.region if quantity == "value" else Region()
-    unit = claim.unit if quantity == "value" else ""
+    region, unit = (claim.region, claim.unit) if claim is not None else (Region(), "")
     return Strip(
         title,
         strip(lines, region, unit=unit, label=title),

@@ -115,7 +115,7 @@ def _line(cell: Cell) -> str:
     ]
     found = result.estimate
     if found is not None:
-        detail = f"{cell.value} {cell.ends} {text.markdown(found.unit)}".strip()
+        detail = " ".join(filter(None, (cell.value, cell.ends, text.markdown(found.unit))))
         if found.n:
             detail += f", n = {found.n:,}"
         if found.clusters:

@@ -78,12 +78,16 @@ def matrices(evidence: Evidence) -> tuple[Matrix, ...]:
     Returns
     -------
     tuple of Matrix
-        In the order in which the claims stand in the evidence. A claim of which only results are
-        known gets a row of its own. A column is left out where every cell is NOT APPLICABLE.
+        Rows follow the study's own numbering, columns the kind of norm. A claim of which only
+        results are known gets a row of its own. A column is left out where every cell is NOT
+        APPLICABLE.
     """
     claims = _claims(evidence)
     cells = {(r.claim, Column(r.model, r.arm, r.prompts)): r for r in evidence.results}
-    order = {model.id: place for place, model in enumerate(evidence.models)}
+    order = {
+        model.id: (model.facts.norm_kind if model.facts else "~", place)
+        for place, model in enumerate(evidence.models)
+    }
     made = []
     for study in dict.fromkeys(claim.study for claim in claims):
         own = [claim for claim in claims if claim.study == study]
@@ -93,7 +97,7 @@ def matrices(evidence: Evidence) -> tuple[Matrix, ...]:
             for (claim, column), result in cells.items()
             if claim in ids and result.outcome is not Outcome.SKIPPED
         } or {column: None for claim, column in cells if claim in ids}
-        columns = sorted(tried, key=lambda c: (order.get(c.model, len(order)), c))
+        columns = sorted(tried, key=lambda c: (order.get(c.model, ("~", len(order))), c))
         rows = tuple(Row(c, tuple(cells.get((c.id, column)) for column in columns)) for c in own)
         made.append(Matrix(study, tuple(columns), rows))
     return tuple(made)
@@ -114,7 +118,13 @@ def _claims(evidence: Evidence) -> list[ClaimReport]:
                 statistic="",
                 region=Region(),
             )
-    return list(known.values())
+    studies = {study: k for k, study in enumerate(dict.fromkeys(c.study for c in known.values()))}
+    return sorted(known.values(), key=lambda c: (studies[c.study], _numbering(c.ref), c.id))
+
+
+def _numbering(ref: str) -> list[tuple[int, str]]:
+    """Sort key by which G2 comes before G10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", ref)]
 
 
 def state(result: Result) -> str:

@@ -117,10 +117,9 @@ def interval(estimate: Estimate | None, region: Region | None = None) -> tuple[s
         return "–", ""
     decimals = decimals_of(estimate, region)
     value = number(estimate.value, decimals)
-    if estimate.low is None and estimate.high is None:
-        return value, ""
     if estimate.low == estimate.high:
-        return value, "exactly"
+        # No interval was made, or an exact number such as a count.
+        return value, ""
     low = number(estimate.low, decimals) if estimate.low is not None else "−∞"
     high = number(estimate.high, decimals) if estimate.high is not None else "∞"
     return value, f"[{low}, {high}]"

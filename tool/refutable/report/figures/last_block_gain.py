@@ -44,6 +44,7 @@ def gains(sample: Sample) -> pd.DataFrame:
         raise MissingDataError("no model has the norms of its last two blocks")
     both["g"] = both["value"] / both["value_before"]
     order = {model.id: place for place, model in enumerate(sample.models)}
+    both["register"] = both["register"].replace("", None)
     both["norm"] = both["model"].map(sample.norm_kind)
     both = both.sort_values("model", key=lambda m: m.map(order), kind="stable")
     return both[[*KEYS, "norm", "g"]].reset_index(drop=True)
@@ -138,7 +139,7 @@ def _draw_scatter(table: pd.DataFrame) -> Figure:
                 rasterized=len(table) > MANY,
             )
             axis.scatter(means["entropy"], means["g"], s=38, c=color, marker=marker, zorder=3,
-                         edgecolors=style.INK, linewidths=0.7, label=name or "prompts")  # fmt: skip
+                         edgecolors=style.INK, linewidths=0.7, label=name or "other")  # fmt: skip
         means = own.groupby("family")[["entropy", "g"]].mean()
         x, left, right = style.interval(means["entropy"].to_list())
         y, low, high = style.interval(means["g"].to_list())
