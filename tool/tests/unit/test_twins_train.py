@@ -1,0 +1,112 @@
+"""Training twins: resumption, data order, log, gradients of frozen tables."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from refutable.errors import RefutableError
+from refutable.twins.data import TwinData, held_out_rows, training_rows
+from refutable.twins.recipe import TwinRecipe, variant_named
+from refutable.twins.train import build_twin, groups_of, loss_on, rate_at, read_log, train_twin
+
+RECIPE = TwinRecipe(
+    blocks=2, width=16, heads=2, vocabulary=40, context=12, steps=20, batch=4, warmup=4,
+    evaluate_every=10, checkpoint_every=5, log_every=4, evaluation_rows=6, final_rows=8,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data():
+    random = np.random.default_rng(0)
+    rows = np.cumsum(random.integers(1, 3, 3000)) % 39 + 1
+    return TwinData(rows[:2400], rows[2400:], "planted")
+
+
+def test_a_stopped_run_goes_on_bit_for_bit(data, tmp_path):
+    variant = variant_named("rmsnorm-ffn")
+    whole = train_twin(variant, 5, RECIPE, data, tmp_path / "whole", show_progress=False)
+    halves = tmp_path / "halves"
+    cut = train_twin(
+        variant, 5, RECIPE, data, halves, show_progress=False, stop=lambda step: step == 12
+    )
+    assert len(cut.losses) == 12
+    assert not (halves / "training.json").exists()
+    with pytest.raises(RefutableError, match="no finished twin"):
+        read_log(halves)
+    again = train_twin(variant, 5, RECIPE, data, halves, show_progress=False)
+    assert again.losses == whole.losses
+    assert again.evaluations == whole.evaluations
+    assert again.gradient_norms == whole.gradient_norms
+    assert again.held_out_loss == whole.held_out_loss
+    first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("whole", "halves"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not list(halves.glob("*.partial"))
+    assert read_log(halves).losses == whole.losses
+
+
+def test_an_unfinished_run_of_another_recipe_is_refused(data, tmp_path):
+    variant = variant_named("none")
+    train_twin(variant, 0, RECIPE, data, tmp_path, show_progress=False, stop=lambda s: s == 6)
+    with pytest.raises(RefutableError, match="unfinished run of none seed 0"):
+        train_twin(variant, 0, replace(RECIPE, clip=2.0), data, tmp_path, show_progress=False)
+
+
+def test_training_learns_and_the_log_says_so(data, tmp_path):
+    recipe = replace(RECIPE, steps=120, learning_rate=1e-2)
+    log = train_twin(variant_named("layernorm-both"), 0, recipe, data, tmp_path,
+                     show_progress=False)  # fmt: skip
+    assert [step for step, _ in log.evaluations] == list(range(0, 121, 10))
+    # two equally likely successors: ln 2 at best, ln 39 before
+    assert log.evaluations[0][1] > 3.3
+    assert log.held_out_loss < 1.2
+    assert log.trigram_loss == pytest.approx(np.log(2), abs=0.1)
+    assert len(log.gradient_norms) == 30
+    assert log.groups == ["embed", "blocks.0", "blocks.1"]
+    weights = load_file(tmp_path / "model.safetensors")
+    model = build_twin(variant_named("layernorm-both"), recipe, 0)
+    model.load_state_dict(weights, strict=False)
+    rows = held_out_rows(data.held_out, recipe.final_rows, recipe.context)
+    assert loss_on(model.eval(), rows) == pytest.approx(log.held_out_loss, abs=1e-5)
+    own = groups_of(model)["blocks.1"]
+    norm = torch.cat([p.detach().flatten() for p in own]).norm().item()
+    assert log.weight_norms[-1][2] == pytest.approx(norm, rel=1e-4)
+
+
+def test_the_table_without_positions_stays_exactly_zero(data, tmp_path):
+    variant = variant_named("layernorm-both-no-positions")
+    train_twin(variant, 0, RECIPE, data, tmp_path, show_progress=False)
+    weights = load_file(tmp_path / "model.safetensors")
+    assert weights["transformer.wpe.weight"].abs().max().item() == 0.0
+    start = build_twin(variant, RECIPE, 0)
+    assert not torch.equal(weights["transformer.wte.weight"], start.transformer.wte.weight)
+
+
+def test_rows_are_shared_by_variants_and_visit_each_window_once(data):
+    recipe = replace(RECIPE, steps=40)
+    rows = training_rows(data.train, recipe, seed=1)
+    assert rows.shape == (160, 13)
+    assert np.array_equal(rows, training_rows(data.train, recipe, seed=1))
+    assert not np.array_equal(rows, training_rows(data.train, recipe, seed=2))
+    assert 0.35 < (rows[:, 0] == 0).mean() < 0.65
+    assert (rows[:, 1:] > 0).all()
+    windows = {row[1:].tobytes() for row in rows}
+    assert len(windows) > 155
+
+
+def test_held_out_rows_alternate_the_first_token(data):
+    rows = held_out_rows(data.held_out, 6, 12)
+    assert (rows[::2, 0] == 0).all()
+    assert (rows[1::2, 0] > 0).all()
+    assert np.array_equal(rows[1, 1:], data.held_out[97:109])
+
+
+def test_the_rate_warms_up_and_ends_at_its_share():
+    recipe = TwinRecipe(learning_rate=1.0, warmup=10, steps=110, final_rate=0.1)
+    assert rate_at(recipe, 0) == pytest.approx(0.1)
+    assert rate_at(recipe, 9) == pytest.approx(1.0)
+    assert rate_at(recipe, 60) == pytest.approx(0.55)
+    assert rate_at(recipe, 109) == pytest.approx(0.1, abs=1e-3)
