@@ -5,73 +5,85 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from refutable.errors import InstrumentError
+from refutable.errors import InstrumentError, RefutableError
 from refutable.laboratory import Control, Laboratory, Plan, State
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.records import InstrumentCheck
-
-if TYPE_CHECKING:
-    from refutable.models.load import LoadedModel
 
 Groups = Mapping[tuple[str, str], Mapping[Control | None, set[str]]]
 
 
 class Measuring:
-    """Completes one model's plan from the store, loading the model only for what is missing."""
+    """Completes one model's plan from the store, loading the model only for what is missing.
+
+    Parameters
+    ----------
+    lab : Laboratory
+        For its store, prompts and settings.
+    state : State
+        What is known of the model; arrays and the report are put here.
+    plan : Plan
+        The union of what the selected claims ask of it.
+    """
 
     def __init__(self, lab: Laboratory, state: State, plan: Plan) -> None:
         self.lab = lab
         self.state = state
-        self.plan = plan
-        self.loaded: LoadedModel | None = None
-        self._sites: tuple[LoadedModel, Any] | None = None
         self.checks: list[InstrumentCheck] = []
+        self.groups: dict[tuple[str, str], dict[Control | None, set[str]]] = defaultdict(dict)
+        for (prompts, arm, control), names in plan.wanted.items():
+            self.groups[prompts, arm][control] = names
 
     def complete(self) -> None:
-        groups = self._groups()
+        """Leave every planned array in the state.
+
+        Raises
+        ------
+        InstrumentError
+            If a check of the instrument failed, now or when the stored arrays were measured.
+        """
         try:
-            if not self._read(groups):
-                # Two workers may want the same model: the second waits and finds it done.
-                with self.lab.store.locked(self.state.report.weights_digest[:32]):
-                    if not self._read(groups):
-                        self.state.arrays.clear()
-                        self._measure(groups)
-                        self._refuse_failed()
-                        if not self._read(groups):
-                            raise InstrumentError(
-                                f"{self.state.facts.id}: the store did not keep what was measured: "
-                                "free disk space or run `refutable cache --clear`"
-                            )
-                        origin = "live"
-                    else:
-                        origin = "store"
-            else:
-                origin = "store"
-        finally:
-            # A model must not live on in a traceback or a frame.
-            self.loaded = None
-            self._sites = None
-        self.state.report = replace(self.state.report, checks=tuple(self.checks), origin=origin)
-        self._refuse_failed()
-
-    def _groups(self) -> dict[tuple[str, str], dict[Control | None, set[str]]]:
-        groups: dict[tuple[str, str], dict[Control | None, set[str]]] = defaultdict(dict)
-        for (prompts, arm, control), names in self.plan.wanted.items():
-            groups[prompts, arm][control] = names
-        return groups
-
-    def _refuse_failed(self) -> None:
-        failed = [c for c in self.checks if not c.passed]
-        if failed:
-            names = "; ".join(f"{c.name}: {c.detail}" for c in failed)
+            origin = self._complete()
+        except RefutableError:
             self.state.report = replace(self.state.report, checks=tuple(self.checks))
-            raise InstrumentError(f"{self.state.facts.id}: instrument check failed: {names}")
+            raise
+        self.state.report = replace(self.state.report, checks=tuple(self.checks), origin=origin)
+
+    def _complete(self) -> str:
+        if self._read():
+            self.refuse_failed()
+            return "store"
+        # Two workers may want the same model: the second waits and finds it done.
+        with self.lab.store.locked(self.state.report.weights_digest[:32]):
+            if self._read():
+                self.refuse_failed()
+                return "store"
+            from refutable.passes import Passes
+
+            self.checks = []
+            Passes(self).run()
+            if not self._read():
+                raise InstrumentError(
+                    f"{self.state.facts.id}: the store did not keep what was measured: free disk "
+                    "space or run `refutable cache --clear`"
+                )
+        self.refuse_failed()
+        return "live"
+
+    def refuse_failed(self) -> None:
+        """Stop when a check failed: nothing measured on this model counts."""
+        failed = [f"{c.name}: {c.detail}" for c in self.checks if not c.passed]
+        if failed:
+            raise InstrumentError(
+                f"{self.state.facts.id}: instrument check failed: {'; '.join(failed)}"
+            )
 
     # -- the store ---------------------------------------------------------------------------
 
-    def _key(self, item: Observable, prompts: str, arm: str, role: str) -> Any:
+    def key(self, item: Observable, prompts: str, arm: str, role: str) -> Any:
+        """Return the store's key of one array; facts of the model alone have no prompts."""
         from refutable.capture.store import ObservationKey
 
         report, settings = self.state.report, self.lab.settings
@@ -87,20 +99,63 @@ class Measuring:
             role=role,
         )
 
-    def _read(self, groups: Groups) -> bool:
+    def missing(self, prompts: str, arm: str, role: str, names: Iterable[str]) -> set[str]:
+        """Names of the arrays that the store does not hold."""
+        return {
+            name
+            for name in names
+            if self.key(REGISTRY[name], prompts, arm, role) not in self.lab.store
+        }
+
+    def put(self, name: str, prompts: str, arm: str, role: str, array: Any) -> None:
+        """Store one array."""
+        self.lab.store.put(self.key(REGISTRY[name], prompts, arm, role), array)
+
+    def put_notes(self, prompts: str, arm: str, layout: str, attention: str) -> None:
+        """Store how prompts were batched, and every check made so far."""
+        notes = {
+            "layout": layout,
+            "attention": attention,
+            "checks": [asdict(c) for c in self.checks],
+        }
+        self.lab.store.put_json(self._notes_key(prompts, arm), notes)
+
+    def notes(self, prompts: str, arm: str) -> dict[str, Any] | None:
+        """Return what `put_notes` stored for prompts and arm."""
+        return self.lab.store.get_json(self._notes_key(prompts, arm))
+
+    def _notes_key(self, prompts: str, arm: str) -> Any:
+        return self.key(Observable("instrument-notes", "", (), "", 1), prompts, arm, "notes")
+
+    def _read(self) -> bool:
+        """Read all that is planned; False when something is missing."""
         self.checks = []
-        for (prompts, arm), by_control in groups.items():
+        self.state.arrays.clear()
+        for (prompts, arm), by_control in self.groups.items():
             for control, names in by_control.items():
                 role = control.name if control else ""
                 if not self._read_role(prompts, arm, role, names, needed=True):
                     return False
-            names = self._recorded(by_control.get(None, set()))
-            notes = self.lab.store.get_json(self._notes_key(prompts, arm))
-            if notes is None:
+            if not self._read_checks(prompts, arm, by_control.get(None, set())):
                 return False
-            for role in ("check-chosen", "check-single"):
-                self._read_role(prompts, arm, role, names, needed=False)
-            self._take_notes(notes)
+        return True
+
+    def _read_checks(self, prompts: str, arm: str, names: set[str]) -> bool:
+        recorded = recorded_only(names)
+        if not measured_on_a_model(names):
+            return True
+        notes = self.notes(prompts, arm)
+        if notes is None:
+            return False
+        for role in ("check-chosen", "check-single"):
+            self._read_role(prompts, arm, role, recorded, needed=False)
+        known = {c.name for c in self.checks}
+        found = [InstrumentCheck(**raw) for raw in notes["checks"]]
+        self.checks += [check for check in found if check.name not in known]
+        if notes["layout"] != "none" or not self.state.report.layout:
+            self.state.report = replace(
+                self.state.report, layout=notes["layout"], attention=notes["attention"]
+            )
         return True
 
     def _read_role(
@@ -108,7 +163,7 @@ class Measuring:
     ) -> bool:
         found = {}
         for name in sorted(names):
-            array = self.lab.store.get(self._key(REGISTRY[name], prompts, arm, role))
+            array = self.lab.store.get(self.key(REGISTRY[name], prompts, arm, role))
             if array is None:
                 if needed:
                     return False
@@ -129,169 +184,12 @@ class Measuring:
             {key: ("prompt", [families[n].get(key, "") for n in names]) for key in keys}
         )
 
-    def _notes_key(self, prompts: str, arm: str) -> Any:
-        notes = Observable("instrument-notes", "", (), "", 1)
-        return self._key(notes, prompts, arm, "notes")
 
-    def _take_notes(self, notes: Mapping[str, Any]) -> None:
-        known = {c.name for c in self.checks}
-        for raw in notes["checks"]:
-            check = InstrumentCheck(**raw)
-            if check.name not in known:
-                self.checks.append(check)
-        self.state.report = replace(
-            self.state.report, layout=notes["layout"], attention=notes["attention"]
-        )
-
-    def _recorded(self, names: Iterable[str]) -> set[str]:
-        return {name for name in names if REGISTRY[name].recorder is not None}
-
-    # -- measuring ---------------------------------------------------------------------------
-
-    def _measure(self, groups: Groups) -> None:
-        from refutable.models.load import load
-
-        facts, settings = self.state.facts, self.lab.settings
-        self.lab.say(
-            f"measuring {facts.id} ({facts.blocks} blocks, {facts.parameters:,} parameters)"
-        )
-        loaded = load(self.state.spec, device=settings.device, dtype=settings.dtype)
-        self.checks = list(loaded.checks)
-        self._refuse_failed()
-        self.loaded = loaded
-        layouts: dict[tuple[str, str], str] = {}
-        for (prompts, arm), by_control in groups.items():
-            names = by_control.get(None, set())
-            layouts[prompts, arm] = self._check(prompts, arm, names)
-            self._measure_role(loaded, prompts, arm, "", names, layouts[prompts, arm])
-            for control, wanted in by_control.items():
-                if control is not None and control.kind == "shuffled":
-                    layout = layouts[prompts, arm]
-                    self._measure_role(
-                        loaded, prompts, arm, control.name, wanted, layout, shuffle=control.seed
-                    )
-        self._measure_untrained(groups, layouts)
-
-    def _measure_untrained(
-        self,
-        groups: Groups,
-        layouts: Mapping[tuple[str, str], str],
-    ) -> None:
-        from refutable.models.load import untrained
-
-        seeds = sorted(
-            {c for by in groups.values() for c in by if c is not None and c.kind == "untrained"}
-        )
-        for control in seeds:
-            if self._control_is_stored(groups, control):
-                continue
-            assert self.loaded is not None  # noqa: S101  (set by _measure just before)
-            copy = untrained(self.loaded, control.seed)
-            self.lab.say(f"measuring control {control.name} of {self.state.facts.id}")
-            for (prompts, arm), by_control in groups.items():
-                if control in by_control:
-                    self._measure_role(
-                        copy, prompts, arm, control.name, by_control[control], layouts[prompts, arm]
-                    )
-            del copy
-
-    def _control_is_stored(
-        self,
-        groups: Groups,
-        control: Control,
-    ) -> bool:
-        return all(
-            self.lab.store.get(self._key(REGISTRY[name], prompts, arm, control.name)) is not None
-            for (prompts, arm), by_control in groups.items()
-            for name in by_control.get(control, ())
-        )
-
-    def _encoded(self, loaded: LoadedModel, prompts: str, arm: str, shuffle: int | None) -> Any:
-        from refutable.models.encode import encode
-
-        return encode(
-            self.lab.prompts(prompts), loaded.tokenizer, loaded.facts, arm, shuffle_seed=shuffle
-        )
-
-    def _check(self, prompts: str, arm: str, names: set[str]) -> str:
-        from refutable.instrument import check
-
-        assert self.loaded is not None  # noqa: S101  (set by _measure just before)
-        recorded = [REGISTRY[name] for name in sorted(self._recorded(names))]
-        if not recorded:
-            self._write_notes(prompts, arm, "none", "none")
-            return "none"
-        encoded = self._encoded(self.loaded, prompts, arm, None)
-        found = check(self.loaded, self._sites_of(self.loaded), encoded, recorded)
-        tag = f" [{prompts}, {arm}]"
-        self.checks += [replace(c, name=c.name + tag) for c in found.checks]
-        self._refuse_failed()
-        for role, arrays in (("check-chosen", found.packed), ("check-single", found.reference)):
-            for name, array in arrays.items():
-                self.lab.store.put(self._key(REGISTRY[name], prompts, arm, role), array)
-        self._write_notes(prompts, arm, found.layout, found.attention)
-        return str(found.layout)
-
-    def _write_notes(self, prompts: str, arm: str, layout: str, attention: str) -> None:
-        notes = {
-            "layout": layout,
-            "attention": attention,
-            "checks": [asdict(c) for c in self.checks],
-        }
-        self.lab.store.put_json(self._notes_key(prompts, arm), notes)
-
-    def _measure_role(
-        self,
-        loaded: LoadedModel,
-        prompts: str,
-        arm: str,
-        role: str,
-        names: set[str],
-        layout: str,
-        *,
-        shuffle: int | None = None,
-    ) -> None:
-        for name, array in self._arrays(loaded, prompts, arm, names, layout, shuffle).items():
-            self.lab.store.put(self._key(REGISTRY[name], prompts, arm, role), array)
-
-    def _arrays(
-        self,
-        loaded: LoadedModel,
-        prompts: str,
-        arm: str,
-        names: set[str],
-        layout: str,
-        shuffle: int | None,
-    ) -> dict[str, Any]:
-        from refutable.capture.measure import measure
-
-        items = [REGISTRY[name] for name in sorted(names)]
-        found: dict[str, Any] = {}
-        recorded = [item for item in items if item.recorder is not None]
-        encoded = None
-        if any(item.per_prompt for item in items):
-            encoded = self._encoded(loaded, prompts, arm, shuffle)
-        if recorded:
-            sites = self._sites_of(loaded)
-            found |= measure(loaded.model, sites, encoded, recorded, layout=layout)
-        for item in items:
-            if item.experiment is not None:
-                found[item.name] = item.experiment(loaded, encoded if item.per_prompt else None)
-            elif item.weights is not None:
-                found[item.name] = item.weights(_weights_of(loaded))
-        return found
+def recorded_only(names: Iterable[str]) -> set[str]:
+    """Names of the observables that the packed pass records."""
+    return {name for name in names if REGISTRY[name].recorder is not None}
 
 
-    def _sites_of(self, loaded: LoadedModel) -> Any:
-        # Finding sites runs the model, so it is done once for each set of weights.
-        from refutable.models.sites import find_sites
-
-        if self._sites is None or self._sites[0] is not loaded:
-            self._sites = (loaded, find_sites(loaded.model))
-        return self._sites[1]
-
-
-def _weights_of(loaded: LoadedModel) -> Any:
-    from refutable.observables.weights.reading import WeightReader
-
-    return WeightReader.of(loaded)
+def measured_on_a_model(names: Iterable[str]) -> set[str]:
+    """Names of the observables that need the model itself, not its weights alone."""
+    return {name for name in names if REGISTRY[name].weights is None}

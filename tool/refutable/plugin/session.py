@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SESSION = pytest.StashKey["ClaimSession"]()
 CONCLUSION = pytest.StashKey["Conclusion"]()
-DEFAULT_PROMPTS = "five-registers"
+DEFAULT_PROMPTS = "battery"
 
 
 class ClaimMoved(UserWarning):
@@ -265,15 +265,17 @@ class ClaimSession:
         conclusion = Conclusion(case, claim)
         item.stash[CONCLUSION] = conclusion
         started = time.perf_counter()
+        failed = False
         try:
             reason = self._evaluate(conclusion)
         except RefutableError as problem:
-            conclusion.reason = one_line(problem)
+            failed, reason = True, one_line(problem)
+        conclusion.seconds = time.perf_counter() - started
+        conclusion.reason = reason or ""
+        # Raised outside the handler: a traceback that is kept must not keep a model alive.
+        if failed:
             pytest.fail(conclusion.reason, pytrace=False)
-        finally:
-            conclusion.seconds = time.perf_counter() - started
         if reason is not None:
-            conclusion.reason = reason
             pytest.skip(reason)
 
     def _evaluate(self, conclusion: Conclusion) -> str | None:
