@@ -42,6 +42,10 @@ class Batch:
     tokens: torch.Tensor
     """Flat indices of all tokens, prompt after prompt."""
     lengths: torch.Tensor
+    grid: torch.Tensor
+    """Which of `tokens` lies at a prompt's position: prompt, position; 0 beyond its end."""
+    outside: torch.Tensor
+    """True beyond a prompt's end: prompt, position."""
     groups: tuple[Group, ...]
     unsort: torch.Tensor
     """For every position of the pass, where it lies in the groups laid end to end."""
@@ -89,6 +93,9 @@ def make_batch(
     starts = np.array([s.row * pack.width + s.start for s in pack.segments])
     lengths = np.array([s.length for s in pack.segments])
     flat = np.concatenate([np.arange(a, a + n) for a, n in zip(starts, lengths, strict=True)])
+    steps = np.arange(lengths.max())
+    outside = steps >= lengths[:, None]
+    grid = np.where(outside, 0, (np.cumsum(lengths) - lengths)[:, None] + steps)
     groups = [_group(pack, members) for members in like_lengths(pack)] if attention else []
 
     def place(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> torch.Tensor:
@@ -100,6 +107,8 @@ def make_batch(
         last=place(starts + lengths - 1),
         tokens=place(flat),
         lengths=place(lengths),
+        grid=place(grid),
+        outside=place(outside),
         groups=tuple(Group(**{k: place(v) for k, v in group.items()}) for group in groups),
         unsort=place(_unsort(pack, groups)),
     )

@@ -85,7 +85,8 @@ def measure(
             for name, value in capture.run(pack, encoded.ids).items():
                 parts[name].append(value.numpy())
     order = np.argsort([prompt for pack in packs for prompt in pack.prompts])
-    return {item.name: _label(item, parts[item.name], order, encoded) for item in plan.observables}
+    labels = _Labels(encoded)
+    return {item.name: labels.array(item, parts[item.name], order) for item in plan.observables}
 
 
 def _limits(model: Any, plan: Plan, token_budget: int | None) -> tuple[int, int | None]:
@@ -102,23 +103,41 @@ def _limits(model: Any, plan: Plan, token_budget: int | None) -> tuple[int, int 
     return budget, most_rows if plan.logits == "last" else None
 
 
-def _label(item: Recordable, parts: list[Array], order: Array, encoded: Encoded) -> xr.DataArray:
-    import xarray as xr
+class _Labels:
+    """Makes labelled arrays; those of one shape share their coordinates."""
 
-    attrs = {"unit": item.unit}
-    if not item.per_prompt:
-        if any(not np.array_equal(part, parts[0]) for part in parts):
-            raise InstrumentError(f"{item.name}: a fact of the model alone differs between passes")
-        return xr.DataArray(parts[0], dims=item.dims, name=item.name, attrs=attrs)
-    values = _join(parts)[order]
-    coords: dict[str, Any] = {
-        "prompt": np.asarray(encoded.prompt_ids),
-        "family": ("prompt", np.asarray(encoded.families)),
-    }
-    for axis, dim in enumerate(item.dims):
-        if dim in ("layer", "head", "position"):
-            coords[dim] = np.arange(values.shape[axis])
-    return xr.DataArray(values, dims=item.dims, coords=coords, name=item.name, attrs=attrs)
+    def __init__(self, encoded: Encoded) -> None:
+        self._encoded = encoded
+        self._made: dict[tuple[Any, ...], xr.DataArray] = {}
+
+    def array(self, item: Recordable, parts: list[Array], order: Array) -> xr.DataArray:
+        values = _join(parts)[order] if item.per_prompt else _one(item, parts)
+        key = (item.dims, values.shape)
+        if key not in self._made:
+            self._made[key] = self._template(item.dims, values.shape)
+        # Building coordinates takes a millisecond, copying an array that has them does not.
+        array = self._made[key].copy(deep=False, data=values)
+        array.name = item.name
+        array.attrs = {"unit": item.unit}
+        return array
+
+    def _template(self, dims: tuple[str, ...], shape: tuple[int, ...]) -> xr.DataArray:
+        import xarray as xr
+
+        coords: dict[str, Any] = {}
+        for dim, size in zip(dims, shape, strict=True):
+            if dim == "prompt":
+                coords["prompt"] = np.asarray(self._encoded.prompt_ids)
+                coords["family"] = ("prompt", np.asarray(self._encoded.families))
+            elif dim in ("layer", "head", "position"):
+                coords[dim] = np.arange(size)
+        return xr.DataArray(np.empty(shape), dims=dims, coords=coords)
+
+
+def _one(item: Recordable, parts: list[Array]) -> Array:
+    if any(not np.array_equal(part, parts[0]) for part in parts):
+        raise InstrumentError(f"{item.name}: a fact of the model alone differs between passes")
+    return parts[0]
 
 
 def _join(parts: list[Array]) -> Array:

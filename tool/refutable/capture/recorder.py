@@ -69,8 +69,8 @@ class Tokens(Protocol):
     def norms(self) -> torch.Tensor:
         """Euclidean norms of `all` in float32: token."""
 
-    def by_prompt(self, per_token: torch.Tensor, fill: float = float("nan")) -> torch.Tensor:
-        """Spread one number per token out: prompt, position; filled beyond a prompt's end."""
+    def by_prompt(self, per_token: torch.Tensor) -> torch.Tensor:
+        """Spread numbers per token out: (..., token) to (..., prompt, position), NaN beyond."""
 
 
 class Patterns(Protocol):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from refutable.capture.batch import Batch
 from refutable.errors import InstrumentError
+
+# Numbers that a processor's cache holds, and a logit below which a probability is 0 in float32.
+_CACHED = 1 << 18
+_LOWEST = -1e4
 
 
 class TokenView:
@@ -32,20 +38,39 @@ class TokenView:
             self._norms = torch.linalg.vector_norm(self.all(), dim=-1, dtype=torch.float32)
         return self._norms
 
-    def by_prompt(self, per_token: torch.Tensor, fill: float = float("nan")) -> torch.Tensor:
-        """Spread one number per token out: prompt, position."""
-        return spread(per_token, self._batch.lengths, fill)
+    def by_prompt(self, per_token: torch.Tensor) -> torch.Tensor:
+        """Spread numbers per token out: (..., token) to (..., prompt, position), NaN beyond."""
+        return spread(per_token, self._batch)
 
 
-def spread(
-    per_token: torch.Tensor, lengths: torch.Tensor, fill: float = float("nan")
-) -> torch.Tensor:
-    """Turn prompt-after-prompt numbers into (prompt, position), filled beyond a prompt's end."""
-    steps = torch.arange(int(lengths.max()), device=lengths.device)
-    inside = steps < lengths[:, None]
-    out = per_token.new_full(inside.shape, fill)
-    out[inside] = per_token
-    return out
+def spread(per_token: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Turn prompt-after-prompt numbers into (..., prompt, position), NaN beyond a prompt's end."""
+    return per_token[..., batch.grid].masked_fill(batch.outside, float("nan"))
+
+
+@dataclass(frozen=True, slots=True)
+class NextToken:
+    """Next-token distributions after the last tokens of the prompts of a pack."""
+
+    entropy: torch.Tensor
+    """In nats: prompt."""
+    top_probability: torch.Tensor
+    top_token: torch.Tensor
+
+
+def _next_token(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Entropy, largest probability and its token, from logits (prompt, vocab) in float32.
+
+    With d = logit - max and z = sum exp d, the entropy is ln z - sum(d exp d) / z.
+    """
+    highest, token = logits.max(-1)
+    below = logits - highest[:, None]
+    weights = below.exp()
+    total = weights.sum(-1)
+    # A token that the model rules out (-inf) adds 0, not 0 * -inf.
+    below.clamp_(min=_LOWEST)
+    mean = torch.bmm(weights[:, None, :], below[:, :, None])[:, 0, 0] / total
+    return total.log() - mean, total.reciprocal(), token
 
 
 class LogitView:
@@ -56,7 +81,7 @@ class LogitView:
         self._batch = batch
         self._values = values
         self._everywhere = everywhere
-        self._log_probs: torch.Tensor | None = None
+        self._next: NextToken | None = None
 
     def last(self) -> torch.Tensor:
         """Logits after each prompt's last token, in float32: prompt, vocab."""
@@ -71,15 +96,21 @@ class LogitView:
             raise InstrumentError("logits at every token were not asked for: read 'logits:all'")
         return self._values
 
-    def log_probs(self) -> torch.Tensor:
-        """Natural log of the next-token distribution after the last token: prompt, vocab."""
-        if self._log_probs is None:
-            self._log_probs = torch.log_softmax(self.last(), dim=-1)
-        return self._log_probs
+    def next_token(self) -> NextToken:
+        """Summarise the next-token distributions; several recorders share the result."""
+        if self._next is None:
+            logits = self.last()
+            rows = logits.shape[0]
+            if logits.device.type == "cpu":
+                # A few rows at a time stay in the processor's cache, which is twice as fast.
+                rows = max(1, _CACHED // logits.shape[1])
+            parts = [_next_token(chunk) for chunk in logits.split(rows)]
+            self._next = NextToken(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        return self._next
 
-    def by_prompt(self, per_token: torch.Tensor, fill: float = float("nan")) -> torch.Tensor:
-        """Spread one number per token out: prompt, position."""
-        return spread(per_token, self._batch.lengths, fill)
+    def by_prompt(self, per_token: torch.Tensor) -> torch.Tensor:
+        """Spread numbers per token out: (..., token) to (..., prompt, position), NaN beyond."""
+        return spread(per_token, self._batch)
 
     def input_ids(self) -> torch.Tensor:
         """Token ids, prompt after prompt: token."""

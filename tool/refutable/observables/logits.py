@@ -41,10 +41,7 @@ class NextTokenEntropy(_LastLogits):
 
     def reduce(self, view: LogitView) -> torch.Tensor:
         """Minus the sum of p ln p."""
-        import torch
-
-        terms: torch.Tensor = torch.special.entr(view.log_probs().exp())
-        return terms.sum(-1)
+        return view.next_token().entropy
 
 
 @recorded(dims=("prompt",), unit="probability")
@@ -55,7 +52,7 @@ class TopProbability(_LastLogits):
 
     def reduce(self, view: LogitView) -> torch.Tensor:
         """Largest probability."""
-        return view.log_probs().amax(-1).exp()
+        return view.next_token().top_probability
 
 
 @recorded(dims=("prompt",), unit="token id")
@@ -66,4 +63,4 @@ class TopToken(_LastLogits):
 
     def reduce(self, view: LogitView) -> torch.Tensor:
         """Where the largest logit is."""
-        return view.log_probs().argmax(-1)
+        return view.next_token().top_token

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from refutable.capture.recorder import EMBED, RESID_POST, BlockRecorder, Recorder
@@ -31,45 +32,57 @@ class ResidualNorm(BlockRecorder):
         self.keep(layer, torch.linalg.vector_norm(view.last(), dim=-1, dtype=torch.float32))
 
 
+class _TokenNorms(BlockRecorder):
+    """Keeps every token's norm per block and reduces them once, when the pack has run."""
+
+    reads = (RESID_POST,)
+
+    def read(self, site: str, layer: int, view: Tokens) -> None:
+        """Keep one norm per token."""
+        self.keep(layer, view.norms())
+        self._view = view
+
+    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
+        """Reduce the norms (prompt, layer, position; NaN beyond a prompt's end)."""
+        per_token = super().take(pack, blocks)
+        return self.reduce(self._view.by_prompt(per_token.T).transpose(0, 1))
+
+    @abstractmethod
+    def reduce(self, norms: torch.Tensor) -> torch.Tensor:
+        """Reduce (prompt, layer, position)."""
+
+
 @recorded(dims=("prompt", "layer", "position"), unit="norm")
-class ResidualNormTokens(BlockRecorder):
+class ResidualNormTokens(_TokenNorms):
     """Norm of every token's residual stream after each block; NaN beyond a prompt's end."""
 
     name = "residual_norm_tokens"
-    reads = (RESID_POST,)
 
-    def read(self, site: str, layer: int, view: Tokens) -> None:
-        """Reduce to one norm per token."""
-        self.keep(layer, view.by_prompt(view.norms()))
+    def reduce(self, norms: torch.Tensor) -> torch.Tensor:
+        """Leave them as they are."""
+        return norms
 
 
 @recorded(dims=("prompt", "layer"), unit="log norm")
-class MeanLogResidualNorm(BlockRecorder):
+class MeanLogResidualNorm(_TokenNorms):
     """Mean over a prompt's tokens of the natural log of the residual stream's norm, per block."""
 
     name = "mean_log_residual_norm"
-    reads = (RESID_POST,)
 
-    def read(self, site: str, layer: int, view: Tokens) -> None:
-        """Reduce to one mean per prompt."""
-        import torch
-
-        self.keep(layer, torch.nanmean(view.by_prompt(view.norms().log()), dim=1))
+    def reduce(self, norms: torch.Tensor) -> torch.Tensor:
+        """Mean over positions."""
+        return norms.log().nanmean(-1)
 
 
 @recorded(dims=("prompt", "layer"), unit="log norm")
-class MeanLogResidualNormRest(BlockRecorder):
+class MeanLogResidualNormRest(_TokenNorms):
     """As `mean_log_residual_norm`, without position 0; NaN for prompts of one token."""
 
     name = "mean_log_residual_norm_rest"
-    reads = (RESID_POST,)
 
-    def read(self, site: str, layer: int, view: Tokens) -> None:
-        """Reduce to one mean per prompt."""
-        import torch
-
-        # The first token carries the attention sink, whose norm dwarfs the others'.
-        self.keep(layer, torch.nanmean(view.by_prompt(view.norms().log())[:, 1:], dim=1))
+    def reduce(self, norms: torch.Tensor) -> torch.Tensor:
+        """Mean over positions but the first, whose norm an attention sink can inflate."""
+        return norms[..., 1:].log().nanmean(-1)
 
 
 @recorded(dims=("prompt",), unit="norm")
