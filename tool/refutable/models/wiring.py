@@ -178,7 +178,10 @@ class _BlockReader:
         after = [c for c in self.norms if self._place(c) == "post"]
         parts: dict[str, Part | str] = {}
         first_end = self.attn_out.path if self.attn_out is not None else None
-        for name, calls in (("ln1", before[:1]), ("ln2", before[1:2])):
+        # The first norm stands before attention, unless it runs only after it.
+        early = before and self.calls.index(before[0]) < (self.at_attention or 0)
+        one, two = (before[:1], before[1:2]) if early else ([], before[:1])
+        for name, calls in (("ln1", one), ("ln2", two)):
             parts[name] = _output(calls[0]) if calls else "the block has no such norm"
         for name, own in (("ln1_post", True), ("ln2_post", False)):
             match = [c for c in after if (c.path == first_end) is own]

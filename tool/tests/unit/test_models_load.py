@@ -20,6 +20,7 @@ from refutable.errors import ModelError
 from refutable.models.identify import identify
 from refutable.models.load import load, untrained
 from refutable.models.registry import resolve
+from refutable.models.sites import find_sites
 from refutable.records import InstrumentCheck
 
 IDS = torch.tensor([[3, 14, 15, 92, 65, 35]])
@@ -296,6 +297,42 @@ def test_weights_beyond_half_precision_fail_as_float16_only(tmp_path: Path) -> N
     assert all(check.passed for check in load(spec, dtype="bfloat16").checks)
     found = [check.name for check in load(spec, dtype="float16").checks if not check.passed]
     assert found == ["weights-finite"]
+
+
+@pytest.mark.parametrize(
+    ("place", "positions", "norms"), [("both", "learned", 7), ("ffn", "none", 4)]
+)
+def test_models_of_this_project_load_from_any_folder(
+    tmp_path: Path, place: str, positions: str, norms: int
+) -> None:
+    from refutable.twins.model import TwinConfig, TwinLMHeadModel
+
+    config = TwinConfig(
+        norm_kind="rmsnorm",
+        norm_place=place,
+        positions=positions,
+        n_embd=32,
+        n_layer=3,
+        n_head=4,
+        n_positions=64,
+        vocab_size=97,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    model = checkpoints.trained(TwinLMHeadModel(config))
+    if positions == "none":
+        with torch.no_grad():
+            model.transformer.wpe.weight.zero_()
+    spec = resolve(checkpoints.save(model, tmp_path))
+    loaded = load(spec)
+    assert torch.equal(loaded.model(IDS).logits, model(IDS).logits)
+    assert all(check.passed for check in loaded.checks)
+    assert (loaded.facts.norm_kind, loaded.facts.positions) == ("RMSNorm", positions)
+    sites = find_sites(loaded.model)
+    assert len(sites.norms) == norms
+    assert ("blocks.0.ln1" in sites) is (place == "both")
+    assert sites["blocks.0.ln2"].path == "transformer.h.0.ln_2"
+    assert "blocks.0.resid_mid" in sites
 
 
 # -- dtype, device, controls ------------------------------------------------------------------
