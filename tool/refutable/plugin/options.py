@@ -94,9 +94,10 @@ def read_options(config: pytest.Config) -> Options:
     def several(name: str) -> tuple[str, ...]:
         return tuple(config.getoption(_ini(name)) or config.getini(_ini(name)))
 
+    base = _base(config)
     models = several("model")
     if listed := value("models-from"):
-        models += _models_from(config.rootpath / listed)
+        models += _models_from(base / listed)
     if value("dtype") not in ("float32", "bfloat16", "float16"):
         raise pytest.UsageError(
             f"--claim-dtype expects float32, bfloat16 or float16, got {value('dtype')!r}"
@@ -110,13 +111,20 @@ def read_options(config: pytest.Config) -> Options:
         prompts=value("prompts") or None,
         device=value("device"),
         dtype=value("dtype"),
-        out=config.rootpath / value("out"),
-        baseline=config.rootpath / value("baseline"),
+        out=base / value("out"),
+        baseline=base / value("baseline"),
         revision=value("revision") or None,
         report=value("report") == "yes",
         update_baseline=flag("update-baseline"),
         strict=flag("strict"),
     )
+
+
+def _base(config: pytest.Config) -> Path:
+    # pytest takes the folder in `--claim-model FOLDER` for a test path when it looks for its root,
+    # because this plugin's options are not known to it by then. Without a configuration file that
+    # root may lie anywhere, so paths are then relative to where the user is.
+    return config.rootpath if config.inipath is not None else config.invocation_params.dir
 
 
 def _arms(given: tuple[str, ...]) -> tuple[str, ...]:
