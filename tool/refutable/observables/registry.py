@@ -40,6 +40,9 @@ class Observable:
     """Function of a loaded model and the encoded prompts (``None`` when not `per_prompt`), for
     what one recorded pass cannot give: interventions, gradients, probes, training logs."""
 
+    drawn_with: str = ""
+    """Name of an observable that this one illustrates: it is recorded whenever that one is."""
+
     @property
     def derived(self) -> bool:
         """Whether this is a pure function of other observables."""
@@ -93,6 +96,7 @@ class Registry:
                 waiting.extend(item.needs)
             else:
                 found.add(name)
+        found |= {item.name for item in self._known.values() if item.drawn_with in found}
         return frozenset(found)
 
 

@@ -158,4 +158,6 @@ def describe(matrix: Floats) -> NDArray[np.float64]:
 
 def row_variances(matrix: Floats) -> NDArray[np.float64]:
     """Variance of each row of an (in, out) matrix: how much one input feature's weights vary."""
-    return np.asarray(matrix.var(axis=1, dtype=np.float64))
+    step = max(1, _PIECE // matrix.shape[1])
+    starts = range(0, len(matrix), step)
+    return np.concatenate([matrix[at : at + step].var(axis=1, dtype=np.float64) for at in starts])

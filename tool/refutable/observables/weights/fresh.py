@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float32]
+
+_DRAWING = threading.Lock()
 
 
 class FreshTensors:
@@ -70,7 +73,8 @@ class FreshTensors:
 
         module = self._model.get_submodule(unit)
         module.to_empty(device="cpu")
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        # torch's generator is one for all threads.
+        with _DRAWING, torch.random.fork_rng(devices=[]), torch.no_grad():
             torch.manual_seed(zlib.crc32(f"{self._seed}:{unit}".encode()))
             self._initialise(module)
         held = {f"{unit}.{n}": p.detach().numpy() for n, p in module.named_parameters()}

@@ -25,6 +25,8 @@ MEASURES = (
     "components_90",
 )
 """Rows of the table of spectra, in its order."""
+_PIECE = 1 << 20
+"""Elements widened to float64 at once: a large matrix is never held twice over."""
 
 
 def gram(matrix: NDArray[np.floating], *, standardised: bool = False) -> Doubles:
@@ -43,14 +45,33 @@ def gram(matrix: NDArray[np.floating], *, standardised: bool = False) -> Doubles
     array (sample, sample) or (feature, feature)
         Whichever is smaller.
     """
-    centred = matrix.astype(np.float64)
-    centred -= centred.mean(axis=0)
-    if standardised:
-        sd = centred.std(axis=0)
-        centred /= np.where(sd > 0, sd, 1.0)
-    rows, columns = centred.shape
-    found: Doubles = centred @ centred.T if rows <= columns else centred.T @ centred
+    mean, sd = _columns(matrix)
+    scale = np.where(sd > 0, sd, 1.0) if standardised else np.ones_like(sd)
+    rows, columns = matrix.shape
+    found = np.zeros((min(rows, columns),) * 2)
+    if rows <= columns:
+        step = max(1, _PIECE // rows)
+        for at in range(0, columns, step):
+            part = slice(at, at + step)
+            piece = (matrix[:, part].astype(np.float64) - mean[part]) / scale[part]
+            found += piece @ piece.T
+    else:
+        step = max(1, _PIECE // columns)
+        for at in range(0, rows, step):
+            piece = (matrix[at : at + step].astype(np.float64) - mean) / scale
+            found += piece.T @ piece
     return found
+
+
+def _columns(matrix: NDArray[np.floating]) -> tuple[Doubles, Doubles]:
+    """Mean and standard deviation of each column, in float64 without a copy of the whole."""
+    rows, columns = matrix.shape
+    mean = matrix.mean(axis=0, dtype=np.float64)
+    squares = np.zeros(columns)
+    step = max(1, _PIECE // columns)
+    for at in range(0, rows, step):
+        squares += ((matrix[at : at + step].astype(np.float64) - mean) ** 2).sum(axis=0)
+    return mean, np.sqrt(squares / rows)
 
 
 def eigenvalues(matrix: NDArray[np.floating], *, standardised: bool = False) -> Doubles:
@@ -142,14 +163,15 @@ def scores(matrix: NDArray[np.floating], components: int = 2) -> Doubles:
     """
     from scipy.linalg import eigh
 
-    centred = matrix.astype(np.float64)
-    centred -= centred.mean(axis=0)
-    rows, columns = centred.shape
-    small = centred @ centred.T if rows <= columns else centred.T @ centred
+    small = gram(matrix)
     size = len(small)
     values, vectors = eigh(small, subset_by_index=[size - components, size - 1])
     values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
-    found = vectors * np.sqrt(values) if rows <= columns else centred @ vectors
+    rows, columns = matrix.shape
+    if rows <= columns:
+        found = vectors * np.sqrt(values)
+    else:
+        found = matrix @ vectors - matrix.mean(axis=0, dtype=np.float64) @ vectors
     largest = found[np.abs(found).argmax(axis=0), np.arange(components)]
     return np.asarray(found * np.where(largest < 0, -1.0, 1.0))
 
@@ -192,6 +214,6 @@ def best_silhouette(
     scaled = points / np.where(points.std(axis=0) > 0, points.std(axis=0), 1.0)
     found = []
     for k in clusters:
-        labels = KMeans(k, n_init=2, random_state=seed).fit_predict(scaled)
+        labels = KMeans(k, n_init=1, random_state=seed).fit_predict(scaled)
         found.append(float(silhouette_score(scaled, labels)))
     return max(found)

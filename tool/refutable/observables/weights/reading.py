@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refutable.models.load import LoadedModel
+    from refutable.models.spec import ModelSpec
 
     Floats = NDArray[np.float32]
 
@@ -42,6 +43,8 @@ class WeightReader:
         Where tensors come from.
     config : transformers.PretrainedConfig
         The model's config: its modules say what each tensor is for.
+    layers : tuple of int, optional
+        Blocks to look at; all by default.
 
     Notes
     -----
@@ -49,22 +52,33 @@ class WeightReader:
     a column is one output feature; a head of W_Q, W_K, W_V is a run of columns, of W_O of rows.
     """
 
-    def __init__(self, tensors: Tensors, config: Any) -> None:
+    def __init__(
+        self, tensors: Tensors, config: Any, *, layers: tuple[int, ...] | None = None
+    ) -> None:
         self.tensors = tensors
         self.config = config
+        self._layers = layers
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> WeightReader:
         """Read the safetensors files (one or shards) and the config of a local folder."""
         from transformers import AutoConfig
 
+        from refutable.models.sources.twin import register
+
         path = Path(folder)
         if not (path / "config.json").is_file():
             raise ModelError(f"no config.json in {path}: give the folder of a model")
-        if "refutable-twin" in (path / "config.json").read_text():
-            import refutable.twins.model  # noqa: F401  (registers the twins' config)
+        register(path)
         config = AutoConfig.from_pretrained(path, local_files_only=True)
         return cls(SafetensorsFiles(checkpoint_files(path)), config)
+
+    @classmethod
+    def from_spec(cls, spec: ModelSpec) -> WeightReader:
+        """Read a model of the registry where it lies, without loading it."""
+        from refutable.models.sources import locate
+
+        return cls.from_folder(locate(spec).folder)
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, torch.Tensor], config: Any) -> WeightReader:
@@ -73,13 +87,28 @@ class WeightReader:
 
     @classmethod
     def of(cls, loaded: LoadedModel) -> WeightReader:
-        """Read the weights of a model that is loaded already."""
+        """Read a loaded model's weights: from its checkpoint where that is safetensors.
+
+        An untrained copy has no checkpoint, and neither the type nor the device of the run changes
+        what a checkpoint holds.
+        """
+        from refutable.models.sources import locate
+
+        if not loaded.weights_digest.startswith("untrained-"):
+            checkpoint = locate(loaded.spec)
+            if checkpoint.safe:
+                return cls(SafetensorsFiles(checkpoint.weights), loaded.model.config)
         return cls.from_state_dict(loaded.model.state_dict(), loaded.model.config)
 
     @functools.cached_property
     def layout(self) -> Layout:
         """Roles of all parameters, found on the meta device when first asked for."""
         return layout_of(meta_model(self.config))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Blocks that observables go through."""
+        return self._layers if self._layers is not None else tuple(range(self.layout.blocks))
 
     @property
     def stored(self) -> Mapping[str, Stored]:
@@ -147,7 +176,15 @@ class WeightReader:
         """A freshly initialised copy of the same config, drawn block by block when read."""
         from refutable.observables.weights.fresh import FreshTensors
 
-        return WeightReader(FreshTensors(self.config, seed), self.config)
+        copy = WeightReader(FreshTensors(self.config, seed), self.config, layers=self.layers)
+        copy.layout = self.layout
+        return copy
+
+    def at(self, layers: tuple[int, ...]) -> WeightReader:
+        """The same weights, with only some blocks to look at."""
+        part = WeightReader(self.tensors, self.config, layers=layers)
+        part.layout = self.layout
+        return part
 
     def attention_input(self, layer: int) -> Floats:
         """Queries, keys and values of a block side by side, ``(in, q + k + v)``.

@@ -12,6 +12,9 @@ from refutable.errors import NotAvailableError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_EXPONENTS = [1.0, 50.0]
+"""Range searched: the package's own ends at 3, where many weight spectra would pile up."""
+
 
 def tail_exponent(eigenvalues: NDArray[np.float64]) -> float:
     """Exponent of a power law fitted to the upper tail of positive values.
@@ -44,7 +47,8 @@ def tail_exponent(eigenvalues: NDArray[np.float64]) -> float:
     with warnings.catch_warnings():
         # The package warns of its own renamed attributes.
         warnings.simplefilter("ignore")
-        return float(powerlaw.Fit(positive, verbose=False).power_law.alpha)
+        fit = powerlaw.Fit(positive, verbose=False, parameter_ranges={"alpha": _EXPONENTS})
+        return float(fit.power_law.alpha)
 
 
 def spectral_exponent(matrix: NDArray[np.floating]) -> float:

@@ -1,0 +1,58 @@
+"""Reductions that claims about weights share: thirds of the depth, and ranks among copies.
+
+Blocks are a model's whole population and copies are counted, so nothing here has a p value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def depth_difference(values: xr.DataArray) -> xr.DataArray:
+    """Mean of the last third of the blocks minus mean of the first third.
+
+    Parameters
+    ----------
+    values : DataArray (layer, ...)
+        Three blocks or more.
+    """
+    third = values.sizes["layer"] // 3
+    last = values.isel(layer=slice(-third, None)).mean("layer")
+    return last - values.isel(layer=slice(None, third)).mean("layer")
+
+
+def log_depth_ratio(values: xr.DataArray) -> xr.DataArray:
+    """Mean log of positive values in the last third of the blocks minus that in the first third."""
+    import numpy as np
+
+    return depth_difference(np.log(values))
+
+
+def rank_among(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
+    """Rank (1 + b) / (K + 1) of a value among K copies, on either side.
+
+    b copies lie at least as far from the copies' median as the value does. With 19 copies the
+    rank is .05 when the value lies beyond all of them.
+    """
+    middle = copies.median("copy")
+    far = abs(copies - middle) >= abs(value - middle)
+    return _counted(far, copies)
+
+
+def rank_below(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
+    """Rank (1 + b) / (K + 1) of a value predicted below K copies; b lie at or below it."""
+    return _counted(copies <= value, copies)
+
+
+def rank_above(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
+    """Rank (1 + b) / (K + 1) of a value predicted above K copies; b lie at or above it."""
+    return _counted(copies >= value, copies)
+
+
+def _counted(extreme: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
+    rank = (1 + extreme.sum("copy")) / (copies.sizes["copy"] + 1)
+    # A copy or a value that is not a number has no place in the order.
+    return rank.where(copies.notnull().all("copy"))

@@ -1,0 +1,107 @@
+"""A few measures of each kind, on a model and on untrained copies of it: what training changes.
+
+Copies are drawn at a few blocks only, and the model is looked at in the same blocks. The blocks of
+an untrained model are alike, so a few show what all would.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from refutable.errors import NotAvailableError
+from refutable.observables.weights import distribution, heads, pca, positions
+from refutable.observables.weights.register import labelled, weight_observable
+from refutable.observables.weights.tables import COPIES
+from refutable.observables.weights.work import averaged, side_by_side, spaced
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from refutable.observables.weights.reading import WeightReader
+
+BLOCK_VIEWS = (
+    "ks_normal",
+    "excess_kurtosis",
+    "participation",
+    "first_two_share",
+    "silhouette",
+    "row_spread",
+    "query_spread",
+    "cophenetic_qk",
+    "cophenetic_ov",
+)
+POSITION_VIEWS = ("adjacent_correlation", "top3_share", "dominant_share")
+VIEWS = (*BLOCK_VIEWS, *POSITION_VIEWS)
+VIEWED_BLOCKS = 3
+
+
+@weight_observable(dims=("view",), unit="see each view")
+def weight_views(weights: WeightReader) -> xr.DataArray:
+    """Mean over three blocks of a measure for each row of the study, and of the position table."""
+    some = _some(weights)
+    return labelled(side_by_side(1, lambda _: _views(some))[0], view=VIEWS)
+
+
+@weight_observable(dims=("copy", "view"), unit="see each view")
+def untrained_weight_views(weights: WeightReader) -> xr.DataArray:
+    """The same of 19 freshly initialised copies of the model's config."""
+    some = _some(weights)
+    found = side_by_side(COPIES, lambda seed: _views(some.untrained(seed)))
+    return labelled(found, copy=range(COPIES), view=VIEWS)
+
+
+def _some(weights: WeightReader) -> WeightReader:
+    return weights.at(spaced(weights.layers, VIEWED_BLOCKS))
+
+
+def _views(weights: WeightReader) -> list[float]:
+    blocks = averaged([_block_views(weights, layer) for layer in weights.layers])
+    return [*blocks, *_position_views(weights)]
+
+
+def _block_views(weights: WeightReader, layer: int) -> list[float]:
+    attention = [weights.matrix(layer, name) for name in "qkvo"]
+    moments = [distribution.moments([matrix]) for matrix in attention]
+    distances = [
+        distribution.ks_to_normal(matrix, m.mean, m.sd)
+        for matrix, m in zip(attention, moments, strict=True)
+    ]
+    side_by_side = np.concatenate(attention[:3], axis=1)
+    small = pca.gram(side_by_side)
+    total = float(np.trace(small))
+    participation = total**2 / float((small**2).sum()) if total > 0 else float("nan")
+    points = pca.scores(side_by_side)
+    rows = distribution.row_variances(side_by_side)
+    own = heads.head_weights(weights, layer)
+    norms = np.sqrt((own.query.astype(np.float64) ** 2).sum(axis=(0, 2)))
+    trees = [heads.cluster(heads.head_distances(own, o)).cophenetic for o in heads.OPERATORS]
+    return [
+        float(np.median(distances)),
+        float(np.median([m.excess_kurtosis for m in moments])),
+        participation / pca.participation_gaussian(*side_by_side.shape),
+        float((points**2).sum()) / total if total > 0 else float("nan"),
+        pca.best_silhouette(points),
+        _spread(rows),
+        _spread(norms),
+        *trees,
+    ]
+
+
+def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
+    """Standard deviation of logs: the relative spread of positive numbers."""
+    return float(np.log(values).std()) if (values > 0).all() else float("nan")
+
+
+def _position_views(weights: WeightReader) -> list[float]:
+    try:
+        table = weights.position_table()
+    except NotAvailableError:
+        return [float("nan")] * len(POSITION_VIEWS)
+    variance = table.var(axis=0, dtype=np.float64)
+    return [
+        float(np.nanmean(positions.adjacent_correlation(table, "standardised"))),
+        float(np.nanmean(positions.top_fourier_share(table))),
+        float(variance.max() / variance.sum()),
+    ]
