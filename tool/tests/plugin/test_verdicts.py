@@ -1,0 +1,100 @@
+"""From verdicts to test outcomes: with and without a recorded verdict, strict, updating."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.projects import claim_source, evidence, module, verdicts
+
+# ClaimMoved is a warning of the inner run, which inherits the filters of this one.
+pytestmark = pytest.mark.filterwarnings("default")
+
+THREE = module(
+    claim_source("grows"),
+    claim_source("shrinks", predicts="mean.below(0.0)"),
+    claim_source("precise", predicts="mean.within(-50.0, {middle})"),
+)
+
+
+def record(project: pytest.Pytester, **recorded: str) -> None:
+    rows = [
+        {"claim": f"gain.{c}", "model": "little", "prompts": "mine", "arm": "no-bos", "verdict": v}
+        for c, v in recorded.items()
+    ]
+    path = project.path / "reports" / "baseline.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"schema": "refutable.baseline/1", "verdicts": rows}))
+
+
+def recorded(project: pytest.Pytester) -> dict[str, str]:
+    raw = json.loads((project.path / "reports" / "baseline.json").read_text())
+    return {row["claim"]: row["verdict"] for row in raw["verdicts"]}
+
+
+def test_a_verdict_becomes_an_outcome_through_the_baseline(
+    project: pytest.Pytester, models: Path
+) -> None:
+    # The bound of "precise" is put where the interval covers it, so that it cannot be decided.
+    source = THREE.replace("{middle}", "0.0")
+    project.makepyfile(test_mine=source)
+    run = (f"--claim-model={models / 'little'}", "-p", "no:cacheprovider")
+
+    first = project.runpytest_inprocess(*run)
+    first.assert_outcomes(passed=1, failed=2)
+    middle = next(
+        r["estimate"]["value"] for r in evidence(project)["results"] if r["claim"] == "gain.grows"
+    )
+    assert middle > 0.1
+    assert verdicts(project) == {
+        ("gain.grows", "little"): "confirmed",
+        ("gain.shrinks", "little"): "refuted",
+        ("gain.precise", "little"): "refuted",
+    }
+    first.stdout.fnmatch_lines(
+        [
+            "gain.shrinks on little (mine, no-bos): refuted, and no verdict is recorded: "
+            "if this is the finding, record it with --claim-update-baseline",
+            "  says        The last block grows the stream (shrinks).",
+            "  refuted if  the mean log gain lies below 0",
+            "  measured    +* n 30/10",
+            "  predicted   mean over families below 0",
+            "  because     *",
+        ]
+    )
+    first.stdout.no_fnmatch_line("*Traceback*")
+    first.stdout.fnmatch_lines(["REFUTED * gain.shrinks * little * nothing recorded"])
+
+    project.makepyfile(test_mine=THREE.replace("{middle}", repr(middle)))
+    record(project, grows="confirmed", shrinks="refuted", precise="confirmed")
+    second = project.runpytest_inprocess(*run)
+    second.assert_outcomes(passed=3, warnings=1)
+    second.stdout.fnmatch_lines(
+        ["*ClaimMoved: gain.precise on little@mine@no-bos: "
+         "inconclusive where the baseline records confirmed"]
+    )  # fmt: skip
+    second.stdout.fnmatch_lines(["REFUTED * gain.shrinks * as recorded"])
+
+    strict = project.runpytest_inprocess(*run, "--claim-strict")
+    strict.assert_outcomes(passed=2, failed=1)
+    strict.stdout.fnmatch_lines(["gain.precise on *inconclusive, which --claim-strict does not*"])
+
+    # A recorded refutation that is now confirmed fails, as a strict xpass does.
+    record(project, grows="refuted", shrinks="confirmed", precise="inconclusive")
+    turned = project.runpytest_inprocess(*run)
+    turned.assert_outcomes(passed=1, failed=2)
+    turned.stdout.fnmatch_lines(["*gain.grows*confirmed where the baseline records refuted*turned*"])
+    assert {r["claim"]: r["expected"] for r in evidence(project)["results"]} == {
+        "gain.grows": "refuted",
+        "gain.shrinks": "confirmed",
+        "gain.precise": "inconclusive",
+    }
+
+    updated = project.runpytest_inprocess(*run, "--claim-update-baseline", "--claim-id=gain.grows")
+    updated.assert_outcomes(passed=1, deselected=2)
+    assert recorded(project) == {
+        "gain.grows": "confirmed",
+        "gain.shrinks": "confirmed",
+        "gain.precise": "inconclusive",
+    }

@@ -1,0 +1,225 @@
+"""Projects of their own for the plugin's tests: prompts, claims, small models, and their evidence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FAMILIES = 10
+
+GROWS = """
+import numpy as np
+from refutable import Source, claim, contrast, every, mean, normalized_by, untrained
+
+def growth(norm):
+    return np.log(norm.isel(layer=-1, drop=True) / norm.isel(layer=-2, drop=True))
+"""
+
+CLAIM = '''
+@claim(
+    id="gain.{slug}",
+    says="The last block grows the stream ({slug}).",
+    refuted_if="the mean log gain lies below 0",
+    source=Source(study="mine", ref="{slug}"),
+    predicts={predicts},
+    prompts="mine",
+    {more}
+)
+def test_{name}({observable}):
+    """Log gain of the last block."""
+    {body}
+'''
+
+VOLATILE = {
+    "environment": ("command", "started", "seconds"),
+    "models": ("origin", "seconds"),
+    "results": ("source", "seconds"),
+}
+"""Fields of the evidence that may differ between two runs of the same claims on the same models:
+when, how long, with which command line, and whether observations came live or from the store.
+``docs/evidence.md`` states them for readers."""
+
+
+def prompt_file(families: int = FAMILIES, each: int = 3, *, name: str = "mine") -> str:
+    """Return a prompt set of token ids below 64; no two prompts are the same."""
+    lines = [f'name = "{name}"']
+    for f in range(families):
+        ids = [
+            [(7 * f + 3 * p + k * (p + 2)) % 61 + 1 for k in range(3 + p)] for p in range(each)
+        ]
+        register = "low" if f < families / 2 else "high"
+        lines += ["[[family]]", f'name = "f{f}"', f'register = "{register}"', f"input_ids = {ids}"]
+    return "\n".join(lines) + "\n"
+
+
+def claim_source(
+    name: str = "grows",
+    *,
+    predicts: str = "mean.above(0.0)",
+    more: str = "",
+    observable: str = "residual_norm",
+    body: str = "return growth(residual_norm)",
+    slug: str | None = None,
+) -> str:
+    """Return the source of one claim; `GROWS` goes before the first."""
+    return CLAIM.format(
+        name=name,
+        slug=slug or name.replace("_", "-"),
+        predicts=predicts,
+        more=more,
+        observable=observable,
+        body=body,
+    )
+
+
+def module(*claims: str) -> str:
+    """Return the source of a test module with these claims."""
+    return GROWS + "".join(claims)
+
+
+def write_gpt2(
+    folder: Path, *, seed: int = 0, scale: float = 1.0, layers: int = 3, **changes: Any
+) -> Path:
+    """Save a small GPT-2 with random weights; gains and biases are moved off their start.
+
+    `scale` multiplies what the last block writes: 0 makes its log gain exactly 0.
+    """
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    fields = {
+        "vocab_size": 64,
+        "n_positions": 64,
+        "n_embd": 32,
+        "n_layer": layers,
+        "n_head": 2,
+        "initializer_range": 0.2,
+        "bos_token_id": 63,
+        "eos_token_id": 63,
+    }
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        model = GPT2LMHeadModel(GPT2Config(**{**fields, **changes}))
+        for name, parameter in model.named_parameters():
+            if "ln_" in name:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+        last = model.transformer.h[-1]
+        for layer in (last.attn.c_proj, last.mlp.c_proj):
+            layer.weight.mul_(scale)
+            layer.bias.mul_(scale)
+    model.save_pretrained(folder)
+    return folder
+
+
+def write_scaling_twin(folder: Path, factor: float) -> Path:
+    """Save a twin without norms whose last block multiplies the stream by exactly `factor`.
+
+    Attention writes nothing, the MLP is linear with W2 W1 = (factor - 1) I: every quantity is
+    a power of two times another, so that rounding has no part in it.
+    """
+    import torch
+
+    from refutable.twins.model import TwinConfig, TwinLMHeadModel, initialise
+
+    width = 32
+    config = TwinConfig(
+        vocab_size=64,
+        n_positions=64,
+        n_embd=width,
+        n_inner=width,
+        n_layer=3,
+        n_head=2,
+        activation_function="linear",
+        norm_place="none",
+        initializer_range=0.2,
+        bos_token_id=63,
+        eos_token_id=63,
+    )
+    model = TwinLMHeadModel(config)
+    initialise(model, 0)
+    with torch.no_grad():
+        model.transformer.ln_f.weight.mul_(1.25)
+        last = model.transformer.h[-1]
+        last.attn.c_proj.weight.zero_()
+        last.attn.c_proj.bias.zero_()
+        last.mlp.c_fc.weight.copy_(torch.eye(width))
+        last.mlp.c_fc.bias.zero_()
+        last.mlp.c_proj.weight.copy_((factor - 1) * torch.eye(width))
+        last.mlp.c_proj.bias.zero_()
+    model.save_pretrained(folder)
+    return folder
+
+
+def change_tensors(folder: Path, **changes: Any) -> Path:
+    """Rewrite tensors of a checkpoint; ``None`` drops one. Names are written with ``__``."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for name, change in changes.items():
+        key = name.replace("__", ".")
+        if change is None:
+            del tensors[key]
+        else:
+            tensors[key] = change(tensors.get(key))
+    save_file(tensors, path, metadata={"format": "pt"})
+    return folder
+
+
+def change_config(folder: Path, **changes: Any) -> Path:
+    """Rewrite fields of a checkpoint's config."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
+def evidence(project: pytest.Pytester, out: str = "reports/latest") -> dict[str, Any]:
+    """Read what the last run left."""
+    found: dict[str, Any] = json.loads((project.path / out / "evidence.json").read_text())
+    return found
+
+
+def verdicts(project: pytest.Pytester) -> dict[tuple[str, str], str | None]:
+    """Verdict by (claim, model) of the last run."""
+    return {(r["claim"], r["model"]): r["verdict"] for r in evidence(project)["results"]}
+
+
+def settled(found: dict[str, Any]) -> dict[str, Any]:
+    """Return evidence without its volatile fields."""
+    kept: dict[str, Any] = json.loads(json.dumps(found))
+    for name in VOLATILE["environment"]:
+        del kept["environment"][name]
+    for part in ("models", "results"):
+        for record in kept[part]:
+            for name in VOLATILE[part]:
+                del record[name]
+    return kept
+
+
+COUNTING = """
+import os
+from pathlib import Path
+from refutable.models import load as module
+
+real = module.load
+
+def load(spec, **how):
+    with open(Path({file!r}), "a") as file:
+        file.write(f"{{spec.id}}\\n")
+    return real(spec, **how)
+
+module.load = load
+"""
+
+
+def counting(file: Path) -> str:
+    """Return a conftest's source that notes every loaded model in a file."""
+    return COUNTING.format(file=str(file))
+
+
+def loads(file: Path) -> list[str]:
+    """Names of the models loaded since the file was made."""
+    return file.read_text().split() if file.exists() else []
