@@ -76,9 +76,7 @@ def read_checkpoint(
     """
     config = folder / "config.json"
     if not config.is_file():
-        raise ModelError(
-            f"{folder} has no config.json: give a folder as save_pretrained writes it"
-        )
+        raise ModelError(f"{folder} has no config.json: give a folder as save_pretrained writes it")
     read_json(config)
     weights = weight_files(folder, safe_only=safe_only)
     if weights_digest is None:

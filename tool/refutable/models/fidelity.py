@@ -197,9 +197,7 @@ def _fresh(matrix: torch.Tensor, scales: tuple[float, ...]) -> bool:
 
 def _finite(model: Any) -> InstrumentCheck:
     bad = [
-        name
-        for name, value in model.named_parameters()
-        if not bool(torch.isfinite(value).all())
+        name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())
     ]
     return _check(
         "weights-finite",

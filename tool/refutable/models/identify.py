@@ -70,9 +70,7 @@ def identify_checkpoint(spec: ModelSpec, checkpoint: Checkpoint) -> Identity:
     if facts is None:
         facts = _read(spec, checkpoint)
         write_atomic(path, json.dumps(dataclasses.asdict(facts), indent=1))
-    facts = dataclasses.replace(
-        facts, id=spec.id, tags=spec.tags, group=spec.group, seed=spec.seed
-    )
+    facts = dataclasses.replace(facts, id=spec.id, tags=spec.tags, group=spec.group, seed=spec.seed)
     return Identity(checkpoint.weights_digest, checkpoint.tokenizer_digest, facts)
 
 

@@ -201,9 +201,7 @@ def test_mask_buffers_of_old_checkpoints_are_no_weights(tmp_path: Path) -> None:
     assert failed(checkpoints.save(checkpoints.gpt2(), tmp_path, **mask)) == {}
 
 
-@pytest.mark.parametrize(
-    "left_out", ["transformer.h.1.mlp.c_fc.weight", "transformer.ln_f.bias"]
-)
+@pytest.mark.parametrize("left_out", ["transformer.h.1.mlp.c_fc.weight", "transformer.ln_f.bias"])
 def test_reinitialised_tensor_fails_a_check(tmp_path: Path, left_out: str) -> None:
     found = failed(checkpoints.save(checkpoints.gpt2(), tmp_path, **{left_out: None}))
     assert list(found) == ["weights-complete"]

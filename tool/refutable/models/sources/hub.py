@@ -114,12 +114,15 @@ def _download(spec: ModelSpec) -> Path:
         lambda: snapshot_download(
             spec.location, revision=spec.revision or None, allow_patterns=list(_FILES)
         ),
+        "the download stopped",
     )
     return Path(folder)
 
 
-def _ask(spec: ModelSpec, request: Callable[[], T]) -> T:
-    """Do a request to the hub; every failure becomes one line."""
+def _ask(
+    spec: ModelSpec, request: Callable[[], T], failing: str = "the hub cannot be reached"
+) -> T:
+    """Do a request to the hub; every failure becomes one line, an unforeseen one says `failing`."""
     from huggingface_hub import errors
 
     name = spec.location + (f" at revision {spec.revision}" if spec.revision else "")
@@ -142,8 +145,8 @@ def _ask(spec: ModelSpec, request: Callable[[], T]) -> T:
     # Connections fail in ways that differ between platforms and client versions.
     except Exception as problem:
         raise ModelError(
-            f"{name} is not in the hub's cache and the hub cannot be reached "
-            f"({type(problem).__name__}): check the network, or fetch the model beforehand"
+            f"{name} is not in the hub's cache and {failing} ({type(problem).__name__}): check the "
+            "network and the disk, or copy the model into the cache"
         ) from None
 
 
