@@ -63,6 +63,9 @@ def result_of(
 ) -> Result:
     """Assemble the record of one item."""
     claim, case, found = conclusion.claim, conclusion.case, conclusion.evaluation
+    if _outcome(report) is Outcome.ERROR:
+        # What broke after the evaluation leaves no verdict that could be read as one.
+        found = None
     label = case.prompts
     if found is not None:
         label = session.prompts_label(case.prompts)
