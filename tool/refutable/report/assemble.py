@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from refutable.report import html, markdown
 from refutable.report import json as evidence_json
 from refutable.report.observations import read_observations, write_csv
-
-if TYPE_CHECKING:
-    from refutable.report.figures.registry import Omitted
-    from refutable.report.figures.render import Rendered
 
 OBSERVATIONS = "observations.parquet"
 
@@ -49,23 +44,22 @@ def build(
     evidence = evidence_json.read(source)
     parquet = source.parent / OBSERVATIONS
     frame = read_observations(parquet) if parquet.is_file() else None
-    written: list[Path] = []
-    rendered: tuple[Rendered, ...] = ()
-    omitted: tuple[Omitted, ...] = ()
-    drawings = folder / "figures"
+    drawn = html.Drawn(folder / "figures")
     if frame is not None and figures:
         from refutable.report.figures.registry import figures_for
         from refutable.report.figures.render import render
 
         specs, omitted = figures_for(evidence, frame)
-        rendered = render(specs, drawings, evidence.environment.started[:10])
-    page = html.render(evidence, frame, figures=rendered, omitted=omitted, folder=drawings)
+        rendered = render(specs, drawn.folder, evidence.environment.started[:10])
+        drawn = html.Drawn(drawn.folder, rendered, omitted)
+    written: list[Path] = []
+    page = html.render(evidence, frame, drawn)
     for name, content in (("report.html", page), ("report.md", markdown.render(evidence))):
         evidence_json.replace(folder / name, content.encode("utf-8", "backslashreplace"))
         written.append(folder / name)
     if frame is not None:
         write_csv(parquet, folder / "observations.csv")
         written.append(folder / "observations.csv")
-    for figure in rendered:
-        written += [drawings / figure.png, drawings / figure.svg]
+    for figure in drawn.figures:
+        written += [drawn.folder / figure.png, drawn.folder / figure.svg]
     return written

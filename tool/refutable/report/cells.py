@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from markupsafe import Markup
 
-Key = tuple[str, str, str, str]
-"""Claim, model, prompts and arm."""
+Key = tuple[str, str, str]
+"""Claim, prompts and arm."""
 
 FAMILIES_SHOWN = 60
 _ORDINALS = ("First", "Second", "Third")
@@ -40,9 +40,13 @@ class Extreme:
 
 @dataclass(frozen=True, slots=True)
 class Strip:
-    """The observations of a result by family."""
+    """The observations of a result by family, or by model for a claim about several."""
 
     title: str
+    dot: str
+    """What one dot is."""
+    row: str
+    """What one row is."""
     chart: Markup
     lowest: tuple[Extreme, ...]
     highest: tuple[Extreme, ...]
@@ -104,7 +108,7 @@ def make_cell(
     )
     if observed is None or cell.state in ("skipped", "error"):
         return cell
-    key = (result.claim, result.model, result.prompts, result.arm)
+    key = (result.claim, result.prompts, result.arm)
     return replace(
         cell,
         estimate=_estimate_chart(result, claim),
@@ -115,12 +119,12 @@ def make_cell(
 
 
 def by_result(frame: pd.DataFrame) -> dict[Key, pd.DataFrame]:
-    """Split what the claims' bodies returned by claim, model, prompts and arm."""
+    """Split what the claims' bodies returned by claim, prompts and arm."""
     owned = frame[frame["claim"].notna()]
-    keys = ["claim", "model", "prompts", "arm"]
+    keys = ["claim", "prompts", "arm"]
     filled = owned.assign(**{name: owned[name].fillna("") for name in keys})
     return {
-        (str(key[0]), str(key[1]), str(key[2]), str(key[3])): rows
+        (str(key[0]), str(key[1]), str(key[2])): rows
         for key, rows in filled.groupby(keys, sort=False)
     }
 
@@ -133,7 +137,11 @@ def _estimate_chart(result: Result, claim: ClaimReport) -> Markup | str:
     if found.check_low is not None and found.check_high is not None:
         check = replace(found, low=found.check_low, high=found.check_high)
         lines.append(Line("family bootstrap", check, "check"))
-    comparable = [p for p in result.parts if p.unit == found.unit and p.value is not None]
+    comparable = [
+        part
+        for part in result.parts
+        if part.unit == found.unit and part.value is not None and part.low != found.low
+    ]
     lines += [Line(part.part or "part", part, "part") for part in comparable]
     control = result.control
     if control is not None and control.estimate is not None:
@@ -169,6 +177,9 @@ def _strips(result: Result, claim: ClaimReport, rows: pd.DataFrame | None) -> It
     """Yield one strip for each quantity that the claim's body returned."""
     if rows is None:
         return
+    # A claim about several models has rows under the name of each.
+    members = [result.model] if (rows["model"] == result.model).any() else list(result.models)
+    rows = rows[rows["model"].isin(members)]
     usable = rows.dropna(subset=["value", "family", "prompt"])
     quantities = list(usable["quantity"].unique())
     for place, quantity in enumerate(quantities):
@@ -177,12 +188,14 @@ def _strips(result: Result, claim: ClaimReport, rows: pd.DataFrame | None) -> It
         if measured.empty:
             continue
         which = f"{_ORDINALS[place]} quantity" if 1 < len(quantities) <= 3 else str(quantity)
-        title = "Observations by family" if len(quantities) == 1 else f"{which} by family"
-        extra = [d for d in ("layer", "head") if measured[d].notna().any()]
+        by = "family" if len(members) == 1 else "model"
+        title = f"Observations by {by}" if len(quantities) == 1 else f"{which} by {by}"
+        extra = [d for d in ("layer", "head", "at") if measured[d].notna().any()]
+        names = ["other coordinates" if d == "at" else d for d in extra]
         if extra:
-            title += f" (each prompt's mean over {' and '.join(extra)})"
+            title += f" (each prompt's mean over {' and '.join(names)})"
         shown = claim if _speaks_of(result, measured) else None
-        yield _strip(title, measured, own[own["control"].notna()], shown)
+        yield _strip(title, by, own, shown)
 
 
 def _speaks_of(result: Result, measured: pd.DataFrame) -> bool:
@@ -198,22 +211,24 @@ def _speaks_of(result: Result, measured: pd.DataFrame) -> bool:
     return any(abs(float(x) - result.estimate.value) <= near for x in candidates)
 
 
-def _strip(
-    title: str, measured: pd.DataFrame, controls: pd.DataFrame, claim: ClaimReport | None
-) -> Strip:
+def _strip(title: str, by: str, rows: pd.DataFrame, claim: ClaimReport | None) -> Strip:
+    measured = rows[rows["control"].isna()]
+    point = [by, "prompt"] if by == "family" else [by, "family"]
+    points = measured.groupby(point, sort=False)["value"].mean().reset_index()
     prompts = measured.groupby(["family", "prompt"], sort=False)["value"].mean().reset_index()
     texts = measured.drop_duplicates("prompt").set_index("prompt")["text"]
-    hollow = {str(f): float(m) for f, m in controls.groupby("family")["value"].mean().items()}
-    means = prompts.groupby("family")["value"].mean().sort_values()
+    controls = rows[rows["control"].notna()].groupby(by)["value"].mean()
+    hollow = {str(name): float(mean) for name, mean in controls.items()}
+    means = points.groupby(by)["value"].mean().sort_values()
     lines = [
         Line(
-            str(family),
+            str(name),
             Estimate(float(mean), None, None),
             "family",
-            points=tuple(prompts.loc[prompts["family"] == family, "value"]),
-            hollow=hollow.get(str(family)),
+            points=tuple(points.loc[points[by] == name, "value"]),
+            hollow=hollow.get(str(name)),
         )
-        for family, mean in means.items()
+        for name, mean in means.items()
     ]
     if len(lines) > FAMILIES_SHOWN:
         title += f", the {FAMILIES_SHOWN} outermost of {len(lines)}"
@@ -222,6 +237,8 @@ def _strip(
     region, unit = (claim.region, claim.unit) if claim is not None else (Region(), "")
     return Strip(
         title,
+        "prompt" if by == "family" else "family",
+        by,
         strip(lines, region, unit=unit, label=title),
         tuple(_extremes(ordered.head(2), texts)),
         tuple(_extremes(ordered.tail(2).iloc[::-1], texts)),

@@ -135,8 +135,8 @@ def _chart(
     body = [_background(scale, region, total), _axis(scale, total)]
     if height < 30:
         body.append(_cloud(lines, scale, height))
-    for place, line in enumerate(lines):
-        body.append(_mark(line, scale, height * place + height // 2, small=height < 30))
+    else:
+        body += [_mark(line, scale, height * k + height // 2) for k, line in enumerate(lines)]
     body.extend(_reference(name, value, scale, total) for name, value in references)
     decimals = max(0, 2 - math.floor(math.log10(scale.high - scale.low)))
     names = Markup("").join(
@@ -161,9 +161,10 @@ def _label(line: Line, region: Region, decimals: int | None) -> Markup:
     from markupsafe import Markup
 
     if decimals is not None and line.estimate is not None:
-        number = text.number(line.estimate.value, decimals)
-    else:
-        number = " ".join(text.interval(line.estimate, region)).strip()
+        # Strips have many rows, so theirs are short.
+        mean = text.number(line.estimate.value, decimals)
+        return Markup("<li><bdi>{}</bdi><i>{}</i></li>").format(text.visible(line.label, 80), mean)
+    number = " ".join(text.interval(line.estimate, region)).strip()
     name = Markup("<bdi>{}</bdi>").format(text.visible(line.label, 80))
     if line.href:
         name = Markup('<a href="#{}">{}</a>').format(line.href, name)
@@ -203,29 +204,33 @@ def _vertical(kind: str, at: float, total: int) -> str:
 
 
 def _cloud(lines: Sequence[Line], scale: Scale, height: int) -> str:
-    """All single observations as one path of dots, which costs a few bytes each."""
-    moves = []
+    """Rings, dots and bars of all rows as one path each, which costs a few bytes a mark."""
+    rings, dots, bars = [], [], []
     for place, line in enumerate(lines):
         y = height * place + height // 2
-        at = sorted(round(scale(x) * POINTS / 100) for x in line.points if math.isfinite(x))
-        moves += [f"M{x} {y}h0" for x in at]
+        at = sorted(_units(scale, x) for x in line.points if math.isfinite(x))
+        dots += [f"M{x} {y}h0" for x in at]
+        if line.hollow is not None and math.isfinite(line.hollow):
+            rings.append(f"M{_units(scale, line.hollow)} {y}h0")
+        if line.estimate is not None and line.estimate.value is not None:
+            bars.append(f"M{_units(scale, line.estimate.value)} {y - 7}v14")
+    kinds = (("pt", dots), ("ro", rings), ("ri", rings), ("fm", bars))
+    paths = [f'<path class="{kind}" d="{"".join(d)}"/>' for kind, d in kinds if d]
     return (
         f'<svg viewBox="0 0 {POINTS} {height * len(lines)}" preserveAspectRatio="none" '
-        f'height="{height * len(lines)}"><path class="pt" d="{"".join(moves)}"/></svg>'
+        f'height="{height * len(lines)}">{"".join(paths)}</svg>'
     )
 
 
-def _mark(line: Line, scale: Scale, y: int, *, small: bool) -> str:
-    parts = []
-    if line.hollow is not None and math.isfinite(line.hollow):
-        parts.append(f'<use href="#m-hollow" class="control" x="{scale(line.hollow)}%" y="{y}"/>')
+def _units(scale: Scale, value: float) -> int:
+    return round(scale(value) * POINTS / 100)
+
+
+def _mark(line: Line, scale: Scale, y: int) -> str:
     found = line.estimate
     if found is None or found.value is None:
-        return "".join(parts)
-    if small:
-        at = scale(found.value)
-        parts.append(f'<line class="fm" x1="{at}%" x2="{at}%" y1="{y - 7}" y2="{y + 7}"/>')
-        return "".join(parts)
+        return ""
+    parts = []
     kind = f"{line.kind} {line.state}".strip()
     if found.low is not None and found.high is not None:
         left, right = scale(found.low), scale(found.high)

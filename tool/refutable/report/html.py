@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from refutable.records import ClaimReport, Evidence, Result
 from refutable.report import tables, text
-from refutable.report.cells import Cell, by_result, make_cell
+from refutable.report.cells import Cell, Key, by_result, make_cell
 from refutable.report.charts import Line, number_line
 from refutable.report.tables import Matrix
 
@@ -28,6 +28,20 @@ if TYPE_CHECKING:
 
     from refutable.report.figures.registry import Omitted
     from refutable.report.figures.render import Rendered
+
+
+LIMIT = 3_000_000
+"""Bytes of a page; past it the strips of observations are left out, and the page says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The figures of a run on disk."""
+
+    folder: Path
+    figures: tuple[Rendered, ...] = ()
+    omitted: tuple[Omitted, ...] = ()
+    """Figures that could not be drawn, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +70,10 @@ class ClaimView:
         return tuple(c for c in self.cells if c is not None and c.state != "skipped")
 
     @property
-    def skipped(self) -> tuple[Cell, ...]:
-        """Cells of models that the claim does not speak of."""
-        return tuple(c for c in self.cells if c is not None and c.state == "skipped")
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """Models that the claim does not speak of, each once, with the reason."""
+        cells = (c for c in self.cells if c is not None and c.state == "skipped")
+        return tuple(dict.fromkeys((c.result.model, c.result.reason) for c in cells))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +92,7 @@ class StudyView:
 def render(
     evidence: Evidence,
     frame: pd.DataFrame | None,
-    *,
-    figures: Sequence[Rendered] = (),
-    omitted: Sequence[Omitted] = (),
-    folder: Path | None = None,
+    drawn: Drawn | None = None,
 ) -> str:
     """Return the report as one HTML page.
 
@@ -90,26 +102,35 @@ def render(
         The run.
     frame : DataFrame or None
         Its observations; without them the page has no strips and says so.
-    figures : sequence of Rendered
+    drawn : Drawn, optional
         Figures on disk, put into the page.
-    omitted : sequence of Omitted
-        Figures that could not be drawn.
-    folder : Path, optional
-        Where the figures lie.
 
     Returns
     -------
     str
         The page.
     """
-    observed = by_result(frame) if frame is not None else {}
+    drawn = drawn or Drawn(Path())
+    page = _page(evidence, frame, by_result(frame) if frame is not None else {}, drawn)
+    if len(page.encode("utf-8", "backslashreplace")) > LIMIT:
+        page = _page(evidence, frame, {}, drawn, shortened=True)
+    return page
+
+
+def _page(
+    evidence: Evidence,
+    frame: pd.DataFrame | None,
+    observed: Mapping[Key, pd.DataFrame],
+    drawn: Drawn,
+    *,
+    shortened: bool = False,
+) -> str:
     studies = tuple(
-        _study(matrix, evidence, observed, figures, omitted, folder)
-        for matrix in tables.matrices(evidence)
+        _study(matrix, evidence, observed, drawn) for matrix in tables.matrices(evidence)
     )
     script = _asset("report.js")
-    page = _environment().get_template("report.html.j2")
-    return page.render(
+    template = _environment().get_template("report.html.j2")
+    return template.render(
         evidence=evidence,
         studies=studies,
         tally=tables.tally(evidence.results),
@@ -117,6 +138,7 @@ def render(
         changes=tuple(c for s in studies for v in s.claims for c in v.tried if c.changed),
         failed=tables.failed_models(evidence),
         has_observations=frame is not None,
+        shortened=shortened,
         style=_asset("report.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -128,15 +150,13 @@ def render(
 def _study(
     matrix: Matrix,
     evidence: Evidence,
-    observed: Mapping[tuple[str, str, str, str], pd.DataFrame],
-    figures: Sequence[Rendered],
-    omitted: Sequence[Omitted],
-    folder: Path | None,
+    observed: Mapping[Key, pd.DataFrame],
+    drawn: Drawn,
 ) -> StudyView:
     kinds = {m.id: m.facts.norm_kind for m in evidence.models if m.facts is not None}
-    own = [f for f in figures if f.study == matrix.study]
+    own = [f for f in drawn.figures if f.study == matrix.study]
     claims = []
-    for row in matrix.rows:
+    for row in matrix.spoken:
         cells = tuple(
             make_cell(
                 cell,
@@ -159,8 +179,8 @@ def _study(
             for c in matrix.columns
         ),
         claims=tuple(claims),
-        figures=tuple(_figure(f, folder) for f in own if folder is not None),
-        omitted=tuple(o for o in omitted if o.study == matrix.study),
+        figures=tuple(_figure(f, drawn.folder) for f in own),
+        omitted=tuple(o for o in drawn.omitted if o.study == matrix.study),
     )
 
 
@@ -184,13 +204,13 @@ def _forest(claim: ClaimReport, cells: Sequence[Cell | None], matrix: Matrix) ->
     return number_line(lines, claim.region, unit=claim.unit, label=f"{claim.id} in every model")
 
 
-def _figure(figure: Rendered, folder: Path | None) -> FigureView:
+def _figure(figure: Rendered, folder: Path) -> FigureView:
     from markupsafe import Markup
 
     from refutable.report.figures.inline import inline
 
     name = tables.slug(figure.name, 120)
-    svg = inline((folder or Path()) / figure.svg, f"{name}-", f"{figure.title}: {figure.caption}")
+    svg = inline(folder / figure.svg, f"{name}-", f"{figure.title}: {figure.caption}")
     return FigureView(
         f"figure-{name}",
         figure.title,

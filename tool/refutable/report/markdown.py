@@ -76,12 +76,15 @@ def _matrix(matrix: Matrix, evidence: Evidence) -> Iterator[str]:
     ]
     yield "| " + " | ".join(["claim", *heads]) + " |"
     yield "|" + " --- |" * (len(heads) + 1)
-    for row in matrix.rows:
+    for row in matrix.spoken:
         cells = [
             _cell(make_cell(r, row.claim, evidence)) if r is not None else "" for r in row.cells
         ]
         name = f"{text.markdown(row.claim.ref)} {text.markdown(row.claim.id)}"
         yield "| " + " | ".join([name, *cells]) + " |"
+    if matrix.unspoken:
+        names = text.listed((text.markdown(row.claim.id) for row in matrix.unspoken), 40)
+        yield f"\nThese claims speak of none of these models: {names}."
 
 
 def _cell(cell: Cell) -> str:

@@ -26,6 +26,9 @@ TEXTS = (
     "at",
 )
 INTEGERS = ("layer", "head")
+LATER = ("at",)
+"""Columns that files of the first versions do not have."""
+
 COLUMNS = (*TEXTS, *INTEGERS, "value")
 """``claim`` (null for an observable that no single claim owns), ``quantity`` (observable, or
 ``value`` for what the claim's body returned), ``model``, ``control`` (null, or e.g.
@@ -150,6 +153,9 @@ def _read(file: Path) -> pa.Table:
         detail = str(problem).splitlines()[0][:120]
         raise EvidenceError(f"cannot read {file} as Parquet: {detail}") from None
     missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        raise EvidenceError(f"{file} lacks the columns {', '.join(missing)}: rerun it")
+    lacking = [name for name in missing if name not in LATER]
+    if lacking:
+        raise EvidenceError(f"{file} lacks the columns {', '.join(lacking)}: rerun it")
+    for name in missing:
+        table = table.append_column(name, pa.nulls(len(table), pa.string()))
     return table.select(list(COLUMNS))

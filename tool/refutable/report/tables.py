@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from refutable.records import (
@@ -62,6 +62,17 @@ class Matrix:
     rows: tuple[Row, ...]
 
     @property
+    def spoken(self) -> tuple[Row, ...]:
+        """Rows of claims that speak of at least one column."""
+        return tuple(r for r in self.rows if any(c and state(c) != "skipped" for c in r.cells))
+
+    @property
+    def unspoken(self) -> tuple[Row, ...]:
+        """Rows of claims that speak of none of these models."""
+        spoken = set(map(id, self.spoken))
+        return tuple(row for row in self.rows if id(row) not in spoken)
+
+    @property
     def results(self) -> tuple[Result, ...]:
         """The cells that hold a result, row by row."""
         return tuple(cell for row in self.rows for cell in row.cells if cell is not None)
@@ -97,10 +108,16 @@ def matrices(evidence: Evidence) -> tuple[Matrix, ...]:
             for (claim, column), result in cells.items()
             if claim in ids and result.outcome is not Outcome.SKIPPED
         } or {column: None for claim, column in cells if claim in ids}
-        columns = sorted(tried, key=lambda c: (order.get(c.model, ("~", len(order))), c))
+        columns = sorted(tried, key=lambda c: _place(c, order))
         rows = tuple(Row(c, tuple(cells.get((c.id, column)) for column in columns)) for c in own)
         made.append(Matrix(study, tuple(columns), rows))
     return tuple(made)
+
+
+def _place(column: Column, order: Mapping[str, tuple[str, int]]) -> tuple[object, ...]:
+    """Sort key: kind of norm, model, prompts, and the plain arm before the one with BOS."""
+    plain = column.arm in ("", "no-bos")
+    return (*order.get(column.model, ("~", len(order))), column.model, column.prompts, not plain)
 
 
 def _claims(evidence: Evidence) -> list[ClaimReport]:
@@ -145,9 +162,17 @@ def word(result: Result, claim: ClaimReport) -> str:
     }
     plain = {"skipped": "not applicable", "undecided": "no verdict"}
     found = state(result)
-    if not claim.sampled and found in exact:
+    if not claim.sampled and not searched(result) and found in exact:
         return exact[found]
     return plain.get(found, found)
+
+
+def searched(result: Result) -> bool:
+    """Whether the claim is universal: a search can refute it but certify nothing."""
+    estimate = result.estimate
+    return result.counterexample is not None or (
+        estimate is not None and estimate.method.startswith("search")
+    )
 
 
 def wording(result: Result, claim: ClaimReport) -> str:
@@ -164,7 +189,7 @@ def wording(result: Result, claim: ClaimReport) -> str:
             return "One counterexample refutes the claim."
         return (
             "The interval lies outside the predicted region."
-            if claim.sampled
+            if claim.sampled or searched(result)
             else "Does not hold for this checkpoint: the value lies outside the region."
         )
     return {

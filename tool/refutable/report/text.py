@@ -85,7 +85,7 @@ def _decimals(size: float, digits: int) -> int:
 
 
 def decimals_of(estimate: Estimate, region: Region | None = None) -> int | None:
-    """Decimals at which an estimate is printed: two digits of its half-width.
+    """Decimals at which an estimate is printed: two digits of its half-width, or of its value.
 
     More where rounding would move an end of the interval onto or across a bound of the region or
     zero: nothing is rounded into significance.
@@ -97,6 +97,7 @@ def decimals_of(estimate: Estimate, region: Region | None = None) -> int | None:
         start = _decimals(max(map(abs, numbers)), digits=4)
     else:
         start = _decimals((estimate.high - estimate.low) / 2, digits=2)
+        start = max(start, min(start + 1, _decimals(abs(estimate.value or 0.0), digits=2)))
     bounds = [0.0]
     if region is not None:
         bounds += [x for x in (region.low, region.high) if x is not None]

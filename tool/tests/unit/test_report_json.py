@@ -214,6 +214,15 @@ def test_observations_round_trip(tmp_path):
     assert back["family"].isna().all()
 
 
+def test_a_file_from_before_a_column_existed_is_read(tmp_path):
+    write_observations(frame(), tmp_path / "o.parquet")
+    pd.read_parquet(tmp_path / "o.parquet").drop(columns="at").to_parquet(tmp_path / "old.parquet")
+    back = read_observations(tmp_path / "old.parquet")
+    assert tuple(back.columns) == COLUMNS
+    assert back["at"].isna().all()
+    assert back["value"].tolist()[:2] == [0.1, -2.5]
+
+
 def test_csv_holds_the_same_numbers(tmp_path):
     write_observations(frame(), tmp_path / "o.parquet")
     write_csv(tmp_path / "o.parquet", tmp_path / "o.csv")

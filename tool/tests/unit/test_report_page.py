@@ -164,6 +164,7 @@ def test_each_cell_opens_to_all_that_is_behind_it(run):
     result = next(r for r in evidence.results if r.model == "gemma-3-270m" and r.control)
     start = source.index(f'<details id="{tables.anchor(result)}"')
     detail = Page(source[start : source.index("</details>", start)]).text
+    assert detail.count("Rerun exactly this cell") == 1
     for expected in (
         "The last block of an RMSNorm decoder expands the residual stream.",
         "the mean log gain over prompt families lies below 0.02",
@@ -173,7 +174,7 @@ def test_each_cell_opens_to_all_that_is_behind_it(run):
         "undetermined",
         "would say: as claimed",
         "EleutherAI/pythia-6.9b 0.8",
-        "packed equals single 3.1e−6 (bound 0.001)",
+        "3 of 3 checks passed",
         "last minus five before",
         "Lowest prompts",
         "Rerun exactly this cell",
@@ -218,6 +219,21 @@ def test_sizes(run, hostile):
     for folder in (run, hostile):
         assert (folder / "report.html").stat().st_size < 3_000_000
         assert (folder / "report.md").stat().st_size <= LIMIT
+
+
+def test_a_page_that_grows_too_large_leaves_out_the_observations(monkeypatch, tmp_path, frame):
+    from refutable.report import html
+
+    source = save(tmp_path, SAMPLE["evidence"](frame), frame)
+    build(source, figures=False)
+    whole = (tmp_path / "report.html").read_text("utf-8")
+    assert "because the page would pass" not in whole
+    monkeypatch.setattr(html, "LIMIT", len(whole) - 1)
+    build(source, figures=False)
+    short = page_of(tmp_path)
+    assert "because the page would pass 3 MB" in short.text
+    assert "Observations by family" not in short.text
+    assert short.text.count("Rerun exactly this cell") == 9
 
 
 def test_hostile_texts_stay_text(hostile):

@@ -1,6 +1,7 @@
 """Numbers and texts as reports print them."""
 
 import math
+import re
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_numbers_with_given_decimals_have_no_negative_zero():
 
 
 def test_interval_has_two_digits_of_its_half_width():
-    assert text.interval(Estimate(-0.0519, -0.168, 0.0712)) == ("−0.05", "[−0.17, 0.07]")
+    assert text.interval(Estimate(-0.0519, -0.168, 0.0712)) == ("−0.052", "[−0.168, 0.071]")
     assert text.interval(Estimate(12.34, 11.0, 13.7)) == ("12.3", "[11.0, 13.7]")
     assert text.interval(Estimate(355e6, 355e6, 355e6)) == ("355,000,000", "")
     assert text.interval(Estimate(0.5, None, 1.0)) == ("0.500", "[−∞, 1.000]")
@@ -122,9 +123,13 @@ def test_strip_has_a_dot_for_each_prompt():
         Line("g", Estimate(0.2, None, None), "family", points=(0.2, math.nan)),
     ]
     drawn = str(strip(lines, Region()))
-    assert drawn.count("h0") == 3
-    assert drawn.count('class="fm"') == 2
-    assert drawn.count("#m-hollow") == 1
+    paths = dict(re.findall(r'class="(\w+)" d="([^"]*)"', drawn))
+    assert paths["pt"].count("h0") == 3
+    assert paths["fm"].count("v14") == 2
+    assert paths["ro"].count("h0") == 1
+    # The scale reaches 7 % of the span beyond 0 and .75.
+    at = round(1000 * (0.5 + 0.07 * 0.75) / (1.14 * 0.75))
+    assert f"M{at} 2v14" in paths["fm"]
 
 
 def test_properties_carry_verdict_estimate_and_control():

@@ -24,7 +24,7 @@ STUDY = "last-block-gain"
 GAIN = "gain |h_L| / |h_(L-1)| (ratio)"
 BRIEF = "gain (ratio)"
 PYTHIA = "EleutherAI/pythia-6.9b"
-MANY = 600
+MANY = 300
 """Prompts x models above which single points go into an SVG as pixels, to keep it small."""
 
 KEYS = ["model", "prompt", "family", "register"]

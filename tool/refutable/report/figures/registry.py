@@ -245,6 +245,11 @@ def _code(make: Callable[[Sample], Drawing]) -> str:
 def _footer(sample: Sample, source: pd.DataFrame) -> str:
     models = [text.visible(str(model), 60) for model in source["model"].dropna().unique()]
     parts = [text.listed(models, 6)]
+    if source["prompt"].isna().all():
+        # Facts of the models themselves: neither prompts nor a BOS arm had a part in them.
+        seeds = text.count(len(models), "model")
+        parts += [f"n = {seeds}", sample.evidence.environment.dtype]
+        return " · ".join(part for part in parts if part)
     if sample.prompts:
         families = source["family"].nunique()
         size = text.count(source["prompt"].nunique(), "prompt")

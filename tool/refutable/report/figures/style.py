@@ -91,7 +91,8 @@ def panels(
 
     columns = min(columns, n)
     rows = -(-n // columns)
-    figure = Figure(figsize=(WIDTH, height * rows + 0.5), layout="constrained")
+    tall = 1.4 if n == 1 else 1.0
+    figure = Figure(figsize=(WIDTH, tall * height * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
     axes = list(grid.flat)
     for spare in axes[n:]:
