@@ -70,6 +70,37 @@ def normalized_by(kind: str) -> Applicability:
     )
 
 
+def positioned_by(kind: str) -> Applicability:
+    """Models whose positions are of one kind.
+
+    Parameters
+    ----------
+    kind : {"learned", "rotary", "alibi", "sinusoidal", "none"}
+        As found from the modules.
+    """
+    known = ("learned", "rotary", "alibi", "sinusoidal", "none")
+    if kind not in known:
+        raise ClaimError(f"expected kind to be one of {known}, got kind={kind!r}")
+    return Applicability(
+        f"models with {kind} positions",
+        lambda facts: (
+            None
+            if facts.positions == kind
+            else f"the claim is about {kind} positions, those of {facts.id} are {facts.positions}"
+        ),
+    )
+
+
+def at_least_heads(n: int) -> Applicability:
+    """Models with `n` attention heads or more."""
+    return Applicability(
+        f"models of {n} heads or more",
+        lambda facts: (
+            None if facts.heads >= n else f"needs {n} heads, {facts.id} has {facts.heads}"
+        ),
+    )
+
+
 def named(*patterns: str) -> Applicability:
     """Models whose id matches one of the shell patterns."""
     return Applicability(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refutable.observables import attention, gain, logits, no_position, residual
+from refutable.observables import attention, gain, logits, no_position, residual, weights
 from refutable.observables.registry import REGISTRY, Observable, observable, recorded
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "observable",
     "recorded",
     "residual",
+    "weights",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from refutable.observables.weights import maps, tables, tables_heads, tables_positions, views
 from refutable.observables.weights.depth import (
+    depth_correlation,
     depth_difference,
     log_depth_ratio,
     rank_above,
@@ -13,6 +14,7 @@ from refutable.observables.weights.depth import (
 from refutable.observables.weights.register import weight_observable
 
 __all__ = [
+    "depth_correlation",
     "depth_difference",
     "log_depth_ratio",
     "maps",

@@ -31,6 +31,30 @@ def log_depth_ratio(values: xr.DataArray) -> xr.DataArray:
     return depth_difference(np.log(values))
 
 
+def depth_correlation(values: xr.DataArray) -> xr.DataArray:
+    """Spearman's rank correlation of values with the block's number, as the study judged depth.
+
+    Parameters
+    ----------
+    values : DataArray (layer, ...)
+        Blocks are no sample, so the correlation has no p value.
+    """
+    import xarray as xr
+    from scipy.stats import rankdata
+
+    ranks = xr.apply_ufunc(
+        rankdata,
+        values,
+        input_core_dims=[["layer"]],
+        output_core_dims=[["layer"]],
+        kwargs={"axis": -1},
+    )
+    depth = xr.ones_like(ranks).cumsum("layer")
+    x, y = ranks - ranks.mean("layer"), depth - depth.mean("layer")
+    size = (x**2).sum("layer") * (y**2).sum("layer")
+    return (x * y).sum("layer") / size**0.5
+
+
 def rank_among(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
     """Rank (1 + b) / (K + 1) of a value among K copies, on either side.
 

@@ -1,0 +1,52 @@
+"""Row W5: attention weights are near normal with slightly heavier tails."""
+
+from refutable import Source, claim, replication
+from refutable.predictions import fact
+
+SOURCE = Source(study="gpt2-weights", ref="W5")
+ATTENTION = ["q", "k", "v", "o"]
+HALF_A_LAPLACE = 0.031
+
+
+def pooled_first_block(attention_input_statistics):
+    """KS distance of Q, K and V of block 0 pooled: GPT-2's c_attn."""
+    return attention_input_statistics.sel(statistic="ks_normal").isel(layer=0)
+
+
+@claim(
+    id="weights.attention-near-normal",
+    says="Attention weights are close to normally distributed.",
+    refuted_if="the median distance of an attention matrix exceeds half that of a Laplace (.031)",
+    source=SOURCE,
+    predicts=fact.below(HALF_A_LAPLACE),
+    replication=replication(
+        pooled_first_block,
+        says="KS distance of block 0's Q, K and V pooled; a Laplace gives .062, a t3 .087.",
+        statistic="value",
+        below=0.1,
+        published={"gpt2": 0.0908},
+    ),
+    kind="weights",
+    unit="KS distance",
+    margin=0.002,
+)
+def test_distance_to_normal(weight_statistics):
+    """Median KS distance to a fitted normal over the blocks' W_Q, W_K, W_V and W_O."""
+    distances = weight_statistics.sel(statistic="ks_normal", matrix=ATTENTION)
+    return distances.median(("layer", "matrix"))
+
+
+@claim(
+    id="weights.attention-tails-slight",
+    says="The tails of attention weights are slightly heavier than a normal's.",
+    refuted_if="their median excess kurtosis is negative, or above 1",
+    source=SOURCE,
+    predicts=fact.within(0.0, 1.0),
+    kind="weights",
+    unit="excess kurtosis",
+    margin=0.1,
+)
+def test_attention_kurtosis(weight_statistics):
+    """Median excess kurtosis over the blocks' W_Q, W_K, W_V and W_O."""
+    kurtosis = weight_statistics.sel(statistic="excess_kurtosis", matrix=ATTENTION)
+    return kurtosis.median(("layer", "matrix"))

@@ -1,0 +1,39 @@
+"""Row W6: normal-looking weights mean good training; but initialisation is normal."""
+
+from refutable import Source, claim
+from refutable.observables.weights import rank_below
+from refutable.predictions import fact, over_seeds
+
+SOURCE = Source(study="gpt2-weights", ref="W6")
+
+
+@claim(
+    id="weights.normality-shows-training",
+    says="A trained model's weights are closer to normal than an untrained model's.",
+    refuted_if="one of 19 untrained copies is as close to normal",
+    source=SOURCE,
+    predicts=fact.below(0.051),
+    kind="weights",
+    unit="rank",
+)
+def test_normality_against_untrained(weight_views, untrained_weight_views):
+    """Rank (1 + b)/(K + 1) of the KS distance of attention weights, smallest first."""
+    return rank_below(
+        weight_views.sel(view="ks_normal"), untrained_weight_views.sel(view="ks_normal")
+    )
+
+
+@claim(
+    id="weights.training-makes-normal",
+    says="Training makes attention weights more normal.",
+    refuted_if="over training seeds their KS distance exceeds that of untrained copies",
+    source=SOURCE,
+    predicts=over_seeds("layernorm-both").below(0.0),
+    kind="weights",
+    unit="KS distance",
+    margin=0.002,
+)
+def test_normality_over_seeds(weight_views, untrained_weight_views):
+    """KS distance of attention weights minus the mean of 19 untrained copies."""
+    untrained = untrained_weight_views.sel(view="ks_normal").mean("copy")
+    return weight_views.sel(view="ks_normal") - untrained

@@ -1,0 +1,41 @@
+"""Row W11: query weights differ by head."""
+
+import numpy as np
+
+from refutable import Source, claim
+from refutable.claim import at_least_heads
+from refutable.predictions import fact
+
+SESOI = 0.05
+
+
+@claim(
+    id="weights.query-heads-differ",
+    says="The heads of a block differ in the size of their query weights.",
+    refuted_if="the norms of W_Q differ between a block's heads by less than 5 % (sd of logs)",
+    source=Source(study="gpt2-weights", ref="W11"),
+    models=at_least_heads(2),
+    predicts=fact.above(SESOI),
+    kind="weights",
+    unit="sd of log norm",
+    margin=0.01,
+)
+def test_spread_of_query_norms(query_head):
+    """Standard deviation over heads of the log norm of W_Q, mean over blocks."""
+    return np.log(query_head.sel(measure="norm")).std("head").mean("layer")
+
+
+@claim(
+    id="weights.query-heads-differ-in-variance",
+    says="The heads of a block differ in the variance of their query weights.",
+    refuted_if="the variances differ between a block's heads by less than 10 % (sd of logs)",
+    source=Source(study="gpt2-weights", ref="W11"),
+    models=at_least_heads(2),
+    predicts=fact.above(2 * SESOI),
+    kind="weights",
+    unit="sd of log variance",
+    margin=0.02,
+)
+def test_spread_of_query_variances(query_head):
+    """Standard deviation over heads of the log variance of W_Q, mean over blocks."""
+    return np.log(query_head.sel(measure="variance")).std("head").mean("layer")

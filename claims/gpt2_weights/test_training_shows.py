@@ -1,0 +1,229 @@
+"""Row W13: these views tell a well-trained model.
+
+A view that an untrained model of the same config shares says nothing about training. One model is
+held against 19 untrained copies; a kind of model against the copies over its training seeds. That
+a view changes does not yet say that a *well* trained model is told from a badly trained one.
+"""
+
+from refutable import Source, claim
+from refutable.claim import at_least_heads, positioned_by
+from refutable.observables.weights import rank_among
+from refutable.predictions import fact, over_seeds
+
+SOURCE = Source(study="gpt2-weights", ref="W13")
+TWIN = "layernorm-both"
+BEYOND_ALL = fact.below(0.051)
+
+
+def _rank(view, weight_views, untrained_weight_views):
+    return rank_among(weight_views.sel(view=view), untrained_weight_views.sel(view=view))
+
+
+def _change(view, weight_views, untrained_weight_views):
+    untrained = untrained_weight_views.sel(view=view).mean("copy")
+    return weight_views.sel(view=view) - untrained
+
+
+@claim(
+    id="weights.tails-show-training",
+    says="The tails of attention weights tell a trained model from untrained copies.",
+    refuted_if="one of 19 untrained copies has as unusual an excess kurtosis",
+    source=SOURCE,
+    predicts=BEYOND_ALL,
+    kind="weights",
+    unit="rank",
+)
+def test_tails_against_untrained(weight_views, untrained_weight_views):
+    """Rank (1 + b)/(K + 1) of the excess kurtosis of attention weights, on either side."""
+    return _rank("excess_kurtosis", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.dimension-shows-training",
+    says="The dimension of attention weights tells a trained model from untrained copies.",
+    refuted_if="one of 19 untrained copies has as unusual a participation ratio",
+    source=SOURCE,
+    predicts=BEYOND_ALL,
+    kind="weights",
+    unit="rank",
+)
+def test_dimension_against_untrained(weight_views, untrained_weight_views):
+    """Rank (1 + b)/(K + 1) of the participation ratio of [Q K V], on either side."""
+    return _rank("participation", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.first-components-show-training",
+    says="The share of the first two components tells a trained model from untrained copies.",
+    refuted_if="one of 19 untrained copies has as unusual a share",
+    source=SOURCE,
+    predicts=BEYOND_ALL,
+    kind="weights",
+    unit="rank",
+)
+def test_first_components_against_untrained(weight_views, untrained_weight_views):
+    """Rank (1 + b)/(K + 1) of the share of two components of [Q K V], on either side."""
+    return _rank("first_two_share", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.scatter-shows-training",
+    says="Clusters in the scatter of components tell a trained model from untrained copies.",
+    refuted_if="one of 19 untrained copies has as unusual a silhouette",
+    source=SOURCE,
+    predicts=BEYOND_ALL,
+    kind="weights",
+    unit="rank",
+)
+def test_scatter_against_untrained(weight_views, untrained_weight_views):
+    """Rank (1 + b)/(K + 1) of the best silhouette of [Q K V], on either side."""
+    return _rank("silhouette", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.rows-show-training",
+    says="Unequal input features tell a trained model from untrained copies.",
+    refuted_if="one of 19 untrained copies has as unusual a spread of row variances",
+    source=SOURCE,
+    predicts=BEYOND_ALL,
+    kind="weights",
+    unit="rank",
+)
+def test_rows_against_untrained(weight_views, untrained_weight_views):
+    """Rank (1 + b)/(K + 1) of the spread of row variances of [Q K V], on either side."""
+    return _rank("row_spread", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.query-heads-show-training",
+    says="Unequal query heads tell a trained model from untrained copies.",
+    refuted_if="one of 19 untrained copies has as unusual a spread of query norms",
+    source=SOURCE,
+    models=at_least_heads(2),
+    predicts=BEYOND_ALL,
+    kind="weights",
+    unit="rank",
+)
+def test_query_heads_against_untrained(weight_views, untrained_weight_views):
+    """Rank (1 + b)/(K + 1) of the spread of heads' query norms, on either side."""
+    return _rank("query_spread", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.head-trees-show-training",
+    says="The tree of heads tells a trained model from untrained copies.",
+    refuted_if="one of 19 untrained copies has as unusual a cophenetic correlation",
+    source=SOURCE,
+    models=at_least_heads(4),
+    predicts=BEYOND_ALL,
+    kind="weights",
+    unit="rank",
+)
+def test_head_trees_against_untrained(weight_views, untrained_weight_views):
+    """Rank (1 + b)/(K + 1) of the cophenetic correlation under W_Q W_K', on either side."""
+    return _rank("cophenetic_qk", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.positions-show-training",
+    says="The likeness of adjacent positions tells a trained model from untrained copies.",
+    refuted_if="one of 19 untrained copies has as unusual a correlation",
+    source=SOURCE,
+    models=positioned_by("learned"),
+    predicts=BEYOND_ALL,
+    kind="weights",
+    unit="rank",
+)
+def test_positions_against_untrained(weight_views, untrained_weight_views):
+    """Rank (1 + b)/(K + 1) of the standardised r of adjacent positions, on either side."""
+    return _rank("adjacent_correlation", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.training-makes-tails",
+    says="Training makes the tails of attention weights heavier.",
+    refuted_if="over training seeds their excess kurtosis rises by less than .1",
+    source=SOURCE,
+    predicts=over_seeds(TWIN).above(0.1),
+    kind="training",
+    unit="excess kurtosis",
+    margin=0.1,
+)
+def test_tails_over_seeds(weight_views, untrained_weight_views):
+    """Excess kurtosis of attention weights minus the mean of 19 untrained copies."""
+    return _change("excess_kurtosis", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.training-lowers-dimension",
+    says="Training lowers the dimension of attention weights.",
+    refuted_if="over training seeds their participation ratio falls by less than .05",
+    source=SOURCE,
+    predicts=over_seeds(TWIN).below(-0.05),
+    kind="training",
+    unit="ratio to a Gaussian",
+    margin=0.02,
+)
+def test_dimension_over_seeds(weight_views, untrained_weight_views):
+    """Participation ratio of [Q K V], as a Gaussian's, minus the mean of untrained copies."""
+    return _change("participation", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.training-spreads-query-heads",
+    says="Training makes query heads unequal.",
+    refuted_if="over training seeds the spread of their log norms rises by less than .02",
+    source=SOURCE,
+    predicts=over_seeds(TWIN).above(0.02),
+    kind="training",
+    unit="sd of log norm",
+    margin=0.01,
+)
+def test_query_heads_over_seeds(weight_views, untrained_weight_views):
+    """Spread of heads' query norms minus the mean of untrained copies."""
+    return _change("query_spread", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.training-makes-scatter-cluster",
+    says="Training makes the scatter of the first two components cluster.",
+    refuted_if="over training seeds the best silhouette rises by less than .02",
+    source=SOURCE,
+    predicts=over_seeds(TWIN).above(0.02),
+    kind="training",
+    unit="silhouette",
+    margin=0.02,
+)
+def test_scatter_over_seeds(weight_views, untrained_weight_views):
+    """Best silhouette of [Q K V] minus the mean of untrained copies."""
+    return _change("silhouette", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.training-makes-head-trees",
+    says="Training makes a tree describe the distances of heads better.",
+    refuted_if="over training seeds the cophenetic correlation rises by less than .05",
+    source=SOURCE,
+    predicts=over_seeds(TWIN).above(0.05),
+    kind="training",
+    unit="correlation",
+    margin=0.05,
+)
+def test_head_trees_over_seeds(weight_views, untrained_weight_views):
+    """Cophenetic correlation under W_Q W_K' minus the mean of untrained copies."""
+    return _change("cophenetic_qk", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.training-joins-positions",
+    says="Training makes the embeddings of adjacent positions alike.",
+    refuted_if="over training seeds their standardised correlation rises by less than .1",
+    source=SOURCE,
+    predicts=over_seeds(TWIN).above(0.1),
+    kind="training",
+    unit="correlation",
+    margin=0.05,
+)
+def test_positions_over_seeds(weight_views, untrained_weight_views):
+    """Standardised r of adjacent positions minus the mean of untrained copies."""
+    return _change("adjacent_correlation", weight_views, untrained_weight_views)
