@@ -43,17 +43,32 @@ def _evaluate_single(session: ClaimSession, conclusion: Conclusion) -> str | Non
     found = guarded(claim, case, lambda: evaluate(claim, subject, model=case.model))
     if len(needs) > 1:
         found = _replay(session, conclusion, found)
-    conclusion.evaluation = found
+    conclusion.evaluation = _with_witness_text(session, conclusion, found)
     _keep_rows(session, conclusion)
     return None
+
+
+def _with_witness_text(
+    session: ClaimSession, conclusion: Conclusion, found: Evaluation
+) -> Evaluation:
+    """Show a counterexample by its text: the id of a prompt says nothing to a reader."""
+    witness = found.judgement.counterexample
+    if witness is None:
+        return found
+    sets = {need.prompts for need in session.needs(conclusion.claim, conclusion.case)}
+    text = {p.id: p.shown for name in sets for p in session.prompt_set(name).prompts}
+    shown = replace(witness, prompt=text.get(witness.prompt, witness.prompt))
+    return replace(found, judgement=replace(found.judgement, counterexample=shown))
 
 
 def guarded(claim: Claim, case: Case, work: Any) -> Any:
     """Run a claim's body; what it raises is an error of the claim, told in one line."""
     try:
         return work()
-    except RefutableError:
-        raise
+    except RefutableError as problem:
+        if claim.id in str(problem):
+            raise
+        raise type(problem)(f"{claim.id} on {case.model}: {problem}") from problem
     except Exception as problem:
         what = " ".join(str(problem).split())[:300]
         place = _place(problem, claim)
