@@ -55,6 +55,36 @@ def test_published_qk_of_layer_1(score_agreement):
 
 
 @claim(
+    id="noposition.qk-layer1-path",
+    says="The published QK map of layer 1 agrees with the one through block 0's feed-forward.",
+    refuted_if="its correlation with the composed map lies below 0.5",
+    source=SOURCE,
+    predicts=over_seeds("no-position").above(0.5),
+    kind="weights",
+    unit="correlation",
+    margin=0.05,
+)
+def test_published_qk_path_of_layer_1(query_key_map_agreement):
+    """Correlation of the published QK map of layer 1 with the composed one, 60 tokens."""
+    return query_key_map_agreement.isel(layer=1)
+
+
+@claim(
+    id="noposition.ov-layer0",
+    says="The published OV map of layer 0 shows what that head hands to its feed-forward layer.",
+    refuted_if="its correlation with the composed map lies below 0.9",
+    source=SOURCE,
+    predicts=over_seeds("no-position").above(0.9),
+    kind="weights",
+    unit="correlation",
+    margin=0.05,
+)
+def test_published_ov_of_layer_0(output_value_map_agreement):
+    """Correlation of the published OV map of layer 0 with the composed one."""
+    return output_value_map_agreement.isel(layer=0)
+
+
+@claim(
     id="noposition.ov-layer1",
     says="The published OV map of layer 1 shows what that head hands to its feed-forward layer.",
     refuted_if="its correlation with the map through layer 1's own input lies below 0.5",
@@ -64,6 +94,6 @@ def test_published_qk_of_layer_1(score_agreement):
     unit="correlation",
     margin=0.05,
 )
-def test_published_ov_of_layer_1(output_map_agreement):
+def test_published_ov_of_layer_1(output_value_map_agreement):
     """Correlation of the published OV map (read by layer 0's W_in) with the composed one."""
-    return output_map_agreement.sel(layer=1)
+    return output_value_map_agreement.isel(layer=1)

@@ -90,7 +90,7 @@ def replaced_loss(loaded: Any, prompts: None) -> xr.DataArray:
 
 @experiment(dims=("statistic", "layer", "neuron", "position"), per_prompt=False)
 def neuron_activity(loaded: Any, prompts: None) -> xr.DataArray:
-    """Share of sequences in which a neuron is active, and its mean activation."""
+    """Share of 256 sequences in which a neuron is active, and its mean, at every 4th position."""
     import torch
     import xarray as xr
 
@@ -98,13 +98,19 @@ def neuron_activity(loaded: Any, prompts: None) -> xr.DataArray:
 
     layers = range(loaded.facts.blocks)
     names = [f"blocks.{layer}.mlp.post" for layer in layers]
-    found = read(loaded.model, held_out(loaded), names)
-    post = torch.stack([found[name] for name in names])
+    tokens = held_out(loaded)
+    positions = range(1, tokens.shape[1], 4)
+    found = read(loaded.model, tokens, names)
+    post = torch.stack([found[name][:, list(positions)] for name in names])
     values = torch.stack([(post > 0).double().mean(dim=1), post.double().mean(dim=1)])
     return xr.DataArray(
         values.transpose(-1, -2).cpu().numpy(),
         dims=("statistic", "layer", "neuron", "position"),
-        coords={"statistic": ["share active", "mean"], "layer": list(layers)},
+        coords={
+            "statistic": ["share active", "mean"],
+            "layer": list(layers),
+            "position": list(positions),
+        },
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.no_position.subject import held_out, in_double
-from refutable.observables.registry import experiment
+from refutable.observables.registry import experiment, observable
 
 if TYPE_CHECKING:
     import torch
     import xarray as xr
 
-    from refutable.circuits import DecoderWeights
+_FORMS = ["published", "composed"]
+_TOKENS = slice(1, 61)
+"""Tokens of the maps that are kept: all 299 behave alike, being drawn alike."""
 
 
 @experiment(dims=("part", "position"), unit="nats", per_prompt=False)
@@ -110,7 +112,7 @@ def score_agreement(loaded: Any, prompts: None) -> xr.DataArray:
         ]
         for make in (qk_circuit_as_published, qk_circuit)
     ]
-    return xr.DataArray(rows, dims=("form", "layer"), coords={"form": ["published", "composed"]})
+    return xr.DataArray(rows, dims=("form", "layer"), coords={"form": _FORMS})
 
 
 def _agreement(scores: torch.Tensor, circuit: torch.Tensor, tokens: torch.Tensor) -> float:
@@ -134,25 +136,55 @@ def _correlation(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
 
 
-@experiment(dims=("layer",), unit="correlation", per_prompt=False)
-def output_map_agreement(loaded: Any, prompts: None) -> xr.DataArray:
-    """Correlation of the published OV map with the composed one, read by the layer's own W_in."""
+@experiment(dims=("form", "layer", "query", "key"), unit="score", per_prompt=False)
+def query_key_map(loaded: Any, prompts: None) -> xr.DataArray:
+    """QK map over tokens 1 to 60, as published and composed."""
     import xarray as xr
 
-    from refutable.circuits import ov_circuit_as_published, read_gpt2
+    from refutable.circuits import qk_circuit, qk_circuit_as_published, read_gpt2
 
     weights = read_gpt2(loaded.model)
-    values = [
-        _correlation(
-            ov_circuit_as_published(weights, layer)[0].double(),
-            _own_map(weights, layer).double(),
-        )
-        for layer in range(len(weights.blocks))
+    rows = [
+        [make(weights, layer)[0, _TOKENS, _TOKENS].tolist() for layer in range(len(weights.blocks))]
+        for make in (qk_circuit_as_published, qk_circuit)
     ]
-    return xr.DataArray(values, dims=("layer",))
+    return xr.DataArray(rows, dims=("form", "layer", "query", "key"), coords={"form": _FORMS})
 
 
-def _own_map(weights: DecoderWeights, layer: int) -> torch.Tensor:
-    from refutable.circuits import ov_circuit
+@experiment(dims=("form", "layer", "token", "neuron"), per_prompt=False)
+def output_value_map(loaded: Any, prompts: None) -> xr.DataArray:
+    """OV map from tokens 1 to 60 to 64 neurons, as published and composed.
 
-    return ov_circuit(weights, layer, reader=weights.blocks[layer].w_in)[0]
+    Published: raw weights, read by the W_in of layer 0 in both layers. Composed: with norm and
+    value bias, from the direct path, read by the layer's own W_in.
+    """
+    import xarray as xr
+
+    from refutable.circuits import ov_circuit, ov_circuit_as_published, read_gpt2
+
+    weights = read_gpt2(loaded.model)
+    published = [ov_circuit_as_published(weights, layer) for layer in range(len(weights.blocks))]
+    composed = [
+        ov_circuit(weights, layer, reader=block.w_in) for layer, block in enumerate(weights.blocks)
+    ]
+    rows = [[one[0, _TOKENS, :64].tolist() for one in form] for form in (published, composed)]
+    return xr.DataArray(rows, dims=("form", "layer", "token", "neuron"), coords={"form": _FORMS})
+
+
+@observable(dims=("layer",), unit="correlation")
+def query_key_map_agreement(query_key_map: xr.DataArray) -> xr.DataArray:
+    """Correlation of the published QK map with the composed one, both centred over the keys."""
+    import xarray as xr
+
+    centred = query_key_map - query_key_map.mean("key")
+    published, composed = (centred.sel(form=form, drop=True) for form in _FORMS)
+    return xr.corr(published, composed, dim=("query", "key"))
+
+
+@observable(dims=("layer",), unit="correlation")
+def output_value_map_agreement(output_value_map: xr.DataArray) -> xr.DataArray:
+    """Correlation of the published OV map with the composed one."""
+    import xarray as xr
+
+    published, composed = (output_value_map.sel(form=form, drop=True) for form in _FORMS)
+    return xr.corr(published, composed, dim=("token", "neuron"))
