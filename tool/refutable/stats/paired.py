@@ -55,7 +55,7 @@ def paired_change(
 
     d = np.asarray(differences, dtype=float)
     value, spread = float(d.mean()), float(d.std(ddof=1)) if d.size > 1 else np.inf
-    if d.size > 1 and spread <= error:
+    if (d.size > 1 and spread <= error) or np.abs(d).max() <= error:
         return exact_change(value, margin=margin, error=error, families=d.size)
     if d.size < 2:
         return PairedChange(value, -np.inf, np.inf, margin, 1.0, d.size, False, False)
@@ -65,7 +65,7 @@ def paired_change(
         stats.t.sf((abs(value) - margin) / se, d.size - 1)
         + stats.t.sf((abs(value) + margin) / se, d.size - 1)
     )
-    low, high = float(limits.low) - error, float(limits.high) + error
+    low, high = float(limits.low), float(limits.high)
     same = -margin <= low and high <= margin
     return PairedChange(value, low, high, margin, min(p, 1.0), d.size, same, p <= ALPHA)
 
@@ -73,9 +73,45 @@ def paired_change(
 def exact_change(
     value: float, *, margin: float, error: float = 0.0, families: int = 0
 ) -> PairedChange:
-    """Compare a fact without sampling: changed when it moved by more than margin and noise."""
-    moved = abs(value) > margin + error
-    still = abs(value) <= margin
+    """Compare a fact without sampling: changed when it moved by more than margin or noise."""
+    moved = abs(value) > max(margin, error)
     return PairedChange(
-        value, value - error, value + error, margin, None, families, still, moved
+        value, value - error, value + error, margin, None, families, not moved, moved
+    )
+
+
+def unpaired_change(
+    base: tuple[float, float, int],
+    candidate: tuple[float, float, int],
+    *,
+    margin: float,
+    level: float = 0.90,
+) -> PairedChange:
+    """Do the same from two estimates whose families cannot be paired (Welch).
+
+    Parameters
+    ----------
+    base, candidate : tuple of (value, sd, families)
+        Mean over families, spread between them and their number.
+    margin, level
+        As for `paired_change`.
+    """
+    from scipy import stats
+
+    parts = [sd**2 / n for _, sd, n in (base, candidate)]
+    total = sum(parts)
+    value, families = candidate[0] - base[0], min(base[2], candidate[2])
+    if total <= 0:
+        return exact_change(value, margin=margin, families=families)
+    df = total**2 / sum(
+        part**2 / (n - 1) for part, (_, _, n) in zip(parts, (base, candidate), strict=True)
+    )
+    se = float(np.sqrt(total))
+    p = float(
+        stats.t.sf((abs(value) - margin) / se, df) + stats.t.sf((abs(value) + margin) / se, df)
+    )
+    half = float(core.t_quantile(level, df)) * se
+    same = -margin <= value - half and value + half <= margin
+    return PairedChange(
+        value, value - half, value + half, margin, min(p, 1.0), families, same, p <= ALPHA
     )

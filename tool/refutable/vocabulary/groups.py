@@ -125,12 +125,13 @@ class Ordered(Prediction):
     """Coordinate along ``prompt`` that names a family's group, or ``models``."""
 
     kind: ClassVar[str] = "ordered"
+    what: ClassVar[str] = "means ordered over"
 
     @property
     def says(self) -> str:
         """The prediction in words."""
         steps = " < ".join("/".join(level) for level in self.levels)
-        return f"means ordered over {self.over}, {steps}, each step {worded(self.region)}"
+        return f"{self.what} {self.over}, {steps}, each step {worded(self.region)}"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -94,8 +94,17 @@ class Share(Prediction):
     @property
     def says(self) -> str:
         """The prediction in words."""
-        limit = "" if self.over is None else f"with a value above {self.over:g} "
+        limit = "" if self.over is None else f"{_LIMIT}{self.over!r} "
         return f"{self.what} {limit}{worded(self.region)}"
+
+
+_LIMIT = "with a value above "
+
+
+def share_limit(statistic: str) -> float | None:
+    """Read the limit back from the wording of a share claim; ``None`` for true or false values."""
+    _, found, rest = statistic.partition(_LIMIT)
+    return float(rest.split()[0]) if found else None
 
 
 def _joined(low: Estimate, high: Estimate) -> Estimate:
