@@ -42,7 +42,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_gpt2(folder / "little", scale=3.0)
     write_gpt2(folder / "other", seed=1, scale=2.0)
     write_gpt2(folder / "silent", scale=0.0)
-    write_scaling_twin(folder / "halves", 0.5)
+    write_scaling_twin(folder / "halves", 0.5, bare=True)
     write_scaling_twin(folder / "doubles", 2.0)
     return folder
 

@@ -84,7 +84,9 @@ def test_a_verdict_becomes_an_outcome_through_the_baseline(
     record(project, grows="refuted", shrinks="confirmed", precise="inconclusive")
     turned = project.runpytest_inprocess(*run)
     turned.assert_outcomes(passed=1, failed=2)
-    turned.stdout.fnmatch_lines(["*gain.grows*confirmed where the baseline records refuted*turned*"])
+    turned.stdout.fnmatch_lines(
+        ["*gain.grows*confirmed where the baseline records refuted*turned*"]
+    )
     assert {r["claim"]: r["expected"] for r in evidence(project)["results"]} == {
         "gain.grows": "refuted",
         "gain.shrinks": "confirmed",

@@ -22,7 +22,12 @@ def run(*words: str | Path, cwd: Path, cache: Path) -> subprocess.CompletedProce
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
     environment |= {"REFUTABLE_CACHE": str(cache), "PYTHONPATH": ""}
     return subprocess.run(
-        [str(w) for w in words], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [str(w) for w in words],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

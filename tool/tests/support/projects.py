@@ -1,8 +1,9 @@
-"""Projects of their own for the plugin's tests: prompts, claims, small models, and their evidence."""
+"""Projects of their own for the plugin's tests: prompts, claims, small models, evidence."""
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,7 @@ def prompt_file(families: int = FAMILIES, each: int = 3, *, name: str = "mine") 
     """Return a prompt set of token ids below 64; no two prompts are the same."""
     lines = [f'name = "{name}"']
     for f in range(families):
-        ids = [
-            [(7 * f + 3 * p + k * (p + 2)) % 61 + 1 for k in range(3 + p)] for p in range(each)
-        ]
+        ids = [[(7 * f + 3 * p + k * (p + 2)) % 61 + 1 for k in range(3 + p)] for p in range(each)]
         register = "low" if f < families / 2 else "high"
         lines += ["[[family]]", f'name = "f{f}"', f'register = "{register}"', f"input_ids = {ids}"]
     return "\n".join(lines) + "\n"
@@ -83,7 +82,7 @@ def module(*claims: str) -> str:
 def write_gpt2(
     folder: Path, *, seed: int = 0, scale: float = 1.0, layers: int = 3, **changes: Any
 ) -> Path:
-    """Save a small GPT-2 with random weights; gains and biases are moved off their start.
+    """Save a small GPT-2 whose random weights look trained: none is at its initial value.
 
     `scale` multiplies what the last block writes: 0 makes its log gain exactly 0.
     """
@@ -103,9 +102,8 @@ def write_gpt2(
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         model = GPT2LMHeadModel(GPT2Config(**{**fields, **changes}))
-        for name, parameter in model.named_parameters():
-            if "ln_" in name:
-                parameter.add_(0.05 * torch.randn_like(parameter))
+        for parameter in model.parameters():
+            parameter.mul_(1.3).add_(0.05 * torch.randn_like(parameter))
         last = model.transformer.h[-1]
         for layer in (last.attn.c_proj, last.mlp.c_proj):
             layer.weight.mul_(scale)
@@ -114,43 +112,66 @@ def write_gpt2(
     return folder
 
 
-def write_scaling_twin(folder: Path, factor: float) -> Path:
-    """Save a twin without norms whose last block multiplies the stream by exactly `factor`.
+def write_scaling_twin(folder: Path, factor: float, *, bare: bool = False) -> Path:
+    """Save a twin without norms in its blocks; the last block multiplies the stream by `factor`.
 
-    Attention writes nothing, the MLP is linear with W2 W1 = (factor - 1) I: every quantity is
-    a power of two times another, so that rounding has no part in it.
+    Attention writes nothing, the MLP is linear with W2 W1 = (factor - 1) I: for a power of two
+    rounding has no part in the ratio. A `bare` one has no final norm either.
     """
     import torch
 
     from refutable.twins.model import TwinConfig, TwinLMHeadModel, initialise
 
+    config_class, model_class = _bare_classes() if bare else (TwinConfig, TwinLMHeadModel)
     width = 32
-    config = TwinConfig(
-        vocab_size=64,
-        n_positions=64,
-        n_embd=width,
-        n_inner=width,
-        n_layer=3,
-        n_head=2,
-        activation_function="linear",
-        norm_place="none",
-        initializer_range=0.2,
-        bos_token_id=63,
-        eos_token_id=63,
+    model = model_class(
+        config_class(
+            vocab_size=64,
+            n_positions=64,
+            n_embd=width,
+            n_inner=width,
+            n_layer=3,
+            n_head=2,
+            activation_function="linear",
+            norm_place="none",
+            initializer_range=0.2,
+            bos_token_id=63,
+            eos_token_id=63,
+        )
     )
-    model = TwinLMHeadModel(config)
     initialise(model, 0)
     with torch.no_grad():
-        model.transformer.ln_f.weight.mul_(1.25)
+        if not bare:
+            model.transformer.ln_f.weight.mul_(1.25)
         last = model.transformer.h[-1]
         last.attn.c_proj.weight.zero_()
-        last.attn.c_proj.bias.zero_()
         last.mlp.c_fc.weight.copy_(torch.eye(width))
-        last.mlp.c_fc.bias.zero_()
         last.mlp.c_proj.weight.copy_((factor - 1) * torch.eye(width))
-        last.mlp.c_proj.bias.zero_()
     model.save_pretrained(folder)
     return folder
+
+
+@cache
+def _bare_classes() -> tuple[Any, Any]:
+    """Return config and class of a twin without a final norm, known to the Auto classes."""
+    from torch import nn
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from refutable.twins.model import TwinConfig, TwinLMHeadModel
+
+    class BareConfig(TwinConfig):
+        model_type = "bare-twin"
+
+    class BareModel(TwinLMHeadModel):
+        config_class = BareConfig
+
+        def __init__(self, config: BareConfig) -> None:
+            super().__init__(config)
+            self.transformer.ln_f = nn.Identity()
+
+    AutoConfig.register("bare-twin", BareConfig)
+    AutoModelForCausalLM.register(BareConfig, BareModel)
+    return BareConfig, BareModel
 
 
 def change_tensors(folder: Path, **changes: Any) -> Path:
