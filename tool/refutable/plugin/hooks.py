@@ -99,8 +99,9 @@ def pytest_runtest_makereport(
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Collect results where reports arrive (with xdist: on the controller)."""
-    from refutable.plugin.reporting import ResultCollector
+    from refutable.plugin.reporting import ResultCollector, drop_leftovers
 
+    drop_leftovers(session.config.stash[SESSION])
     collector = ResultCollector(session.config.stash[SESSION])
     session.config.pluginmanager.register(collector, "refutable-collector")
 

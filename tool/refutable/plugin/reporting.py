@@ -191,6 +191,15 @@ class ResultCollector:
                 self._session.found.models[model.id] = model
 
 
+def drop_leftovers(session: ClaimSession) -> None:
+    """Drop the rows of a run that was killed: they would pass for rows of this one."""
+    if session.is_worker:
+        return
+    from refutable.plugin import rows
+
+    rows.clear(session)
+
+
 def leave_evidence(session: ClaimSession) -> None:
     """Write the evidence, the observations, the report and, if asked to, the baseline."""
     if session.is_worker or not session.found.results:
