@@ -221,23 +221,32 @@ def settled(found: dict[str, Any]) -> dict[str, Any]:
 
 
 COUNTING = """
-import os
-from pathlib import Path
+import time
 from refutable.models import load as module
 
-real = module.load
+REAL = module.load
 
 def load(spec, **how):
-    with open(Path({file!r}), "a") as file:
-        file.write(f"{{spec.id}}\\n")
-    return real(spec, **how)
+    with open({file!r}, "a") as file:
+        file.write(spec.id + "\\n")
+    stall = Path({file!r}).with_name("stall-" + spec.id)
+    if stall.exists():
+        stall.rename(stall.with_name("stalled"))
+        time.sleep(600)
+    return REAL(spec, **how)
 
 module.load = load
+
+def pytest_unconfigure():
+    module.load = REAL
 """
 
 
 def counting(file: Path) -> str:
-    """Return a conftest's source that notes every loaded model in a file."""
+    """Return conftest source that notes every loaded model in a file.
+
+    A file ``stall-MODEL`` beside it makes the next load of that model hang.
+    """
     return COUNTING.format(file=str(file))
 
 
