@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     Doubles = NDArray[np.float64]
 
-MAP = (64, 96)
+MAP = (48, 72)
 """Rows and columns of a map at most."""
-ZOOM = 48
+ZOOM = 32
 CURVE = 256
 POINTS = 512
 BINS = 120
@@ -132,7 +132,7 @@ def attention_input_map(weights: WeightReader) -> xr.DataArray:
     dims=("layer", "row", "column"), unit="weight", drawn_with="attention_input_statistics"
 )
 def attention_input_zoom(weights: WeightReader) -> xr.DataArray:
-    """Single weights of [Q K V]: the first 48 inputs and outputs of the first and last block."""
+    """Single weights of [Q K V]: the first 32 inputs and outputs of the first and last block."""
     some = first_and_last(weights)
     found = np.array(over_layers(some, lambda w, at: w.attention_input(at)[:ZOOM, :ZOOM]))
     return labelled(
