@@ -69,13 +69,13 @@ def distance_from_uniform(mean_attention: xr.DataArray) -> xr.DataArray:
 
 @experiment(dims=("how", "site"), unit="nats", per_prompt=False)
 def replaced_loss(loaded: Any, prompts: None) -> xr.DataArray:
-    """Loss with one site replaced by its mean, kept per position or over positions too."""
+    """Loss with one site replaced by its mean over 128 sequences, per position or over all."""
     import xarray as xr
 
     from refutable.intervene import available_sites, sweep
     from refutable.twins.no_position import previous_token_loss
 
-    tokens = held_out(loaded)
+    tokens = held_out(loaded, 128)
     sites = [site for site, reason in available_sites(loaded.model).items() if not reason]
     rows = {
         how: sweep(loaded.model, tokens, previous_token_loss, sites=sites, how=how)

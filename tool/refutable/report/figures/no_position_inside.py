@@ -8,7 +8,7 @@ import numpy as np
 
 from refutable.references import reference
 from refutable.report.figures import style
-from refutable.report.figures.places import placed
+from refutable.report.figures.places import placed, plain_log_labels
 from refutable.report.figures.registry import Drawing, Sample, figure
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def attention(sample: Sample) -> Drawing:
     table = table.astype({"query": int, "key": int})
     table = table.groupby(["layer", "query", "key"])["value"].mean().reset_index()
     return Drawing(
-        table[table["value"] > 0],
+        table[table["key"] <= table["query"]],
         _draw_attention,
         "Attention weight of each query (row) on each key (column), mean over 256 held-out "
         "sequences and over the seeds. The scale is that of square roots, so that the even "
@@ -42,8 +42,12 @@ def attention(sample: Sample) -> Drawing:
 
 
 def _draw_attention(table: pd.DataFrame) -> Figure:
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure as Canvas
+
     layers = sorted(table["layer"].unique())
-    fig, axes = style.panels(len(layers), height=3.3)
+    fig = Canvas(figsize=(style.WIDTH, 3.9), layout="constrained")
+    axes = list(fig.subplots(1, len(layers), squeeze=False)[0])
     largest = table["value"].max()
     image = None
     for axis, layer in zip(axes, layers, strict=True):
@@ -51,8 +55,6 @@ def _draw_attention(table: pd.DataFrame) -> Figure:
         size = int(table["query"].max()) + 1
         grid = np.full((size, size), np.nan)
         grid[own["query"], own["key"]] = own["value"]
-        from matplotlib.colors import PowerNorm
-
         image = axis.imshow(grid, cmap="cividis_r", norm=PowerNorm(0.5, 0, largest))
         axis.set_title(f"layer {layer}")
         axis.set_xlabel("key position")
@@ -101,6 +103,7 @@ def _draw_replacement(table: pd.DataFrame) -> Figure:
               label="mean over positions too")  # fmt: skip
     axis.axvline(intact, color=style.INK, linewidth=1, label="intact model")
     axis.set_xscale("log")
+    plain_log_labels(axis.xaxis)
     axis.set_xlim(low, 40)
     axis.set_ylim(len(kept) - 0.4, -0.6)
     axis.set_yticks(rows, kept["site"].to_list(), fontsize=7.5)

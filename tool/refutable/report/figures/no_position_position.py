@@ -8,7 +8,7 @@ import numpy as np
 
 from refutable.report.figures import style
 from refutable.report.figures.no_position_inside import STUDY, one_model
-from refutable.report.figures.places import placed
+from refutable.report.figures.places import placed, plain_log_labels
 from refutable.report.figures.registry import Drawing, Sample, figure
 
 if TYPE_CHECKING:
@@ -61,7 +61,12 @@ def _draw_maps(table: pd.DataFrame, row_name: str, column_name: str) -> Figure:
             values = values - values.mean(axis=1, keepdims=True)
             reach = float(np.quantile(np.abs(values), 0.995))
             axis = grid[at, column]
-            image = axis.imshow(values, cmap="PuOr", vmin=-reach, vmax=reach)
+            rows, columns = values.shape
+            first = 0 if column_name == "neuron" else 1
+            image = axis.imshow(
+                values, cmap="PuOr", vmin=-reach, vmax=reach,
+                extent=(first - 0.5, first + columns - 0.5, rows + 0.5, 0.5),
+            )  # fmt: skip
             axis.set_title(f"layer {layer}, {form}")
             axis.set_xlabel(column_name)
             axis.set_ylabel(row_name)
@@ -104,5 +109,6 @@ def _draw_variance(table: pd.DataFrame) -> Figure:
     axis.set_yscale("log")
     axis.set_xlabel("position t (log scale)")
     axis.set_ylabel("variance (log scale)")
+    plain_log_labels(axis.xaxis, axis.yaxis)
     axis.legend(loc="lower left")
     return fig

@@ -9,7 +9,7 @@ import numpy as np
 
 from refutable.references import reference
 from refutable.report.figures import style
-from refutable.report.figures.places import placed
+from refutable.report.figures.places import placed, plain_log_labels
 from refutable.report.figures.registry import Drawing, MissingDataError, Sample, figure
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ STUDY = "no-position"
 CHANCE = math.log(299)
 BAG = math.lgamma(50) / 49
 """Loss of guessing uniformly among the t tokens before position t, mean over t = 1..49."""
+FEWEST_SEEDS = 4
+"""Seeds below which a band would be wider than the picture."""
+
 EVERY = 20
 """Steps between the points of a drawn curve."""
 
@@ -61,7 +64,7 @@ def _band(losses: pd.DataFrame, steps: np.ndarray) -> tuple[np.ndarray, np.ndarr
     )
     logs = np.log(wide.reindex(steps).to_numpy())
     n = logs.shape[1]
-    if n < 2:
+    if n < FEWEST_SEEDS:
         empty = np.full(len(steps), np.nan)
         return empty, empty
     reach = stats.t.ppf(1 - 0.025 / len(steps), n - 1) * np.sqrt(1 + 1 / n)
@@ -72,10 +75,11 @@ def _band(losses: pd.DataFrame, steps: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _draw_curve(table: pd.DataFrame) -> Figure:
     fig, axis = style.single(4.2)
     known = table.dropna(subset=["published"]).drop_duplicates("step").sort_values("step")
-    axis.fill_between(
-        known["step"], known["low"], known["high"], color=style.SKY, alpha=0.35, lw=0,
-        label="prediction band from the seeds",
-    )  # fmt: skip
+    if known["low"].notna().all():
+        axis.fill_between(
+            known["step"], known["low"], known["high"], color=style.SKY, alpha=0.35, lw=0,
+            label="prediction band from the seeds",
+        )  # fmt: skip
     for place, (model, own) in enumerate(table.groupby("model", sort=False)):
         label = "training seeds" if place == 0 else None
         axis.plot(own["step"], own["loss"], color=style.BLUE, lw=0.8, label=label, gid=str(model))
@@ -86,6 +90,7 @@ def _draw_curve(table: pd.DataFrame) -> Figure:
         axis.text(table["step"].max(), level * 1.04, name, ha="right", va="bottom",
                   fontsize=8, color=style.MUTED)  # fmt: skip
     axis.set_yscale("log")
+    plain_log_labels(axis.yaxis)
     axis.set_xlabel("training step")
     axis.set_ylabel("loss (nats, log scale)")
     axis.legend(loc="lower left")
@@ -127,6 +132,7 @@ def _draw_schedules(table: pd.DataFrame) -> Figure:
         ):
             axis.plot(seed["step"], seed["loss"], color=color, lw=0.5, rasterized=True)
         axis.set_yscale("log")
+        plain_log_labels(axis.yaxis)
         axis.set_title(f"factor {schedule}")
         axis.set_xlabel("training step")
         axis.set_ylabel("loss (nats, log scale)")

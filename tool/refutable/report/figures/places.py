@@ -1,4 +1,4 @@
-"""Coordinates of observations beside layer and head, as columns."""
+"""Coordinates of observations beside layer and head, as columns; labels of log axes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axis import Axis
+
+
+def plain_log_labels(*axes: Axis) -> None:
+    """Label a drawn log axis by plain numbers, as no figure sets mathematics."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for axis in axes:
+        low, high = sorted(axis.get_view_interval())
+        if high < 300 * low:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def placed(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
