@@ -104,8 +104,12 @@ def build(folder: Path | None = None) -> Corpus:
     for package in sorted({name for source in SOURCES for name in source.packages}):
         _unpacked(package, root)
     documents = tuple(
-        Document(f"{source.name}/{name}", text, is_held_out(f"{source.name}/{name}"),
-                 source.public_domain)
+        Document(
+            f"{source.name}/{name}",
+            text,
+            is_held_out(f"{source.name}/{name}"),
+            source.public_domain,
+        )
         for source in SOURCES
         for name, text in source.documents(root)
         if text

@@ -81,7 +81,7 @@ def _r_strings(data: bytes) -> list[str]:
     flags, count = struct.unpack_from(">ii", data, at)
     at += 8
     if flags & 0xFF != 16:
-        raise RefutableError(f"expected an R character vector, got an R object of type {flags & 255}")
+        raise RefutableError(f"expected an R character vector, got R type {flags & 0xFF}")
     strings = []
     for _ in range(count):
         length = struct.unpack_from(">i", data, at + 4)[0]

@@ -76,7 +76,8 @@ def load_data(folder: Path | None = None) -> TwinData:
 
 
 def _rows(tokens: Tokens, starts: npt.NDArray[np.int64], length: int) -> Tokens:
-    return tokens[starts[:, None] + np.arange(length)]
+    rows: Tokens = tokens[starts[:, None] + np.arange(length)]
+    return rows
 
 
 def training_rows(tokens: Tokens, recipe: TwinRecipe, seed: int, bos: int = 0) -> Tokens:

@@ -49,7 +49,7 @@ class TwinConfig(GPT2Config):
         RefutableError
             When one of the three fields has an unknown value.
         """
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]
         for field, allowed in (
             ("norm_kind", get_args(NormKind)),
             ("norm_place", get_args(NormPlace)),
@@ -83,14 +83,14 @@ class TwinLMHeadModel(GPT2LMHeadModel):
             before_ffn = config.norm_place in ("both", "ffn")
             block.ln_1 = _norm(config) if before_attention else nn.Identity()
             block.ln_2 = _norm(config) if before_ffn else nn.Identity()
-        self.transformer.ln_f = _norm(config)
+        self.transformer.ln_f = _norm(config)  # type: ignore[assignment]
         if config.positions == "none":
             self.transformer.wpe.weight.requires_grad_(False)
             if not self.transformer.wpe.weight.is_meta:
                 nn.init.zeros_(self.transformer.wpe.weight)
 
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
+        super()._init_weights(module)  # type: ignore[no-untyped-call]
         # Loading fills tensors that a checkpoint lacks through this method; the table of a twin
         # without positions must be zero on that path too.
         if self.config.positions == "none" and module is self.transformer.wpe:

@@ -118,11 +118,12 @@ class _Run:
         self.model.train()
         trained = [p for p in self.model.parameters() if p.requires_grad]
         self.trained = trained
+        decayed: list[dict[str, Any]] = [
+            {"params": [p for p in trained if p.dim() > 1]},
+            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in trained if p.dim() > 1]},
-                {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-            ],
+            decayed,
             lr=recipe.learning_rate,
             betas=recipe.betas,
             weight_decay=recipe.weight_decay,
@@ -148,7 +149,7 @@ class _Run:
             group["lr"] = rate_at(recipe, step)
         rows = self.rows[step * recipe.batch : (step + 1) * recipe.batch]
         loss = _loss(self.model, torch.from_numpy(rows).to(self.model.device))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.squares.append(self._gradient_squares())
         torch.nn.utils.clip_grad_norm_(self.trained, recipe.clip)
         self.optimizer.step()
@@ -168,7 +169,7 @@ class _Run:
         root = torch.stack(self.squares).mean(0).sqrt()
         self.squares.clear()
         weights = torch.stack(
-            [torch.stack(torch._foreach_norm(own)).norm() for own in self.groups.values()]
+            [torch.stack(torch._foreach_norm([*own])).norm() for own in self.groups.values()]
         )
         self.log.gradient_norms.append([float(f"{x:.5g}") for x in root.tolist()])
         self.log.weight_norms.append([float(f"{x:.5g}") for x in weights.tolist()])
@@ -322,7 +323,7 @@ def _restore(run: _Run, file: Path) -> None:
                 "exp_avg": kept.get_tensor(f"optimizer.{index}.exp_avg").to(parameter.device),
                 "exp_avg_sq": kept.get_tensor(f"optimizer.{index}.exp_avg_sq").to(parameter.device),
             }
-        if "squares" in kept.keys():  # noqa: SIM118 - not a dict
+        if "squares" in kept.keys():
             run.squares = list(kept.get_tensor("squares").to(run.model.device))
     log.evaluations = [(int(step), float(loss)) for step, loss in log.evaluations]
     run.log = log

@@ -84,7 +84,8 @@ def _triples(rows: Integers) -> tuple[Integers, Integers, Integers]:
 def _ratio(numerator: Integers, denominator: Integers) -> Floats:
     """Quotient, 0 where the denominator is 0 or less."""
     safe = np.maximum(denominator, 1)
-    return np.where(denominator > 0, numerator / safe, 0.0)
+    quotient: Floats = np.where(denominator > 0, numerator / safe, 0.0)
+    return quotient
 
 
 def _parts(

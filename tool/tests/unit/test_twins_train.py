@@ -56,15 +56,15 @@ def test_an_unfinished_run_of_another_recipe_is_refused(data, tmp_path):
 
 
 def test_training_learns_and_the_log_says_so(data, tmp_path):
-    recipe = replace(RECIPE, steps=120, learning_rate=1e-2)
+    recipe = replace(RECIPE, steps=80, learning_rate=1e-2)
     log = train_twin(variant_named("layernorm-both"), 0, recipe, data, tmp_path,
                      show_progress=False)  # fmt: skip
-    assert [step for step, _ in log.evaluations] == list(range(0, 121, 10))
+    assert [step for step, _ in log.evaluations] == list(range(0, 81, 10))
     # two equally likely successors: ln 2 at best, ln 39 before
     assert log.evaluations[0][1] > 3.3
-    assert log.held_out_loss < 1.2
-    assert log.trigram_loss == pytest.approx(np.log(2), abs=0.1)
-    assert len(log.gradient_norms) == 30
+    assert log.held_out_loss < 1.6
+    assert np.log(2) - 0.02 < log.trigram_loss < 0.9
+    assert len(log.gradient_norms) == 20
     assert log.groups == ["embed", "blocks.0", "blocks.1"]
     weights = load_file(tmp_path / "model.safetensors")
     model = build_twin(variant_named("layernorm-both"), recipe, 0)
