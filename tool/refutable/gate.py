@@ -22,6 +22,7 @@ from refutable.stats.build import T_FAMILIES
 from refutable.stats.decide import FEWEST_FAMILIES
 from refutable.stats.multiplicity import holm
 from refutable.stats.paired import PairedChange, exact_change, unpaired_change
+from refutable.vocabulary.association import Correlation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,6 +153,8 @@ def _line(
     if found.gone:
         return _plain(key, old, new, Status.LOST, found.note)
     unit = old.estimate.unit if old.estimate is not None else claim.unit
+    if claim.statistic.startswith(Correlation.what):
+        unit = "Fisher z"
     if not found.parts:
         return _unpaired(key, old, new, margin, noise, found.note, unit)
     part, change = _leading(found.parts, claim.sampled)
@@ -216,6 +219,8 @@ def _explained(line: ClaimChange) -> ClaimChange:
         Status.SAME: f"stays within {change.margin:.3g}",
         Status.UNDECIDED: f"neither within {change.margin:.3g} nor clearly beyond",
     }[line.status]
+    if change.margin == 0 and change.p is None:
+        said = "unchanged" if line.status is Status.SAME else "a fact that moved"
     if change.p is not None and change.families < FEWEST_FAMILIES:
         said = f"{change.families} families shared; a decision needs {FEWEST_FAMILIES}"
     return replace(line, reason="; ".join(word for word in (said, line.reason) if word))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refutable.records import Estimate, Region
-from refutable.stats.build import FACTS, limiting_bounds
+from refutable.stats.build import T_FAMILIES, WELCH, limiting_bounds
 
 _MOST = 1_000_000
 
@@ -32,15 +32,18 @@ def families_needed(
     Returns
     -------
     tuple of int or None
-        ``None`` where it is undefined: a fact, a value on the bound, no spread, a correlation.
+        ``None`` where it is undefined: a value on the bound, no spread, or an estimate that is
+        not a mean over families or a difference of two such means.
     """
     from scipy import stats
 
     value, sd = estimate.value, estimate.sd
-    if value is None or not sd or estimate.clusters < 2 or estimate.method in FACTS:
+    if value is None or not sd or estimate.clusters < 2:
         return None
-    if estimate.unit in ("r", "share") or estimate.seeds:
+    if estimate.method not in (T_FAMILIES, WELCH):
         return None
+    if estimate.method == WELCH:  # two groups of that many families each
+        sd *= float(np.sqrt(2))
     distance = min((abs(value - b) for b in limiting_bounds(value, region)), default=0.0)
     distance -= estimate.error
     if distance <= 0:

@@ -112,7 +112,7 @@ class Trend(Prediction):
 
 
 def _per_block(unit: str) -> str:
-    return f"{unit} per block" if unit else "per block"
+    return unit if unit.endswith("per block") else f"{unit} per block".strip()
 
 
 def _pair(values: Any) -> tuple[Floats, Floats, tuple[str, ...]]:
