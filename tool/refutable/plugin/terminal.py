@@ -60,7 +60,11 @@ def explain(conclusion: Conclusion, message: str) -> str:
         witness = judgement.counterexample
         lines.append(f"  witness     {witness.prompt!r} gives {witness.value:+.4g}")
     if found.control is not None:
-        lines.append(f"  control     {found.control.reading}: {found.control.reason}")
+        reading = f"{found.control.reading}: " if found.control.reading else ""
+        lines.append(f"  control     {reading}{found.control.reason}")
+    if found.replication is not None:
+        how, estimate = found.replication, found.replication.estimate
+        lines.append(f"  as studied  {how.says} {interval(estimate)}: {how.reading}")
     return "\n".join(lines)
 
 
@@ -69,7 +73,8 @@ def summarise(reporter: Any, session: ClaimSession) -> None:
     evidence = session.evidence
     if evidence is None:
         return
-    reporter.section("claims", sep="=")
+    # Not `section`: it leaves the reporter mid-line, which would break the first line in two.
+    reporter.write_sep("=", "claims")
     width = max(len(r.claim) for r in evidence.results)
     model_width = max(len(r.model) for r in evidence.results)
     shown = [r for r in evidence.results if r.outcome is not Outcome.SKIPPED]
@@ -106,6 +111,9 @@ def _line(reporter: Any, result: Result, width: int, model_width: int) -> None:
     parts = [interval(result.estimate)]
     if result.control is not None and result.control.reading is not None:
         parts.append(f"control {result.control.reading.value}")
+    if result.replication is not None:
+        estimate = result.replication.estimate
+        parts.append(f"as studied {interval(estimate)} {result.replication.reading}")
     if result.expected is None:
         parts.append("nothing recorded")
     elif result.expected is not result.verdict:
