@@ -74,8 +74,7 @@ def verify(
     ]
     arguments.append("-v" if verbose else "-q")
     for name, values in (("id", claims), ("model", model), ("arm", arm)):
-        for value in values or []:
-            arguments += [f"--claim-{name}", value]
+        arguments += [f"--claim-{name}={each}" for each in values or []]
     single = {
         "models-from": models_from and models_from.resolve(),
         "prompts": prompts,
@@ -87,7 +86,7 @@ def verify(
     }
     for name, value in single.items():
         if value is not None:
-            arguments += [f"--claim-{name}", str(value)]
+            arguments.append(f"--claim-{name}={value}")
     arguments += ["--claim-update-baseline"] * update_baseline + ["--claim-strict"] * strict
     raise typer.Exit(int(pytest.main(arguments)))
 
@@ -149,7 +148,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
 ) -> None:
     """Write report.html, report.md, observations.csv and figures from evidence alone."""
-    from refutable.report.build import build
+    from refutable.report import build
 
     for path in build(evidence, out):
         typer.echo(path)
@@ -159,8 +158,9 @@ def report(
 def fetch(model: Annotated[str, typer.Argument(help="Model to bring here.")]) -> None:
     """Bring a model's weights to this machine; says the size first."""
     from refutable.models.fetch import fetch as fetch_model
+    from refutable.models.registry import resolve
 
-    fetch_model(model, say=typer.echo)
+    fetch_model(resolve(model), typer.echo)
 
 
 @app.command()

@@ -58,7 +58,7 @@ def call(body: Callable[..., Any], observations: Mapping[str, Any], names: Seque
     """
     import xarray as xr
 
-    with xr.set_options(arithmetic_join="exact", keep_attrs=False):
+    with xr.set_options(arithmetic_join="exact", keep_attrs=False):  # type: ignore[no-untyped-call]
         return body(**{name: observations[name] for name in names})
 
 

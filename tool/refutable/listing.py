@@ -8,13 +8,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def _table(*columns: str) -> Table:
+def make_table(*columns: str) -> Table:
+    """Return an empty table whose cells wrap instead of being cut."""
     from rich import box
     from rich.table import Table
 
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for place, column in enumerate(columns):
+        # A name that is cut or folded cannot be copied.
+        made.add_column(column, overflow="fold", no_wrap=place == 0)
     return made
 
 
@@ -31,7 +33,7 @@ def table_of(what: str) -> Table:
 def _claims() -> Table:
     from refutable.catalogue import bundled_claims
 
-    table = _table("claim", "row", "says", "predicts")
+    table = make_table("claim", "row", "says", "predicts")
     for claim in bundled_claims():
         row = f"{claim.source.study} {claim.source.ref}"
         table.add_row(claim.id, row, claim.says, claim.predicts.says)
@@ -41,7 +43,7 @@ def _claims() -> Table:
 def _models() -> Table:
     from refutable.models.registry import all_specs
 
-    table = _table("model", "source", "norm", "size", "default", "licence")
+    table = make_table("model", "source", "norm", "size", "default", "licence")
     for spec in all_specs():
         size = f"{spec.size_bytes / 1e6:,.1f} MB" if spec.size_bytes else "?"
         default = "yes" if spec.default else ""
@@ -53,7 +55,7 @@ def _prompts() -> Table:
     from refutable.paths import fixtures
     from refutable.prompts import known_prompts, read_prompts
 
-    table = _table("prompts", "n", "families", "hash", "says")
+    table = make_table("prompts", "n", "families", "hash", "says")
     for path in known_prompts([fixtures() / "prompts"]).values():
         prompts = read_prompts(path)
         table.add_row(
@@ -70,7 +72,7 @@ def _observables() -> Table:
     import refutable.observables  # noqa: F401  (fills the registry)
     from refutable.observables.registry import REGISTRY
 
-    table = _table("observable", "dims", "unit", "says")
+    table = make_table("observable", "dims", "unit", "says")
     for item in REGISTRY:
         table.add_row(item.name, ", ".join(item.dims) or "scalar", item.unit, item.says)
     return table
@@ -82,7 +84,7 @@ def card_of(claim_id: str) -> Table:
 
     claim = find_claim(claim_id)
     report = claim.report()
-    table = _table("", claim.id)
+    table = make_table("", claim.id)
     rows = {
         "says": report.says,
         "refuted if": report.refuted_if,
@@ -110,7 +112,7 @@ def cache_table(*, clear: bool = False) -> Table:
 
     store = Store(cache_dir() / "observations")
     removed = store.clear() if clear else None
-    table = _table("kept", "where", "size")
+    table = make_table("kept", "where", "size")
     for name, folder in (
         ("observations", cache_dir() / "observations"),
         ("models", cache_dir() / "models"),

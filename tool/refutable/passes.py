@@ -141,7 +141,7 @@ class Passes:
         from refutable.capture.measure import measure
 
         items = [REGISTRY[name] for name in sorted(names)]
-        encoded = None
+        encoded: Any = None
         if any(item.per_prompt for item in items):
             encoded = self._encoded(loaded, prompts, arm, shuffle)
         recorded = [item for item in items if item.recorder is not None]

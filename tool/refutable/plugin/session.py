@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -167,6 +168,7 @@ class ClaimSession:
             from refutable.laboratory import Laboratory, Settings
             from refutable.paths import cache_dir
 
+            self._share_cores()
             self._laboratory = Laboratory(
                 Store(cache_dir() / "observations"),
                 self.prompt_set,
@@ -175,6 +177,17 @@ class ClaimSession:
                 name_of=lambda model: self._names.get(model, model),
             )
         return self._laboratory
+
+    def _share_cores(self) -> None:
+        """Give each xdist worker its share of the cores.
+
+        Torch would start as many threads as there are cores in every worker, and threads that
+        wait for each other on a core that another worker holds make both many times slower.
+        """
+        if not self.is_worker or "OMP_NUM_THREADS" in os.environ:
+            return
+        workers = int(getattr(self.config, "workerinput", {})["workercount"])
+        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 
     def say(self, line: str) -> None:
         """Print a line of progress, past pytest's capture; workers stay silent."""
