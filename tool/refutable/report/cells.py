@@ -219,13 +219,14 @@ def _strip(title: str, by: str, rows: pd.DataFrame, claim: ClaimReport | None) -
     texts = measured.drop_duplicates("prompt").set_index("prompt")["text"]
     controls = rows[rows["control"].notna()].groupby(by)["value"].mean()
     hollow = {str(name): float(mean) for name, mean in controls.items()}
+    clouds = {str(name): tuple(own) for name, own in points.groupby(by)["value"]}
     means = points.groupby(by)["value"].mean().sort_values()
     lines = [
         Line(
             str(name),
             Estimate(float(mean), None, None),
             "family",
-            points=tuple(points.loc[points[by] == name, "value"]),
+            points=clouds[str(name)],
             hollow=hollow.get(str(name)),
         )
         for name, mean in means.items()

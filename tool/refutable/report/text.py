@@ -96,8 +96,10 @@ def decimals_of(estimate: Estimate, region: Region | None = None) -> int | None:
     if estimate.low is None or estimate.high is None or estimate.low == estimate.high:
         start = _decimals(max(map(abs, numbers)), digits=4)
     else:
-        start = _decimals((estimate.high - estimate.low) / 2, digits=2)
-        start = max(start, min(start + 1, _decimals(abs(estimate.value or 0.0), digits=2)))
+        half, size = (estimate.high - estimate.low) / 2, abs(estimate.value or 0.0)
+        start = _decimals(half, digits=2)
+        if size > half / 10:
+            start = max(start, min(start + 1, _decimals(size, digits=2)))
     bounds = [0.0]
     if region is not None:
         bounds += [x for x in (region.low, region.high) if x is not None]
