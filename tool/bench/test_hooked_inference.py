@@ -135,7 +135,10 @@ def ratio(benchmark: Any, ours: Callable[[], Any], other: Callable[[], Any]) -> 
     medians = {name: statistics.median(values) for name, values in times.items()}
     quotient = medians["ours"] / medians["other"]
     benchmark.extra_info |= {"seconds": medians, "ratio": quotient, "pairs": PAIRS}
-    print(f"\n{medians['ours']:.3f} s against {medians['other']:.3f} s: ratio {quotient:.3f}")
+    print(
+        f"\n{medians['ours']:.3f} s against {medians['other']:.3f} s: ratio {quotient:.3f}",
+        flush=True,
+    )
     return quotient
 
 
