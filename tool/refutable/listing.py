@@ -115,7 +115,7 @@ def cache_table(*, clear: bool = False) -> Table:
     table = make_table("kept", "where", "size")
     for name, folder in (
         ("observations", cache_dir() / "observations"),
-        ("models", cache_dir() / "models"),
+        ("converted models", cache_dir() / "converted"),
     ):
         files = [p for p in folder.rglob("*") if p.is_file()] if folder.exists() else []
         size = sum(p.stat().st_size for p in files)

@@ -124,7 +124,7 @@ def _evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None
     missing = [name for name, members in groups.items() if not members]
     if missing:
         return f"no model of this run belongs to {', '.join(missing)}: add it with --claim-model"
-    values: dict[str, dict[int, Any]] = {}
+    values: dict[str, dict[int | None, Any]] = {}
     error = 0.0
     for name, members in groups.items():
         values[name] = {}
@@ -142,9 +142,8 @@ def _evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None
             values[name][seed] = value
             keep_member(session, conclusion, model, value)
             session.laboratory.forget(model)
-    judgement = claim.predicts.judge(
-        values, error=error, seed=seed_of(claim.id, case.model), unit=claim.unit
-    )
+    how: dict[str, Any] = {"error": error, "seed": seed_of(claim.id, case.model)}
+    judgement = guarded(claim, case, lambda: claim.predicts.judge(values, unit=claim.unit, **how))
     conclusion.evaluation = Evaluation(values, (), judgement, None, None, error)
     return None
 

@@ -126,7 +126,8 @@ def junit_properties(result: Result) -> list[tuple[str, object]]:
 
 def seeds_of(values: Any) -> list[int]:
     """Return the seeds behind a claim over groups of models."""
-    return sorted({int(seed) for members in values.values() for seed in members})
+    seeds = {seed for members in values.values() for seed in members if seed is not None}
+    return sorted(int(seed) for seed in seeds)
 
 
 def _prompts_of(session: ClaimSession, conclusion: Conclusion) -> list[PromptSetReport]:
@@ -237,8 +238,27 @@ def gather_evidence(session: ClaimSession) -> Evidence:
         models=tuple(found.models[i] for i in sorted(found.models)),
         prompts=tuple(found.prompts[i] for i in sorted(found.prompts)),
         results=tuple(results),
-        notes=tuple(session.notes),
+        notes=(*over_models(results), *session.notes),
     )
+
+
+def over_models(results: list[Result]) -> list[str]:
+    """Say of each claim on several models what it comes to: a list, for models are no sample."""
+    lines = []
+    cells: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        if result.verdict is not None and len(result.models) == 1:
+            cells.setdefault((result.claim, result.prompts, result.arm), []).append(result)
+    for (claim, prompts, arm), found in cells.items():
+        if len(found) < 2:
+            continue
+        parts = []
+        for verdict in Verdict:
+            names = [r.model for r in found if r.verdict is verdict]
+            if names:
+                parts.append(f"{verdict.value} on {', '.join(names)}")
+        lines.append(f"{claim} ({prompts}, {arm}) over {len(found)} models: {'; '.join(parts)}")
+    return lines
 
 
 def _adjust(session: ClaimSession, results: list[Result]) -> tuple[list[Result], int]:

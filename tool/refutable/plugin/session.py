@@ -123,9 +123,10 @@ class ClaimSession:
             names[label if label not in names else name] = name
         return names
 
-    def groups(self, claim: Claim) -> dict[str, dict[int, str]]:
+    def groups(self, claim: Claim) -> dict[str, dict[int | None, str]]:
         """Return the models of each group that a claim compares, by seed.
 
+        A model that is compared by its own name is no group of seeds: its seed is ``None``.
         Without ``--claim-model`` these are the models that refutable ships.
         """
         from refutable.models import registry
@@ -137,12 +138,11 @@ class ClaimSession:
             for spec in registry.all_specs()
             if (spec.id in chosen if chosen is not None else spec.source is ModelSource.TWIN)
         ]
-        found: dict[str, dict[int, str]] = {}
+        found: dict[str, dict[int | None, str]] = {}
         for group in claim.predicts.names:
-            members = [spec for spec in specs if group in (spec.group, spec.id)]
-            found[group] = {spec.seed or 0: spec.id for spec in members}
-            if not members and group in self._names:
-                found[group] = {0: group}
+            found[group] = {spec.seed or 0: spec.id for spec in specs if spec.group == group}
+            if group in self._names or group in (spec.id for spec in specs):
+                found[group] = {None: group}
         return found
 
     def prompt_set(self, name: str) -> PromptSet:
