@@ -1,4 +1,4 @@
-"""Untrained weights of a config, drawn a block at a time: a null control without a whole model."""
+"""Untrained weights of a config, drawn a module at a time: a null without a whole model."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class FreshTensors:
     config : transformers.PretrainedConfig
         Config of the model.
     seed : int
-        Seed of the copy; every block draws from a seed of its own made from it.
+        Seed of the copy; every module draws from a seed of its own made from it.
 
     Notes
     -----
-    The class's own rule is applied to one block (or one module outside the blocks) at a time, so
-    rules that look at a whole block, as GPT-2's smaller scale for what writes into the residual
-    stream, hold. Only the last block drawn is kept.
+    The class's own rule is applied to one part of a block (attention, feed-forward, a norm), or one
+    module outside the blocks, at a time. So rules that look at a whole part, as GPT-2's smaller
+    scale for what writes into the residual stream, hold. Only the last part drawn is kept.
     """
 
     def __init__(self, config: Any, seed: int) -> None:
@@ -63,10 +63,11 @@ class FreshTensors:
         return self._held[name].reshape(-1)[start:stop]
 
     def _unit_of(self, name: str) -> str:
-        if name.startswith(f"{self._blocks}."):
-            layer = name[len(self._blocks) + 1 :].partition(".")[0]
-            return f"{self._blocks}.{layer}"
-        return name.rpartition(".")[0]
+        owner = name.rpartition(".")[0]
+        if not name.startswith(f"{self._blocks}."):
+            return owner
+        depth = self._blocks.count(".") + 3  # the list of blocks, the block, its part
+        return ".".join(owner.split(".")[:depth])
 
     def _draw(self, unit: str) -> dict[str, Floats]:
         import torch

@@ -156,7 +156,7 @@ def scatter_silhouette_rotated(weights: WeightReader) -> xr.DataArray:
         points = pca.scores(reader.attention_input(layer))
         rng = np.random.default_rng([layer, 9])
         turned = [pca.rotated_scores(points, rng) for _ in range(COPIES)]
-        return side_by_side(COPIES, lambda copy: pca.best_silhouette(turned[copy]))
+        return side_by_side(reader, COPIES, lambda copy: pca.best_silhouette(turned[copy]))
 
     found = np.array(over_layers(some, copies))
     return labelled(found.T, copy=range(COPIES), layer=some.layers)

@@ -41,14 +41,14 @@ VIEWED_BLOCKS = 3
 def weight_views(weights: WeightReader) -> xr.DataArray:
     """Mean over three blocks of a measure for each row of the study, and of the position table."""
     some = _some(weights)
-    return labelled(side_by_side(1, lambda _: _views(some))[0], view=VIEWS)
+    return labelled(side_by_side(some, 1, lambda _: _views(some))[0], view=VIEWS)
 
 
 @weight_observable(dims=("copy", "view"), unit="see each view")
 def untrained_weight_views(weights: WeightReader) -> xr.DataArray:
     """The same of 19 freshly initialised copies of the model's config."""
     some = _some(weights)
-    found = side_by_side(COPIES, lambda seed: _views(some.untrained(seed)))
+    found = side_by_side(some, COPIES, lambda seed: _views(some.untrained(seed)))
     return labelled(found, copy=range(COPIES), view=VIEWS)
 
 

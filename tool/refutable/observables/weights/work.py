@@ -45,9 +45,13 @@ def over_matrices(
     """
     from threadpoolctl import threadpool_limits
 
+    workers = _workers(reader)
     found = []
-    with threadpool_limits(1), ThreadPoolExecutor(_workers(reader)) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
         for layer in reader.layers:
+            if workers == 1:
+                found.append([function(reader.matrix(layer, name)) for name in names])
+                continue
             futures = [pool.submit(function, reader.matrix(layer, name)) for name in names]
             found.append([future.result() for future in futures])
     return found
@@ -61,11 +65,11 @@ def over_layers(reader: WeightReader, function: Callable[[WeightReader, int], T]
         return [function(reader, layer) for layer in reader.layers]
 
 
-def side_by_side(count: int, function: Callable[[int], T]) -> list[T]:
-    """Apply a function to 0, 1, ... on as many cores as there are (at most four)."""
+def side_by_side(reader: WeightReader, count: int, function: Callable[[int], T]) -> list[T]:
+    """Apply a function to 0, 1, ... on as many cores as there are; one for large matrices."""
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1), ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(_workers(reader)) as pool:
         return list(pool.map(function, range(count)))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refutable.report.figures import style
-from refutable.report.figures.gpt2_weights_data import STUDY, facts, largest
+from refutable.report.figures.gpt2_weights_data import STUDY, facts, largest, plain
 from refutable.report.figures.references import short
 from refutable.report.figures.registry import Drawing, Sample, figure
 
@@ -71,7 +71,7 @@ def size_by_depth(sample: Sample) -> Drawing:
 
 def _draw_sizes(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
-    fig, axes = style.panels(len(groups), height=2.3, share_y=False)
+    fig, axes = style.panels(len(groups), height=2.3, share_x=False, share_y=False)
     names = [c for c in CATEGORIES if c in set(table["category"])]
     for axis, (model, own) in zip(axes, groups, strict=True):
         wide = own.pivot_table(index="layer", columns="category", values="value", aggfunc="sum")
@@ -104,7 +104,8 @@ def weight_histogram(sample: Sample) -> Drawing:
         "Queries, keys and values pooled (GPT-2's c_attn), all weights of a block, in units of "
         "their standard deviation; the scale is logarithmic so that tails show. Curve: normal of "
         "the same mean and sd. Dotted line: where the two distribution functions differ most "
-        "(KS). For comparison, a Laplace distribution has KS .062, a t with 3 df .087.",
+        "(KS). The outermost bars hold all weights beyond 6. For comparison, a Laplace "
+        "distribution has KS .062, a t with 3 df .087.",
         table,
     )
 
@@ -120,11 +121,12 @@ def _draw_weights(table: pd.DataFrame) -> Figure:
         axis.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color=style.INK, linewidth=1.3)
         axis.axvline(_farthest(x + width / 2, own["value"]), color=style.VERMILION, linestyle=":")
         axis.set_yscale("log")
-        axis.set_ylim(1e-6, 2)
+        axis.set_ylim(1e-6, 3)
+        plain(axis.yaxis)
         first = own.iloc[0]
         axis.set_title(
-            f"{short(model)}, block {layer}: KS {first['ks_normal']:.4f}, "
-            f"kurtosis {first['excess_kurtosis']:+.2f}",
+            f"{short(model)}, block {layer}\nKS {first['ks_normal']:.4f}, "
+            f"excess kurtosis {first['excess_kurtosis']:+.2f}",
             fontsize=8.5,
         )
         axis.set_xlabel("weight (standard deviations)")
@@ -159,7 +161,7 @@ def weight_maps(sample: Sample) -> Drawing:
 def _draw_maps(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["model", "layer", "part"], sort=False))
     groups.sort(key=lambda item: (str(item[0][0]), int(item[0][1]), item[0][2] != "whole"))
-    fig, axes = style.panels(len(groups), height=2.7, share_y=False)
+    fig, axes = style.panels(len(groups), height=2.7, share_x=False, share_y=False)
     for axis, ((model, layer, part), own) in zip(axes, groups, strict=True):
         _map(axis, own, "output feature", "input feature")
         axis.set_title(f"{short(model)}, block {layer}, {part}")
@@ -244,6 +246,7 @@ def _draw_rows(table: pd.DataFrame) -> Figure:
             violins.plot(block, grid[block].loc[0.5], "_", color=style.INK, markersize=5)
         for axis, kind in ((boxes, "boxes"), (violins, "violins")):
             axis.set_yscale("log")
+            plain(axis.yaxis)
             axis.set_title(f"{'W_Q' if name == 'q' else 'W_in'}, {kind}")
             axis.set_xlabel("block")
             axis.set_ylabel("variance of a row")

@@ -9,6 +9,7 @@ from refutable.report.figures.registry import MissingDataError, Sample
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axis import Axis
 
 STUDY = "gpt2-weights"
 MOST_PANELS = 12
@@ -65,3 +66,16 @@ def evenly(values: list[int], most: int) -> list[int]:
         return values
     step = (len(values) - 1) / (most - 1)
     return [values[round(i * step)] for i in range(most)]
+
+
+def plain(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers: the common style has no math text."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    low, high = axis.get_view_interval()
+    narrow = low > 0 and high / low < 30
+    axis.set_minor_formatter(
+        FuncFormatter(lambda value, _: f"{value:.1g}") if narrow else NullFormatter()
+    )
+    axis.set_tick_params(which="minor", labelsize=7)

@@ -32,7 +32,7 @@ def position_table(sample: Sample) -> Drawing:
 
 def _draw_table(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
-    fig, axes = style.panels(len(groups), columns=1, height=3.2, share_y=False)
+    fig, axes = style.panels(len(groups), columns=1, height=3.2, share_x=False, share_y=False)
     for axis, (model, own) in zip(axes, groups, strict=True):
         _map(axis, own, "dimension", "position")
         axis.set_title(short(model))
@@ -85,12 +85,12 @@ def _curves(sample: Sample, which: str) -> Drawing:
 
 def _draw_curves(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("dim", sort=False))
-    fig, axes = style.panels(len(groups), height=1.9, share_y=False)
+    fig, axes = style.panels(len(groups), height=2.0, share_y=False)
     for axis, (dim, own) in zip(axes, groups, strict=True):
         axis.plot(own["position"], own["value"], color=style.BLUE, linewidth=1)
         first = own.iloc[0]
         axis.set_title(
-            f"dimension {dim}: variance {first['variance']:.2g}, R2 {first['r2_sinusoid']:.2f}, "
+            f"dimension {dim}\nvariance {first['variance']:.2g}, R2 {first['r2_sinusoid']:.2f}, "
             f"period {first['period']:.0f}",
             fontsize=8.5,
         )
@@ -114,7 +114,7 @@ def adjacent_positions(sample: Sample) -> Drawing:
 
 def _draw_adjacent(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
-    fig, axes = style.panels(len(groups), height=2.4)
+    fig, axes = style.panels(len(groups), height=2.4, share_x=False)
     for axis, (model, own) in zip(axes, groups, strict=True):
         for place, kind in enumerate(KINDS):
             part = own[own["kind"] == kind].sort_values("position")

@@ -85,13 +85,13 @@ def component_scatter(sample: Sample) -> Drawing:
 
 def _draw_scatter(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["model", "layer"], sort=False))
-    fig, axes = style.panels(len(groups), columns=3, height=2.2, share_y=False)
+    fig, axes = style.panels(len(groups), columns=3, height=2.2, share_x=False, share_y=False)
     for axis, ((_, layer), own) in zip(axes, groups, strict=True):
         axis.scatter(own["first"], own["second"], s=5, color=style.BLUE, alpha=0.5, lw=0)
         first = own.iloc[0]
         axis.set_title(
-            f"block {layer}: {first['silhouette']:.2f} (copies to {first['rotated']:.2f})",
-            fontsize=8.5,
+            f"block {layer}: {first['silhouette']:.2f}, copies to {first['rotated']:.2f}",
+            fontsize=8,
         )
         axis.set_xlabel("first component")
         axis.set_ylabel("second component")
@@ -113,7 +113,7 @@ def query_heads(sample: Sample) -> Drawing:
 
 def _draw_queries(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
-    fig, axes = style.panels(len(groups), height=3.0, share_y=False)
+    fig, axes = style.panels(len(groups), height=3.0, share_x=False, share_y=False)
     for axis, (model, own) in zip(axes, groups, strict=True):
         grid = own.pivot_table(index="layer", columns="head", values="value").astype(float)
         values = grid.div(grid.mean(axis=1), axis=0).to_numpy()
@@ -144,7 +144,8 @@ def head_trees(sample: Sample) -> Drawing:
         _draw_trees,
         "Ward linkage of the heads' W_Q W_K' scaled to length 1, for the largest model of the run "
         "(at most twelve evenly spaced blocks). Height: distance; operators without any relation "
-        "are the square root of 2 apart. Titles: cophenetic correlation.",
+        "are the square root of 2 apart, heads that share a key lie closer by construction. "
+        "Titles: cophenetic correlation.",
         table,
     )
 
@@ -162,11 +163,11 @@ def _draw_trees(table: pd.DataFrame) -> Figure:
         for x, y in zip(tree["icoord"], tree["dcoord"], strict=True):
             axis.plot((np.array(x) - 5) / 10, y, color=style.BLUE, linewidth=1.2)
         axis.set_xticks(range(len(grid)), tree["ivl"], fontsize=7)
-        axis.set_ylim(0, None)
         axis.grid(visible=False, axis="x")
         axis.set_title(f"block {layer}: {own['cophenetic'].iloc[0]:.2f}")
         axis.set_xlabel("head")
         axis.set_ylabel("distance")
+    axes[0].set_ylim(0, 1.05 * max(axis.dataLim.y1 for axis in axes))
     return fig
 
 
@@ -195,9 +196,11 @@ def against_untrained(sample: Sample) -> Drawing:
 
 
 def _draw_copies(table: pd.DataFrame) -> Figure:
+    from matplotlib.ticker import FuncFormatter, NullLocator
+
     groups = list(table.groupby("model", sort=False))
     names = [v for v in VIEWS if v in set(table["view"])]
-    fig, axes = style.panels(len(groups), height=0.6 + 0.19 * len(names))
+    fig, axes = style.panels(len(groups), height=0.6 + 0.19 * len(names), share_x=False)
     for axis, (model, own) in zip(axes, groups, strict=True):
         place = own["view"].map(names.index)
         copies = own["kind"] == "untrained"
@@ -205,6 +208,11 @@ def _draw_copies(table: pd.DataFrame) -> Figure:
         axis.plot(own["deviation"][~copies], place[~copies], "D", color=style.VERMILION,
                   markeredgecolor=style.INK, markersize=5.5)  # fmt: skip
         axis.set_xscale("symlog", linthresh=3)
+        reach = max(float(own["deviation"].abs().max()) * 1.5, 10.0)
+        axis.set_xlim(-reach, reach)
+        axis.set_xticks([t for t in (-1000, -100, -10, 0, 10, 100, 1000) if abs(t) <= reach])
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.axvline(0, color=style.INK, linewidth=0.8)
         axis.set_yticks(range(len(names)), [VIEWS[name] for name in names], fontsize=7.5)
         axis.set_title(short(model))

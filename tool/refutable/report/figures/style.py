@@ -84,16 +84,21 @@ def styled() -> Iterator[None]:
 
 
 def panels(
-    n: int, *, columns: int = 2, height: float = 2.3, share_y: bool = True
+    n: int,
+    *,
+    columns: int = 2,
+    height: float = 2.3,
+    share_x: bool = True,
+    share_y: bool = True,
 ) -> tuple[Figure, list[Axes]]:
-    """Make `n` panels on common axes, at most `columns` side by side."""
+    """Make `n` panels, on common axes unless told otherwise, at most `columns` side by side."""
     from matplotlib.figure import Figure
 
     columns = min(columns, n)
     rows = -(-n // columns)
     tall = 1.4 if n == 1 else 1.0
     figure = Figure(figsize=(WIDTH, tall * height * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=share_y, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=share_x, sharey=share_y, squeeze=False)
     axes = list(grid.flat)
     for spare in axes[n:]:
         spare.set_visible(False)
