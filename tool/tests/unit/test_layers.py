@@ -1,0 +1,81 @@
+"""Who may import whom, how large files are, and what the package's front holds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import refutable
+
+ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "tool" / "refutable"
+
+
+def test_import_contracts_hold() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 broken" in done.stdout
+
+
+def test_public_names_are_few_and_there() -> None:
+    assert len(refutable.__all__) <= 15
+    assert len(set(refutable.__all__)) == len(refutable.__all__)
+    for name in refutable.__all__:
+        assert callable(getattr(refutable, name)) or hasattr(getattr(refutable, name), "above"), (
+            name
+        )
+    with pytest.raises(AttributeError, match="has no attribute 'oracle'"):
+        refutable.oracle  # noqa: B018
+
+
+@pytest.mark.parametrize("folder", ["tool/refutable", "claims"])
+def test_files_read_in_one_sitting(folder: str) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines())
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert len(lengths) > 5
+    assert {path: n for path, n in lengths.items() if n > 350} == {}
+
+
+LIGHT = """
+import sys
+from refutable import baseline, claim, errors, prompts, records
+from refutable.observables import registry
+from refutable.plugin import hooks
+from refutable.report import json
+print(*(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
+def test_records_claims_and_reports_need_no_torch() -> None:
+    heavy = ("torch", "transformers", "hypothesis.strategies", "matplotlib", "scipy.stats")
+    code = LIGHT.format(heavy=heavy)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.split() == []
+
+
+def test_statistics_and_reports_are_built_without_torch(tmp_path: Path) -> None:
+    # Imported while torch is forbidden: whoever needs it at import fails.
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None\n"
+        "import refutable.stats.decide, refutable.stats.estimate, refutable.predictions\n"
+        "import refutable.report.html, refutable.report.markdown, refutable.report.observations\n"
+        "import refutable.evaluate, refutable.gate, refutable.capture.store\n"
+        "print('built')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.stdout.strip() == "built", done.stderr
