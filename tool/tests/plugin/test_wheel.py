@@ -10,8 +10,7 @@ import venv
 from pathlib import Path
 
 import pytest
-
-from .conftest import PROMPTS, claim_source, write_gpt2
+from support.projects import claim_source, module, prompt_file, write_gpt2
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,8 +51,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_ten_line_claim_on_a_local_model(python: Path, tmp_path: Path) -> None:
     write_gpt2(tmp_path / "my-model")
     (tmp_path / "prompts").mkdir()
-    (tmp_path / "mine.toml").write_text(PROMPTS)
-    (tmp_path / "test_mine.py").write_text(claim_source(predicts="within(-5.0, 5.0)"))
+    (tmp_path / "mine.toml").write_text(prompt_file())
+    (tmp_path / "test_mine.py").write_text(module(claim_source(predicts="mean.within(-5.0, 5.0)")))
     words = ("-m", "pytest", "-q", "--claim-model", "my-model", "--claim-prompts", "mine.toml")
     plain = run(python, *words, cwd=tmp_path, cache=tmp_path / "cache")
     assert plain.returncode == 0, plain.stdout + plain.stderr
