@@ -1,5 +1,6 @@
 """The reports of a synthetic run: what is on the page, and what may never be."""
 
+import base64
 import json
 import os
 import re
@@ -236,10 +237,28 @@ def test_a_page_that_grows_too_large_leaves_out_the_observations(monkeypatch, tm
     assert short.text.count("Rerun exactly this cell") == 9
 
 
+def test_a_figure_of_very_many_marks_becomes_an_image(monkeypatch, tmp_path, frame):
+    from refutable.report import html
+
+    monkeypatch.setattr(html, "FIGURE_LIMIT", 30_000)
+    build(save(tmp_path, SAMPLE["evidence"](frame), frame))
+    page = page_of(tmp_path)
+    images = [v for t, k, v in page.attributes if (t, k) == ("img", "src")]
+    drawings = [v for t, k, v in page.attributes if (t, k, v) == ("svg", "class", "figure")]
+    assert len(images) + len(drawings) == 6
+    assert images
+    assert drawings
+    for image in images:
+        content = base64.b64decode(image.removeprefix("data:image/png;base64,"))
+        assert content.startswith(b"\x89PNG")
+    whole = [len(p.read_bytes()) for p in (tmp_path / "figures").glob("*.png")]
+    assert max(map(len, images)) < max(whole)
+
+
 def test_hostile_texts_stay_text(hostile):
     page = page_of(hostile)
     assert page.tags.count("script") == 1
-    assert "img" not in page.tags
+    assert [v for t, k, v in page.attributes if t == "img" and k == "src" and v == "x"] == []
     assert "</script><b>factual-0" in page.text
     assert not [n for _, n, _ in page.attributes if n.startswith("on")]
     assert '<script>alert("x")</script><img src=x onerror=alert(1)>' in page.text

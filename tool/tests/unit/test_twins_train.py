@@ -110,3 +110,39 @@ def test_the_rate_warms_up_and_ends_at_its_share():
     assert rate_at(recipe, 9) == pytest.approx(1.0)
     assert rate_at(recipe, 60) == pytest.approx(0.55)
     assert rate_at(recipe, 109) == pytest.approx(0.1, abs=1e-3)
+
+
+def test_a_shipped_twin_loads_everywhere_and_is_the_trained_one_in_half_precision(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from refutable.twins.ship import ship, trained_twin
+
+    random = np.random.default_rng(0)
+    stream = random.integers(1, 1024, 2000)
+    recipe = replace(RECIPE, vocabulary=1024, steps=5)
+    data = TwinData(stream, stream[:400], "noise")
+    train_twin(variant_named("rmsnorm-attention"), 0, recipe, data, tmp_path / "run",
+               show_progress=False)  # fmt: skip
+    ship(tmp_path / "run", tmp_path / "out")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    exact = dict(trained_twin(tmp_path / "run").named_parameters())
+    for name, tensor in again.named_parameters():
+        assert torch.equal(tensor, exact[name].half().float()), name
+    early = dict(trained_twin(tmp_path / "run", step=5).named_parameters())
+    assert all(torch.equal(early[n], exact[n].half().float()) for n in exact)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    ids = tokenizer("It is a truth universally acknowledged", add_special_tokens=False).input_ids
+    assert tokenizer.decode(ids) == "It is a truth universally acknowledged"
+    assert tokenizer.bos_token_id == 0
+    assert len(tokenizer) == 1024
+    assert read_log(tmp_path / "out").held_out_loss == read_log(tmp_path / "run").held_out_loss
+    assert not (tmp_path / "out" / "generation_config.json").exists()
+
+
+def test_planned_runs():
+    from refutable.twins.twins_command import planned
+
+    assert len(planned(None, None)) == 49
+    assert len(planned(None, 0)) == 8
+    assert planned("rmsnorm-ffn", 3) == [("rmsnorm-ffn", 3)]
+    assert [seed for _, seed in planned("none", None)] == list(range(8))

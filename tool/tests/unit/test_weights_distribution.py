@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.stats
+
 from refutable.observables.weights.distribution import (
     STATISTICS,
     Moments,
@@ -15,8 +16,8 @@ from refutable.observables.weights.distribution import (
 )
 
 N = 1_800_000
-# Over seeds a t3 sample of this size gives .085 to .090 (its fourth moment is infinite, so its fitted
-# sd is uncertain); the distribution itself has .0869, a Laplace .0620.
+# Over seeds a t3 sample of this size gives .085 to .090 (its fourth moment is infinite, so its
+# fitted sd is uncertain); the distribution itself has .0869, a Laplace .0620.
 
 
 def _sample(kind, n=N):

@@ -7,9 +7,10 @@ from math import erf
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, GPT2Config
+
 from refutable.observables.weights import distribution, heads, pca, positions
 from refutable.observables.weights.reading import WeightReader
-from transformers import AutoModelForCausalLM, GPT2Config
 
 D, H, L = 32, 4, 2
 BY_HAND = {"rel": 1e-5, "abs": 1e-5}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from refutable.observables.weights import heads as hd
 from refutable.observables.weights import pca
 from refutable.observables.weights import positions as pos

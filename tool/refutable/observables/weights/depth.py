@@ -27,8 +27,9 @@ def depth_difference(values: xr.DataArray) -> xr.DataArray:
 def log_depth_ratio(values: xr.DataArray) -> xr.DataArray:
     """Mean log of positive values in the last third of the blocks minus that in the first third."""
     import numpy as np
+    import xarray as xr
 
-    return depth_difference(np.log(values))
+    return depth_difference(xr.apply_ufunc(np.log, values))
 
 
 def depth_correlation(values: xr.DataArray) -> xr.DataArray:
@@ -42,7 +43,7 @@ def depth_correlation(values: xr.DataArray) -> xr.DataArray:
     import xarray as xr
     from scipy.stats import rankdata
 
-    ranks = xr.apply_ufunc(
+    ranks: xr.DataArray = xr.apply_ufunc(
         rankdata,
         values,
         input_core_dims=[["layer"]],
@@ -52,7 +53,8 @@ def depth_correlation(values: xr.DataArray) -> xr.DataArray:
     depth = xr.ones_like(ranks).cumsum("layer")
     x, y = ranks - ranks.mean("layer"), depth - depth.mean("layer")
     size = (x**2).sum("layer") * (y**2).sum("layer")
-    return (x * y).sum("layer") / size**0.5
+    found: xr.DataArray = (x * y).sum("layer") / size**0.5
+    return found
 
 
 def rank_among(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:

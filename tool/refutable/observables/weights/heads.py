@@ -38,7 +38,7 @@ class HeadWeights:
     @property
     def heads(self) -> int:
         """Number of query heads."""
-        return self.query.shape[1]
+        return int(self.query.shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +104,9 @@ def _grams(factors: Floats, heads: int) -> Floats:
     flat = factors.reshape(wide, own * size)
     gram = (flat.T @ flat).reshape(own, size, own, size)
     if own == heads:
-        return gram
+        return np.asarray(gram)
     of = np.arange(heads) // (heads // own)
-    return gram[of][:, :, of]
+    return np.asarray(gram[of][:, :, of])
 
 
 def head_distances(weights: HeadWeights, operator: str) -> Doubles:

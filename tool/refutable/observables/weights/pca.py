@@ -208,8 +208,8 @@ def best_silhouette(
     float
         Between -1 and 1; about .33 to .45 for a round Gaussian cloud cut into pieces.
     """
-    from sklearn.cluster import KMeans
-    from sklearn.metrics import silhouette_score
+    from sklearn.cluster import KMeans  # type: ignore[import-untyped]
+    from sklearn.metrics import silhouette_score  # type: ignore[import-untyped]
 
     scaled = points / np.where(points.std(axis=0) > 0, points.std(axis=0), 1.0)
     found = []

@@ -152,10 +152,10 @@ def prepare(table: NDArray[np.floating], kind: str) -> Doubles:
         ``centred`` removes that; ``standardised`` also keeps a few large dimensions from
         deciding alone.
     """
-    x = np.asarray(table, dtype=np.float64)
+    x: Doubles = np.array(table, dtype=np.float64)
     if kind == "raw":
         return x
-    x = x - x.mean(axis=0)
+    x -= x.mean(axis=0)
     if kind == "centred":
         return x
     if kind != "standardised":

@@ -36,7 +36,7 @@ def tail_exponent(eigenvalues: NDArray[np.float64]) -> float:
         If ``powerlaw`` is not installed.
     """
     try:
-        import powerlaw
+        import powerlaw  # type: ignore[import-untyped]
     except ImportError:
         raise NotAvailableError(
             "spectral exponents need the package powerlaw: pip install 'refutable[spectra]'"

@@ -70,7 +70,7 @@ def parameter_megabytes(parameter_count: xr.DataArray) -> xr.DataArray:
 @weight_observable(dims=("statistic", "layer", "matrix"), unit="weight or none")
 def weight_statistics(weights: WeightReader) -> xr.DataArray:
     """Mean, sd, extremes, skewness, excess kurtosis and KS distance to a normal of each matrix."""
-    found = np.array(over_matrices(weights, weights.matrices, distribution.describe))
+    found: Doubles = np.array(over_matrices(weights, weights.matrices, distribution.describe))
     return labelled(
         np.moveaxis(found, 2, 0),
         statistic=distribution.STATISTICS,
@@ -93,7 +93,7 @@ def weight_row_variance(weights: WeightReader) -> xr.DataArray:
     def quantiles(matrix: NDArray[np.float32]) -> Doubles:
         return np.quantile(distribution.row_variances(matrix), QUANTILES)
 
-    found = np.array(over_matrices(weights, weights.matrices, quantiles))
+    found: Doubles = np.array(over_matrices(weights, weights.matrices, quantiles))
     return labelled(
         np.moveaxis(found, 2, 0),
         quantile=QUANTILES,
@@ -108,7 +108,7 @@ def weight_row_variance(weights: WeightReader) -> xr.DataArray:
 @weight_observable(dims=("measure", "layer", "matrix"), unit="components or share")
 def weight_spectrum(weights: WeightReader) -> xr.DataArray:
     """Participation ratio, shares of the first components and components for 50 and 90 %."""
-    found = np.array(over_matrices(weights, weights.matrices, pca.spectrum_measures))
+    found: Doubles = np.array(over_matrices(weights, weights.matrices, pca.spectrum_measures))
     return labelled(
         np.moveaxis(found, 2, 0),
         measure=pca.MEASURES,

@@ -43,7 +43,7 @@ def over_matrices(
     on a single core: BLAS and OpenMP threads gain little at these sizes and lose much on a busy
     machine.
     """
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     workers = _workers(reader)
     found = []

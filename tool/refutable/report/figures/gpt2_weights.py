@@ -160,7 +160,7 @@ def weight_maps(sample: Sample) -> Drawing:
 
 def _draw_maps(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["model", "layer", "part"], sort=False))
-    groups.sort(key=lambda item: (str(item[0][0]), int(item[0][1]), item[0][2] != "whole"))
+    groups.sort(key=lambda item: (str(item[0][0]), int(str(item[0][1])), item[0][2] != "whole"))
     fig, axes = style.panels(len(groups), height=2.7, share_x=False, share_y=False)
     for axis, ((model, layer, part), own) in zip(axes, groups, strict=True):
         _map(axis, own, "output feature", "input feature")
