@@ -43,3 +43,23 @@ def train_no_position_command(
         f"{folder}: held-out loss {run.held_out_loss:.5f} nats after {len(run.losses)} steps "
         f"({run.seconds:.0f} s on {run.device})"
     )
+
+
+@train_app.command("twins")
+def train_twins_command(
+    variant: Annotated[
+        str | None, typer.Option(help="One variant, e.g. rmsnorm-both; all by default.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="One seed; the study's by default.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("twins"),
+    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, mps.")] = "cpu",
+) -> None:
+    """Train the twins of the norm-ablation study and print their held-out losses."""
+    from refutable.errors import RefutableError
+    from refutable.twins.twins_command import train_twins
+
+    try:
+        train_twins(variant, seed, out, device, typer.echo)
+    except RefutableError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
