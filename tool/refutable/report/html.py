@@ -34,6 +34,10 @@ LIMIT = 3_000_000
 """Bytes of a page; past it the strips of observations are left out, and the page says so."""
 
 
+FIGURE_LIMIT = 60_000
+"""Characters of a drawing past which a figure goes into the page as an image, if that is smaller."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drawn:
     """The figures of a run on disk."""
@@ -207,17 +211,17 @@ def _forest(claim: ClaimReport, cells: Sequence[Cell | None], matrix: Matrix) ->
 def _figure(figure: Rendered, folder: Path) -> FigureView:
     from markupsafe import Markup
 
-    from refutable.report.figures.inline import inline
+    from refutable.report.figures.inline import inline, pixels
 
     name = tables.slug(figure.name, 120)
-    svg = inline(folder / figure.svg, f"{name}-", f"{figure.title}: {figure.caption}")
-    return FigureView(
-        f"figure-{name}",
-        figure.title,
-        figure.caption,
-        figure.footer,
-        Markup(svg),  # noqa: S704 - reduced to drawing elements by `inline`
-    )
+    label = f"{figure.title}: {figure.caption}"
+    drawing = inline(folder / figure.svg, f"{name}-", label)
+    source = pixels(folder / figure.png) if len(drawing) > FIGURE_LIMIT else ""
+    if source and len(source) < len(drawing):
+        shown = Markup('<img src="data:image/png;base64,{}" alt="{}">').format(source, label)
+    else:
+        shown = Markup(drawing)  # noqa: S704 - reduced to drawing elements by `inline`
+    return FigureView(f"figure-{name}", figure.title, figure.caption, figure.footer, shown)
 
 
 @cache

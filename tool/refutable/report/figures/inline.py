@@ -64,6 +64,22 @@ def inline(path: Path, prefix: str, label: str) -> str:
     return ElementTree.tostring(clean, encoding="unicode")
 
 
+def pixels(path: Path, width: int = 960, colors: int = 64) -> str:
+    """Return a figure's PNG, smaller and with a palette, in base64."""
+    import base64
+    import io
+
+    from PIL import Image
+
+    with Image.open(path) as image:
+        plain = image.convert("RGB")
+    size = (width, round(plain.height * width / plain.width))
+    small = plain.resize(size, Image.Resampling.LANCZOS).quantize(colors)
+    buffer = io.BytesIO()
+    small.save(buffer, "png", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
 def _clean(element: ElementTree.Element, used: set[str], prefix: str) -> ElementTree.Element | None:
     name = _local(element.tag)
     if name not in _ELEMENTS:
