@@ -35,7 +35,7 @@ LIMIT = 3_000_000
 
 
 FIGURE_LIMIT = 60_000
-"""Characters of a drawing past which a figure goes into the page as an image, if that is smaller."""
+"""Characters of a drawing past which a figure becomes an image in the page, if that is smaller."""
 
 
 @dataclass(frozen=True, slots=True)
