@@ -1,0 +1,209 @@
+"""From arrays to a verdict: hand-computed values, the instrument's error, the control."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from refutable import Source, claim, correlation, equals, mean, replication, untrained
+from refutable.claim import Claim
+from refutable.errors import RefutableError
+from refutable.evaluate import (
+    Observations,
+    Subject,
+    call,
+    evaluate,
+    instrument_error,
+    seed_of,
+)
+from refutable.records import Verdict
+
+FAMILIES, EACH = 8, 3
+
+
+def norms(gains: np.ndarray[Any, Any]) -> xr.DataArray:
+    """Residual norms of two blocks whose log ratio is `gains`, (family x prompt)."""
+    values = np.stack([np.full(gains.size, 2.0), 2.0 * np.exp(gains.ravel())], axis=1)
+    names = [f"f{f}" for f in range(gains.shape[0]) for _ in range(gains.shape[1])]
+    ids = [f"f{f}/{p}" for f in range(gains.shape[0]) for p in range(gains.shape[1])]
+    return xr.DataArray(
+        values,
+        dims=("prompt", "layer"),
+        coords={"prompt": ids, "family": ("prompt", names), "layer": [0, 1]},
+    )
+
+
+def gains(centre: float, spread: float, seed: int = 0) -> np.ndarray[Any, Any]:
+    source = np.random.default_rng(seed)
+    family = centre + spread * source.standard_normal((FAMILIES, 1))
+    return family + 0.3 * spread * source.standard_normal((FAMILIES, EACH))
+
+
+def made(body: Any = None, **changes: Any) -> Claim:
+    def gain(residual_norm: Any) -> Any:
+        """Log gain."""
+        last = residual_norm.isel(layer=-1, drop=True)
+        return np.log(last / residual_norm.isel(layer=-2, drop=True))
+
+    fields: dict[str, Any] = {
+        "id": "gain.grows",
+        "says": "s",
+        "refuted_if": "r",
+        "source": Source("study", "R"),
+        "predicts": mean.above(0.0),
+    }
+    found: Claim = claim(**{**fields, **changes})(body or gain).__claim__
+    return found
+
+
+def observed(array: xr.DataArray) -> Observations:
+    return Observations({"residual_norm": array})
+
+
+def test_the_verdict_is_the_t_interval_on_family_means() -> None:
+    planted = gains(0.5, 0.2)
+    found = evaluate(made(), Subject(observed(norms(planted))), model="m")
+    means = planted.mean(axis=1)
+    half = stats.t.ppf(0.975, FAMILIES - 1) * means.std(ddof=1) / math.sqrt(FAMILIES)
+    estimate = found.judgement.estimate
+    assert estimate.value == pytest.approx(means.mean())
+    # Widened by the rounding of float32, which is 1e-6.
+    assert estimate.low == pytest.approx(means.mean() - half - found.error)
+    assert estimate.high == pytest.approx(means.mean() + half + found.error)
+    assert found.error == pytest.approx(1e-6)
+    assert found.judgement.decision.verdict is Verdict.CONFIRMED
+    assert found.control is None
+    assert found.replication is None
+
+
+def test_a_control_that_does_the_same_makes_it_uninformative() -> None:
+    subject = Subject(
+        observed(norms(gains(0.5, 0.05))),
+        controls=tuple(observed(norms(gains(0.5, 0.05, seed))) for seed in range(1, 6)),
+        control_names=tuple(f"m@untrained-{s}" for s in range(5)),
+    )
+    claimed = made(control=untrained(seeds=5), sesoi=0.3)
+    same = evaluate(claimed, subject, model="m").control
+    assert same is not None
+    assert same.reading == "uninformative"
+    assert same.models == subject.control_names
+    flat = tuple(observed(norms(gains(0.0, 0.05, seed))) for seed in range(1, 6))
+    other = evaluate(
+        claimed, Subject(subject.observations, flat, subject.control_names), model="m"
+    ).control
+    assert other is not None
+    assert other.reading == "informative"
+    assert other.contrast is not None
+    expected = gains(0.5, 0.05).mean() - np.mean([gains(0.0, 0.05, s).mean() for s in range(1, 6)])
+    assert other.contrast.value == pytest.approx(expected)
+
+
+def test_the_instruments_error_is_the_bodys() -> None:
+    planted = gains(0.5, 0.2)
+    few = planted[:2]
+    shifted = few + 0.04
+    subject = Subject(
+        observed(norms(planted)), check=(observed(norms(few)), observed(norms(shifted)))
+    )
+    found = evaluate(made(), subject, model="m")
+    assert found.error == pytest.approx(0.04)
+    bare = evaluate(made(), Subject(observed(norms(planted))), model="m")
+    before, after = bare.judgement.estimate, found.judgement.estimate
+    assert before.low is not None
+    assert after.low is not None
+    assert after.low == pytest.approx(before.low - 0.04, abs=2e-6)
+    # A boundary inside the widened interval is not decided any more.
+    edge = made(predicts=mean.above(before.low - 0.01))
+    assert evaluate(edge, subject).judgement.decision.verdict is Verdict.INCONCLUSIVE
+    assert evaluate(edge, Subject(subject.observations)).judgement.decision.verdict is (
+        Verdict.CONFIRMED
+    )
+
+
+def test_the_error_is_at_least_the_rounding_of_the_type() -> None:
+    array = norms(np.full((FAMILIES, EACH), 3.0))
+    values = xr.DataArray([50.0, -200.0], dims="prompt")
+    for dtype, unit in (("float32", 1e-6), ("bfloat16", 4e-3), ("float16", 5e-4)):
+        subject = Subject(observed(array), dtype=dtype)
+        assert instrument_error(made(), subject, values) == pytest.approx(200 * unit)
+        small = xr.DataArray([0.1], dims="prompt")
+        assert instrument_error(made(), subject, small) == pytest.approx(unit)
+    # Counts and other exact facts are exact.
+    assert instrument_error(made(predicts=equals(3)), Subject(observed(array)), values) == 0.0
+
+
+def test_arrays_must_agree_on_their_labels() -> None:
+    array = norms(gains(0.5, 0.1))
+
+    def aligned(residual_norm: Any) -> Any:
+        """Ratio of neighbours."""
+        return residual_norm.isel(layer=[1]) / residual_norm.isel(layer=[0])
+
+    # xarray by itself would silently give an empty array.
+    assert aligned(array).size == 0
+    with pytest.raises(ValueError, match="exact"):
+        call(aligned, {"residual_norm": array}, ("residual_norm",))
+
+
+def test_derived_observables_are_computed_once_from_what_was_measured() -> None:
+    import refutable.observables  # noqa: F401
+
+    planted = gains(0.5, 0.1)
+    observations = observed(norms(planted))
+    grown = observations["log_growth"]
+    assert grown.isel(layer=0).values == pytest.approx(planted.ravel())
+    assert observations["log_growth"] is grown
+    assert set(observations) == {"residual_norm", "log_growth"}
+    with pytest.raises(RefutableError, match="'next_token_entropy' was not measured"):
+        observations["next_token_entropy"]
+
+
+def test_the_studys_own_procedure_is_kept_beside() -> None:
+    planted = gains(0.02, 0.2)
+
+    def raw(residual_norm: Any) -> Any:
+        return residual_norm.isel(layer=-1, drop=True) / residual_norm.isel(layer=-2, drop=True)
+
+    spec = replication(raw, says="25 prompts as independent", above=1.0, published={"m": 1.1})
+    found = evaluate(made(replication=spec), Subject(observed(norms(planted)))).replication
+    assert found is not None
+    ratio = np.exp(planted.ravel())
+    test = stats.ttest_1samp(ratio, 1.0).confidence_interval(0.95)
+    assert found.estimate.value == pytest.approx(ratio.mean())
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((test.low, test.high))
+    inside, outside = test.low > 1.0, test.high < 1.0
+    word = "as claimed" if inside else "the opposite" if outside else "not significant"
+    assert found.reading == f"would say: {word}"
+
+
+def test_a_pooled_correlation_is_pearsons() -> None:
+    planted = gains(0.5, 0.2)
+    source = np.random.default_rng(5)
+    other = planted + 0.1 * source.standard_normal(planted.shape)
+
+    def both(residual_norm: Any) -> Any:
+        """Gain, and what goes with it."""
+        gain = np.log(residual_norm.isel(layer=1, drop=True) / 2.0)
+        return gain, gain.copy(data=other.ravel())
+
+    spec = replication(both, says="pooled", above=0.0, statistic="pooled correlation")
+    claimed = made(both, predicts=correlation.above(0.0), replication=spec)
+    found = evaluate(claimed, Subject(observed(norms(planted)))).replication
+    assert found is not None
+    r = stats.pearsonr(planted.ravel(), other.ravel()).statistic
+    assert found.estimate.value == pytest.approx(r)
+    assert found.reading == "would say: as claimed"
+
+
+def test_draws_depend_on_claim_and_model_alone() -> None:
+    # CRC-32 of "gain.grows|a": the same on every machine and in every process.
+    assert seed_of("gain.grows", "a") == 3910342877
+    assert len({seed_of(c, m) for c in "abc" for m in "xyz"}) == 9
+    planted = observed(norms(gains(0.1, 0.3)))
+    twice = [evaluate(made(), Subject(planted), model="m").judgement for _ in range(2)]
+    assert twice[0] == twice[1]
