@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import fnmatch
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from refutable.applicability import Applicability as Applicability
+from refutable.applicability import any_model as any_model
+from refutable.applicability import at_least_blocks as at_least_blocks
+from refutable.applicability import at_least_heads as at_least_heads
+from refutable.applicability import named as named
+from refutable.applicability import normalized_by as normalized_by
+from refutable.applicability import positioned_by as positioned_by
 from refutable.errors import ClaimError
-from refutable.records import ClaimReport, ModelFacts, Region
+from refutable.records import ClaimReport, Region
 
 if TYPE_CHECKING:
     from refutable.vocabulary.base import Prediction
@@ -28,99 +34,6 @@ class Source:
     study: str
     ref: str
     citation: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Applicability:
-    """Which models a claim speaks about: `reason` returns why not, or ``None``."""
-
-    says: str
-    reason: Callable[[ModelFacts], str | None]
-
-    def __and__(self, other: Applicability) -> Applicability:
-        """Both must hold; the first reason against is given."""
-        return Applicability(
-            f"{self.says}, {other.says}", lambda facts: self.reason(facts) or other.reason(facts)
-        )
-
-
-def any_model() -> Applicability:
-    """Every model that has at least one block."""
-    return Applicability("any decoder", lambda facts: None)
-
-
-def normalized_by(kind: str) -> Applicability:
-    """Models whose normalization modules are all of one kind.
-
-    Parameters
-    ----------
-    kind : {"LayerNorm", "RMSNorm", "none"}
-        The kind as read from the modules, not from a name or a config.
-    """
-    known = ("LayerNorm", "RMSNorm", "none")
-    if kind not in known:
-        raise ClaimError(f"expected kind to be one of {known}, got kind={kind!r}")
-    return Applicability(
-        f"models normalized by {kind}",
-        lambda facts: (
-            None
-            if facts.norm_kind == kind
-            else f"the claim is about {kind}, {facts.id} is normalized by {facts.norm_kind}"
-        ),
-    )
-
-
-def positioned_by(kind: str) -> Applicability:
-    """Models whose positions are of one kind.
-
-    Parameters
-    ----------
-    kind : {"learned", "rotary", "alibi", "sinusoidal", "none"}
-        As found from the modules.
-    """
-    known = ("learned", "rotary", "alibi", "sinusoidal", "none")
-    if kind not in known:
-        raise ClaimError(f"expected kind to be one of {known}, got kind={kind!r}")
-    return Applicability(
-        f"models with {kind} positions",
-        lambda facts: (
-            None
-            if facts.positions == kind
-            else f"the claim is about {kind} positions, those of {facts.id} are {facts.positions}"
-        ),
-    )
-
-
-def at_least_heads(n: int) -> Applicability:
-    """Models with `n` attention heads or more."""
-    return Applicability(
-        f"models of {n} heads or more",
-        lambda facts: (
-            None if facts.heads >= n else f"needs {n} heads, {facts.id} has {facts.heads}"
-        ),
-    )
-
-
-def named(*patterns: str) -> Applicability:
-    """Models whose id matches one of the shell patterns."""
-    return Applicability(
-        f"models named {', '.join(patterns)}",
-        lambda facts: (
-            None
-            if any(fnmatch.fnmatch(facts.id, p) for p in patterns)
-            else f"the claim is about {', '.join(patterns)}, not about {facts.id}"
-        ),
-    )
-
-
-def at_least_blocks(n: int) -> Applicability:
-    """Models with `n` blocks or more."""
-    return Applicability(
-        f"models of {n} blocks or more",
-        lambda facts: (
-            None if facts.blocks >= n else f"needs {n} blocks, {facts.id} has {facts.blocks}"
-        ),
-    )
 
 
 @dataclass(frozen=True, slots=True)
