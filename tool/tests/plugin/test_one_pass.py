@@ -98,7 +98,8 @@ def test_two_workers_measure_each_model_once_and_leave_the_same(
     import pandas as pd
 
     serial, parallel = project.path / "serial.txt", project.path / "parallel.txt"
-    project.makepyfile(test_mine=TEN)
+    pair = claim_source("differs", predicts='contrast("little", "other").above(0.0)')
+    project.makepyfile(test_mine=TEN + pair)
     words = (f"--claim-model={models / 'little'}", f"--claim-model={models / 'other'}")
     project.makeconftest(DATA + counting(serial))
     one = project.runpytest_inprocess(*words, "--claim-out=one")
@@ -107,7 +108,7 @@ def test_two_workers_measure_each_model_once_and_leave_the_same(
     assert two.returncode == one.ret == 0, two.stdout + two.stderr
     assert loads(serial) == ["little", "other"]
     assert sorted(loads(parallel)) == ["little", "other"]
-    assert "20 passed" in two.stdout
+    assert "21 passed" in two.stdout
     assert settled(evidence(project, "two")) == settled(evidence(project, "one"))
     frames = [
         pd.read_parquet(project.path / out / "observations.parquet") for out in ("one", "two")
@@ -116,7 +117,7 @@ def test_two_workers_measure_each_model_once_and_leave_the_same(
     assert len(frames[0]) > 20 * 30
     # The terminal says the same about every cell.
     lines = {line for line in one.stdout.lines if line.startswith("CONFIRMED")}
-    assert len(lines) == 20
+    assert len(lines) == 21
     assert lines <= set(two.stdout.splitlines())
 
 

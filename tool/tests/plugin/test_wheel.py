@@ -58,13 +58,17 @@ def test_a_ten_line_claim_on_a_local_model(python: Path, tmp_path: Path) -> None
     assert plain.returncode == 0, plain.stdout + plain.stderr
     assert "CONFIRMED" in plain.stdout
     assert (tmp_path / "reports" / "latest" / "evidence.json").is_file()
-    two = run(python, *words, "-n", "2", cwd=tmp_path, cache=tmp_path / "cache2")
+    # The templates of the report travel with the package.
+    assert "gain.grows" in (tmp_path / "reports" / "latest" / "report.html").read_text()
+    more = ("-n", "2", "--claim-report=no")
+    two = run(python, *words, *more, cwd=tmp_path, cache=tmp_path / "cache2")
     assert two.returncode == 0, two.stdout + two.stderr
     assert "CONFIRMED" in two.stdout
 
 
 def test_the_bundled_claims_run_from_the_wheel(python: Path, tmp_path: Path) -> None:
-    words = ("-m", "pytest", "-q", "--pyargs", "refutable.claims", "--claim-id", "gain.*dampens")
+    words = ("-m", "pytest", "-q", "--pyargs", "refutable.claims", "--claim-id=gain.*dampens")
+    words += ("--claim-prompts=five-registers", "--claim-arm=no-bos", "--claim-report=no")
     found = run(python, *words, cwd=tmp_path, cache=tmp_path / "cache")
     assert found.returncode in (0, 1), found.stdout + found.stderr
     assert "gain.layernorm-dampens" in found.stdout
