@@ -93,6 +93,7 @@ class State:
     spec: ModelSpec
     facts: ModelFacts
     report: ModelReport
+    config_digest: str
     arrays: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     error: str = ""
     measured: bool = False
@@ -222,6 +223,7 @@ class Laboratory:
                     device=self.settings.device,
                     dtype=self.settings.dtype,
                 ),
+                identity.config_digest,
             )
         return self._states[model]
 

@@ -87,8 +87,10 @@ class Measuring:
         from refutable.capture.store import ObservationKey
 
         report, settings = self.state.report, self.lab.settings
+        # An untrained control depends on the config and its seed alone.
+        untrained = role.startswith("untrained-")
         return ObservationKey(
-            weights=report.weights_digest,
+            weights=self.state.config_digest if untrained else report.weights_digest,
             tokenizer=report.tokenizer_digest,
             prompts=self.lab.prompts(prompts).content_hash if item.per_prompt else "",
             arm=arm if item.per_prompt else "",

@@ -30,6 +30,8 @@ class Identity:
     weights_digest: str
     tokenizer_digest: str
     facts: ModelFacts
+    config_digest: str = ""
+    """Of what the config states; releases that share it share their untrained controls."""
 
 
 def identify(spec: ModelSpec) -> Identity:
@@ -71,7 +73,17 @@ def identify_checkpoint(spec: ModelSpec, checkpoint: Checkpoint) -> Identity:
         facts = _read(spec, checkpoint)
         write_atomic(path, json.dumps(dataclasses.asdict(facts), indent=1))
     facts = dataclasses.replace(facts, id=spec.id, tags=spec.tags, group=spec.group, seed=spec.seed)
-    return Identity(checkpoint.weights_digest, checkpoint.tokenizer_digest, facts)
+    return Identity(
+        checkpoint.weights_digest, checkpoint.tokenizer_digest, facts, _config_digest(checkpoint)
+    )
+
+
+def _config_digest(checkpoint: Checkpoint) -> str:
+    """Hash what the config states, but for where and in which type the weights were saved."""
+    stated = json.loads((checkpoint.folder / "config.json").read_text(encoding="utf-8"))
+    for name in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
+        stated.pop(name, None)
+    return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()
 
 
 def _remembered(path: Path) -> ModelFacts | None:

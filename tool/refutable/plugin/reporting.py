@@ -51,9 +51,11 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         "models": [plain(m) for m in models if m is not None],
         "prompts": [plain(p) for p in _prompts_of(session, conclusion)],
     }
-    properties = junit_properties(result)
-    report.user_properties.extend(properties)
-    item.user_properties.extend(properties)
+    from refutable.report.properties import properties
+
+    carried = properties(result)
+    report.user_properties.extend(carried)
+    item.user_properties.extend(carried)
     # Arrays must not live on in the item.
     item.stash[CONCLUSION] = Conclusion(case, claim)
 
@@ -102,26 +104,6 @@ def result_of(
         seeds=tuple(seeds_of(found.values)) if case.grouped else (),
         source=model.origin if model is not None else "store",
     )
-
-
-def junit_properties(result: Result) -> list[tuple[str, object]]:
-    """Return what ``--junitxml`` carries of a result: verdict, estimate, control's reading."""
-    found: dict[str, object] = {
-        "claim": result.claim,
-        "model": result.model,
-        "prompts": result.prompts,
-        "arm": result.arm,
-        "verdict": result.verdict,
-        "expected": result.expected,
-        "reason": result.reason,
-    }
-    if result.estimate is not None:
-        estimate = result.estimate
-        found |= {"estimate": estimate.value, "low": estimate.low, "high": estimate.high}
-        found |= {"n": estimate.n, "families": estimate.clusters, "unit": estimate.unit}
-    if result.control is not None:
-        found["control"] = result.control.reading
-    return [(f"refutable.{key}", str(value)) for key, value in found.items() if value is not None]
 
 
 def seeds_of(values: Any) -> list[int]:

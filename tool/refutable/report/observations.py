@@ -88,15 +88,23 @@ def read_observations(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def write_csv(parquet: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
-    """Write the observations of a Parquet file as CSV (UTF-8, header, empty for null)."""
+    """Write what the claims' bodies returned on the models as CSV.
+
+    UTF-8, with a header, empty for null. Raw observables and null controls are left out, and so
+    are the texts of prompts, which the ids stand for: with them the file is a hundred times as
+    large and no spreadsheet opens it. The Parquet file holds everything.
+    """
     import io
 
     import pyarrow as pa
+    import pyarrow.compute as pc  # type: ignore[import-untyped]
     from pyarrow import csv
 
     from refutable.report.json import replace
 
-    table = _read(Path(parquet))
+    whole = _read(Path(parquet))
+    own = pc.and_(pc.is_valid(whole["claim"]), pc.is_null(whole["control"]))
+    table = whole.filter(own).drop_columns(["text"])
     decoded = table.cast(pa.schema([(field.name, _csv_type(field.type)) for field in table.schema]))
     buffer = io.BytesIO()
     csv.write_csv(decoded, buffer)

@@ -223,14 +223,16 @@ def test_a_file_from_before_a_column_existed_is_read(tmp_path):
     assert back["value"].tolist()[:2] == [0.1, -2.5]
 
 
-def test_csv_holds_the_same_numbers(tmp_path):
-    write_observations(frame(), tmp_path / "o.parquet")
+def test_csv_holds_what_claims_returned_on_the_models(tmp_path):
+    claimed = frame().assign(claim=["a.x", "a.x", "a.x"])
+    raw = frame().assign(claim=None, value=99.0)
+    write_observations(pd.concat([claimed, raw]), tmp_path / "o.parquet")
     write_csv(tmp_path / "o.parquet", tmp_path / "o.csv")
     back = pd.read_csv(tmp_path / "o.csv")
-    assert list(back.columns) == list(COLUMNS)
-    assert back["value"].tolist()[:2] == [0.1, -2.5]
-    assert back["text"].tolist()[1] == "two\nlines, <b>"
-    assert back["model"].tolist()[2] == 'a,"b'
+    assert list(back.columns) == [name for name in COLUMNS if name != "text"]
+    # The third row of the frame is that of a null control.
+    assert back["value"].tolist() == [0.1, -2.5]
+    assert back["layer"].tolist()[0] == 7
 
 
 def test_broken_observations_are_refused(tmp_path):
