@@ -127,7 +127,7 @@ def test_interrupted_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
 
 
 def test_unknown_recipe_and_unfinished_folder_say_what_to_do(tmp_path):
-    with pytest.raises(RefutableError, match="choose one of published, fast, max-schedule"):
+    with pytest.raises(RefutableError, match="choose one of published, fast, max-sched"):
         recipe_named("quick")
     with pytest.raises(RefutableError, match="train it with"):
         training.read_run(tmp_path)
