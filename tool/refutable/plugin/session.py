@@ -157,8 +157,8 @@ class ClaimSession:
         return self._prompt_sets[name]
 
     def prompts_label(self, name: str) -> str:
-        """Return the name by which a prompt set is recorded: a file is known by its set's name."""
-        return self.prompt_set(name).name if name.endswith(".toml") else name
+        """Return the name by which a prompt set is recorded: its own, wherever its file lies."""
+        return self.prompt_set(name).name
 
     @property
     def laboratory(self) -> Laboratory:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 T = TypeVar("T")
 
 
 @cache
-def _adapter(kind: type) -> Any:
+def _adapter(kind: Any) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
@@ -17,11 +20,11 @@ def _adapter(kind: type) -> Any:
 
 def plain(record: Any) -> dict[str, Any]:
     """Return a record as JSON-ready data; NaN and infinity become ``None``."""
-    data: dict[str, Any] = _adapter(type(record)).dump_python(record, mode="json")
+    data: dict[str, Any] = _adapter(cast("Hashable", type(record))).dump_python(record, mode="json")
     return data
 
 
 def restore(kind: type[T], data: dict[str, Any]) -> T:
     """Return the record that `plain` made the data from."""
-    record: T = _adapter(kind).validate_python(data)
+    record: T = _adapter(cast("Hashable", kind)).validate_python(data)
     return record

@@ -164,6 +164,9 @@ def test_raises(residual_norm):
 def test_unreduced(residual_norm):
     """A body that leaves the layers in."""
     return residual_norm
+
+def test_plain(residual_norm):
+    assert residual_norm
 '''
 )
 
@@ -173,7 +176,10 @@ def test_a_body_that_cannot_be_computed_is_an_error_and_no_refutation(
 ) -> None:
     project.makepyfile(test_mine=BODIES + claim_source("grows"))
     result = project.runpytest_inprocess(f"--claim-model={models / 'little'}")
-    result.assert_outcomes(passed=1, errors=3)
+    result.assert_outcomes(passed=1, errors=4)
+    result.stdout.fnmatch_lines(
+        ["only claims can ask for observables: decorate the test with @refutable.claim"]
+    )
     assert verdicts(project) == {
         ("gain.aligned", "little"): None,
         ("gain.raises", "little"): None,

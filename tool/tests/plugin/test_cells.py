@@ -110,6 +110,23 @@ def test_a_stored_witness_is_replayed(project: pytest.Pytester, models: Path) ->
     assert found["halves"]["counterexample"] is None
 
 
+def test_families_chosen_from_a_file_are_one_set_everywhere(
+    project: pytest.Pytester, models: Path
+) -> None:
+    (project.path / "more.toml").write_text(prompt_file(name="another-name"))
+    project.makepyfile(test_mine=module(claim_source("grows")))
+    chosen = ",".join(f"f{f}" for f in range(6))
+    words = (f"--claim-model={models / 'little'}", f"--claim-prompts=more.toml:{chosen}")
+    project.runpytest_inprocess(*words, "--claim-update-baseline").assert_outcomes(passed=1)
+    found = evidence(project)
+    (result,), (prompts,) = found["results"], found["prompts"]
+    assert result["prompts"] == prompts["name"] == f"another-name:{chosen}"
+    assert (prompts["n"], prompts["families"]) == (18, 6)
+    assert result["estimate"]["clusters"] == 6
+    project.runpytest_inprocess(*words).assert_outcomes(passed=1)
+    assert evidence(project)["results"][0]["expected"] == "confirmed"
+
+
 def test_every_option_has_a_setting(project: pytest.Pytester) -> None:
     config = project.parseconfigure("-p", "no:cacheprovider")
     names = [*options._LISTS, *options._VALUES, *options._FLAGS]
