@@ -188,6 +188,20 @@ def test_the_study_slices_are_queries_keys_and_values():
     assert np.isnan(hd.slices_cophenetic(matrix.astype(np.float32), 11))
 
 
+def test_few_heads_and_flat_scatters_have_no_number():
+    weights, _ = _heads(2, 0.5)
+    factors = [getattr(weights, name) for name in ("query", "key", "value", "output")]
+    one = hd.HeadWeights(*(factor[:, :1] for factor in factors))
+    alone = hd.cluster(hd.head_distances(one, "qk"))
+    assert np.isnan(alone.cophenetic)
+    assert hd.gap(alone, [alone])[1] == 1
+    pair = hd.HeadWeights(*(factor[:, :2] for factor in factors))
+    two = hd.cluster(hd.head_distances(pair, "ov"))
+    assert np.isnan(two.cophenetic)
+    assert hd.gap(two, [two]) == (0.0, 1)
+    assert np.isnan(pca.best_silhouette(np.zeros((20, 2))))
+
+
 @pytest.mark.parametrize("alpha", [2.5, 4.0])
 def test_a_power_law_of_known_exponent(alpha):
     pytest.importorskip("powerlaw")

@@ -65,20 +65,20 @@ def rank_among(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
     """
     middle = copies.median("copy")
     far = abs(copies - middle) >= abs(value - middle)
-    return _counted(far, copies)
+    return _counted(far, value, copies)
 
 
 def rank_below(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
     """Rank (1 + b) / (K + 1) of a value predicted below K copies; b lie at or below it."""
-    return _counted(copies <= value, copies)
+    return _counted(copies <= value, value, copies)
 
 
 def rank_above(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
     """Rank (1 + b) / (K + 1) of a value predicted above K copies; b lie at or above it."""
-    return _counted(copies >= value, copies)
+    return _counted(copies >= value, value, copies)
 
 
-def _counted(extreme: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
+def _counted(extreme: xr.DataArray, value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
     rank = (1 + extreme.sum("copy")) / (copies.sizes["copy"] + 1)
-    # A copy or a value that is not a number has no place in the order.
-    return rank.where(copies.notnull().all("copy"))
+    # What is not a number has no place in the order.
+    return rank.where(copies.notnull().all("copy") & value.notnull())

@@ -122,7 +122,8 @@ def cluster(distances: Doubles) -> Clustering:
     Parameters
     ----------
     distances : array (head, head)
-        Euclidean distances (see `head_distances`).
+        Euclidean distances (see `head_distances`). A single head has no tree, and two have no
+        correlation.
 
     Notes
     -----
@@ -133,6 +134,8 @@ def cluster(distances: Doubles) -> Clustering:
     from scipy.spatial.distance import squareform
 
     condensed = squareform(distances, checks=False)
+    if condensed.size == 0:
+        return Clustering(np.empty((0, 4)), float("nan"), np.empty(0))
     linkage = ward(condensed)
     tree = cophenet(linkage)
     varies = np.ptp(condensed) > 0 and np.ptp(tree) > 0
@@ -163,6 +166,8 @@ def gap(observed: Clustering, references: list[Clustering]) -> tuple[float, int]
     from the weights in total spread too, which is no cluster; the usual one-standard-error rule is
     not used because copies in many dimensions hardly differ from one another.
     """
+    if observed.log_within.size == 0:
+        return float("nan"), 1
     expected = np.mean([r.log_within for r in references], axis=0)
     gaps = expected - observed.log_within
     # Beyond half as many clusters as heads most clusters are single heads.

@@ -206,12 +206,16 @@ def best_silhouette(
     Returns
     -------
     float
-        Between -1 and 1; about .33 to .45 for a round Gaussian cloud cut into pieces.
+        Between -1 and 1; about .33 to .45 for a round Gaussian cloud cut into pieces. NaN where
+        a component does not vary.
     """
     from sklearn.cluster import KMeans  # type: ignore[import-untyped]
     from sklearn.metrics import silhouette_score  # type: ignore[import-untyped]
 
-    scaled = points / np.where(points.std(axis=0) > 0, points.std(axis=0), 1.0)
+    spread = points.std(axis=0)
+    if not (spread > 0).all():
+        return float("nan")
+    scaled = points / spread
     found = []
     for k in clusters:
         labels = KMeans(k, n_init=1, random_state=seed).fit_predict(scaled)
