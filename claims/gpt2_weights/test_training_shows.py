@@ -1,8 +1,9 @@
 """Row W13: these views tell a well-trained model.
 
 A view that an untrained model of the same config shares says nothing about training. One model is
-held against 19 untrained copies; a kind of model against the copies over its training seeds. That
-a view changes does not yet say that a *well* trained model is told from a badly trained one.
+held against 19 untrained copies by rank; a kind of model by its mean distance from the copies over
+its training seeds, where 2 standard deviations of the copies stand for "beyond all 19". That a view
+changes does not yet say that a *well* trained model is told from a badly trained one.
 """
 
 from refutable import Source, claim
@@ -19,9 +20,9 @@ def _rank(view, weight_views, untrained_weight_views):
     return rank_among(weight_views.sel(view=view), untrained_weight_views.sel(view=view))
 
 
-def _change(view, weight_views, untrained_weight_views):
-    untrained = untrained_weight_views.sel(view=view).mean("copy")
-    return weight_views.sel(view=view) - untrained
+def _deviation(view, weight_views, untrained_weight_views):
+    copies = untrained_weight_views.sel(view=view)
+    return (weight_views.sel(view=view) - copies.mean("copy")) / copies.std("copy", ddof=1)
 
 
 @claim(
@@ -142,88 +143,118 @@ def test_positions_against_untrained(weight_views, untrained_weight_views):
 @claim(
     id="weights.training-makes-tails",
     says="Training makes the tails of attention weights heavier.",
-    refuted_if="over training seeds their excess kurtosis rises by less than .1",
+    refuted_if="over training seeds their excess kurtosis is less than 2 sd of untrained copies above theirs",
     source=SOURCE,
-    predicts=over_seeds(TWIN).above(0.1),
+    predicts=over_seeds(TWIN).above(2.0),
     kind="training",
-    unit="excess kurtosis",
-    margin=0.1,
+    unit="sd of untrained copies",
+    margin=1.0,
 )
 def test_tails_over_seeds(weight_views, untrained_weight_views):
-    """Excess kurtosis of attention weights minus the mean of 19 untrained copies."""
-    return _change("excess_kurtosis", weight_views, untrained_weight_views)
+    """Distance of the excess kurtosis of attention weights from untrained copies, in their sd."""
+    return _deviation("excess_kurtosis", weight_views, untrained_weight_views)
 
 
 @claim(
     id="weights.training-lowers-dimension",
     says="Training lowers the dimension of attention weights.",
-    refuted_if="over training seeds their participation ratio falls by less than .05",
+    refuted_if="over training seeds their participation ratio is less than 2 sd of untrained copies below theirs",
     source=SOURCE,
-    predicts=over_seeds(TWIN).below(-0.05),
+    predicts=over_seeds(TWIN).below(-2.0),
     kind="training",
-    unit="ratio to a Gaussian",
-    margin=0.02,
+    unit="sd of untrained copies",
+    margin=1.0,
 )
 def test_dimension_over_seeds(weight_views, untrained_weight_views):
-    """Participation ratio of [Q K V], as a Gaussian's, minus the mean of untrained copies."""
-    return _change("participation", weight_views, untrained_weight_views)
+    """Distance of the participation ratio of [Q K V] from untrained copies, in their sd."""
+    return _deviation("participation", weight_views, untrained_weight_views)
 
 
 @claim(
-    id="weights.training-spreads-query-heads",
-    says="Training makes query heads unequal.",
-    refuted_if="over training seeds the spread of their log norms rises by less than .02",
+    id="weights.training-fills-first-components",
+    says="Training puts more of attention weights into two components.",
+    refuted_if="over training seeds the share of two components is less than 2 sd of untrained copies above theirs",
     source=SOURCE,
-    predicts=over_seeds(TWIN).above(0.02),
+    predicts=over_seeds(TWIN).above(2.0),
     kind="training",
-    unit="sd of log norm",
-    margin=0.01,
+    unit="sd of untrained copies",
+    margin=1.0,
 )
-def test_query_heads_over_seeds(weight_views, untrained_weight_views):
-    """Spread of heads' query norms minus the mean of untrained copies."""
-    return _change("query_spread", weight_views, untrained_weight_views)
+def test_first_components_over_seeds(weight_views, untrained_weight_views):
+    """Distance of the share of two components of [Q K V] from untrained copies, in their sd."""
+    return _deviation("first_two_share", weight_views, untrained_weight_views)
 
 
 @claim(
     id="weights.training-makes-scatter-cluster",
     says="Training makes the scatter of the first two components cluster.",
-    refuted_if="over training seeds the best silhouette rises by less than .02",
+    refuted_if="over training seeds the best silhouette is less than 2 sd of untrained copies above theirs",
     source=SOURCE,
-    predicts=over_seeds(TWIN).above(0.02),
+    predicts=over_seeds(TWIN).above(2.0),
     kind="training",
-    unit="silhouette",
-    margin=0.02,
+    unit="sd of untrained copies",
+    margin=1.0,
 )
 def test_scatter_over_seeds(weight_views, untrained_weight_views):
-    """Best silhouette of [Q K V] minus the mean of untrained copies."""
-    return _change("silhouette", weight_views, untrained_weight_views)
+    """Distance of the best silhouette of [Q K V] from untrained copies, in their sd."""
+    return _deviation("silhouette", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.training-makes-rows-unequal",
+    says="Training makes the weights of input features unequal.",
+    refuted_if="over training seeds the spread of row variances is less than 2 sd of untrained copies above theirs",
+    source=SOURCE,
+    predicts=over_seeds(TWIN).above(2.0),
+    kind="training",
+    unit="sd of untrained copies",
+    margin=1.0,
+)
+def test_rows_over_seeds(weight_views, untrained_weight_views):
+    """Distance of the spread of row variances of [Q K V] from untrained copies, in their sd."""
+    return _deviation("row_spread", weight_views, untrained_weight_views)
+
+
+@claim(
+    id="weights.training-spreads-query-heads",
+    says="Training makes query heads unequal.",
+    refuted_if="over training seeds the spread of their norms is less than 2 sd of untrained copies above theirs",
+    source=SOURCE,
+    predicts=over_seeds(TWIN).above(2.0),
+    kind="training",
+    unit="sd of untrained copies",
+    margin=1.0,
+)
+def test_query_heads_over_seeds(weight_views, untrained_weight_views):
+    """Distance of the spread of heads' query norms from untrained copies, in their sd."""
+    return _deviation("query_spread", weight_views, untrained_weight_views)
 
 
 @claim(
     id="weights.training-makes-head-trees",
     says="Training makes a tree describe the distances of heads better.",
-    refuted_if="over training seeds the cophenetic correlation rises by less than .05",
+    refuted_if="over training seeds the cophenetic correlation is less than 2 sd of untrained copies above theirs",
     source=SOURCE,
-    predicts=over_seeds(TWIN).above(0.05),
+    predicts=over_seeds(TWIN).above(2.0),
     kind="training",
-    unit="correlation",
-    margin=0.05,
+    unit="sd of untrained copies",
+    margin=1.0,
 )
 def test_head_trees_over_seeds(weight_views, untrained_weight_views):
-    """Cophenetic correlation under W_Q W_K' minus the mean of untrained copies."""
-    return _change("cophenetic_qk", weight_views, untrained_weight_views)
+    """Distance of the cophenetic correlation under W_Q W_K' from untrained copies, in their sd."""
+    return _deviation("cophenetic_qk", weight_views, untrained_weight_views)
 
 
 @claim(
     id="weights.training-joins-positions",
     says="Training makes the embeddings of adjacent positions alike.",
-    refuted_if="over training seeds their standardised correlation rises by less than .1",
+    refuted_if="over training seeds their standardised correlation is less than 2 sd of untrained copies above theirs",
     source=SOURCE,
-    predicts=over_seeds(TWIN).above(0.1),
+    predicts=over_seeds(TWIN).above(2.0),
     kind="training",
-    unit="correlation",
-    margin=0.05,
+    unit="sd of untrained copies",
+    margin=1.0,
 )
 def test_positions_over_seeds(weight_views, untrained_weight_views):
-    """Standardised r of adjacent positions minus the mean of untrained copies."""
-    return _change("adjacent_correlation", weight_views, untrained_weight_views)
+    """Distance of the standardised r of adjacent positions from untrained copies, in their sd."""
+    return _deviation("adjacent_correlation", weight_views, untrained_weight_views)
