@@ -143,7 +143,7 @@ def test_positions_against_untrained(weight_views, untrained_weight_views):
 @claim(
     id="weights.training-makes-tails",
     says="Training makes the tails of attention weights heavier.",
-    refuted_if="over training seeds their excess kurtosis is less than 2 sd of untrained copies above theirs",
+    refuted_if="over seeds their excess kurtosis lies less than 2 sd above untrained copies",
     source=SOURCE,
     predicts=over_seeds(TWIN).above(2.0),
     kind="training",
@@ -158,7 +158,7 @@ def test_tails_over_seeds(weight_views, untrained_weight_views):
 @claim(
     id="weights.training-lowers-dimension",
     says="Training lowers the dimension of attention weights.",
-    refuted_if="over training seeds their participation ratio is less than 2 sd of untrained copies below theirs",
+    refuted_if="over seeds their participation ratio lies less than 2 sd below untrained copies",
     source=SOURCE,
     predicts=over_seeds(TWIN).below(-2.0),
     kind="training",
@@ -173,7 +173,7 @@ def test_dimension_over_seeds(weight_views, untrained_weight_views):
 @claim(
     id="weights.training-fills-first-components",
     says="Training puts more of attention weights into two components.",
-    refuted_if="over training seeds the share of two components is less than 2 sd of untrained copies above theirs",
+    refuted_if="over seeds the share of two components lies less than 2 sd above untrained copies",
     source=SOURCE,
     predicts=over_seeds(TWIN).above(2.0),
     kind="training",
@@ -188,7 +188,7 @@ def test_first_components_over_seeds(weight_views, untrained_weight_views):
 @claim(
     id="weights.training-makes-scatter-cluster",
     says="Training makes the scatter of the first two components cluster.",
-    refuted_if="over training seeds the best silhouette is less than 2 sd of untrained copies above theirs",
+    refuted_if="over seeds the best silhouette lies less than 2 sd above untrained copies",
     source=SOURCE,
     predicts=over_seeds(TWIN).above(2.0),
     kind="training",
@@ -203,7 +203,7 @@ def test_scatter_over_seeds(weight_views, untrained_weight_views):
 @claim(
     id="weights.training-makes-rows-unequal",
     says="Training makes the weights of input features unequal.",
-    refuted_if="over training seeds the spread of row variances is less than 2 sd of untrained copies above theirs",
+    refuted_if="over seeds the spread of row variances lies less than 2 sd above untrained copies",
     source=SOURCE,
     predicts=over_seeds(TWIN).above(2.0),
     kind="training",
@@ -218,7 +218,7 @@ def test_rows_over_seeds(weight_views, untrained_weight_views):
 @claim(
     id="weights.training-spreads-query-heads",
     says="Training makes query heads unequal.",
-    refuted_if="over training seeds the spread of their norms is less than 2 sd of untrained copies above theirs",
+    refuted_if="over seeds the spread of their norms lies less than 2 sd above untrained copies",
     source=SOURCE,
     predicts=over_seeds(TWIN).above(2.0),
     kind="training",
@@ -233,7 +233,7 @@ def test_query_heads_over_seeds(weight_views, untrained_weight_views):
 @claim(
     id="weights.training-makes-head-trees",
     says="Training makes a tree describe the distances of heads better.",
-    refuted_if="over training seeds the cophenetic correlation is less than 2 sd of untrained copies above theirs",
+    refuted_if="over seeds the cophenetic correlation lies less than 2 sd above untrained copies",
     source=SOURCE,
     predicts=over_seeds(TWIN).above(2.0),
     kind="training",
@@ -248,7 +248,7 @@ def test_head_trees_over_seeds(weight_views, untrained_weight_views):
 @claim(
     id="weights.training-joins-positions",
     says="Training makes the embeddings of adjacent positions alike.",
-    refuted_if="over training seeds their standardised correlation is less than 2 sd of untrained copies above theirs",
+    refuted_if="over seeds their correlation lies less than 2 sd above untrained copies",
     source=SOURCE,
     predicts=over_seeds(TWIN).above(2.0),
     kind="training",
