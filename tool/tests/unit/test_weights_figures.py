@@ -129,6 +129,10 @@ def test_bars_of_parameters_are_shares(specs, measured):
         assert axis.get_title(loc="left").endswith(f"{int(counts.sum()):,}")
 
 
+def test_tied_tensors_are_named(specs):
+    assert "Tied: small transformer.wte.weight = lm_head.weight" in specs["parameters"].caption
+
+
 def test_lines_over_depth_are_the_statistics(specs, measured):
     axis = _drawn(specs["depth-statistics"]).axes[1]  # sd, of the largest model
     lines = {line.get_label(): line.get_ydata() for line in axis.get_lines()}

@@ -98,6 +98,9 @@ def test_counts(planted):
     total = tables.parameter_total(planted)
     assert _value(total, counted="named") - _value(total, counted="unique") == 90 * 64
     assert _value(total, counted="stored") == _value(total, counted="unique")
+    tied = tables.tied_parameter(planted)
+    assert list(tied.names.values) == ["transformer.wte.weight = lm_head.weight"]
+    assert float(tied.sum()) == 90 * 64
     by_category = tables.parameter_count(planted)
     assert float(by_category.sum()) == _value(total, counted="unique")
     by_block = tables.block_parameter_count(planted)

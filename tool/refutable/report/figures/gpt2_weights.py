@@ -9,7 +9,7 @@ import numpy as np
 from refutable.report.figures import style
 from refutable.report.figures.gpt2_weights_data import STUDY, facts, largest, plain
 from refutable.report.figures.references import short
-from refutable.report.figures.registry import Drawing, Sample, figure
+from refutable.report.figures.registry import Drawing, MissingDataError, Sample, figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +30,19 @@ def parameters(sample: Sample) -> Drawing:
         table,
         _draw_parameters,
         "Every parameter counted once: a tied unembedding is part of the embedding. Numbers: "
-        "parameters, and their size as float32 in megabytes (10^6 bytes).",
+        f"parameters, and their size as float32 in megabytes (10^6 bytes).{_tied(sample)}",
         table,
     )
+
+
+def _tied(sample: Sample) -> str:
+    """Name the tied tensors of each model, for a caption."""
+    try:
+        rows = facts(sample, "tied_parameter", "names")
+    except MissingDataError:
+        return ""
+    said = [f"{short(m)} {', '.join(own['names'])}" for m, own in rows.groupby("model", sort=False)]
+    return f" Tied: {'; '.join(said)}."
 
 
 def _draw_parameters(table: pd.DataFrame) -> Figure:
