@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time, and no deadline: a busy machine is no counterexample.
+settings.register_profile("refutable", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("refutable")
 
 HERE = Path(__file__).parent
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import sys
 import time
 from dataclasses import replace
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -262,6 +264,15 @@ def _adjust(session: ClaimSession, results: list[Result]) -> tuple[list[Result],
     return results, len(places)
 
 
+def _command(session: ClaimSession) -> str:
+    """Return what the user typed, without the path of the folder it was typed in."""
+    program = Path(sys.argv[0]).name
+    words = sys.argv[1:] if program == "refutable" else session.config.invocation_params.args
+    here = str(session.config.invocation_params.dir)
+    shown = [str(word).replace(here + os.sep, "").replace(here, ".") for word in words]
+    return shlex.join(["refutable" if program == "refutable" else "pytest", *shown])
+
+
 def environment(session: ClaimSession, family_size: int) -> Environment:
     """Describe where and with what the run was made."""
     versions = {}
@@ -270,14 +281,13 @@ def environment(session: ClaimSession, family_size: int) -> Environment:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    arguments = session.config.invocation_params.args
     return Environment(
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         versions=versions,
         device=session.options.device,
         dtype=session.options.dtype,
-        command=shlex.join(["pytest", *map(str, arguments)]),
+        command=_command(session),
         started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.started)),
         seconds=round(time.time() - session.started, 3),
         family_size=family_size,
