@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from refutable.observables import attention, gain, logits, no_position, residual, weights
+from refutable.observables import (
+    attention,
+    gain,
+    logits,
+    no_position,
+    norm_ablation,
+    residual,
+    weights,
+)
 from refutable.observables.registry import REGISTRY, Observable, observable, recorded
 
 __all__ = [
@@ -12,6 +20,7 @@ __all__ = [
     "gain",
     "logits",
     "no_position",
+    "norm_ablation",
     "observable",
     "recorded",
     "residual",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -21,10 +21,12 @@ from refutable.vocabulary.base import (
     judgement,
     labelled,
     reduce_prompts,
+    scalar,
     worded,
 )
 
 MODELS = "models"
+T_SEEDS = "t over training seeds"
 
 
 def arrange(
@@ -71,7 +73,8 @@ def arrange(
 class Contrast(Prediction):
     """First minus second model, paired by family.
 
-    Between groups of seeds: pairs of equal seed, with seeds and families both as random units.
+    Between groups of seeds: pairs of equal seed, with seeds and families both as random units;
+    seeds alone where the body returns one number per model.
     """
 
     first: str = ""
@@ -111,6 +114,9 @@ class Contrast(Prediction):
 
     def per_family(self, values: Any) -> PerFamily:
         """Difference of each family, averaged over seeds."""
+        numbers = _numbers(values, *self.names)
+        if numbers is not None:
+            return PerFamily(tuple(numbers), np.array(list(numbers.values())), len(numbers))
         names, table, n, _ = _differences(values, *self.names)
         return PerFamily(names, table.mean(axis=0), n)
 
@@ -236,6 +242,15 @@ def _contrast(
     unit: str,
     part: str = "",
 ) -> Estimate:
+    numbers = _numbers(values, names[0], names[1])
+    if numbers is not None:
+        # A number per model: the training seeds are the only units.
+        made = est.family_mean(
+            np.array(list(numbers.values())), tuple(numbers), error=2 * error, seed=seed, unit=unit,
+            region=region,
+        )  # fmt: skip
+        method = T_SEEDS if made.method == build.T_FAMILIES else made.method
+        return replace(made, part=part, method=method, seeds=len(numbers))
     families, table, n, seeded = _differences(values, names[0], names[1])
     if not families or not len(table):
         reason = "the two sides share no " + ("seed" if families else "family")
@@ -244,11 +259,7 @@ def _contrast(
         return est.two_way(
             table, n=n, error=2 * error, seed=seed, unit=unit, region=region, part=part
         )
-    from dataclasses import replace
-
-    made = est.family_mean(
-        table[0], families, error=2 * error, seed=seed, unit=unit, region=region
-    )
+    made = est.family_mean(table[0], families, error=2 * error, seed=seed, unit=unit, region=region)
     return replace(made, part=part, n=n)
 
 
@@ -269,6 +280,18 @@ def _differences(
     names = tuple(n for n in sides[0].names if all(n in s.names for s in sides))
     table = np.array([[_at(p, n) - _at(q, n) for n in names] for p, q in reduced])
     return names, table.reshape(len(reduced), len(names)), min(s.n for s in sides), seeded
+
+
+def _numbers(values: Mapping[str, Any], first: str, second: str) -> dict[str, float] | None:
+    """Differences by seed where bodies return one number per model; ``None`` where they do not."""
+    if first not in values or second not in values:
+        return None
+    a, b = _by_seed(values[first]), _by_seed(values[second])
+    if any(
+        np.size(v) != 1 or "prompt" in getattr(v, "dims", ()) for v in (*a.values(), *b.values())
+    ):
+        return None
+    return {f"seed {s}": scalar(a[s]) - scalar(b[s]) for s in a if s in b}
 
 
 def _by_seed(values: Any) -> dict[int | None, Any]:

@@ -1,0 +1,71 @@
+"""Rows N1 and N3: without norms attention is more diffuse; partial norms lie between."""
+
+from refutable import Source, claim
+from refutable.predictions import contrast, ordered
+
+SESOI = 0.02
+ARMS = ("no-bos", "bos")
+N1 = Source(study="norm-ablation", ref="N1")
+N3 = Source(study="norm-ablation", ref="N3")
+
+
+@claim(
+    id="ablation.diffuse-attention",
+    says="Without norms inside the blocks attention is more diffuse.",
+    refuted_if="normalized entropy without norms exceeds that with LayerNorm by less than 0.02",
+    source=N1,
+    predicts=contrast("none", "layernorm-both").above(SESOI),
+    arms=ARMS,
+    unit="share of ln(t + 1)",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_entropy(attention_entropy):
+    """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks."""
+    return attention_entropy.mean(("layer", "head"))
+
+
+@claim(
+    id="ablation.diffuse-attention-beside-sink",
+    says="Without norms attention is more diffuse over the keys after the first token, too.",
+    refuted_if="normalized entropy over keys k >= 1 exceeds LayerNorm's by less than 0.02",
+    source=N1,
+    predicts=contrast("none", "layernorm-both").above(SESOI),
+    arms=ARMS,
+    unit="share of ln(t)",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_entropy_without_first_key(attention_entropy_rest):
+    """Entropy over keys k >= 1 of rows t >= 2, over ln(t); mean over heads and blocks."""
+    return attention_entropy_rest.mean(("layer", "head"))
+
+
+@claim(
+    id="ablation.attention-norm-lies-between",
+    says="With a norm before attention alone, attention is as diffuse as between both and none.",
+    refuted_if="a step from both to attention-only to none is smaller than 0.02",
+    source=N3,
+    predicts=ordered("layernorm-both", "layernorm-attention", "none", over="models", by=SESOI),
+    unit="share of ln(t + 1)",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_attention_only_between(attention_entropy):
+    """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks."""
+    return attention_entropy.mean(("layer", "head"))
+
+
+@claim(
+    id="ablation.ffn-norm-lies-between",
+    says="With a norm before the feed-forward alone, attention lies between both and none.",
+    refuted_if="a step from both to feed-forward-only to none is smaller than 0.02",
+    source=N3,
+    predicts=ordered("layernorm-both", "layernorm-ffn", "none", over="models", by=SESOI),
+    unit="share of ln(t + 1)",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_ffn_only_between(attention_entropy):
+    """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks."""
+    return attention_entropy.mean(("layer", "head"))

@@ -1,0 +1,20 @@
+"""Row N12: RMSNorm reaches LayerNorm's loss."""
+
+from refutable import Source, claim
+from refutable.predictions import contrast
+
+
+@claim(
+    id="ablation.rmsnorm-reaches-loss",
+    says="RMSNorm reaches LayerNorm's held-out loss.",
+    refuted_if="the losses differ by more than 0.02 nats",
+    source=Source(study="norm-ablation", ref="N12"),
+    predicts=contrast("rmsnorm-both", "layernorm-both").within(-0.02, 0.02),
+    kind="training",
+    unit="nats",
+    sesoi=0.02,
+    margin=0.02,
+)
+def test_final_loss(held_out_loss):
+    """Held-out loss after the same steps on the same data, by document of held-out prose."""
+    return held_out_loss.rename(text="prompt")

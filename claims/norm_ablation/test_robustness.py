@@ -1,0 +1,44 @@
+"""Row N11: norms make a model robust to noise in its text."""
+
+from refutable import Source, claim
+from refutable.predictions import contrast
+
+SOURCE = Source(study="norm-ablation", ref="N11")
+SESOI = 0.1
+
+
+def slope(noisy_loss, noise):
+    """Least-squares slope of the loss over the share of words that are changed."""
+    loss = noisy_loss.sel(noise=noise, drop=True)
+    rate = loss["rate"] - loss["rate"].mean()
+    return ((loss * rate).sum("rate") / (rate**2).sum()).rename(text="prompt")
+
+
+@claim(
+    id="ablation.word-noise",
+    says="Without norms inside the blocks the loss rises faster with the share of replaced words.",
+    refuted_if="the slope exceeds that with LayerNorm by less than 0.1 nats",
+    source=SOURCE,
+    predicts=contrast("none", "layernorm-both").above(SESOI),
+    unit="nats per share of words",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_word_noise(noisy_loss):
+    """Slope of held-out loss over 0, 5, 10 and 20 % of words replaced by others of the text."""
+    return slope(noisy_loss, "words")
+
+
+@claim(
+    id="ablation.character-noise",
+    says="Without norms inside the blocks the loss rises faster with the share of misspelt words.",
+    refuted_if="the slope exceeds that with LayerNorm by less than 0.1 nats",
+    source=SOURCE,
+    predicts=contrast("none", "layernorm-both").above(SESOI),
+    unit="nats per share of words",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_character_noise(noisy_loss):
+    """Slope of held-out loss over 0, 5, 10 and 20 % of words with two letters swapped."""
+    return slope(noisy_loss, "characters")

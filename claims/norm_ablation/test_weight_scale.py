@@ -1,0 +1,43 @@
+"""Row N8: norms change the scale of the weights. Biases and norm gains are left out."""
+
+import numpy as np
+
+from refutable import Source, claim
+from refutable.predictions import contrast
+
+SOURCE = Source(study="norm-ablation", ref="N8")
+LOG_SESOI = 0.05
+
+
+@claim(
+    id="ablation.larger-attention-weights",
+    says="Without norms inside the blocks the matrices of attention become larger.",
+    refuted_if="their log standard deviation exceeds that with LayerNorm by less than 0.05",
+    source=SOURCE,
+    predicts=contrast("none", "layernorm-both").above(LOG_SESOI),
+    kind="weights",
+    unit="log ratio",
+    sesoi=LOG_SESOI,
+    margin=LOG_SESOI,
+)
+def test_attention_weights(weight_statistics):
+    """Log standard deviation of W_Q, W_K, W_V and W_O, mean over matrices and blocks."""
+    found = weight_statistics.sel(statistic="sd", matrix=["q", "k", "v", "o"])
+    return np.log(found).mean(("layer", "matrix"))
+
+
+@claim(
+    id="ablation.larger-feed-forward-weights",
+    says="Without norms inside the blocks the matrices of the feed-forward become larger.",
+    refuted_if="their log standard deviation exceeds that with LayerNorm by less than 0.05",
+    source=SOURCE,
+    predicts=contrast("none", "layernorm-both").above(LOG_SESOI),
+    kind="weights",
+    unit="log ratio",
+    sesoi=LOG_SESOI,
+    margin=LOG_SESOI,
+)
+def test_feed_forward_weights(weight_statistics):
+    """Log standard deviation of the two matrices of the feed-forward, mean over blocks."""
+    found = weight_statistics.sel(statistic="sd", matrix=["in", "out"])
+    return np.log(found).mean(("layer", "matrix"))
