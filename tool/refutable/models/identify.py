@@ -18,7 +18,7 @@ from refutable.paths import cache_dir
 from refutable.records import ModelFacts
 
 # Raised when facts are read in another way, so that remembered ones are made again.
-_FACTS = 1
+_FACTS = 2
 NO_LIMIT = 1 << 20
 """Stands for the context of a model whose config states none."""
 
@@ -147,10 +147,10 @@ def _bos(tokenizer: Any, config: Any, d_vocab: int) -> int | None:
 
 
 def _positions(structure: Any, checkpoint: Checkpoint) -> str:
-    table = structure.position_embedding
-    if structure.positions != "learned" or table.weight.requires_grad:
+    if structure.positions != "learned":
         return str(structure.positions)
-    # A frozen table is no learned one; only its values tell whether it says anything at all.
+    # A table of zeros, kept so by a frozen parameter or by the recipe, is no learned one; only its
+    # values tell.
     from safetensors import safe_open
 
     wanted = f"{structure.position_path}.weight"

@@ -9,6 +9,7 @@ import xarray as xr
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from refutable.errors import NotAvailableError
+from refutable.models.identify import identify
 from refutable.models.load import load, untrained
 from refutable.models.registry import resolve
 from refutable.observables.registry import REGISTRY
@@ -175,6 +176,13 @@ def test_rotary_models_have_no_position_table():
     assert np.isnan(found.sel(view="adjacent_correlation"))
     assert np.isfinite(found.sel(view="cophenetic_ov"))
     assert "gate" in tables.weight_statistics(reader).matrix
+
+
+def test_a_model_whose_position_table_is_zero_is_not_asked_about_it():
+    spec = resolve("no-position-0")
+    assert identify(spec).facts.positions == "none"
+    with pytest.raises(NotAvailableError, match="table of position embeddings is zero"):
+        tables_positions.position_variance(WeightReader.from_spec(spec))
 
 
 def test_ranks_count_ties_and_refuse_what_is_no_number():
