@@ -8,6 +8,7 @@ and no weight is needed.
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ CATEGORIES = ("embedding", "position", "attention", "mlp", "norm", "unembedding"
 """Categories of parameters. A tied unembedding is counted under ``embedding``."""
 MATRICES = ("q", "k", "v", "o", "in", "gate", "out")
 """Matrices of a block: attention's four, and the feed-forward's two or three."""
+
+_BUILDING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,14 @@ class Layout:
 
 
 def meta_model(config: Any) -> Any:
-    """Build the modules of a causal language model without any weight."""
+    """Build the modules of a causal language model without any weight, in float32."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+    # While it builds, transformers sets torch's default type to the config's and then sets back
+    # what it found. Two threads at a time would leave float16 behind for the whole process.
+    with _BUILDING, torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def layout_of(model: Any) -> Layout:
