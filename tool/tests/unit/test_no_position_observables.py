@@ -52,7 +52,7 @@ def test_distance_from_uniform_by_hand():
 
 def test_probe_reads_a_planted_position_and_nothing_from_noise():
     generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(40, 20, 5, generator=generator)
+    noise = torch.randn(400, 20, 5, generator=generator)
     planted = noise.clone()
     planted[..., 2] += 3.0 * torch.arange(20.0)
     assert activations._probe(planted, None) > 0.97
