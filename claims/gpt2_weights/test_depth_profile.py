@@ -1,6 +1,5 @@
 """Row W10: mean, spread, extremes and row variance move with depth."""
 
-
 from refutable import Source, claim, replication
 from refutable.claim import at_least_blocks
 from refutable.observables.weights import depth_correlation, depth_difference, log_depth_ratio

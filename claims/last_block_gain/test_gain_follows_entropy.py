@@ -1,6 +1,7 @@
 """Row G4: LayerNorm turns the gain-entropy correlation negative."""
 
 import numpy as np
+
 from refutable import Source, claim, correlation, normalized_by, replication
 
 ARMS = ("no-bos", "bos")

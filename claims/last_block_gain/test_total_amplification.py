@@ -1,6 +1,7 @@
 """Row G7 and the depth profile: how much the stream grows in all, and where."""
 
 import numpy as np
+
 from refutable import Source, claim, mean, replication, trend, untrained
 from refutable.claim import at_least_blocks
 

@@ -50,9 +50,7 @@ def _sorted(report: GateReport) -> list[ClaimChange]:
 
 
 def _moved(report: GateReport) -> list[str]:
-    return [
-        f"{_where(c)}: {c.base} to {c.candidate}" for c in _sorted(report) if c.verdict_moved
-    ]
+    return [f"{_where(c)}: {c.base} to {c.candidate}" for c in _sorted(report) if c.verdict_moved]
 
 
 def _where(change: ClaimChange) -> str:

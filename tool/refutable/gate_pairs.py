@@ -217,7 +217,6 @@ def _pseudo(x: Floats, y: Floats, families: Sequence[str]) -> Floats | None:
     if n < 5 or any(m.std() == 0 for m in means):
         return None
 
-
     def z(keep: NDArray[np.bool_]) -> float:
         return float(core.fisher(core.pearson(means[0][keep], means[1][keep])))
 

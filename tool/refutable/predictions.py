@@ -233,6 +233,4 @@ def equals(value: float, *, tolerance: float = 0.0) -> Equals:
     """
     if tolerance < 0:
         raise ClaimError(f"expected tolerance of 0 or more, got tolerance={tolerance!r}")
-    return Equals(
-        Region(value - tolerance, value + tolerance), value=value, tolerance=tolerance
-    )
+    return Equals(Region(value - tolerance, value + tolerance), value=value, tolerance=tolerance)

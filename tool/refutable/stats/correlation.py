@@ -165,9 +165,7 @@ def _within(
 
 def _shift(variables: Sequence[Floats], error: tuple[float, float]) -> float:
     """Largest first-order change of r when each variable moves by its error."""
-    return float(
-        sum(e / v.std(ddof=1) for v, e in zip(variables, error, strict=True) if e > 0)
-    )
+    return float(sum(e / v.std(ddof=1) for v, e in zip(variables, error, strict=True) if e > 0))
 
 
 def _centred(values: Floats, families: Sequence[str]) -> Floats:

@@ -242,9 +242,7 @@ def reading(
     return Reading.UNDETERMINED, f"{shown}, control {_interval(control.low, control.high)}"
 
 
-def reading_by_rank(
-    value: float, controls: Sequence[float], region: Region
-) -> tuple[Reading, str]:
+def reading_by_rank(value: float, controls: Sequence[float], region: Region) -> tuple[Reading, str]:
     """Read the controls of a fact without sampling, by rank (1 + b) / (K + 1).
 
     b counts the controls that go at least as far in the predicted direction (for a two-sided

@@ -37,7 +37,8 @@ def trained_twin(run: Path, *, step: int | None = None) -> TwinLMHeadModel:
     file = "model.safetensors" if step is None else f"step-{step}.safetensors"
     tensors = {name: tensor.float() for name, tensor in load_file(run / file).items()}
     model.load_state_dict({**tensors, "lm_head.weight": tensors["transformer.wte.weight"]})
-    return model.eval()
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def ship(run: Path, out: Path) -> None:

@@ -29,9 +29,7 @@ def _tables(noise, parts, shape, studies, seed):
 
 def _verdicts(tables):
     limits = core.two_way_limits(tables)
-    weights = tuple(
-        core.resampling_weights(n, seed=i) for i, n in enumerate(tables.shape[-2:])
-    )
+    weights = tuple(core.resampling_weights(n, seed=i) for i, n in enumerate(tables.shape[-2:]))
     check = core.two_way_bootstrap(tables, weights)
     return decide.agreed(limits.low, limits.high, check, ABOVE_ZERO)
 

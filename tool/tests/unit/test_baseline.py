@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+
 from refutable import baseline
 from refutable.errors import EvidenceError
 from refutable.records import Outcome, Result, Verdict
 
-C, R, I = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE
+C, R, U = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE
 
 
 def result(claim: str, verdict: Verdict | None, model: str = "m") -> Result:
@@ -21,16 +22,16 @@ def result(claim: str, verdict: Verdict | None, model: str = "m") -> Result:
     ("verdict", "expected", "passes", "moved"),
     [
         (C, None, True, False),
-        (I, None, True, False),
+        (U, None, True, False),
         (R, None, False, False),
         (R, R, True, False),
         (C, C, True, False),
         (C, R, False, False),
         (R, C, False, False),
-        (I, C, True, True),
-        (I, R, True, True),
-        (C, I, True, True),
-        (R, I, True, True),
+        (U, C, True, True),
+        (U, R, True, True),
+        (C, U, True, True),
+        (R, U, True, True),
     ],
 )
 def test_a_verdict_against_the_recorded_one(
@@ -41,18 +42,18 @@ def test_a_verdict_against_the_recorded_one(
 
 
 def test_strict_fails_inconclusive_even_where_it_is_recorded() -> None:
-    assert not baseline.compare(I, I, strict=True).passes
-    assert not baseline.compare(I, None, strict=True).passes
+    assert not baseline.compare(U, U, strict=True).passes
+    assert not baseline.compare(U, None, strict=True).passes
     assert baseline.compare(R, R, strict=True).passes
 
 
 def test_update_keeps_what_the_run_did_not_touch(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "baseline.json"
     assert baseline.update(path, [result("a.x", C), result("a.y", R)]) == 2
-    assert baseline.update(path, [result("a.x", I), result("a.z", None)]) == 1
+    assert baseline.update(path, [result("a.x", U), result("a.z", None)]) == 1
     known = baseline.load(path)
     assert known == {
-        baseline.Cell("a.x", "m", "p", "no-bos"): I,
+        baseline.Cell("a.x", "m", "p", "no-bos"): U,
         baseline.Cell("a.y", "m", "p", "no-bos"): R,
     }
     rows = json.loads(path.read_text())["verdicts"]

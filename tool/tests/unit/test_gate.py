@@ -180,8 +180,7 @@ def test_a_shift_about_the_margin_is_undecided_and_fails_strictly_only():
         # Registers move apart while the mean over all families stays.
         (
             "gain.ordered",
-            np.where(CALM, -0.2, 0.2)
-            + np.repeat(_jitter(3, 0.01, FAMILIES), SIZE),
+            np.where(CALM, -0.2, 0.2) + np.repeat(_jitter(3, 0.01, FAMILIES), SIZE),
             Status.CHANGED,
         ),
     ],

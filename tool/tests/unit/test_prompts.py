@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from refutable.errors import PromptError
 from refutable.prompts import PromptSet, load_prompts, parse_prompts
 
@@ -83,7 +84,7 @@ def test_selecting_families_changes_the_hash_and_refuses_unknown_ones(tmp_path: 
 
 def test_unknown_sets_and_broken_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("name = [")
-    with pytest.raises(PromptError, match="cannot read prompt file broken.toml"):
+    with pytest.raises(PromptError, match=r"cannot read prompt file broken\.toml"):
         load_prompts("broken", [tmp_path])
     with pytest.raises(PromptError, match="did you mean broken"):
         load_prompts("brken", [tmp_path])

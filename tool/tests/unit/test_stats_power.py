@@ -34,9 +34,7 @@ def test_units_for_is_the_first_number_with_the_power():
 
 
 def _estimate(value, sd, clusters, **changes):
-    return Estimate(
-        value, None, None, sd=sd, clusters=clusters, method=build.T_FAMILIES, **changes
-    )
+    return Estimate(value, None, None, sd=sd, clusters=clusters, method=build.T_FAMILIES, **changes)
 
 
 def test_families_needed_spans_the_uncertainty_of_the_spread():

@@ -101,10 +101,7 @@ def test_positions(reader, state):
         assert fit.r2[dim] >= max(others) - 2e-3
     centred = table - table.mean(0)
     power = np.array(
-        [
-            abs((centred * np.exp(-2j * np.pi * k * t / n)[:, None]).sum(0)) ** 2
-            for k in range(1, n)
-        ]
+        [abs((centred * np.exp(-2j * np.pi * k * t / n)[:, None]).sum(0)) ** 2 for k in range(1, n)]
     )
     power = power[: n // 2 - 1] + power[: n // 2 - 1 : -1]
     middle = abs((centred * (-1.0) ** t[:, None]).sum(0)) ** 2

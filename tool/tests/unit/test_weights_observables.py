@@ -157,9 +157,7 @@ def test_a_copy_of_an_untrained_model_is_like_it():
     config = GPT2Config(n_embd=64, n_head=4, n_layer=3, vocab_size=90, n_positions=64, **IDS)
     reader = WeightReader.from_state_dict({}, config).untrained(999)
     model, copies = views.weight_views(reader), views.untrained_weight_views(reader)
-    ranks = [
-        float(rank_among(model.sel(view=view), copies.sel(view=view))) for view in views.VIEWS
-    ]
+    ranks = [float(rank_among(model.sel(view=view), copies.sel(view=view))) for view in views.VIEWS]
     assert np.mean(np.array(ranks) <= 0.05) <= 1 / 12
     assert np.median(ranks) > 0.2
 
