@@ -24,9 +24,9 @@ from refutable.vocabulary.base import (
     scalar,
     worded,
 )
+from refutable.vocabulary.seeds import T_SEEDS
 
 MODELS = "models"
-T_SEEDS = "t over training seeds"
 
 
 def arrange(
