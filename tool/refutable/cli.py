@@ -72,6 +72,8 @@ def verify(
         "-p",
         "no:cacheprovider",
     ]
+    # This process has imported the package already; that its asserts are plain is no news.
+    arguments += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     arguments.append("-v" if verbose else "-q")
     for name, values in (("id", claims), ("model", model), ("arm", arm)):
         arguments += [f"--claim-{name}={each}" for each in values or []]
