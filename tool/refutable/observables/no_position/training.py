@@ -28,11 +28,20 @@ def training_loss(loaded: Any, prompts: None) -> xr.DataArray:
 
 @experiment(dims=("step",), unit="nats", per_prompt=False)
 def growing_rate_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
-    """Training loss of the same seed under the faulty schedule max(step / 100, 1)."""
+    """Training loss of the same seed, batch 64, under the faulty schedule max(step / 100, 1)."""
+    return _sibling(loaded, "max-schedule")
+
+
+@experiment(dims=("step",), unit="nats", per_prompt=False)
+def constant_rate_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
+    """Training loss of the same seed, batch 64, under min(step / 100, 1), its control."""
+    return _sibling(loaded, "min-schedule")
+
+
+def _sibling(loaded: Any, recipe: str) -> xr.DataArray:
     from refutable.twins.no_position_training import read_run
 
-    seed = run_of(loaded).seed
-    return _curve(read_run(folder_of(loaded).parent / f"max-schedule-{seed}").losses)
+    return _curve(read_run(folder_of(loaded).parent / f"{recipe}-{run_of(loaded).seed}").losses)
 
 
 @experiment(dims=("step",), unit="nats", per_prompt=False)

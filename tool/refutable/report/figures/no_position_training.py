@@ -103,7 +103,7 @@ def schedules(sample: Sample) -> Drawing:
     import pandas as pd
 
     faulty = sample.observed("growing_rate_training_loss")
-    right = _by_step(sample.observed("training_loss"))
+    right = _by_step(sample.observed("constant_rate_training_loss"))
     wrong = _by_step(faulty)
     last = int(wrong["step"].max())
     table = pd.concat(
