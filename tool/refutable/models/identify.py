@@ -151,12 +151,16 @@ def _positions(structure: Any, checkpoint: Checkpoint) -> str:
         return str(structure.positions)
     # A table of zeros, kept so by a frozen parameter or by the recipe, is no learned one; only its
     # values tell.
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     wanted = f"{structure.position_path}.weight"
     for path in checkpoint.weights if checkpoint.safe else ():
-        with safe_open(path, framework="pt") as tensors:
-            for name in tensors.keys():
-                if name == wanted or wanted.endswith("." + name):
-                    return "learned" if bool(tensors.get_tensor(name).any()) else "none"
+        try:
+            with safe_open(path, framework="pt") as tensors:
+                for name in tensors.keys():
+                    if name == wanted or wanted.endswith("." + name):
+                        return "learned" if bool(tensors.get_tensor(name).any()) else "none"
+        except SafetensorError:
+            # A damaged file is told of when the weights are loaded, in one line.
+            continue
     return "learned"

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 
 LIMIT = 3_000_000
-"""Bytes of a page; past it the strips of observations are left out, and the page says so."""
+"""Bytes of a page; past it the strips of observations are left out, then the largest figures, and
+the page says so."""
 
 
 FIGURE_LIMIT = 60_000
@@ -116,9 +117,36 @@ def render(
     """
     drawn = drawn or Drawn(Path())
     page = _page(evidence, frame, by_result(frame) if frame is not None else {}, drawn)
-    if len(page.encode("utf-8", "backslashreplace")) > LIMIT:
+    if _size(page) > LIMIT:
         page = _page(evidence, frame, {}, drawn, shortened=True)
+    if _size(page) > LIMIT:
+        fewer = _without_largest(drawn, _size(page) - LIMIT)
+        page = _page(evidence, frame, {}, fewer, shortened=True)
     return page
+
+
+def _size(page: str) -> int:
+    return len(page.encode("utf-8", "backslashreplace"))
+
+
+def _without_largest(drawn: Drawn, excess: int) -> Drawn:
+    """Leave the largest figures to the folder beside the page, until the page fits."""
+    from refutable.report.figures.registry import Omitted
+
+    sizes = {f.name: _size(str(_figure(f, drawn.folder).svg)) for f in drawn.figures}
+    left: set[str] = set()
+    for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
+        if excess <= 0:
+            break
+        left.add(name)
+        excess -= sizes[name]
+    said = tuple(
+        Omitted(f.study, f.name, f.title, f"too large for this page: see figures/{f.png}")
+        for f in drawn.figures
+        if f.name in left
+    )
+    kept = tuple(f for f in drawn.figures if f.name not in left)
+    return Drawn(drawn.folder, kept, (*drawn.omitted, *said))
 
 
 def _page(
