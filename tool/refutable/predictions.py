@@ -144,30 +144,34 @@ def trend(*, over: str = "layer") -> Statistic[Trend]:
     return Statistic(lambda region: Trend(region, over))
 
 
-def contrast(first: str, second: str) -> Statistic[Contrast]:
+def contrast(first: str, second: str, *, without: tuple[int, ...] = ()) -> Statistic[Contrast]:
     """Difference of two models (or groups of seeds), first minus second, paired by family.
 
     Parameters
     ----------
     first, second : str
         Model ids, or names of groups of models that differ in the seed alone.
+    without : tuple of int
+        Training seeds that do not take part, such as those that a region was chosen on.
     """
     if not first or not second or first == second:
         raise ClaimError(f"expected two different models, got {first!r} and {second!r}")
-    return Statistic(lambda region: Contrast(region, first, second))
+    return Statistic(lambda region: Contrast(region, first, second, without))
 
 
-def over_seeds(group: str) -> Statistic[OverSeeds]:
+def over_seeds(group: str, *, without: tuple[int, ...] = ()) -> Statistic[OverSeeds]:
     """Mean over the training seeds of a group, each model giving one number.
 
     Parameters
     ----------
     group : str
         Name of a group of models that differ in the seed alone.
+    without : tuple of int
+        Training seeds that do not take part, such as those that a region was chosen on.
     """
     if not group:
         raise ClaimError("expected the name of a group of models, got an empty one")
-    return Statistic(lambda region: OverSeeds(region, group))
+    return Statistic(lambda region: OverSeeds(region, group, without))
 
 
 class EachSeedStatistic(Statistic[EachSeed]):
@@ -181,7 +185,8 @@ class EachSeedStatistic(Statistic[EachSeed]):
         """Predict `value` to within `tolerance` in every seed."""
         if tolerance < 0:
             raise ClaimError(f"expected tolerance of 0 or more, got tolerance={tolerance!r}")
-        return EachSeed(Region(value - tolerance, value + tolerance), self._group, tolerance)
+        region = Region(value - tolerance, value + tolerance)
+        return EachSeed(region, self._group, tolerance=tolerance)
 
 
 def each_seed(group: str) -> EachSeedStatistic:
@@ -197,7 +202,12 @@ def each_seed(group: str) -> EachSeedStatistic:
     return EachSeedStatistic(group)
 
 
-def ordered(*levels: str | tuple[str, ...], over: str = "register", by: float = 0.0) -> Ordered:
+def ordered(
+    *levels: str | tuple[str, ...],
+    over: str = "register",
+    by: float = 0.0,
+    without: tuple[int, ...] = (),
+) -> Ordered:
     """Groups whose means rise in the given order, each step by more than `by`.
 
     Parameters
@@ -209,6 +219,8 @@ def ordered(*levels: str | tuple[str, ...], over: str = "register", by: float = 
         ``models``.
     by : float
         Smallest step, in units of the values.
+    without : tuple of int
+        Training seeds that do not take part.
     """
     taken = tuple((level,) if isinstance(level, str) else tuple(level) for level in levels)
     names = [name for level in taken for name in level]
@@ -218,7 +230,7 @@ def ordered(*levels: str | tuple[str, ...], over: str = "register", by: float = 
         raise ClaimError(f"expected by of 0 or more, got by={by!r}")
     if over == MODELS and any(len(level) > 1 for level in taken):
         raise ClaimError("expected one model or group of seeds per level")
-    return Ordered(check_bounds(by, None), taken, over)
+    return Ordered(check_bounds(by, None), taken, over, without)
 
 
 def equals(value: float, *, tolerance: float = 0.0) -> Equals:

@@ -123,6 +123,11 @@ class Prediction(ABC):
         """Models or groups it compares, where it is about several."""
         return ()
 
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Training seeds that do not take part, where it is about groups of seeds."""
+        return ()
+
     @abstractmethod
     def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
         """Decide the prediction.
@@ -221,6 +226,13 @@ def reduce_prompts(values: Any) -> PerFamily:
 def worded(region: Region) -> str:
     """Word a region without its article: ``below -0.02``."""
     return decide.within(region).removeprefix("the region ")
+
+
+def fresh(left_out: Sequence[int]) -> str:
+    """Word which training seeds do not take part; empty where all do."""
+    if not left_out:
+        return ""
+    return f" (seed{'s' * (len(left_out) > 1)} {', '.join(map(str, left_out))} left out)"
 
 
 def check_bounds(low: float | None, high: float | None) -> Region:

@@ -18,13 +18,14 @@ from refutable.vocabulary.base import (
     Judgement,
     PerFamily,
     Prediction,
+    fresh,
     judgement,
     labelled,
     reduce_prompts,
     scalar,
     worded,
 )
-from refutable.vocabulary.seeds import T_SEEDS
+from refutable.vocabulary.seeds import T_SEEDS, seeds_against_copies
 
 MODELS = "models"
 
@@ -79,13 +80,21 @@ class Contrast(Prediction):
 
     first: str = ""
     second: str = ""
+    without: tuple[int, ...] = ()
+    """Training seeds that do not take part."""
 
     kind: ClassVar[str] = "contrast"
 
     @property
     def says(self) -> str:
         """The prediction in words."""
-        return f"mean over families of {self.first} minus {self.second} {worded(self.region)}"
+        what = f"mean over families of {self.first} minus {self.second}"
+        return f"{what}{fresh(self.without)} {worded(self.region)}"
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Training seeds that do not take part."""
+        return self.without
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -112,6 +121,19 @@ class Contrast(Prediction):
             [_contrast(values, self.names, self.region, error, seed, unit)], self.region
         )
 
+    def read_control(self, values: Any, controls: Sequence[Any], **how: Any) -> Control:
+        """Hold the difference against that between the copies of the control."""
+        own = _numbers(values, *self.names)
+        if own is None:
+            return Prediction.read_control(self, values, controls, **how)
+        theirs = [_numbers(c, *self.names) or {} for c in controls]
+        return seeds_against_copies(
+            np.array(list(own.values())),
+            np.array([x for found in theirs for x in found.values()]),
+            self.region,
+            **{**how, "error": 2 * how["error"]},
+        )
+
     def per_family(self, values: Any) -> PerFamily:
         """Difference of each family, averaged over seeds."""
         numbers = _numbers(values, *self.names)
@@ -129,6 +151,8 @@ class Ordered(Prediction):
     """Names from smallest to largest; names of one level are taken together."""
     over: str = "register"
     """Coordinate along ``prompt`` that names a family's group, or ``models``."""
+    without: tuple[int, ...] = ()
+    """Training seeds that do not take part."""
 
     kind: ClassVar[str] = "ordered"
     what: ClassVar[str] = "means ordered over"
@@ -137,7 +161,13 @@ class Ordered(Prediction):
     def says(self) -> str:
         """The prediction in words."""
         steps = " < ".join("/".join(level) for level in self.levels)
-        return f"{self.what} {self.over}, {steps}, each step {worded(self.region)}"
+        where = f"{self.what} {self.over}{fresh(self.without)}"
+        return f"{where}, {steps}, each step {worded(self.region)}"
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Training seeds that do not take part."""
+        return self.without
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from refutable.errors import ClaimError
-from refutable.records import Region
-from refutable.stats import build
+from refutable.records import Control, Region
+from refutable.stats import build, decide
 from refutable.stats import estimate as est
-from refutable.vocabulary.base import Judgement, PerFamily, Prediction, judgement, scalar, worded
+from refutable.stats.core import Floats
+from refutable.vocabulary.base import (
+    Judgement,
+    PerFamily,
+    Prediction,
+    fresh,
+    judgement,
+    scalar,
+    worded,
+)
 
 T_SEEDS = "t over training seeds"
+
+
+def seeds_against_copies(
+    own: Floats,
+    theirs: Floats,
+    region: Region,
+    *,
+    kind: str,
+    models: tuple[str, ...],
+    sesoi: float | None,
+    error: float,
+    seed: int,
+    unit: str,
+) -> Control:
+    """Read a control where every training seed and every copy of the control gives one number.
+
+    Parameters
+    ----------
+    own, theirs : array, (training seed,) and (copy,)
+        Nothing pairs a training seed with a copy, so their means are compared by Welch's interval.
+    """
+    names = tuple(f"copy {i}" for i in range(theirs.size))
+    how: dict[str, Any] = {"seed": seed, "unit": unit}
+    control = replace(est.family_mean(theirs, names, error=error, **how), part="control")
+    contrast = est.difference_of_groups(
+        theirs, own, n=own.size, error=error, part="model minus control", **how
+    )
+    found, reason = decide.reading(control, contrast, region, sesoi=sesoi)
+    return Control(kind, models, control, contrast, found, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +60,13 @@ class _OfSeeds(Prediction):
     """One number per seed of a group of models that differ in the seed alone."""
 
     group: str = ""
+    without: tuple[int, ...] = ()
+    """Training seeds that do not take part."""
+
+    @property
+    def left_out(self) -> tuple[int, ...]:
+        """Training seeds that do not take part."""
+        return self.without
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,6 +97,26 @@ class _OfSeeds(Prediction):
             len(numbers),
         )
 
+    def read_control(
+        self,
+        values: Any,
+        controls: Sequence[Any],
+        *,
+        kind: str,
+        models: tuple[str, ...],
+        sesoi: float | None,
+        error: float,
+        seed: int,
+        unit: str,
+    ) -> Control:
+        """Hold the training seeds against the copies of the control, one number each."""
+        own = self.per_family(values).means
+        theirs = np.concatenate([self.per_family(c).means for c in controls])
+        return seeds_against_copies(
+            own, theirs, self.region, kind=kind, models=models, sesoi=sesoi, error=error,
+            seed=seed, unit=unit,
+        )  # fmt: skip
+
     def _numbers(self, values: Mapping[str, Any]) -> dict[int, float]:
         if self.group not in values:
             raise ClaimError(f"no values for {self.group!r}: it was not measured in this run")
@@ -70,7 +135,8 @@ class OverSeeds(_OfSeeds):
     @property
     def says(self) -> str:
         """The prediction in words."""
-        return f"mean over the training seeds of {self.group} {worded(self.region)}"
+        seeds = f"training seeds of {self.group}{fresh(self.without)}"
+        return f"mean over the {seeds} {worded(self.region)}"
 
     def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
         """Decide by the t interval over seeds; fewer than five seeds decide nothing."""

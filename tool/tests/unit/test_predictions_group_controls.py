@@ -1,0 +1,96 @@
+"""Controls of claims about groups of training seeds, and seeds that do not take part."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from refutable.predictions import contrast, ordered, over_seeds
+from refutable.records import Reading
+
+HOW = {"kind": "untrained", "models": (), "sesoi": 0.1, "error": 0.0, "seed": 0, "unit": ""}
+
+
+def by_seed(numbers):
+    return dict(enumerate(numbers))
+
+
+def copies(**groups):
+    """One mapping per copy: group to that copy's number."""
+    size = len(next(iter(groups.values())))
+    return [{name: {k: rows[k]} for name, rows in groups.items()} for k in range(size)]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "reading"),
+    [
+        ([0.01, -0.02, 0.00, 0.02, -0.01], Reading.INFORMATIVE),
+        ([1.01, 0.98, 1.00, 1.02, 0.99], Reading.UNINFORMATIVE),
+        ([1.01, 0.98, 1.00], Reading.UNDETERMINED),
+    ],
+    ids=["control at zero", "control as high", "too few copies"],
+)
+def test_seeds_are_read_against_copies(theirs, reading):
+    own = [1.00, 1.03, 0.98, 1.01, 0.99]
+    found = (
+        over_seeds("toy").above(0.5).read_control({"toy": by_seed(own)}, copies(toy=theirs), **HOW)
+    )
+    assert found.reading is reading
+    assert found.contrast is not None
+    assert found.contrast.value == pytest.approx(np.mean(own) - np.mean(theirs))
+    if len(theirs) == 5:
+        welch = stats.ttest_ind(own, theirs, equal_var=False).confidence_interval(0.95)
+        assert (found.contrast.low, found.contrast.high) == pytest.approx(tuple(welch))
+
+
+def test_numbers_of_two_groups_are_differences_by_copy():
+    found = (
+        contrast("a", "b")
+        .above(0.5)
+        .read_control(
+            {"a": by_seed([2.0, 2.1, 1.9, 2.2, 1.8]), "b": by_seed([1.0, 1.0, 1.1, 1.1, 0.9])},
+            copies(a=[5.0, 5.1, 5.2, 5.1, 4.9], b=[5.0, 5.0, 5.1, 5.2, 4.9]),
+            **HOW,
+        )
+    )
+    assert found.control is not None
+    assert found.contrast is not None
+    assert found.control.value == pytest.approx(0.02)
+    assert found.contrast.value == pytest.approx(0.98 - 0.02)
+    assert found.reading is Reading.INFORMATIVE
+
+
+def per_prompt(shift, seed):
+    values = shift + np.random.default_rng(seed).normal(0, 0.05, 12)
+    families = np.repeat([f"f{i}" for i in range(6)], 2)
+    names = [f"{f}/{i}" for i, f in enumerate(families)]
+    return xr.DataArray(
+        values, dims="prompt", coords={"prompt": names, "family": ("prompt", families)}
+    )
+
+
+def test_prompts_are_paired_by_family_with_each_copy():
+    values = {"a": {s: per_prompt(1.0, s) for s in range(5)},
+              "b": {s: per_prompt(0.0, 10 + s) for s in range(5)}}  # fmt: skip
+    controls = [
+        {"a": {k: per_prompt(0.0, 20 + k)}, "b": {k: per_prompt(0.0, 30 + k)}} for k in range(5)
+    ]
+    found = contrast("a", "b").above(0.5).read_control(values, controls, **HOW)
+    assert found.control is not None
+    assert found.contrast is not None
+    plain = np.mean([c["a"][k].values - c["b"][k].values for k, c in enumerate(controls)])
+    assert found.control.value == pytest.approx(plain)
+    assert found.contrast.clusters == 6
+    assert found.contrast.seeds == 5
+    assert found.reading is Reading.INFORMATIVE
+
+
+def test_seeds_left_out_are_said():
+    assert contrast("a", "b", without=(0,)).below(0.0).says == (
+        "mean over families of a minus b (seed 0 left out) below 0"
+    )
+    assert "(seeds 0, 1 left out)" in over_seeds("a", without=(0, 1)).above(0.0).says
+    assert ordered("a", "b", over="models", without=(2,)).left_out == (2,)
+    assert contrast("a", "b").below(0.0).left_out == ()
