@@ -40,6 +40,9 @@ class Observable:
     """Function of a loaded model and the encoded prompts (``None`` when not `per_prompt`), for
     what one recorded pass cannot give: interventions, gradients, probes, training logs."""
 
+    of_training: bool = False
+    """Whether it needs the checkpoints of training, which are not shipped: a committed value then
+    stands for it."""
     drawn_with: str = ""
     """Name of an observable that this one illustrates: it is recorded whenever that one is."""
 
@@ -153,7 +156,12 @@ def observable(
 
 
 def recorded(
-    *, dims: tuple[str, ...], unit: str = "", version: int = 1, per_prompt: bool = True
+    *,
+    dims: tuple[str, ...],
+    unit: str = "",
+    version: int = 1,
+    per_prompt: bool = True,
+    drawn_with: str = "",
 ) -> Callable[[type], type]:
     """Register a recorder class; its ``name`` attribute names the observable.
 
@@ -167,6 +175,8 @@ def recorded(
         Raise it when the numbers change: stored values of the old version are then not read.
     per_prompt : bool
         False for facts of the model alone.
+    drawn_with : str
+        Name of an observable that this one illustrates: it is recorded whenever that one is.
 
     Returns
     -------
@@ -185,6 +195,7 @@ def recorded(
                 version=version,
                 recorder=recorder,
                 per_prompt=per_prompt,
+                drawn_with=drawn_with,
             )
         )
         return recorder
@@ -193,7 +204,13 @@ def recorded(
 
 
 def experiment(
-    *, dims: tuple[str, ...], unit: str = "", version: int = 1, per_prompt: bool = True
+    *,
+    dims: tuple[str, ...],
+    unit: str = "",
+    version: int = 1,
+    per_prompt: bool = True,
+    drawn_with: str = "",
+    of_training: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function of a loaded model as an observable.
 
@@ -208,6 +225,10 @@ def experiment(
     per_prompt : bool
         Whether the function gets the encoded prompts; otherwise it gets ``None`` for them and
         its result is a fact of the model alone.
+    of_training : bool
+        Whether it needs the checkpoints of training.
+    drawn_with : str
+        Name of an observable that this one illustrates: it is measured whenever that one is.
 
     Returns
     -------
@@ -230,6 +251,8 @@ def experiment(
                 version=version,
                 per_prompt=per_prompt,
                 experiment=function,
+                of_training=of_training,
+                drawn_with=drawn_with,
             )
         )
         return function
