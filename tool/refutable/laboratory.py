@@ -20,6 +20,7 @@ from refutable.prompts import PromptSet
 from refutable.records import ModelFacts, ModelReport
 
 if TYPE_CHECKING:
+    from refutable.capture.committed import Committed, CommittedModel
     from refutable.capture.store import Store
     from refutable.models.spec import ModelSpec
 
@@ -45,6 +46,8 @@ class Need:
     model: str
     prompts: str
     arm: str
+    controlled: bool = True
+    """Whether the null controls are measured too; of a group of seeds one member has them."""
 
     @property
     def observables(self) -> frozenset[str]:
@@ -59,7 +62,7 @@ class Need:
     @property
     def controls(self) -> tuple[Control, ...]:
         """The null controls the claim is read against."""
-        spec = self.claim.control
+        spec = self.claim.control if self.controlled else None
         return tuple(Control(spec.kind, s) for s in range(spec.seeds)) if spec else ()
 
 
@@ -97,6 +100,10 @@ class State:
     arrays: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     error: str = ""
     measured: bool = False
+    at_hand: bool = True
+    """Whether its weights are here; otherwise only its committed observations are."""
+    replayed: set[tuple[str, str, str]] = field(default_factory=set)
+    """Of `arrays`, those of which some come from the committed observations."""
 
 
 class Laboratory:
@@ -114,6 +121,8 @@ class Laboratory:
         Told in one line what long work begins.
     name_of : callable, optional
         Turns a model's id into what `refutable.models.registry.resolve` takes, e.g. a path.
+    committed : Committed, optional
+        Observations of models whose weights are not shipped.
     """
 
     def __init__(
@@ -124,8 +133,10 @@ class Laboratory:
         *,
         say: Callable[[str], None] = lambda line: None,
         name_of: Callable[[str], str] = lambda model: model,
+        committed: Committed | None = None,
     ) -> None:
         self.store = store
+        self.committed = committed
         self.settings = settings
         self.prompts = prompts
         self.say = say
@@ -175,10 +186,16 @@ class Laboratory:
             controls=tuple(
                 self._observations(state, prompts, arm, c.name, names) for c in controls
             ),
-            control_names=tuple(f"{need.model}@{c.name}" for c in controls),
+            control_names=tuple(
+                f"{need.model}@{c.name}{self._label(state, prompts, arm, c)}" for c in controls
+            ),
             check=(checks[0], checks[1]) if len(checks) == 2 else None,
             dtype=self.settings.dtype,
         )
+
+    @staticmethod
+    def _label(state: State, prompts: str, arm: str, control: Control) -> str:
+        return " (committed)" if (prompts, arm, control.name) in state.replayed else ""
 
     def arrays(self, model: str) -> Mapping[tuple[str, str, str], Mapping[str, Any]]:
         """All arrays of a model by (prompts, arm, role); role is empty for the model itself."""
@@ -207,25 +224,40 @@ class Laboratory:
 
             try:
                 spec = resolve(self._name_of(model), revision=self.settings.revision)
-                identity = identify(spec)
+                known = self._replayable(spec)
+                identity = known or identify(spec)
             except RefutableError as problem:
                 self._broken[model] = str(problem)
                 raise
+            facts = replace(identity.facts, id=model)
             self._states[model] = State(
                 spec,
-                replace(identity.facts, id=model),
+                facts,
                 ModelReport(
                     id=model,
                     source=spec.source,
                     weights_digest=identity.weights_digest,
                     tokenizer_digest=identity.tokenizer_digest,
-                    facts=replace(identity.facts, id=model),
+                    facts=facts,
                     device=self.settings.device,
                     dtype=self.settings.dtype,
                 ),
                 identity.config_digest,
+                at_hand=known is None,
             )
         return self._states[model]
+
+    def _replayable(self, spec: ModelSpec) -> CommittedModel | None:
+        """Return what is committed of a model, if its weights are not at hand."""
+        from refutable.models.sources import at_hand
+
+        if self.committed is None or at_hand(spec):
+            return None
+        found = self.committed.model(spec.id)
+        if found is None:
+            return None
+        facts = replace(found.facts, group=spec.group, seed=spec.seed, tags=spec.tags)
+        return replace(found, facts=facts)
 
     def _measured(self, model: str) -> State:
         state = self._state(model)

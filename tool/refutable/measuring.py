@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from refutable.errors import InstrumentError, RefutableError
+from refutable.errors import InstrumentError, NotAvailableError, RefutableError
 from refutable.laboratory import Control, Laboratory, Plan, State
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.records import InstrumentCheck
@@ -54,12 +54,14 @@ class Measuring:
     def _complete(self) -> str:
         if self._read():
             self.refuse_failed()
-            return "store"
+            return self._origin("store")
+        if not self.state.at_hand:
+            raise NotAvailableError(self._lacking())
         # Two workers may want the same model: the second waits and finds it done.
         with self.lab.store.locked(self.state.report.weights_digest[:32]):
             if self._read():
                 self.refuse_failed()
-                return "store"
+                return self._origin("store")
             from refutable.passes import Passes
 
             self.checks = []
@@ -70,7 +72,27 @@ class Measuring:
                     "space or run `refutable cache --clear`"
                 )
         self.refuse_failed()
-        return "live"
+        return self._origin("live")
+
+    def _origin(self, otherwise: str) -> str:
+        replayed = any(not role for _, _, role in self.state.replayed)
+        return "committed" if replayed else otherwise
+
+    def _lacking(self) -> str:
+        """Say what is not committed of a model whose weights are not here."""
+        names: set[str] = set()
+        where = ""
+        for (prompts, arm), by_control in self.groups.items():
+            wanted = {n for n in by_control.get(None, ()) if not REGISTRY[n].drawn_with}
+            found = self.missing(prompts, arm, "", wanted)
+            names |= found
+            where = f" on prompts {prompts} ({arm})" if found else where
+        spec = self.state.spec
+        return (
+            f"the weights of {spec.id} are not shipped, and {', '.join(sorted(names)[:3])} of it "
+            f"is not committed{where}: train it with `refutable train twins --variant {spec.group} "
+            f"--seed {spec.seed}`"
+        )
 
     def refuse_failed(self) -> None:
         """Stop when a check failed: nothing measured on this model counts."""
@@ -79,6 +101,14 @@ class Measuring:
             raise InstrumentError(
                 f"{self.state.facts.id}: instrument check failed: {'; '.join(failed)}"
             )
+
+    def keyed(self) -> Iterator[tuple[Any, Any]]:
+        """Yield every array that was read with its key, and how the instrument was checked."""
+        for (prompts, arm, role), arrays in self.state.arrays.items():
+            for name, array in arrays.items():
+                yield self.key(REGISTRY[name], prompts, arm, role), array
+        for prompts, arm in self.groups:
+            yield self._notes_key(prompts, arm), self.notes(prompts, arm)
 
     # -- the store ---------------------------------------------------------------------------
 
@@ -106,8 +136,19 @@ class Measuring:
         return {
             name
             for name in names
-            if self.key(REGISTRY[name], prompts, arm, role) not in self.lab.store
+            if (key := self.key(REGISTRY[name], prompts, arm, role)) not in self.lab.store
+            and not (self._replays(name, role) and key in self.lab.committed)  # type: ignore[operator]
         }
+
+    def _replays(self, name: str, role: str) -> bool:
+        """Whether a committed value may stand for a measurement of this run.
+
+        Only where there are no weights, for untrained copies (they follow from the config), and
+        for what only the checkpoints of training show.
+        """
+        if self.lab.committed is None:
+            return False
+        return not self.state.at_hand or role.startswith("untrained-") or REGISTRY[name].of_training
 
     def put(self, name: str, prompts: str, arm: str, role: str, array: Any) -> None:
         """Store one array."""
@@ -124,7 +165,11 @@ class Measuring:
 
     def notes(self, prompts: str, arm: str) -> dict[str, Any] | None:
         """Return what `put_notes` stored for prompts and arm."""
-        return self.lab.store.get_json(self._notes_key(prompts, arm))
+        key = self._notes_key(prompts, arm)
+        found = self.lab.store.get_json(key)
+        if found is None and not self.state.at_hand and self.lab.committed is not None:
+            found = self.lab.committed.get_json(key)
+        return found
 
     def _notes_key(self, prompts: str, arm: str) -> Any:
         return self.key(Observable("instrument-notes", "", (), "", 1), prompts, arm, "notes")
@@ -133,6 +178,7 @@ class Measuring:
         """Read all that is planned; False when something is missing."""
         self.checks = []
         self.state.arrays.clear()
+        self.state.replayed.clear()
         for (prompts, arm), by_control in self.groups.items():
             for control, names in by_control.items():
                 role = control.name if control else ""
@@ -165,9 +211,15 @@ class Measuring:
     ) -> bool:
         found = {}
         for name in sorted(names):
-            array = self.lab.store.get(self.key(REGISTRY[name], prompts, arm, role))
+            key = self.key(REGISTRY[name], prompts, arm, role)
+            array = self.lab.store.get(key)
+            if array is None and self.lab.committed is not None and self._replays(name, role):
+                array = self.lab.committed.get(key)
+                if array is not None:
+                    self.state.replayed.add((prompts, arm, role))
             if array is None:
-                if needed:
+                # What only illustrates is not committed.
+                if needed and (self.state.at_hand or not REGISTRY[name].drawn_with):
                     return False
                 continue
             found[name] = self._with_remarks(array, prompts)

@@ -164,7 +164,7 @@ class Store:
         """Write an array; a reader sees the old file or the new one, never a part."""
         from safetensors.numpy import save
 
-        values, kind = _to_tensor(np.asarray(array.values))
+        values, kind = to_tensor(np.asarray(array.values))
         header = {
             "format": _FORMAT,
             "key": asdict(key),
@@ -173,7 +173,7 @@ class Store:
             "shape": list(array.shape),
             "kind": kind,
             "coords": {
-                str(name): {"dims": list(coord.dims), **_coord(coord.values)}
+                str(name): {"dims": list(coord.dims), **labels(coord.values)}
                 for name, coord in array.coords.items()
             },
             "attrs": array.attrs,
@@ -268,7 +268,7 @@ def _read(path: Path, key: ObservationKey) -> xr.DataArray:
 
     header = _header(path)
     _check_header(header, key)
-    values = _from_tensor(load_file(path)[_TENSOR], header["kind"]).reshape(header["shape"])
+    values = from_tensor(load_file(path)[_TENSOR], header["kind"]).reshape(header["shape"])
     coords = {
         name: (coord["dims"], np.asarray(coord["values"], dtype=coord["dtype"]))
         for name, coord in header["coords"].items()
@@ -287,13 +287,14 @@ def _matches(path: Path, fields: Mapping[str, str | int | None]) -> bool:
     return all(stored.get(name) == value for name, value in fields.items())
 
 
-def _coord(values: np.ndarray[Any, np.dtype[Any]]) -> dict[str, Any]:
+def labels(values: np.ndarray[Any, np.dtype[Any]]) -> dict[str, Any]:
+    """Return coordinate labels as JSON can hold them."""
     if values.dtype.kind in "OUT":
         values = values.astype(str)
     return {"dtype": values.dtype.str, "values": values.tolist()}
 
 
-def _to_tensor(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[np.ndarray[Any, Any], str]:
+def to_tensor(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[np.ndarray[Any, Any], str]:
     """Return a tensor that safetensors can hold; strings become rows of UTF-8 bytes."""
     if values.dtype.kind not in "OUT":
         return np.ascontiguousarray(values), values.dtype.str
@@ -302,7 +303,8 @@ def _to_tensor(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[np.ndarray[Any, 
     return rows.reshape(*values.shape, max(encoded.dtype.itemsize, 1)), "str"
 
 
-def _from_tensor(values: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+def from_tensor(values: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+    """Return what `to_tensor` was given."""
     if kind != "str":
         return values
     rows = np.ascontiguousarray(values)

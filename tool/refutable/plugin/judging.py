@@ -115,37 +115,9 @@ def replace_controls(subject: Subject) -> Subject:
 
 def _evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None:
     """Evaluate a claim about several models, from what is stored of each."""
-    from refutable.evaluate import Evaluation, call, instrument_error, seed_of
-    from refutable.laboratory import not_applicable
-    from refutable.plugin.rows import keep_member
+    from refutable.plugin.grouped import evaluate_group
 
-    claim, case = conclusion.claim, conclusion.case
-    groups = session.groups(claim)
-    missing = [name for name, members in groups.items() if not members]
-    if missing:
-        return f"no model of this run belongs to {', '.join(missing)}: add it with --claim-model"
-    values: dict[str, dict[int | None, Any]] = {}
-    error = 0.0
-    for name, members in groups.items():
-        values[name] = {}
-        for seed, model in members.items():
-            need = session.needs(claim, replace(case, model=model, models=(model,)))[0]
-            facts = session.laboratory.facts(model)
-            reason = not_applicable(need, facts)
-            if reason is not None:
-                return reason
-            subject = session.laboratory.subject(need)
-            value = guarded(
-                claim, case, lambda s=subject: call(claim.body, s.observations, claim.observables)
-            )
-            error = max(error, instrument_error(claim, subject, value))
-            values[name][seed] = value
-            keep_member(session, conclusion, model, value)
-            session.laboratory.forget(model)
-    how: dict[str, Any] = {"error": error, "seed": seed_of(claim.id, case.model)}
-    judgement = guarded(claim, case, lambda: claim.predicts.judge(values, unit=claim.unit, **how))
-    conclusion.evaluation = Evaluation(values, (), judgement, None, None, error)
-    return None
+    return evaluate_group(session, conclusion)
 
 
 def _keep_rows(session: ClaimSession, conclusion: Conclusion) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refutable import baseline
-from refutable.plugin.cases import case_of, claim_of
+from refutable.plugin.cases import Case, case_of, claim_of
 from refutable.plugin.session import CONCLUSION, SESSION, ClaimSession, Conclusion
 from refutable.plugin.transport import plain, restore
 from refutable.records import (
@@ -104,8 +104,15 @@ def result_of(
         counterexample=judgement.counterexample,
         families_needed=judgement.families_needed,
         seeds=tuple(seeds_of(found.values)) if case.grouped else (),
-        source=model.origin if model is not None else "store",
+        source=model.origin if model is not None else _source(session, case),
     )
+
+
+def _source(session: ClaimSession, case: Case) -> str:
+    """Say where the observations of several models came from: committed, if any did."""
+    reports = [session.laboratory.report(model) for model in case.models]
+    origins = {report.origin for report in reports if report is not None}
+    return "committed" if "committed" in origins else "store"
 
 
 def seeds_of(values: Any) -> list[int]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from refutable.claim import Claim, ClaimRegistry
 from refutable.errors import RefutableError
 from refutable.plugin.cases import Case, case_of, cases_of, claim_of
 from refutable.plugin.options import Options, one_line, read_options
+from refutable.plugin.process import say_line, share_cores
 from refutable.prompts import PromptSet, known_prompts, load_prompts
 from refutable.records import (
     ClaimReport,
@@ -140,7 +140,11 @@ class ClaimSession:
         ]
         found: dict[str, dict[int | None, str]] = {}
         for group in claim.predicts.names:
-            found[group] = {spec.seed or 0: spec.id for spec in specs if spec.group == group}
+            found[group] = {
+                spec.seed or 0: spec.id
+                for spec in specs
+                if spec.group == group and (spec.seed or 0) not in claim.predicts.left_out
+            }
             if group in self._names or group in (spec.id for spec in specs):
                 found[group] = {None: group}
         return found
@@ -164,45 +168,27 @@ class ClaimSession:
     def laboratory(self) -> Laboratory:
         """The owner of models, made when first needed."""
         if self._laboratory is None:
+            from refutable.capture.committed import Committed
             from refutable.capture.store import Store
             from refutable.laboratory import Laboratory, Settings
-            from refutable.paths import cache_dir
+            from refutable.paths import cache_dir, fixtures
 
-            self._share_cores()
+            if self.is_worker:
+                share_cores(self.config)
             self._laboratory = Laboratory(
                 Store(cache_dir() / "observations"),
                 self.prompt_set,
                 Settings(self.options.device, self.options.dtype, self.options.revision),
                 say=self.say,
                 name_of=lambda model: self._names.get(model, model),
+                committed=Committed(fixtures() / "twins" / "observations.safetensors"),
             )
         return self._laboratory
 
-    def _share_cores(self) -> None:
-        """Give each xdist worker its share of the cores.
-
-        Torch would start as many threads as there are cores in every worker, and threads that
-        wait for each other on a core that another worker holds make both many times slower.
-        """
-        if not self.is_worker or "OMP_NUM_THREADS" in os.environ:
-            return
-        workers = int(getattr(self.config, "workerinput", {})["workercount"])
-        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
-
     def say(self, line: str) -> None:
         """Print a line of progress, past pytest's capture; workers stay silent."""
-        if self.is_worker or self.config.get_verbosity() < 0:
-            return
-        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        capture = self.config.pluginmanager.get_plugin("capturemanager")
-        if reporter is None:
-            return
-        if capture is None:
-            reporter.write_line(f"  {line}", cyan=True)
-            return
-        with capture.global_and_fixture_disabled():
-            reporter.ensure_newline()
-            reporter.write_line(f"  {line}", cyan=True)
+        if not self.is_worker:
+            say_line(self.config, line)
 
     # -- collection --------------------------------------------------------------------------
 
@@ -238,11 +224,29 @@ class ClaimSession:
         """What one item asks of each of its models, with the stored witnesses to replay."""
         from refutable.laboratory import Need
 
+        if claim.predicts.grouped:
+            return [
+                self.member_need(claim, case, model, members)
+                for members in self.groups(claim).values()
+                for model in members.values()
+            ]
         needs = [Need(claim, model, case.prompts, case.arm) for model in case.models]
         witnesses = self.witness_set(claim)
         if witnesses:
             needs += [Need(claim, model, witnesses, case.arm) for model in case.models]
         return needs
+
+    def member_need(
+        self, claim: Claim, case: Case, model: str, members: Mapping[int | None, str]
+    ) -> Need:
+        """What a claim about groups asks of one member; the group's first has the null controls.
+
+        Untrained copies follow from the config, which the members of a group share.
+        """
+        from refutable.laboratory import Need
+
+        first = next(iter(members.values()))
+        return Need(claim, model, case.prompts, case.arm, controlled=model == first)
 
     def witness_set(self, claim: Claim) -> str | None:
         """Name the prompt set of a universal claim's stored counterexamples, if there is one."""

@@ -52,15 +52,19 @@ def train_twins_command(
         str | None, typer.Option(help="One variant, e.g. rmsnorm-both; all by default.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="One seed; the study's by default.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("twins"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the runs [the cache, where claims find the twins]."),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, mps.")] = "cpu",
 ) -> None:
     """Train the twins of the norm-ablation study and print their held-out losses."""
     from refutable.errors import RefutableError
+    from refutable.models.sources.twin import trained_twins
     from refutable.twins.twins_command import train_twins
 
     try:
-        train_twins(variant, seed, out, device, typer.echo)
+        train_twins(variant, seed, out or trained_twins(), device, typer.echo)
     except RefutableError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None

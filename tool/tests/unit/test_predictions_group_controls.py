@@ -55,9 +55,9 @@ def test_numbers_of_two_groups_are_differences_by_copy():
             **HOW,
         )
     )
-    assert found.control is not None
+    assert found.estimate is not None
     assert found.contrast is not None
-    assert found.control.value == pytest.approx(0.02)
+    assert found.estimate.value == pytest.approx(0.02)
     assert found.contrast.value == pytest.approx(0.98 - 0.02)
     assert found.reading is Reading.INFORMATIVE
 
@@ -78,10 +78,10 @@ def test_prompts_are_paired_by_family_with_each_copy():
         {"a": {k: per_prompt(0.0, 20 + k)}, "b": {k: per_prompt(0.0, 30 + k)}} for k in range(5)
     ]
     found = contrast("a", "b").above(0.5).read_control(values, controls, **HOW)
-    assert found.control is not None
+    assert found.estimate is not None
     assert found.contrast is not None
     plain = np.mean([c["a"][k].values - c["b"][k].values for k, c in enumerate(controls)])
-    assert found.control.value == pytest.approx(plain)
+    assert found.estimate.value == pytest.approx(plain)
     assert found.contrast.clusters == 6
     assert found.contrast.seeds == 5
     assert found.reading is Reading.INFORMATIVE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 
 from refutable.models.checkpoint import Checkpoint
-from refutable.models.spec import ModelSpec
+from refutable.models.spec import ModelSource, ModelSpec
 
 
 def locate(spec: ModelSpec) -> Checkpoint:
@@ -22,3 +22,12 @@ def locate(spec: ModelSpec) -> Checkpoint:
     source = importlib.import_module(f"{__name__}.{spec.source}")
     found: Checkpoint = source.locate(spec)
     return found
+
+
+def at_hand(spec: ModelSpec) -> bool:
+    """Whether a shipped model's weights are here; other sources say so when they are located."""
+    if spec.source is not ModelSource.TWIN:
+        return True
+    from refutable.models.sources.twin import folder_of
+
+    return folder_of(spec) is not None

@@ -8,7 +8,7 @@ from pathlib import Path
 from refutable.errors import ModelError
 from refutable.models.checkpoint import Checkpoint, read_checkpoint, read_json
 from refutable.models.spec import ModelSpec
-from refutable.paths import fixtures
+from refutable.paths import cache_dir, fixtures
 
 # Modules of this package that register a model class with transformers when imported. They lie
 # above this layer, so they are imported by name and only for a checkpoint that needs them.
@@ -16,17 +16,34 @@ REGISTERED_BY = {"refutable-twin": "refutable.twins.model"}
 
 
 def locate(spec: ModelSpec) -> Checkpoint:
-    """Return the checkpoint of a shipped model; its location is relative to fixtures/.
+    """Return the checkpoint of a model that is shipped, or was trained here.
 
     Raises
     ------
     ModelError
-        If it is not there.
+        If it is neither.
     """
-    folder = fixtures() / Path(spec.location)
-    if not folder.is_dir():
-        raise ModelError(f"{spec.id} is not in {folder}: reinstall refutable, or train it")
+    folder = folder_of(spec)
+    if folder is None:
+        raise ModelError(
+            f"the weights of {spec.id} are not shipped: train it with `refutable train twins "
+            f"--variant {spec.group} --seed {spec.seed}`, or reinstall refutable"
+        )
     return read_checkpoint(folder)
+
+
+def folder_of(spec: ModelSpec) -> Path | None:
+    """Return the folder of a model of fixtures/, or of one that `refutable train twins` made."""
+    trained = trained_twins() / f"{spec.group}-{spec.seed}" / "checkpoint"
+    for folder in (fixtures() / Path(spec.location), trained):
+        if (folder / "config.json").is_file():
+            return folder
+    return None
+
+
+def trained_twins() -> Path:
+    """Return the folder that `refutable train twins` trains into."""
+    return cache_dir() / "twins"
 
 
 def register(folder: Path) -> None:
