@@ -1,0 +1,77 @@
+"""Row N2: heads are balanced, and some attend to syntax. The study defines neither.
+
+Written down before anything was measured. Balanced: heads of one block have nearly the same
+entropy. Syntax, without a parser: tokens that continue a word attend to the word's first token,
+beyond what the key's distance alone gives; the head is chosen on half of the documents and read on
+the other half.
+"""
+
+from refutable import Source, claim
+from refutable.claim import Applicability, at_least_heads, untrained
+from refutable.observables.norm_ablation.syntax import best_elsewhere
+from refutable.predictions import mean, over_seeds
+
+SOURCE = Source(study="norm-ablation", ref="N2")
+READS_TEXT = Applicability(
+    "models with a tokenizer",
+    lambda facts: None if facts.tokenizer else f"{facts.id} has no tokenizer",
+)
+SPREAD = 0.1
+EXCESS = 0.05
+
+
+def excess(head_attention):
+    """Attention on a word's first token less that at the same distance elsewhere."""
+    on = head_attention.sel(measure="word", drop=True)
+    return on - head_attention.sel(measure="elsewhere", drop=True)
+
+
+@claim(
+    id="ablation.balanced-heads",
+    says="The heads of a block are balanced: their attention is about equally diffuse.",
+    refuted_if="normalized entropies of a block's heads have a standard deviation above 0.1",
+    source=SOURCE,
+    models=at_least_heads(2) & READS_TEXT,
+    predicts=mean.below(SPREAD),
+    control=untrained(seeds=5),
+    unit="share of ln(t + 1)",
+    sesoi=0.02,
+    margin=0.02,
+)
+def test_spread_of_entropy(head_attention):
+    """Standard deviation over a block's heads of attention entropy, mean over blocks."""
+    entropy = head_attention.sel(measure="entropy", drop=True)
+    return entropy.std("head").mean("layer").rename(text="prompt")
+
+
+@claim(
+    id="ablation.head-follows-words",
+    says="Some head attends from the later tokens of a word to its first one.",
+    refuted_if="it gives that token less than 0.05 more than its distance alone explains",
+    source=SOURCE,
+    models=at_least_heads(2) & READS_TEXT,
+    predicts=mean.above(EXCESS),
+    control=untrained(seeds=5),
+    unit="share",
+    sesoi=EXCESS,
+    margin=EXCESS,
+)
+def test_word_arcs(head_attention):
+    """Attention on the word's first token beyond that distance elsewhere, best head of others."""
+    return best_elsewhere(excess(head_attention)).rename(text="prompt")
+
+
+@claim(
+    id="ablation.base-model-follows-words",
+    says="Training with LayerNorm makes a head that attends to the first token of its word.",
+    refuted_if="over training seeds it gives that token less than 0.05 more than elsewhere",
+    source=SOURCE,
+    predicts=over_seeds("layernorm-both").above(EXCESS),
+    kind="training",
+    unit="share",
+    sesoi=EXCESS,
+    margin=EXCESS,
+)
+def test_word_arcs_over_seeds(head_attention):
+    """The same on the mean of those documents: one number for each training seed."""
+    return best_elsewhere(excess(head_attention)).mean("text")
