@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from refutable.observables.norm_ablation import attention, gradients, moments, text
+from refutable.observables.norm_ablation import (
+    attention,
+    gradients,
+    landscape,
+    moments,
+    similarity,
+    speed,
+    syntax,
+    text,
+)
 
-__all__ = ["attention", "gradients", "moments", "text"]
+__all__ = [
+    "attention",
+    "gradients",
+    "landscape",
+    "moments",
+    "similarity",
+    "speed",
+    "syntax",
+    "text",
+]
