@@ -18,7 +18,7 @@ from refutable.paths import cache_dir
 from refutable.records import ModelFacts
 
 # Raised when facts are read in another way, so that remembered ones are made again.
-_FACTS = 2
+_FACTS = 3
 NO_LIMIT = 1 << 20
 """Stands for the context of a model whose config states none."""
 

@@ -129,8 +129,11 @@ def _kind(rows: torch.Tensor, out: torch.Tensor) -> str | None:
 
 
 def kind_of(norms: tuple[NormModule, ...]) -> str:
-    """One word for the norms of the residual stream: a kind, ``mixed`` or ``none``."""
-    kinds = {norm.kind for norm in norms if norm.stream}
+    """One word for the norms that blocks have on the residual stream: a kind, ``mixed`` or ``none``.
+
+    A norm before the unembedding alone does not count: what happens inside is not normalized.
+    """
+    kinds = {norm.kind for norm in norms if norm.stream and norm.layer is not None}
     if not kinds:
         return "none"
     return kinds.pop() if len(kinds) == 1 else "mixed"

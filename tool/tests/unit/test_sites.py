@@ -228,6 +228,8 @@ def test_norms_left_out_leave_the_rest_readable() -> None:
     model = build("gpt2")
     for block in model.transformer.h:
         block.ln_1 = block.ln_2 = nn.Identity()
+    # The final norm is left: it is none of the blocks'.
+    assert find_structure(model).norm_kind == "none"
     model.transformer.ln_f = nn.Identity()
     sites = find_sites(model)
     assert sites.structure.norm_kind == "none"
