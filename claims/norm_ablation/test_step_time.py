@@ -24,7 +24,7 @@ SESOI = math.log(1.02)
 def test_step_time(step_time_log_ratio):
     """Log ratio of step times, interleaved; median of each batch of four pairs, batches as units.
 
-    Neighbouring steps share the machine's state, so pairs are no units; batches are a second or
+    Neighbouring steps share the machine's state, so pairs are no units; batches are half a second or
     so apart, and dependence that reaches farther is not covered by the interval.
     """
     return step_time_log_ratio.median("pair").rename(batch="prompt")

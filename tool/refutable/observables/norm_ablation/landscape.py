@@ -32,7 +32,7 @@ TOKENS = 64
 """Tokens of each document."""
 LARGE = 20_000_000
 """Parameters above which fewer and shorter documents are read."""
-CURVE = tuple(round(-0.5 + 0.1 * i, 1) for i in range(11))
+CURVE = tuple(round(-0.4 + 0.1 * i, 1) for i in range(9))
 SURFACE = tuple(round(-0.45 + 0.15 * i, 2) for i in range(7))
 
 
@@ -230,7 +230,7 @@ def landscape_curve(loaded: Any, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss along three filter-normalized random directions."""
     import xarray as xr
 
-    _, loss = held_out(loaded, every=4)
+    _, loss = held_out(loaded, every=6)
     rows = []
     for index in range(3):
         drawn = random_direction(loaded.model, loaded.spec.seed or 0, index)
@@ -246,7 +246,7 @@ def landscape_surface(loaded: Any, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss on a plane of two filter-normalized random directions."""
     import xarray as xr
 
-    _, loss = held_out(loaded, every=4)
+    _, loss = held_out(loaded, every=6)
     u, v = (random_direction(loaded.model, loaded.spec.seed or 0, index) for index in range(2))
     points = [[(a, u), (b, v)] for a in SURFACE for b in SURFACE]
     losses = losses_along(loaded.model, loss, points).mean(axis=1)

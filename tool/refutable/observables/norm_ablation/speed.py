@@ -11,7 +11,7 @@ from refutable.observables.registry import experiment
 if TYPE_CHECKING:
     import xarray as xr
 
-BATCHES = 8
+BATCHES = 6
 """Stretches of the run; what one of them gives is one unit."""
 PAIRS = 4
 """Pairs of steps in each batch, in alternating order."""
@@ -36,7 +36,7 @@ def interleaved(
     batches, pairs : int
         Pairs in each batch; an even number keeps the orders balanced.
     clock : callable
-        Seconds.
+        Gives seconds.
     """
     import gc
     import math
@@ -72,10 +72,11 @@ def step_time_log_ratio(loaded: Any, prompts: None) -> xr.DataArray:
     Notes
     -----
     Both are fresh copies of the twin's config that differ in the kind of norm alone, and take the
-    recipe's step (8 rows of 128 predictions, clipped gradient, AdamW) in turn: 32 pairs in 8
-    batches, after three steps each to warm up. Neighbouring steps share the state of the machine,
-    so pairs are not independent; a batch's median is the unit. Another processor, another number
-    of threads or another torch gives another value.
+    recipe's step (8 rows of 128 predictions, clipped gradient, AdamW) in turn: 24 pairs in 6
+    batches, after three steps each to warm up. On a CPU the time is the process's processor time,
+    which other programs hardly lengthen, elsewhere elapsed time. Neighbouring steps share the
+    state of the machine, so pairs are not independent; a batch's median is the unit. Another
+    processor, another number of threads or another torch gives another value.
     """
     import xarray as xr
 
@@ -83,7 +84,9 @@ def step_time_log_ratio(loaded: Any, prompts: None) -> xr.DataArray:
     for _ in range(3):
         first()
         second()
-    ratios = interleaved(first, second)
+    on_cpu = str(loaded.device).startswith("cpu")
+    clock = time.process_time if on_cpu else time.perf_counter
+    ratios = interleaved(first, second, clock=clock)
     names = [f"batch-{i}" for i in range(len(ratios))]
     coords = {"batch": names, "family": ("batch", names), "pair": range(PAIRS)}
     return xr.DataArray(ratios, dims=("batch", "pair"), coords=coords)
