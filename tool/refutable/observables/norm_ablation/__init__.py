@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from refutable.observables.norm_ablation import (
     attention,
+    equal_loss,
     gradients,
     landscape,
     moments,
+    probes,
     similarity,
     speed,
     syntax,
@@ -15,9 +17,11 @@ from refutable.observables.norm_ablation import (
 
 __all__ = [
     "attention",
+    "equal_loss",
     "gradients",
     "landscape",
     "moments",
+    "probes",
     "similarity",
     "speed",
     "syntax",

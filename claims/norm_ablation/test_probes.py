@@ -1,0 +1,57 @@
+"""Row N9: blocks encode linguistic information differently.
+
+Selectivity is the accuracy of a linear probe minus that of the control task. For each label the
+best and the worst block are chosen on one half of the documents and their difference is scored on
+the other half, both ways round, so that choosing the largest of six values gains nothing.
+"""
+
+from refutable import Source, claim
+from refutable.predictions import over_seeds
+
+SOURCE = Source(study="norm-ablation", ref="N9")
+SESOI = 0.05
+
+
+def best_minus_worst(probe_accuracy):
+    """Mean over labels and halves of selectivity, best minus worst block, scored crosswise."""
+    blocks = probe_accuracy.where(probe_accuracy["layer"] >= 0, drop=True)
+    selectivity = blocks.sel(kind="task", drop=True) - blocks.sel(kind="control", drop=True)
+    gaps = []
+    for chosen, scored in ((0, 1), (1, 0)):
+        by = selectivity.sel(half=chosen, drop=True)
+        on = selectivity.sel(half=scored, drop=True)
+        best, worst = on.sel(layer=by.idxmax("layer")), on.sel(layer=by.idxmin("layer"))
+        gaps.append((best.drop_vars("layer") - worst.drop_vars("layer")).mean())
+    return sum(gaps) / len(gaps)
+
+
+@claim(
+    id="ablation.blocks-encode-differently",
+    says="The blocks of a LayerNorm model encode linguistic information differently.",
+    refuted_if="the most selective block is above the least selective by under 5 points",
+    source=SOURCE,
+    predicts=over_seeds("layernorm-both").above(SESOI),
+    kind="probing",
+    unit="share",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_with_layernorm(probe_accuracy):
+    """Selectivity of linear probes, best minus worst block, mean over labels; crosswise halves."""
+    return best_minus_worst(probe_accuracy)
+
+
+@claim(
+    id="ablation.blocks-encode-differently-without-norms",
+    says="Blocks without norms inside them encode linguistic information differently.",
+    refuted_if="the most selective block is above the least selective by under 5 points",
+    source=SOURCE,
+    predicts=over_seeds("none").above(SESOI),
+    kind="probing",
+    unit="share",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_without_norms(probe_accuracy):
+    """Selectivity of linear probes, best minus worst block, mean over labels; crosswise halves."""
+    return best_minus_worst(probe_accuracy)
