@@ -1,6 +1,7 @@
 """Row G8: it is the kind of norm, not the family: models that differ in the norm alone."""
 
 from refutable import Source, claim
+from refutable.claim import untrained
 from refutable.predictions import contrast
 
 SESOI = 0.02
@@ -14,6 +15,7 @@ SOURCE = Source(study="last-block-gain", ref="G8")
     source=SOURCE,
     predicts=contrast("layernorm-both", "rmsnorm-both").below(-SESOI),
     arms=("no-bos", "bos"),
+    control=untrained(seeds=5),
     kind="training",
     unit="log ratio",
     sesoi=SESOI,

@@ -1,6 +1,7 @@
 """Rows N1 and N3: without norms attention is more diffuse; partial norms lie between."""
 
 from refutable import Source, claim
+from refutable.claim import untrained
 from refutable.predictions import contrast, ordered
 
 SESOI = 0.02
@@ -16,6 +17,7 @@ N3 = Source(study="norm-ablation", ref="N3")
     source=N1,
     predicts=contrast("none", "layernorm-both").above(SESOI),
     arms=ARMS,
+    control=untrained(seeds=5),
     unit="share of ln(t + 1)",
     sesoi=SESOI,
     margin=SESOI,
@@ -32,6 +34,7 @@ def test_entropy(attention_entropy):
     source=N1,
     predicts=contrast("none", "layernorm-both").above(SESOI),
     arms=ARMS,
+    control=untrained(seeds=5),
     unit="share of ln(t)",
     sesoi=SESOI,
     margin=SESOI,
@@ -42,11 +45,44 @@ def test_entropy_without_first_key(attention_entropy_rest):
 
 
 @claim(
+    id="ablation.diffuse-attention-at-equal-loss",
+    says="Without norms attention is more diffuse at the same held-out loss, too.",
+    refuted_if="at 4.95 nats normalized entropy exceeds that with LayerNorm by less than 0.02",
+    source=N1,
+    predicts=contrast("none", "layernorm-both").above(SESOI),
+    kind="training",
+    unit="share of ln(t + 1)",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_entropy_at_equal_loss(attention_entropy_at_loss):
+    """Entropy of rows t >= 1 over ln(t + 1) where the held-out loss passed 4.95 nats."""
+    return attention_entropy_at_loss.sel(keys="all", drop=True)
+
+
+@claim(
+    id="ablation.diffuse-attention-beside-sink-at-equal-loss",
+    says="Without norms attention is more diffuse over the keys after the first at equal loss.",
+    refuted_if="at 4.95 nats entropy over keys k >= 1 exceeds LayerNorm's by less than 0.02",
+    source=N1,
+    predicts=contrast("none", "layernorm-both").above(SESOI),
+    kind="training",
+    unit="share of ln(t)",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_entropy_without_first_key_at_equal_loss(attention_entropy_at_loss):
+    """Entropy over keys k >= 1, over ln(t), where the held-out loss passed 4.95 nats."""
+    return attention_entropy_at_loss.sel(keys="rest", drop=True)
+
+
+@claim(
     id="ablation.attention-norm-lies-between",
     says="With a norm before attention alone, attention is as diffuse as between both and none.",
     refuted_if="a step from both to attention-only to none is smaller than 0.02",
     source=N3,
     predicts=ordered("layernorm-both", "layernorm-attention", "none", over="models", by=SESOI),
+    control=untrained(seeds=5),
     unit="share of ln(t + 1)",
     sesoi=SESOI,
     margin=SESOI,
@@ -62,6 +98,7 @@ def test_attention_only_between(attention_entropy):
     refuted_if="a step from both to feed-forward-only to none is smaller than 0.02",
     source=N3,
     predicts=ordered("layernorm-both", "layernorm-ffn", "none", over="models", by=SESOI),
+    control=untrained(seeds=5),
     unit="share of ln(t + 1)",
     sesoi=SESOI,
     margin=SESOI,

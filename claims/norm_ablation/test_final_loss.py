@@ -1,6 +1,7 @@
 """Row N12: RMSNorm reaches LayerNorm's loss."""
 
 from refutable import Source, claim
+from refutable.claim import untrained
 from refutable.predictions import contrast
 
 
@@ -10,6 +11,7 @@ from refutable.predictions import contrast
     refuted_if="the losses differ by more than 0.02 nats",
     source=Source(study="norm-ablation", ref="N12"),
     predicts=contrast("rmsnorm-both", "layernorm-both").within(-0.02, 0.02),
+    control=untrained(seeds=5),
     kind="training",
     unit="nats",
     sesoi=0.02,

@@ -3,15 +3,19 @@
 import math
 
 from refutable import Source, claim
+from refutable.claim import untrained
 from refutable.predictions import contrast
+
+SOURCE = Source(study="norm-ablation", ref="N4")
 
 
 @claim(
     id="ablation.larger-gradients",
     says="Without norms inside the blocks gradients are larger relative to the weights.",
     refuted_if="they exceed those with LayerNorm by less than 10 % at equal steps",
-    source=Source(study="norm-ablation", ref="N4"),
+    source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(math.log(1.1)),
+    control=untrained(seeds=5),
     kind="training",
     unit="log ratio",
     sesoi=math.log(1.1),
@@ -20,3 +24,19 @@ from refutable.predictions import contrast
 def test_relative_gradient(relative_gradient_norm):
     """Log of gradient norm over weight norm of a block's matrices, by held-out document."""
     return relative_gradient_norm.mean("layer").rename(text="prompt")
+
+
+@claim(
+    id="ablation.larger-gradients-at-equal-loss",
+    says="Without norms gradients are larger relative to the weights at the same loss, too.",
+    refuted_if="at 4.95 nats held out they exceed those with LayerNorm by less than 10 %",
+    source=SOURCE,
+    predicts=contrast("none", "layernorm-both").above(math.log(1.1)),
+    kind="training",
+    unit="log ratio",
+    sesoi=math.log(1.1),
+    margin=math.log(1.1),
+)
+def test_relative_gradient_at_equal_loss(relative_gradient_at_loss):
+    """Log of gradient over weight norm in training where the loss passed 4.95 nats, over blocks."""
+    return relative_gradient_at_loss.mean("layer")

@@ -1,6 +1,7 @@
 """Row N5: norms change how specialised the heads of a block are."""
 
 from refutable import Source, claim
+from refutable.claim import untrained
 from refutable.predictions import contrast
 
 SESOI = 0.02
@@ -12,6 +13,7 @@ SESOI = 0.02
     refuted_if="the heads' distance without norms is not lower than with LayerNorm by 0.02",
     source=Source(study="norm-ablation", ref="N5"),
     predicts=contrast("none", "layernorm-both").below(-SESOI),
+    control=untrained(seeds=5),
     unit="Jensen-Shannon distance",
     sesoi=SESOI,
     margin=SESOI,

@@ -1,6 +1,7 @@
 """Row N6: norms keep activations stable over depth."""
 
 from refutable import Source, claim
+from refutable.claim import untrained
 from refutable.predictions import contrast
 
 SOURCE = Source(study="norm-ablation", ref="N6")
@@ -12,6 +13,7 @@ SOURCE = Source(study="norm-ablation", ref="N6")
     refuted_if="its slope exceeds that with LayerNorm by less than 0.05 a block",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(0.05),
+    control=untrained(seeds=5),
     unit="log variance per block",
     sesoi=0.05,
     margin=0.05,
@@ -27,6 +29,7 @@ def test_variance_slope(log_variance_slope):
     refuted_if="their excess kurtosis exceeds that with LayerNorm by less than 0.1",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(0.1),
+    control=untrained(seeds=5),
     unit="excess kurtosis",
     sesoi=0.1,
     margin=0.1,

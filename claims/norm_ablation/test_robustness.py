@@ -1,17 +1,12 @@
 """Row N11: norms make a model robust to noise in its text."""
 
 from refutable import Source, claim
+from refutable.claim import untrained
+from refutable.observables.norm_ablation.text import noise_slope
 from refutable.predictions import contrast
 
 SOURCE = Source(study="norm-ablation", ref="N11")
 SESOI = 0.1
-
-
-def slope(noisy_loss, noise):
-    """Least-squares slope of the loss over the share of words that are changed."""
-    loss = noisy_loss.sel(noise=noise, drop=True)
-    rate = loss["rate"] - loss["rate"].mean()
-    return ((loss * rate).sum("rate") / (rate**2).sum()).rename(text="prompt")
 
 
 @claim(
@@ -20,13 +15,14 @@ def slope(noisy_loss, noise):
     refuted_if="the slope exceeds that with LayerNorm by less than 0.1 nats",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(SESOI),
+    control=untrained(seeds=5),
     unit="nats per share of words",
     sesoi=SESOI,
     margin=SESOI,
 )
 def test_word_noise(noisy_loss):
     """Slope of held-out loss over 0, 5, 10 and 20 % of words replaced by others of the text."""
-    return slope(noisy_loss, "words")
+    return noise_slope(noisy_loss, "words")
 
 
 @claim(
@@ -35,10 +31,11 @@ def test_word_noise(noisy_loss):
     refuted_if="the slope exceeds that with LayerNorm by less than 0.1 nats",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(SESOI),
+    control=untrained(seeds=5),
     unit="nats per share of words",
     sesoi=SESOI,
     margin=SESOI,
 )
 def test_character_noise(noisy_loss):
     """Slope of held-out loss over 0, 5, 10 and 20 % of words with two letters swapped."""
-    return slope(noisy_loss, "characters")
+    return noise_slope(noisy_loss, "characters")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from refutable import Source, claim
+from refutable.claim import untrained
 from refutable.predictions import contrast
 
 SOURCE = Source(study="norm-ablation", ref="N8")
@@ -15,6 +16,7 @@ LOG_SESOI = 0.05
     refuted_if="their log standard deviation exceeds that with LayerNorm by less than 0.05",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(LOG_SESOI),
+    control=untrained(seeds=5),
     kind="weights",
     unit="log ratio",
     sesoi=LOG_SESOI,
@@ -32,6 +34,7 @@ def test_attention_weights(weight_statistics):
     refuted_if="their log standard deviation exceeds that with LayerNorm by less than 0.05",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(LOG_SESOI),
+    control=untrained(seeds=5),
     kind="weights",
     unit="log ratio",
     sesoi=LOG_SESOI,

@@ -187,6 +187,21 @@ def bench(
     _print(run_bench(model, pairs=pairs, device=device))
 
 
+@app.command("observe-twins")
+def observe_twins_command(
+    out: Annotated[Path, typer.Argument(help="File to write.")],
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder of `refutable train twins` [the cache].")
+    ] = None,
+) -> None:
+    """Measure trained twins for the claims over training seeds, and write what is committed."""
+    from refutable.models.sources.twin import trained_twins
+    from refutable.observing import observe_twins
+
+    number = observe_twins(runs or trained_twins(), out, typer.echo)
+    typer.echo(f"{out}: {number} models, {out.stat().st_size / 1e6:.1f} MB")
+
+
 def _add_train() -> None:
     from refutable.twins.cli import train_app
 

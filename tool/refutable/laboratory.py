@@ -140,7 +140,7 @@ class Laboratory:
         self.settings = settings
         self.prompts = prompts
         self.say = say
-        self._name_of = name_of
+        self.name_of = name_of
         self._needs: dict[str, list[Need]] = defaultdict(list)
         self._states: dict[str, State] = {}
         self._broken: dict[str, str] = {}
@@ -158,7 +158,7 @@ class Laboratory:
         ModelError
             If the model cannot be found or read; the same line each time.
         """
-        return self._state(model).facts
+        return self.state(model).facts
 
     def report(self, model: str) -> ModelReport | None:
         """Return how a model was measured, or ``None`` if it was never touched."""
@@ -215,7 +215,8 @@ class Laboratory:
         arrays = state.arrays[prompts, arm, role]
         return Observations({name: arrays[name] for name in names if name in arrays})
 
-    def _state(self, model: str) -> State:
+    def state(self, model: str) -> State:
+        """Return what is known of a model, found out when first asked for; see `facts`."""
         if model in self._broken:
             raise ModelError(self._broken[model])
         if model not in self._states:
@@ -223,7 +224,7 @@ class Laboratory:
             from refutable.models.registry import resolve
 
             try:
-                spec = resolve(self._name_of(model), revision=self.settings.revision)
+                spec = resolve(self.name_of(model), revision=self.settings.revision)
                 known = self._replayable(spec)
                 identity = known or identify(spec)
             except RefutableError as problem:
@@ -260,7 +261,7 @@ class Laboratory:
         return replace(found, facts=facts)
 
     def _measured(self, model: str) -> State:
-        state = self._state(model)
+        state = self.state(model)
         if state.error:
             raise InstrumentError(state.error)
         if not state.measured:
@@ -268,7 +269,7 @@ class Laboratory:
 
             started = time.perf_counter()
             try:
-                Measuring(self, state, self._plan_for(state)).complete()
+                Measuring(self, state, self.plan_for(model)).complete()
             except RefutableError as problem:
                 state.error = str(problem)
                 state.report = replace(state.report, error=state.error)
@@ -277,10 +278,11 @@ class Laboratory:
             state.report = replace(state.report, seconds=time.perf_counter() - started)
         return state
 
-    def _plan_for(self, state: State) -> Plan:
+    def plan_for(self, model: str) -> Plan:
+        """Return the union of what is asked of a model."""
         plan = Plan()
-        for need in self._needs[state.facts.id]:
-            if not_applicable(need, state.facts) is None:
+        for need in self._needs[model]:
+            if not_applicable(need, self.facts(model)) is None:
                 plan.add(need)
         return plan
 

@@ -129,7 +129,7 @@ def _kind(rows: torch.Tensor, out: torch.Tensor) -> str | None:
 
 
 def kind_of(norms: tuple[NormModule, ...]) -> str:
-    """One word for the norms that blocks have on the residual stream: a kind, ``mixed`` or ``none``.
+    """One word for the norms of blocks on the residual stream: a kind, ``mixed`` or ``none``.
 
     A norm before the unembedding alone does not count: what happens inside is not normalized.
     """

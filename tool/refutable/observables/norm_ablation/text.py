@@ -138,3 +138,10 @@ def noisy_loss(loaded: Any, prompts: None) -> xr.DataArray:
         "family": ("text", names),
     }
     return xr.DataArray(np.array(rows), dims=("noise", "rate", "text"), coords=coords)
+
+
+def noise_slope(noisy: Any, noise: str) -> Any:
+    """Least-squares slope of `noisy_loss` over the share of words that one noise changed."""
+    loss = noisy.sel(noise=noise, drop=True)
+    rate = loss["rate"] - loss["rate"].mean()
+    return ((loss * rate).sum("rate") / (rate**2).sum()).rename(text="prompt")

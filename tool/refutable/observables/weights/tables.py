@@ -87,6 +87,14 @@ def weight_statistics(weights: WeightReader) -> xr.DataArray:
     )
 
 
+@weight_observable(dims=("layer", "matrix"), unit="weight")
+def initial_weight_sd(weights: WeightReader) -> xr.DataArray:
+    """Standard deviation of each matrix of an untrained copy of the model."""
+    copy = weights.untrained(0)
+    found: Doubles = np.array(over_matrices(copy, copy.matrices, np.std))
+    return labelled(found, layer=copy.layers, matrix=copy.matrices)
+
+
 @weight_observable(dims=("statistic", "layer"), unit="weight or none")
 def attention_input_statistics(weights: WeightReader) -> xr.DataArray:
     """The same of queries, keys and values pooled: GPT-2's c_attn, as the study took it."""

@@ -176,6 +176,10 @@ def figures_for(
                 drawable.append(_spec(item, name, sample, item.make(sample)))
             except MissingDataError as reason:
                 omitted.append(Omitted(item.study, name, item.title, str(reason)))
+            # One figure that cannot be made must not cost the report.
+            except Exception as problem:
+                what = f"it failed ({type(problem).__name__}: {problem}): please report this"
+                omitted.append(Omitted(item.study, name, item.title, " ".join(what.split())))
     return tuple(drawable), tuple(omitted)
 
 

@@ -1,0 +1,117 @@
+"""Write the committed observations: what claims over training seeds ask of every trained twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refutable.capture.committed import CommittedModel, CommittedWriter
+from refutable.errors import NotAvailableError, RefutableError
+from refutable.laboratory import Laboratory, Need, Settings, not_applicable
+from refutable.observables.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from refutable.claim import Claim
+    from refutable.models.spec import ModelSpec
+
+PROMPTS = "battery"
+"""Prompt set of claims that name none."""
+
+
+def observe_twins(runs: Path, out: Path, say: Callable[[str], None]) -> int:
+    """Measure every trained twin for the bundled claims over training seeds, and write one file.
+
+    Parameters
+    ----------
+    runs : pathlib.Path
+        Folder of finished runs, ``VARIANT-SEED/checkpoint``, as `refutable train twins` leaves it.
+    out : pathlib.Path
+        The file, e.g. ``fixtures/twins/observations.safetensors``.
+    say : callable
+        Gets a line for each model.
+
+    Returns
+    -------
+    int
+        Number of models in the file.
+
+    Raises
+    ------
+    RefutableError
+        When no finished run of the registry's twins is there.
+    """
+    from refutable.catalogue import bundled_claims
+    from refutable.models.registry import all_specs
+    from refutable.models.spec import ModelSource
+
+    claims = [claim for claim in bundled_claims() if claim.predicts.grouped]
+    writer = CommittedWriter()
+    controlled: set[str] = set()
+    for spec in all_specs():
+        folder = runs / f"{spec.group}-{spec.seed}" / "checkpoint"
+        if spec.source is not ModelSource.TWIN or not (folder / "config.json").is_file():
+            continue
+        mine = [c for c in claims if spec.group in c.predicts.names]
+        say(f"{spec.id}: {len(mine)} claims")
+        _observe(spec, folder, mine, spec.group not in controlled, writer, say)
+        controlled.add(spec.group)
+    if not writer.models:
+        raise RefutableError(f"no trained twin in {runs}: run `refutable train twins --out {runs}`")
+    writer.write(out)
+    return len(writer.models)
+
+
+def _observe(
+    spec: ModelSpec,
+    folder: Path,
+    claims: list[Claim],
+    controlled: bool,
+    writer: CommittedWriter,
+    say: Callable[[str], None],
+) -> None:
+    """Measure one twin and put its arrays into the writer."""
+    from refutable.measuring import Measuring
+
+    lab = _laboratory(folder)
+    # A seed that a claim leaves out is measured like the others: it may illustrate.
+    needs = [
+        Need(claim, spec.id, claim.prompts or PROMPTS, arm, controlled)
+        for claim in claims
+        for arm in claim.arms
+        if not_applicable(Need(claim, spec.id, "", arm), lab.facts(spec.id)) is None
+    ]
+    lab.plan(needs)
+    for need in needs:
+        try:
+            lab.subject(need)
+        except NotAvailableError as problem:
+            # Such as a loss that this run never reached.
+            say(f"{spec.id}, {need.claim.id}: {problem}")
+    state = lab.state(spec.id)
+    report = state.report
+    writer.models[spec.id] = CommittedModel(
+        state.facts, report.weights_digest, report.tokenizer_digest, state.config_digest
+    )
+    for key, value in Measuring(lab, state, lab.plan_for(spec.id)).keyed():
+        if isinstance(value, dict):
+            writer.put_json(key, value)
+        elif value is not None and not REGISTRY[key.observable].drawn_with:
+            writer.put(key, value)
+
+
+def _laboratory(folder: Path) -> Laboratory:
+    from refutable.capture.store import Store
+    from refutable.paths import cache_dir, fixtures
+    from refutable.prompts import load_prompts
+
+    sets: dict[str, Any] = {}
+
+    def prompts(name: str) -> Any:
+        if name not in sets:
+            sets[name] = load_prompts(name, [fixtures() / "prompts"])
+        return sets[name]
+
+    return Laboratory(
+        Store(cache_dir() / "observations"), prompts, Settings(), name_of=lambda model: str(folder)
+    )
