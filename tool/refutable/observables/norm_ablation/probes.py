@@ -2,8 +2,7 @@
 
 Probes are ridge regressions on one-hot classes, cross-validated by document. The control task is
 that of Hewitt and Liang, "Designing and Interpreting Probes with Control Tasks", EMNLP 2019: a
-random class for each token type, which can only be memorised. Labels come from the characters of
-held-out prose and need no annotation.
+random class for each token type, which can only be memorised.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refutable.capture.recorder import EMBED, RESID_POST, BlockRecorder
-from refutable.observables.registry import Observable, experiment
+from refutable.observables.norm_ablation.token_labels import LABELS, labels_of, token_spans
+from refutable.observables.registry import experiment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,20 +21,9 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
 
-    from refutable.capture.packing import Pack
-    from refutable.capture.recorder import Tokens
-
     Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
     Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
-LABELS = {
-    "token class": ("word", "number", "punctuation", "space"),
-    "capitalisation": ("no letter", "lower case", "capital"),
-    "place in word": ("outside", "first", "later"),
-    "next character": ("letter", "digit", "punctuation", "space"),
-    "bracket depth": ("outside", "inside"),
-}
-"""Classes of each label."""
 KINDS = ("task", "control")
 HALVES = 2
 """Halves of the documents; probes of one half see nothing of the other."""
@@ -47,161 +35,47 @@ RIDGE = 10.0
 _CONTROL_SEED = 17
 # Numbers of all captured vectors (512 MB in float32); a large model is probed on fewer tokens.
 _MOST_NUMBERS = 1 << 27
-
-
-# -- labels ----------------------------------------------------------------------------------
-
-
-def token_spans(tokenizer: Any, text: str) -> list[tuple[int, int]]:
-    """Characters of each token of a text, as ``(start, end)``.
-
-    Taken from the tokenizer's offsets; where it gives none, each token is decoded and looked for
-    after the one before it.
-    """
-    try:
-        found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return [(int(start), int(end)) for start, end in found["offset_mapping"]]
-    except (NotImplementedError, KeyError, TypeError):
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-    spans, at = [], 0
-    for token in ids:
-        piece = tokenizer.decode([token])
-        start = text.find(piece, at)
-        if start < 0 or start > at + 2:
-            piece = piece.strip()
-            start = text.find(piece, at)
-        if start < 0 or start > at + 2:
-            # A part of a character, or a normalized one: it stands where it must.
-            start, piece = at, text[at : at + 1]
-        at = start + len(piece)
-        spans.append((start, at))
-    return spans
-
-
-def labels_of(text: str, spans: Sequence[tuple[int, int]]) -> Integers:
-    """Classes of tokens, from their characters alone: ``(label, token)``.
-
-    Parameters
-    ----------
-    text : str
-        The whole text.
-    spans : sequence of (int, int)
-        Characters of consecutive tokens. White space at a token's ends is not part of it.
-
-    Notes
-    -----
-    Bracket depth is that of brackets and double quotation marks open since the paragraph began; a
-    mark that opens or closes counts as inside and outside respectively.
-    """
-    seen = text.rfind("\n", 0, spans[0][0]) + 1 if spans else 0
-    depth, quoted = 0, False
-    rows = []
-    for start, end in spans:
-        piece = text[start:end]
-        first = start + len(piece) - len(piece.lstrip())
-        core = piece.strip()
-        until = first + 1 if core else first
-        for character in text[seen:until]:
-            depth, quoted = _depth(character, depth, quoted)
-        seen = max(seen, until)
-        kind = _character(core[:1])
-        before = text[first - 1 : first]
-        place = ("later" if before.isalnum() else "first") if core[:1].isalnum() else "outside"
-        named = {
-            "token class": {"letter": "word", "digit": "number"}.get(kind, kind),
-            "capitalisation": _case(core),
-            "place in word": place,
-            "next character": _character(text[first + len(core) :][:1]),
-            "bracket depth": "inside" if depth or quoted else "outside",
-        }
-        rows.append([LABELS[label].index(named[label]) for label in LABELS])
-    return np.array(rows, dtype=np.int64).reshape(len(spans), len(LABELS)).T
-
-
-def _character(character: str) -> str:
-    if not character or character.isspace():
-        return "space"
-    if character.isalpha():
-        return "letter"
-    return "digit" if character.isdigit() else "punctuation"
-
-
-def _case(core: str) -> str:
-    if not any(character.isalpha() for character in core):
-        return "no letter"
-    return "capital" if any(character.isupper() for character in core) else "lower case"
-
-
-def _depth(character: str, depth: int, quoted: bool) -> tuple[int, bool]:
-    """Brackets open after a character, and whether a quotation is."""
-    if character == "\n":
-        return 0, False
-    if character in "([{":
-        depth += 1
-    elif character in ")]}":
-        depth = max(0, depth - 1)
-    elif character in "\u201c\u201d":
-        quoted = character == "\u201c"
-    elif character == '"':
-        quoted = not quoted
-    return depth, quoted
+_WINDOWS = 16
+"""Windows of one forward pass."""
 
 
 # -- vectors ---------------------------------------------------------------------------------
 
 
-def _recorder(keep: Integers) -> type[BlockRecorder]:
-    """Make a recorder of the residual stream at some positions of prompts of one length."""
+def _vectors(loaded: Any, windows: torch.Tensor, keep: Integers) -> Floats:
+    """Vectors before the first block and after each block: ``(layer, window, token, dim)``.
 
-    class Residuals(BlockRecorder):
-        name = "residuals"
-        reads = (EMBED, RESID_POST)
+    Windows are of one length, so a batch of them needs no padding and is right for any model.
+    """
+    import torch
 
-        def read(self, site: str, layer: int, view: Tokens) -> None:
-            import torch
-
-            vectors = view.all().float()
-            rows = vectors.reshape(len(view.pack.segments), -1, vectors.shape[-1])
-            kept = rows[:, torch.as_tensor(keep, device=rows.device)]
-            if site == EMBED:
-                self._embedded = kept
-            else:
-                self.keep(layer, kept)
-
-        def take(self, pack: Pack, blocks: int) -> torch.Tensor:
-            import torch
-
-            after = super().take(pack, blocks)
-            return torch.cat([self._embedded[:, None], after], dim=1)
-
-    return Residuals
-
-
-def _vectors(loaded: Any, windows: Integers, keep: Integers) -> Floats:
-    """Vectors before the first block and after each block: ``(window, layer, token, dim)``."""
-    from refutable.capture.measure import measure
-    from refutable.models.encode import Encoded
     from refutable.models.sites import find_sites
 
-    names = tuple(f"window/{i}" for i in range(len(windows)))
-    ids = tuple(tuple(int(i) for i in row) for row in windows)
-    item = Observable(
-        name="residuals",
-        says="Residual stream at some tokens.",
-        dims=("prompt", "layer", "token", "dim"),
-        unit="",
-        version=1,
-        recorder=_recorder(keep),
-    )
-    # Rows of one length are not padded, so a batch is right for any architecture.
-    found = measure(
-        loaded.model,
-        find_sites(loaded.model),
-        Encoded(ids, names, names, "no-bos", None),
-        [item],
-        layout="padded",
-    )
-    vectors: Floats = found["residuals"].values
+    sites = find_sites(loaded.model)
+    places = torch.as_tensor(keep, device=windows.device)
+    kept: list[list[torch.Tensor]] = [[] for _ in range(len(sites.blocks) + 1)]
+
+    def before(module: Any, args: Any, kwargs: Any) -> None:
+        given = args[0] if args else kwargs["hidden_states"]
+        kept[0].append(given[:, places].float().cpu())
+
+    def after(layer: int) -> Any:
+        def hook(module: Any, args: Any, made: Any) -> None:
+            made = made[0] if isinstance(made, tuple) else made
+            kept[layer].append(made[:, places].float().cpu())
+
+        return hook
+
+    handles = [sites.blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
+    try:
+        handles += [b.register_forward_hook(after(i + 1)) for i, b in enumerate(sites.blocks)]
+        with torch.no_grad():
+            for batch in windows.split(_WINDOWS):
+                loaded.model.base_model(input_ids=batch, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    vectors: Floats = torch.stack([torch.cat(parts) for parts in kept]).numpy()
     return vectors
 
 
@@ -311,8 +185,7 @@ def probe_accuracy(loaded: Any, prompts: None) -> xr.DataArray:
 
     prose = _prose(loaded)
     vectors = _vectors(loaded, prose.windows, prose.keep)
-    width = vectors.shape[-1]
-    by_layer = vectors.swapaxes(0, 1).reshape(vectors.shape[1], -1, width)
+    by_layer = vectors.reshape(len(vectors), -1, vectors.shape[-1])
     sizes = [len(classes) for classes in LABELS.values()] * len(KINDS)
     halves = prose.documents % HALVES
     counted = [_counted(c, s, halves) for c, s in zip(prose.classes, sizes, strict=True)]
@@ -336,7 +209,7 @@ def probe_accuracy(loaded: Any, prompts: None) -> xr.DataArray:
 
 @dataclass(frozen=True, slots=True)
 class _Prose:
-    windows: Integers
+    windows: torch.Tensor
     """Token ids, (window, position)."""
     keep: Integers
     """Positions that are probed."""
@@ -348,21 +221,26 @@ class _Prose:
 
 def _prose(loaded: Any) -> _Prose:
     """Windows of the held-out documents, with the classes of the tokens that are probed."""
+    import torch
+
     from refutable.observables.norm_ablation.text import documents, windows_of
 
     windows, classes, places = [], [], []
     for place, text in enumerate(documents()[1]):
-        ids = windows_of(loaded, text).cpu().numpy()
-        # What the windows hold of a text needs no more than this much of it to be told.
-        found = labels_of(text, token_spans(loaded.tokenizer, text[: 40 * ids.size])[: ids.size])
+        ids = windows_of(loaded, text)
+        size = ids.numel()
+        # A token takes some four characters; only where they are far longer the whole is read.
+        spans = token_spans(loaded.tokenizer, text[: 12 * size])
+        if len(spans) <= size:
+            spans = token_spans(loaded.tokenizer, text)
         windows.append(ids)
-        classes.append(found.reshape(len(LABELS), *ids.shape))
+        classes.append(labels_of(text, spans[:size]).reshape(len(LABELS), *ids.shape))
         places.append(np.full(ids.shape, place))
-    rows, where = np.concatenate(windows), np.concatenate(places)
+    rows, where = torch.cat(windows), np.concatenate(places)
     facts = loaded.facts
-    numbers = rows.size * (facts.blocks + 1) * facts.d_model
+    numbers = rows.numel() * (facts.blocks + 1) * facts.d_model
     keep = np.arange(1, rows.shape[1], -(-numbers // _MOST_NUMBERS))
     task = np.concatenate(classes, axis=1)[:, :, keep].reshape(len(LABELS), -1)
-    types = rows[:, keep].ravel()
+    types = rows.cpu().numpy()[:, keep].ravel()
     control = [control_classes(row, types, _CONTROL_SEED + i) for i, row in enumerate(task)]
     return _Prose(rows, keep, where[:, keep].ravel(), np.concatenate([task, control]))
