@@ -190,15 +190,11 @@ def bench(
 @app.command("observe-twins")
 def observe_twins_command(
     out: Annotated[Path, typer.Argument(help="File to write.")],
-    runs: Annotated[
-        Path | None, typer.Option(help="Folder of `refutable train twins` [the cache].")
-    ] = None,
 ) -> None:
-    """Measure trained twins for the claims over training seeds, and write what is committed."""
-    from refutable.models.sources.twin import trained_twins
+    """Measure the twins trained here for the claims over seeds, and write what is committed."""
     from refutable.observing import observe_twins
 
-    number = observe_twins(runs or trained_twins(), out, typer.echo)
+    number = observe_twins(out, typer.echo)
     typer.echo(f"{out}: {number} models, {out.stat().st_size / 1e6:.1f} MB")
 
 

@@ -19,13 +19,11 @@ PROMPTS = "battery"
 """Prompt set of claims that name none."""
 
 
-def observe_twins(runs: Path, out: Path, say: Callable[[str], None]) -> int:
-    """Measure every trained twin for the bundled claims over training seeds, and write one file.
+def observe_twins(out: Path, say: Callable[[str], None]) -> int:
+    """Measure every twin trained here for the bundled claims over seeds, and write one file.
 
     Parameters
     ----------
-    runs : pathlib.Path
-        Folder of finished runs, ``VARIANT-SEED/checkpoint``, as `refutable train twins` leaves it.
     out : pathlib.Path
         The file, e.g. ``fixtures/twins/observations.safetensors``.
     say : callable
@@ -39,32 +37,32 @@ def observe_twins(runs: Path, out: Path, say: Callable[[str], None]) -> int:
     Raises
     ------
     RefutableError
-        When no finished run of the registry's twins is there.
+        When no twin of the registry was trained here.
     """
     from refutable.catalogue import bundled_claims
     from refutable.models.registry import all_specs
+    from refutable.models.sources.twin import trained_twins
     from refutable.models.spec import ModelSource
 
     claims = [claim for claim in bundled_claims() if claim.predicts.grouped]
     writer = CommittedWriter()
     controlled: set[str] = set()
     for spec in all_specs():
-        folder = runs / f"{spec.group}-{spec.seed}" / "checkpoint"
+        folder = trained_twins() / f"{spec.group}-{spec.seed}" / "checkpoint"
         if spec.source is not ModelSource.TWIN or not (folder / "config.json").is_file():
             continue
         mine = [c for c in claims if spec.group in c.predicts.names]
         say(f"{spec.id}: {len(mine)} claims")
-        _observe(spec, folder, mine, spec.group not in controlled, writer, say)
+        _observe(spec, mine, spec.group not in controlled, writer, say)
         controlled.add(spec.group)
     if not writer.models:
-        raise RefutableError(f"no trained twin in {runs}: run `refutable train twins --out {runs}`")
+        raise RefutableError(f"no trained twin in {trained_twins()}: run `refutable train twins`")
     writer.write(out)
     return len(writer.models)
 
 
 def _observe(
     spec: ModelSpec,
-    folder: Path,
     claims: list[Claim],
     controlled: bool,
     writer: CommittedWriter,
@@ -73,7 +71,7 @@ def _observe(
     """Measure one twin and put its arrays into the writer."""
     from refutable.measuring import Measuring
 
-    lab = _laboratory(folder)
+    lab = _laboratory()
     # A seed that a claim leaves out is measured like the others: it may illustrate.
     needs = [
         Need(claim, spec.id, claim.prompts or PROMPTS, arm, controlled)
@@ -100,7 +98,7 @@ def _observe(
             writer.put(key, value)
 
 
-def _laboratory(folder: Path) -> Laboratory:
+def _laboratory() -> Laboratory:
     from refutable.capture.store import Store
     from refutable.paths import cache_dir, fixtures
     from refutable.prompts import load_prompts
@@ -112,6 +110,4 @@ def _laboratory(folder: Path) -> Laboratory:
             sets[name] = load_prompts(name, [fixtures() / "prompts"])
         return sets[name]
 
-    return Laboratory(
-        Store(cache_dir() / "observations"), prompts, Settings(), name_of=lambda model: str(folder)
-    )
+    return Laboratory(Store(cache_dir() / "observations"), prompts, Settings())

@@ -33,16 +33,17 @@ def locate(spec: ModelSpec) -> Checkpoint:
 
 
 def folder_of(spec: ModelSpec) -> Path | None:
-    """Return the folder of a model of fixtures/, or of one that `refutable train twins` made."""
+    """Return the folder of a twin that was trained here, or of a model of fixtures/."""
     trained = trained_twins() / f"{spec.group}-{spec.seed}" / "checkpoint"
-    for folder in (fixtures() / Path(spec.location), trained):
+    # Beside one that was trained here lie the checkpoints of its training.
+    for folder in (trained, fixtures() / Path(spec.location)):
         if (folder / "config.json").is_file():
             return folder
     return None
 
 
 def trained_twins() -> Path:
-    """Return the folder that `refutable train twins` trains into."""
+    """Return the folder that `refutable train twins` trains into, and claims look into first."""
     return cache_dir() / "twins"
 
 

@@ -144,3 +144,12 @@ def relative_gradient_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
     weights = np.array(log.weight_norms)[rows][:, blocks]
     values: np.ndarray = np.log(np.sqrt(squares.mean(0)) / weights.mean(0))
     return xr.DataArray(values, dims=("layer",), coords={"layer": range(len(blocks))})
+
+
+@experiment(dims=("text",), unit="nats", per_prompt=False, of_training=True)
+def sharpness_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
+    """Sharpness of the loss landscape on each held-out document, at 4.95 nats held out."""
+    from refutable.observables.norm_ablation.landscape import sharpness_by_document
+
+    found: xr.DataArray = at_level(loaded, sharpness_by_document)
+    return found
