@@ -6,10 +6,18 @@ the other half, both ways round, so that choosing the largest of six values gain
 """
 
 from refutable import Source, claim
-from refutable.predictions import over_seeds
+from refutable.claim import Applicability, untrained
+from refutable.predictions import fact, over_seeds
 
 SOURCE = Source(study="norm-ablation", ref="N9")
 SESOI = 0.05
+READS_TEXT = Applicability(
+    "models with a tokenizer other than the twins",
+    lambda facts: (
+        f"{facts.id} is one of the twins" if "twin" in facts.tags
+        else None if facts.tokenizer else f"{facts.id} has no tokenizer"
+    ),
+)  # fmt: skip
 
 
 def best_minus_worst(probe_accuracy):
@@ -31,6 +39,7 @@ def best_minus_worst(probe_accuracy):
     refuted_if="the most selective block is above the least selective by under 5 points",
     source=SOURCE,
     predicts=over_seeds("layernorm-both").above(SESOI),
+    control=untrained(seeds=5),
     kind="probing",
     unit="share",
     sesoi=SESOI,
@@ -47,11 +56,28 @@ def test_with_layernorm(probe_accuracy):
     refuted_if="the most selective block is above the least selective by under 5 points",
     source=SOURCE,
     predicts=over_seeds("none").above(SESOI),
+    control=untrained(seeds=5),
     kind="probing",
     unit="share",
     sesoi=SESOI,
     margin=SESOI,
 )
 def test_without_norms(probe_accuracy):
+    """Selectivity of linear probes, best minus worst block, mean over labels; crosswise halves."""
+    return best_minus_worst(probe_accuracy)
+
+
+@claim(
+    id="ablation.blocks-of-one-model-encode-differently",
+    says="The blocks of a model encode linguistic information differently.",
+    refuted_if="the most selective block is above the least selective by under 5 points",
+    source=SOURCE,
+    models=READS_TEXT,
+    predicts=fact.above(SESOI),
+    kind="probing",
+    unit="share",
+    margin=SESOI,
+)
+def test_one_model(probe_accuracy):
     """Selectivity of linear probes, best minus worst block, mean over labels; crosswise halves."""
     return best_minus_worst(probe_accuracy)

@@ -8,10 +8,17 @@ reference's initialisation and data order.
 """
 
 from refutable import Source, claim
-from refutable.predictions import contrast
+from refutable.claim import Applicability, untrained
+from refutable.predictions import contrast, fact
 
 SOURCE = Source(study="norm-ablation", ref="N7")
 SESOI = 0.05
+
+
+NOT_A_TWIN = Applicability(
+    "models other than the twins",
+    lambda facts: f"{facts.id} is one of the twins" if "twin" in facts.tags else None,
+)
 
 
 def matched_blocks(representation_alignment, reference):
@@ -26,6 +33,7 @@ def matched_blocks(representation_alignment, reference):
     refuted_if="its alignment with LayerNorm lies below that of LayerNorm's seeds by under 0.05",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both", without=(0,)).below(-SESOI),
+    control=untrained(seeds=5),
     unit="alignment",
     sesoi=SESOI,
     margin=SESOI,
@@ -41,6 +49,7 @@ def test_without_norms(representation_alignment):
     refuted_if="its alignment with LayerNorm lies below that of LayerNorm's seeds by under 0.05",
     source=SOURCE,
     predicts=contrast("rmsnorm-both", "layernorm-both", without=(0,)).below(-SESOI),
+    control=untrained(seeds=5),
     unit="alignment",
     sesoi=SESOI,
     margin=SESOI,
@@ -48,3 +57,22 @@ def test_without_norms(representation_alignment):
 def test_norm_kind(representation_alignment):
     """Debiased alignment with the layernorm-both twin of seed 0, mean over matched blocks."""
     return matched_blocks(representation_alignment, "layernorm-both")
+
+
+@claim(
+    id="ablation.another-model-is-alike",
+    says="A model of another kind represents prompts like a small LayerNorm model to some degree.",
+    refuted_if="its alignment with that model exceeds that with noise by less than 0.05",
+    source=SOURCE,
+    models=NOT_A_TWIN,
+    predicts=fact.above(SESOI),
+    unit="alignment",
+    margin=SESOI,
+)
+def test_beyond_noise(representation_alignment):
+    """Debiased alignment with the layernorm-both twin less that with noise, mean over blocks."""
+    debiased = representation_alignment.sel(estimator="debiased", drop=True)
+    mean = debiased.mean(("layer", "reference_layer"))
+    return mean.sel(reference="layernorm-both", drop=True) - mean.sel(
+        reference="gaussian", drop=True
+    )
