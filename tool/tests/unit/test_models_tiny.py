@@ -11,12 +11,12 @@ from torch.nn.functional import cross_entropy
 
 from refutable.errors import RefutableError
 from refutable.models.load import LoadedModel, load, untrained
-from refutable.models.registry import defaults
+from refutable.models.registry import resolve
 from refutable.models.sites import find_sites
 from refutable.paths import fixtures
 from refutable.twins.tiny import TinyRecipe, encode_corpus, python_topics, train
 
-PAIR = {spec.norm: spec for spec in defaults() if "embedded" in spec.tags}
+PAIR = {spec.norm: spec for spec in (resolve("tiny-layernorm"), resolve("tiny-rmsnorm"))}
 TEXTS = tuple(f"Sentence {at} says that {at} and {at + 1} follow each other." for at in range(80))
 
 

@@ -37,7 +37,9 @@ def windows_of(loaded: Any, text: str, windows: int = WINDOWS) -> Any:
     if loaded.tokenizer is None:
         raise NotAvailableError(f"{loaded.spec.id} has no tokenizer: it cannot read the prose")
     length = min(LENGTH, loaded.facts.context)
-    ids = loaded.tokenizer(text[: 40 * length * windows], add_special_tokens=False)["input_ids"]
+    ids = loaded.tokenizer(text[: 40 * length * windows], add_special_tokens=False, verbose=False)[
+        "input_ids"
+    ]
     count = min(windows, len(ids) // length)
     if count == 0:
         raise NotAvailableError(f"a held-out document is shorter than {length} tokens")

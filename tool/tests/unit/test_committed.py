@@ -1,0 +1,173 @@
+"""Committed observations: the file, and how a laboratory uses it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from refutable.capture.committed import Committed, CommittedModel, CommittedWriter
+from refutable.capture.store import ObservationKey, Store
+from refutable.errors import ModelError, NotAvailableError
+from refutable.laboratory import Laboratory, Need, Settings
+from refutable.models import registry
+from refutable.models.identify import identify
+from refutable.models.spec import ModelSource, ModelSpec
+from refutable.paths import fixtures
+from refutable.prompts import load_prompts
+
+KEY = ObservationKey(
+    weights="w", tokenizer="t", prompts="p", arm="bos", observable="depth", version=2,
+    dtype="float32", device="cpu", torch="2.6", transformers="5.0",
+)  # fmt: skip
+
+
+def array(dtype: str = "float32") -> xr.DataArray:
+    return xr.DataArray(
+        np.arange(6, dtype=dtype).reshape(3, 2) / 7,
+        dims=("prompt", "layer"),
+        coords={
+            "prompt": ["a/0", "a/1", "b/0"],
+            "family": ("prompt", ["a", "a", "b"]),
+            "layer": [0, 1],
+        },
+        name="depth",
+    )
+
+
+def written(tmp_path: Path, *pairs: tuple[ObservationKey, xr.DataArray]) -> Committed:
+    writer = CommittedWriter()
+    for key, values in pairs:
+        writer.put(key, values)
+    writer.write(tmp_path / "committed.safetensors")
+    return Committed(tmp_path / "committed.safetensors")
+
+
+def test_an_array_comes_back_with_its_labels(tmp_path: Path) -> None:
+    found = written(tmp_path, (KEY, array()), (replace(KEY, arm="no-bos"), array() * 2))
+    assert found.get(KEY) is not None
+    xr.testing.assert_identical(found.get(KEY), array())
+    xr.testing.assert_identical(found.get(replace(KEY, arm="no-bos")), array() * 2)
+
+
+def test_wide_floats_are_kept_as_float32(tmp_path: Path) -> None:
+    found = written(tmp_path, (KEY, array("float64"))).get(KEY)
+    assert found is not None
+    assert found.dtype == np.float32
+    assert np.allclose(found, array("float64"), rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("change", "there"),
+    [
+        ({"torch": "2.14", "transformers": "6", "device": "cuda"}, True),
+        ({"weights": "other"}, False),
+        ({"version": 3}, False),
+        ({"prompts": "other"}, False),
+        ({"role": "untrained-0"}, False),
+        ({"dtype": "bfloat16"}, False),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_what_a_value_stands_for(tmp_path: Path, change: dict[str, str], there: bool) -> None:
+    found = written(tmp_path, (KEY, array()))
+    assert (replace(KEY, **change) in found) is there
+    assert (found.get(replace(KEY, **change)) is not None) is there
+
+
+def test_without_a_file_nothing_is_committed(tmp_path: Path) -> None:
+    found = Committed(tmp_path / "none.safetensors")
+    assert KEY not in found
+    assert found.model("twin") is None
+    assert found.models == ()
+
+
+# -- in a laboratory -----------------------------------------------------------------------------
+
+ABSENT = ModelSpec(
+    "absent", ModelSource.TWIN, "twins/nowhere", group="layernorm-both", seed=91, tags=("x",)
+)
+
+
+def claims() -> tuple[object, object]:
+    from refutable.catalogue import find_claim
+
+    return find_claim("gain.norm-kind-decides"), find_claim("ablation.diffuse-attention")
+
+
+@pytest.fixture
+def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Committed:
+    """A file that holds the residual norms of a model whose weights are nowhere."""
+    monkeypatch.setattr(registry, "all_specs", lambda: (ABSENT,))
+    prompts = load_prompts("five-registers", [fixtures() / "prompts"])
+    facts = identify(resolve_twin()).facts
+    writer = CommittedWriter()
+    writer.models["absent"] = CommittedModel(facts, "digest", "words", "config")
+    values = xr.DataArray(
+        np.linspace(1, 2, 25 * 7, dtype="float32").reshape(25, 7),
+        dims=("prompt", "layer"),
+        coords={
+            "prompt": [p.id for p in prompts.prompts],
+            "family": ("prompt", list(prompts.family_of)),
+            "layer": range(7),
+        },
+    )
+    key = ObservationKey(
+        weights="digest", tokenizer="words", prompts=prompts.content_hash, arm="no-bos",
+        observable="residual_norm", version=1, dtype="float32", device="cpu",
+    )  # fmt: skip
+    writer.put(key, values)
+    notes = {"layout": "packed", "attention": "sdpa", "checks": []}
+    writer.put_json(replace(key, observable="instrument-notes", role="notes"), notes)
+    writer.write(tmp_path / "committed.safetensors")
+    return Committed(tmp_path / "committed.safetensors")
+
+
+def resolve_twin() -> ModelSpec:
+    return ModelSpec("twin", ModelSource.TWIN, "twins/layernorm-both/seed-0")
+
+
+def laboratory(tmp_path: Path, committed: Committed | None) -> Laboratory:
+    sets = {"five-registers": load_prompts("five-registers", [fixtures() / "prompts"])}
+    return Laboratory(Store(tmp_path / "store"), sets.__getitem__, Settings(), committed=committed)
+
+
+def test_a_model_without_weights_is_known_by_what_is_committed(
+    tmp_path: Path, committed: Committed
+) -> None:
+    gain, _ = claims()
+    lab = laboratory(tmp_path, committed)
+    facts = lab.facts("absent")
+    assert (facts.group, facts.seed, facts.blocks) == ("layernorm-both", 91, 6)
+    need = Need(gain, "absent", "five-registers", "no-bos", controlled=False)  # type: ignore[arg-type]
+    lab.plan([need])
+    growth = lab.subject(need).observations["log_growth"]
+    plain = np.linspace(1, 2, 25 * 7).reshape(25, 7)
+    assert np.allclose(growth[:, -1], np.log(plain[:, 6] / plain[:, 5]), atol=1e-6)
+    report = lab.report("absent")
+    assert report is not None
+    assert (report.origin, report.weights_digest, report.layout) == (
+        "committed",
+        "digest",
+        "packed",
+    )
+
+
+def test_what_is_not_committed_is_said_in_one_line(tmp_path: Path, committed: Committed) -> None:
+    _, diffuse = claims()
+    lab = laboratory(tmp_path, committed)
+    need = Need(diffuse, "absent", "five-registers", "no-bos", controlled=False)  # type: ignore[arg-type]
+    lab.plan([need])
+    with pytest.raises(NotAvailableError, match="attention_entropy of it is not committed") as told:
+        lab.subject(need)
+    assert "--variant layernorm-both --seed 91" in str(told.value)
+
+
+def test_a_model_that_nothing_is_committed_of_is_a_missing_model(
+    tmp_path: Path, committed: Committed
+) -> None:
+    with pytest.raises(ModelError, match="the weights of absent are not shipped"):
+        laboratory(tmp_path, None).facts("absent")

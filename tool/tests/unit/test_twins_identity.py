@@ -1,0 +1,55 @@
+"""Twins whose missing norms were saved as identities under the ordinary names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from refutable.models.load import load
+from refutable.models.registry import resolve
+
+
+def saved_as_gpt2(twin: str, folder: Path) -> Path:
+    """Save a trained twin as plain GPT-2, with an identity for each norm it does not have."""
+    source = load(resolve(twin))
+    known = source.model.config.to_dict()
+    config = GPT2Config(**{k: known[k] for k in GPT2Config().to_dict() if k in known})
+    config.architectures, config.dtype = ["GPT2LMHeadModel"], "float32"
+    model = GPT2LMHeadModel(config)
+    held = source.model.state_dict()
+    # GPT-2's own norms start as identities: gain 1, bias 0.
+    model.load_state_dict({**model.state_dict(), **held})
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("twin", "names"),
+    [
+        ("twin-none-0", "ln_1, ln_2"),
+        ("twin-layernorm-attention-0", "ln_2"),
+        ("twin-layernorm-ffn-0", "ln_1"),
+    ],
+)
+def test_identities_under_ordinary_names_are_refused(twin: str, names: str, tmp_path: Path) -> None:
+    found = load(resolve(str(saved_as_gpt2(twin, tmp_path / "planted"))))
+    # The LayerNorms that transformers puts back change what the model computes ...
+    ids = torch.arange(30)[None]
+    gap = found.model(ids).logits - load(resolve(twin)).model(ids).logits
+    assert float(gap.abs().max()) > 1
+    # ... while every tensor was found: the gains alone tell, and the message explains.
+    (failed,) = [check for check in found.checks if not check.passed]
+    assert failed.name == "norm-gains"
+    assert "identities under their names" in failed.detail
+    assert f"({names})" in failed.detail
+
+
+def test_a_twin_with_all_its_norms_is_let_through(tmp_path: Path) -> None:
+    found = load(resolve(str(saved_as_gpt2("twin-layernorm-both-0", tmp_path / "whole"))))
+    assert [check.name for check in found.checks if not check.passed] == []
+    ids = torch.arange(30)[None]
+    same = load(resolve("twin-layernorm-both-0")).model(ids).logits
+    assert torch.allclose(found.model(ids).logits, same, atol=1e-4)
