@@ -75,9 +75,12 @@ class Plan:
     )
 
     def add(self, need: Need) -> None:
-        """Take up one claim's needs."""
+        """Take up one claim's needs; what only illustrates is not measured on controls."""
         for control in (None, *need.controls):
-            self.wanted[need.prompts, need.arm, control] |= need.observables
+            names = need.observables
+            if control is not None:
+                names = frozenset(n for n in names if not REGISTRY[n].drawn_with)
+            self.wanted[need.prompts, need.arm, control] |= names
 
 
 @dataclass(frozen=True, slots=True)
