@@ -7,6 +7,7 @@ Losses of models with different tokenizers are not comparable; changes of loss a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.registry import experiment
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 WINDOWS = 3
 """Windows of each document."""
+NOISY_WINDOWS = 2
+"""Windows of each document with noise: seven losses are taken of each."""
 LENGTH = 128
 RATES = (0.0, 0.05, 0.1, 0.2)
 NOISE_SEED = 11
@@ -46,13 +49,13 @@ def windows_of(loaded: Any, text: str, windows: int = WINDOWS) -> Any:
     return torch.tensor(ids[: count * length], device=loaded.device).reshape(count, length)
 
 
-def document_losses(loaded: Any, texts: list[str]) -> np.ndarray:
-    """Mean loss of each text in nats per token, ``(text,)``."""
+def document_losses(loaded: Any, texts: list[str], windows: int = WINDOWS) -> np.ndarray:
+    """Mean loss of the first windows of each text in nats per token, ``(text,)``."""
     import numpy as np
     import torch
     from torch.nn.functional import cross_entropy
 
-    parts = [windows_of(loaded, text) for text in texts]
+    parts = [windows_of(loaded, text, windows) for text in texts]
     rows = torch.cat(parts)
     losses = []
     with torch.no_grad():
@@ -118,7 +121,7 @@ def held_out_loss(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(document_losses(loaded, texts), dims=("text",), coords=coords)
 
 
-@experiment(dims=("noise", "rate", "text"), unit="nats", per_prompt=False)
+@experiment(dims=("noise", "rate", "text"), unit="nats", per_prompt=False, version=2)
 def noisy_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Loss on held-out prose with 0, 5, 10 and 20 % of words replaced, or with letters swapped."""
     import numpy as np
@@ -126,11 +129,14 @@ def noisy_loss(loaded: Any, prompts: None) -> xr.DataArray:
 
     names, texts = documents()
     short = [text[:1500] for text in texts]
+    clean = document_losses(loaded, short, NOISY_WINDOWS)
+
+    def loss(change: Callable[[str, float, int], str], rate: float) -> np.ndarray:
+        noisy = [change(t, rate, NOISE_SEED + i) for i, t in enumerate(short)]
+        return document_losses(loaded, noisy, NOISY_WINDOWS)
+
     rows = [
-        [
-            document_losses(loaded, [change(t, rate, NOISE_SEED + i) for i, t in enumerate(short)])
-            for rate in RATES
-        ]
+        [clean, *(loss(change, rate) for rate in RATES[1:])]
         for change in (noisy_words, swapped_characters)
     ]
     coords = {
