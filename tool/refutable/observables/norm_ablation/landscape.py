@@ -170,7 +170,7 @@ def held_out(loaded: Any, every: int = 1) -> tuple[list[str], Callable[[], Losse
     Parameters
     ----------
     loaded : LoadedModel
-        A model above 20 million parameters reads a third of the documents and 48 tokens of each.
+        A model above 20 million parameters reads a quarter of the documents and 48 tokens of each.
     every : int
         Take only each so many-th document.
     """
@@ -179,7 +179,7 @@ def held_out(loaded: Any, every: int = 1) -> tuple[list[str], Callable[[], Losse
 
     names, texts = documents()
     large = loaded.facts.parameters > LARGE
-    tokens, step = (48, 3 * every) if large else (TOKENS, every)
+    tokens, step = (48, 4 * every) if large else (TOKENS, every)
     names, texts = names[::step], texts[::step]
     rows = torch.cat([windows_of(loaded, text, windows=1)[:, :tokens] for text in texts])
 

@@ -116,9 +116,9 @@ def _step_of(loaded: Any, kind: str) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(trained, lr=recipe.learning_rate, fused=True)
     # Times do not depend on which tokens are read.
     shape = (recipe.batch, min(recipe.context, config.n_positions) + 1)
-    rows = torch.randint(
-        config.vocab_size, shape, generator=torch.Generator().manual_seed(0)
-    ).to(device)
+    rows = torch.randint(config.vocab_size, shape, generator=torch.Generator().manual_seed(0)).to(
+        device
+    )
 
     def step() -> None:
         logits = model(input_ids=rows[:, :-1], use_cache=False).logits

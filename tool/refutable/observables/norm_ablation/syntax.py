@@ -1,12 +1,9 @@
-"""What single heads attend to on held-out prose: word structure, the previous token, everything.
+"""Where heads attend on held-out prose: maps, and arcs from a word's later tokens to its first.
 
-The study says of its base model that its heads are balanced and that some attend to syntax, and
-defines neither (row N2). Here they mean:
-
-- *balanced*: heads of a block differ little in the entropy of their attention;
-- *word arcs*: a token that continues a word attends to that word's first token more than tokens
-  that are no such continuation attend to the key at the same distance. That needs no parser and
-  holds for any subword tokenizer; the position of the key alone cannot produce it.
+The study says of its base model that some heads attend to syntax and does not define it (row N2).
+Here it means *word arcs*: a token that continues a word attends to that word's first token more
+than tokens that are no such continuation attend to the key at the same distance. That needs no
+parser, holds for any subword tokenizer, and the position of the key alone cannot produce it.
 """
 
 from __future__ import annotations
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
 TOKENS = 64
 FARTHEST = 4
 """Longest word arc that is read, in tokens."""
-MEASURES = ("entropy", "previous", "word", "elsewhere")
 MAP_TOKENS = 16
 MOST_CELLS = 30_000
 """Numbers of an attention map; more would not be kept with a run's observations."""
@@ -90,42 +86,32 @@ def arc_weights(starts: Sequence[Integers], length: int) -> tuple[torch.Tensor, 
     return arcs / total, elsewhere / total
 
 
-@experiment(dims=("measure", "text", "layer", "head"), unit="share", per_prompt=False)
-def head_attention(loaded: Any, prompts: None) -> xr.DataArray:
-    """Entropy, attention on the previous token, on word arcs and on their distances elsewhere.
+@experiment(dims=("text", "layer", "head"), unit="share", per_prompt=False)
+def word_arcs(loaded: Any, prompts: None) -> xr.DataArray:
+    """Attention on the first token of one's word less that at the same distances elsewhere.
 
     Notes
     -----
-    Over the first 64 tokens of each held-out document. Entropy: mean over rows t >= 1 as a share
-    of ln(t + 1). Previous token: mean over rows t >= 1. The other two: see `arc_weights`; a
-    document without a word arc gives NaN there.
+    Over the first 64 tokens of each held-out document, see `arc_weights`; a document without a
+    word arc gives NaN.
     """
     import numpy as np
     import torch
     import xarray as xr
 
     names, rows, patterns = _read(loaded, TOKENS)
-    length = rows.shape[1]
     pieces = [loaded.tokenizer.convert_ids_to_tokens(row) for row in rows.tolist()]
-    arcs, elsewhere = arc_weights([word_starts(p) for p in pieces], length)
-    lacking = arcs.sum((1, 2)) == 0
-    most = torch.arange(2, length + 1).log()
-    found = []
-    for pattern in patterns:
-        entropy = (torch.special.entr(pattern).sum(-1)[..., 1:] / most).mean(-1)
-        previous = pattern.diagonal(offset=-1, dim1=-2, dim2=-1).mean(-1)
-        on, off = (torch.einsum("thqk,tqk->th", pattern, w) for w in (arcs, elsewhere))
-        on[lacking], off[lacking] = torch.nan, torch.nan
-        found.append(torch.stack([entropy, previous, on, off]))
-    values = np.asarray(torch.stack(found, dim=2).double())
+    arcs, elsewhere = arc_weights([word_starts(p) for p in pieces], rows.shape[1])
+    excess = [torch.einsum("thqk,tqk->th", pattern, arcs - elsewhere) for pattern in patterns]
+    values = np.asarray(torch.stack(excess, dim=1).double())
+    values[np.asarray(arcs.sum((1, 2)) == 0)] = np.nan
     coords = {
-        "measure": list(MEASURES),
         "text": names,
         "family": ("text", names),
-        "layer": range(values.shape[2]),
-        "head": range(values.shape[3]),
+        "layer": range(values.shape[1]),
+        "head": range(values.shape[2]),
     }
-    return xr.DataArray(values, dims=("measure", "text", "layer", "head"), coords=coords)
+    return xr.DataArray(values, dims=("text", "layer", "head"), coords=coords)
 
 
 @experiment(
