@@ -121,7 +121,7 @@ def test_a_swap_keeps_the_letters_and_a_replacement_is_a_word_of_the_text():
 class Letters:
     """Reads letters as token ids."""
 
-    def __call__(self, string, add_special_tokens):
+    def __call__(self, string, add_special_tokens, verbose):
         return {"input_ids": [ord(c) % VOCAB for c in string]}
 
 
