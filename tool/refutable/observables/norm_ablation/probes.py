@@ -110,7 +110,7 @@ def probe_recalls(
     vectors : array, (token, dim)
         Representations.
     classes : array of int, (label, token)
-        Classes of each label.
+        Classes of each label; -1 for tokens that have none.
     sizes : sequence of int
         Number of classes of each label.
     groups : array, (token,)
@@ -123,16 +123,21 @@ def probe_recalls(
 
     Notes
     -----
-    Ridge regression on standardized dims and one-hot classes. A token gets the class whose
-    prediction is largest relative to the class's share of the training tokens, so that rare
-    classes count as much as frequent ones.
+    Ridge regression on standardized dims and one-hot classes, all labels at once. A token gets the
+    class whose mean is nearest in the regression's metric (that of the inverse of the penalized
+    covariance), so that rare classes count as much as frequent ones: the predictions for the class
+    divided by its share, less half their mean over the class.
     """
     from sklearn.linear_model import Ridge  # type: ignore[import-untyped]
     from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped]
     from sklearn.preprocessing import StandardScaler  # type: ignore[import-untyped]
 
+    # Class -1 picks the last row of each identity, whose column is left out.
     targets = np.concatenate(
-        [np.eye(size, dtype=vectors.dtype)[row] for row, size in zip(classes, sizes, strict=True)],
+        [
+            np.eye(size + 1, size, dtype=vectors.dtype)[row]
+            for row, size in zip(classes, sizes, strict=True)
+        ],
         axis=1,
     )
     ends = np.cumsum(sizes)
@@ -140,34 +145,36 @@ def probe_recalls(
     for train, test in GroupKFold(FOLDS).split(vectors, groups=groups):
         scale = StandardScaler().fit(vectors[train])
         probe = Ridge(RIDGE).fit(scale.transform(vectors[train]), targets[train])
-        shares = targets[train].mean(0)
-        scores = probe.predict(scale.transform(vectors[test])) / np.where(
-            shares > 0, shares, np.inf
-        )
+        counts = targets[train].sum(0)
+        known = counts > 0
+        counts, shares = np.where(known, counts, 1), np.where(known, counts / len(train), 1)
+        seen = probe.predict(scale.transform(vectors[train])) / shares
+        middle = (seen * targets[train]).sum(0) / counts
+        scores = probe.predict(scale.transform(vectors[test])) / shares - middle / 2
+        scores[:, ~known] = -np.inf
         for label, (start, end) in enumerate(zip(ends - sizes, ends, strict=True)):
             given[label, test] = scores[:, start:end].argmax(1)
     recalls: list[Floats] = []
     for row, right, size in zip(classes, given == classes, sizes, strict=True):
         with np.errstate(invalid="ignore"):
-            recalls.append(np.bincount(row, right, size) / np.bincount(row, minlength=size))
+            hits = np.bincount(row[row >= 0], right[row >= 0], size)
+            recalls.append(hits / np.bincount(row[row >= 0], minlength=size))
     return recalls
 
 
-def _balanced(recalls: Sequence[Floats], counted: Sequence[Integers]) -> list[float]:
-    """Mean recall over the classes that count; NaN where fewer than two do."""
-    return [
-        float(recall[classes].mean()) if len(classes) > 1 else float("nan")
-        for recall, classes in zip(recalls, counted, strict=True)
-    ]
-
-
-def _counted(classes: Integers, size: int, halves: Integers) -> Integers:
-    """Classes with enough tokens in each half."""
+def countable(classes: Integers, size: int, halves: Integers) -> Integers:
+    """Return classes with -1 for those that have too few tokens in a half."""
     counts = [np.bincount(classes[halves == half], minlength=size) for half in range(HALVES)]
-    return np.flatnonzero(np.min(counts, axis=0) >= LEAST)
+    return np.where((np.min(counts, axis=0) >= LEAST)[classes], classes, -1)
 
 
-@experiment(dims=("label", "kind", "layer", "half"), unit="share", per_prompt=False)
+def _balanced(recall: Floats) -> float:
+    """Mean recall over the classes that there are; NaN for fewer than two."""
+    found = recall[np.isfinite(recall)]
+    return float(found.mean()) if len(found) > 1 else float("nan")
+
+
+@experiment(dims=("label", "kind", "layer", "half"), unit="share", version=2, per_prompt=False)
 def probe_accuracy(loaded: Any, prompts: None) -> xr.DataArray:
     """Balanced accuracy of linear probes for labels of tokens, and for the control task.
 
@@ -178,8 +185,8 @@ def probe_accuracy(loaded: Any, prompts: None) -> xr.DataArray:
     the attention sink is, is left out. Documents are dealt to two halves in turn, and all of a
     half's probes are cross-validated within it, by document. Accuracy is the mean over classes of
     the share of their tokens that were told right, so that chance is one over the number of
-    classes; a class of fewer than 20 tokens in either half does not count. ``kind`` is ``task``,
-    or ``control``: a random class for each token type.
+    classes; tokens of a class that has fewer than 20 in either half are left out. ``kind`` is
+    ``task``, or ``control``: a random class for each token type.
     """
     import xarray as xr
 
@@ -188,13 +195,16 @@ def probe_accuracy(loaded: Any, prompts: None) -> xr.DataArray:
     by_layer = vectors.reshape(len(vectors), -1, vectors.shape[-1])
     sizes = [len(classes) for classes in LABELS.values()] * len(KINDS)
     halves = prose.documents % HALVES
-    counted = [_counted(c, s, halves) for c, s in zip(prose.classes, sizes, strict=True)]
+    classes = np.stack(
+        [countable(row, size, halves) for row, size in zip(prose.classes, sizes, strict=True)]
+    )
     values = np.empty((len(KINDS), len(LABELS), len(by_layer), HALVES))
     for half in range(HALVES):
         own = halves == half
         for layer, rows in enumerate(by_layer):
-            recalls = probe_recalls(rows[own], prose.classes[:, own], sizes, prose.documents[own])
-            values[:, :, layer, half] = np.reshape(_balanced(recalls, counted), values.shape[:2])
+            recalls = probe_recalls(rows[own], classes[:, own], sizes, prose.documents[own])
+            found = [_balanced(recall) for recall in recalls]
+            values[:, :, layer, half] = np.reshape(found, values.shape[:2])
     return xr.DataArray(
         values.swapaxes(0, 1).astype(np.float32),
         dims=("label", "kind", "layer", "half"),
