@@ -9,9 +9,9 @@ SOURCE = Source(study="no-position", ref="T6")
 KEYS = "blocks.1.attn.k"
 
 
-def log_cost(replaced_loss, how):
+def log_cost(losses):
     """Log of the loss with layer 1's keys replaced over the intact loss."""
-    losses = np.log(replaced_loss.sel(how=how))
+    losses = np.log(losses)
     return losses.sel(site=KEYS, drop=True) - losses.sel(site="intact", drop=True)
 
 
@@ -27,7 +27,7 @@ def log_cost(replaced_loss, how):
 )
 def test_keys_replaced_per_position(replaced_loss):
     """Log ratio of the loss with layer 1's keys at their mean per position to the intact loss."""
-    return log_cost(replaced_loss, "mean")
+    return log_cost(replaced_loss)
 
 
 @claim(
@@ -40,6 +40,6 @@ def test_keys_replaced_per_position(replaced_loss):
     unit="log ratio",
     margin=0.1,
 )
-def test_keys_replaced_over_positions(replaced_loss):
+def test_keys_replaced_over_positions(loss_without_position):
     """Log ratio of the loss with layer 1's keys at one mean for all positions to the intact."""
-    return log_cost(replaced_loss, "mean-all")
+    return log_cost(loss_without_position)

@@ -37,7 +37,13 @@ from typing import Any, Literal
 import torch
 
 from refutable.errors import RefutableError
-from refutable.intervene_hooks import Edit, reason_against, run_edited
+from refutable.intervene_hooks import (
+    Edit,
+    block_outputs,
+    reason_against,
+    run_edited,
+    starting_behind,
+)
 from refutable.models.sites import find_sites
 from refutable.progress import progress
 
@@ -204,12 +210,22 @@ def sweep(
     else:
         chosen = [canonical(name) for name in sites]
     losses = {"intact": float(loss(run_edited(model, found, tokens, {}), tokens))}
+    # Nothing before the edited block changes: its pass starts there.
+    outputs = block_outputs(model, found, tokens)
     with progress("sites replaced", len(chosen), show=show_progress) as advance:
         for done, name in enumerate(chosen, start=1):
             edit = _edit(name, Intervention(name, how))
-            losses[name] = float(loss(run_edited(model, found, tokens, {name: edit}), tokens))
+            with starting_behind(found, outputs or (), _blocks_before(name, len(found.blocks))):
+                losses[name] = float(loss(run_edited(model, found, tokens, {name: edit}), tokens))
             advance(done, name)
     return losses
+
+
+def _blocks_before(site: str, blocks: int) -> int:
+    """Return how many blocks a site lies behind."""
+    if site.startswith("ln_final"):
+        return blocks
+    return int(site.split(".")[1]) if site.startswith("blocks.") else 0
 
 
 def _edit(name: str, item: Intervention) -> Edit:

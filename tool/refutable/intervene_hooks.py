@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,6 +61,58 @@ def run_edited(
         device = next(model.parameters()).device
         logits: torch.Tensor = model(input_ids=tokens.to(device), use_cache=False).logits
     return logits
+
+
+def block_outputs(model: Any, sites: Sites, tokens: torch.Tensor) -> list[Any] | None:
+    """Return what each block hands on, so that later passes can start behind it.
+
+    Returns
+    -------
+    list or None
+        ``None`` where a pass of two sequences that starts behind some block does not give the very
+        same logits: later blocks of such a model read more than the stream.
+    """
+    outputs, logits = _outputs(model, sites, tokens[:2])
+    for layers in range(1, len(sites.blocks) + 1):
+        with starting_behind(sites, outputs, layers):
+            if not torch.equal(run_edited(model, sites, tokens[:2], {}), logits):
+                return None
+    return _outputs(model, sites, tokens)[0]
+
+
+def _outputs(model: Any, sites: Sites, tokens: torch.Tensor) -> tuple[list[Any], torch.Tensor]:
+    outputs: list[Any] = []
+    with ExitStack() as stack:
+        for block in sites.blocks:
+            hook = block.register_forward_hook(lambda _, __, output: outputs.append(output))
+            stack.callback(hook.remove)
+        logits = run_edited(model, sites, tokens, {})
+    return outputs, logits
+
+
+@contextmanager
+def starting_behind(sites: Sites, outputs: Sequence[Any], layers: int) -> Iterator[None]:
+    """Let the first so many blocks hand on what is known instead of computing it."""
+    with ExitStack() as stack:
+        for block, known in zip(sites.blocks[:layers], outputs, strict=False):
+            own = block.__dict__.get("forward")
+            block.forward = partial(_hand_on, known)
+            stack.callback(_put_back, block, own)
+        yield
+
+
+def _hand_on(known: Any, *_: Any, **__: Any) -> Any:
+    # A copy: some models add to the stream in place.
+    if isinstance(known, torch.Tensor):
+        return known.clone()
+    return type(known)(item.clone() if isinstance(item, torch.Tensor) else item for item in known)
+
+
+def _put_back(block: Any, own: Any) -> None:
+    if own is None:
+        del block.forward
+    else:
+        block.forward = own
 
 
 def _in_attention(name: str) -> bool:

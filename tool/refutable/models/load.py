@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from refutable.allocation import keep_freed_memory
 from refutable.errors import ModelError
 from refutable.models.build import one_line, quiet, read_config, read_tokenizer
 from refutable.models.checkpoint import Checkpoint
@@ -65,6 +66,7 @@ def load(spec: ModelSpec, *, device: str = "cpu", dtype: str = "float32") -> Loa
     ModelError
         If the model cannot be loaded at all, in one line.
     """
+    keep_freed_memory()
     place, kind = _device(device), _dtype(dtype)
     checkpoint = locate(spec)
     identity = identify_checkpoint(spec, checkpoint)

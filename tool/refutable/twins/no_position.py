@@ -42,6 +42,8 @@ class Recipe:
     warm_up: int = 100
     schedule: Literal["min", "max"] = "min"
     """"min" is a linear warm-up to factor 1; "max" starts at factor 1 and grows without end."""
+    decay_from: float = 1.0
+    """Share of the steps after which the rate falls linearly to 0; at 1 it never does."""
     batch: int = 256
     steps: int = 4000
     init_std: float = 0.1
@@ -50,7 +52,10 @@ class Recipe:
     def factor(self, step: int) -> float:
         """Return the factor on the learning rate at a step (step 0 is the first)."""
         bound = min if self.schedule == "min" else max
-        return float(bound(step / self.warm_up, 1.0))
+        left = 1.0
+        if self.decay_from < 1.0:
+            left = min((1.0 - step / self.steps) / (1.0 - self.decay_from), 1.0)
+        return float(bound(step / self.warm_up, 1.0)) * left
 
 
 _PUBLISHED = Recipe(name="published")
@@ -58,7 +63,8 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         _PUBLISHED,
-        replace(_PUBLISHED, name="fast", learning_rate=1e-3, batch=64, steps=800),
+        # An eighth of the batch and a ninth of the steps, at forty times the rate.
+        replace(_PUBLISHED, name="fast", learning_rate=4e-3, decay_from=0.5, batch=32, steps=450),
         # Row T9 compares these two: a smaller batch, so that ten runs stay affordable.
         replace(_PUBLISHED, name="max-schedule", schedule="max", batch=64, steps=1500),
         replace(_PUBLISHED, name="min-schedule", batch=64, steps=1500),
@@ -181,7 +187,8 @@ def held_out_loss(model: GPT2LMHeadModel, count: int = 4000, seed: int = EVALUAT
     tokens = evaluation_tokens(count, seed)
     total = 0.0
     with torch.no_grad():
-        for chunk in tokens.split(250):
+        # Passes whose activations stay in the processor's cache.
+        for chunk in tokens.split(50):
             chunk = chunk.to(model.device)
             total += float(previous_token_loss(model(chunk).logits, chunk)) * len(chunk)
     return total / count

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refutable.allocation import keep_freed_memory
 from refutable.errors import RefutableError
 from refutable.progress import progress
 from refutable.twins.no_position import (
@@ -91,6 +92,7 @@ def train_no_position(
     """
     import torch
 
+    keep_freed_memory()
     chosen = recipe if isinstance(recipe, Recipe) else recipe_named(recipe)
     model = new_model(seed, chosen.init_std).to(device)  # type: ignore[arg-type]
     step_of = FastStep(model, chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.no_position.subject import held_out, untrained_of
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     import xarray as xr
+
+    from refutable.intervene import How
 
 _PROBED = ("embed", "blocks.0.attn_out", "blocks.0.resid_post", "blocks.1.resid_post")
 
@@ -67,25 +70,30 @@ def distance_from_uniform(mean_attention: xr.DataArray) -> xr.DataArray:
     return xr.concat(rows, dim=xr.DataArray(["all", "not BOS"], dims="keys", name="keys"))
 
 
-@experiment(dims=("how", "site"), unit="nats", per_prompt=False)
+@experiment(dims=("site",), unit="nats", per_prompt=False, version=2)
 def replaced_loss(loaded: Any, prompts: None) -> xr.DataArray:
-    """Loss with one site replaced by its mean over 128 sequences, per position or over all."""
+    """Loss with one site replaced by its mean over 128 sequences, kept per position."""
+    from refutable.intervene import available_sites
+
+    available = available_sites(loaded.model)
+    return _swept(loaded, [site for site, reason in available.items() if not reason], "mean")
+
+
+@experiment(dims=("site",), unit="nats", per_prompt=False)
+def loss_without_position(loaded: Any, prompts: None) -> xr.DataArray:
+    """Loss with a layer's queries, keys or values replaced by one mean over all positions."""
+    layers = range(loaded.facts.blocks)
+    return _swept(loaded, [f"blocks.{n}.attn.{name}" for n in layers for name in "qkv"], "mean-all")
+
+
+def _swept(loaded: Any, sites: Sequence[str], how: How) -> xr.DataArray:
     import xarray as xr
 
-    from refutable.intervene import available_sites, sweep
+    from refutable.intervene import sweep
     from refutable.twins.no_position import previous_token_loss
 
-    tokens = held_out(loaded, 128)
-    sites = [site for site, reason in available_sites(loaded.model).items() if not reason]
-    rows = {
-        how: sweep(loaded.model, tokens, previous_token_loss, sites=sites, how=how)
-        for how in ("mean", "mean-all")
-    }
-    return xr.DataArray(
-        [list(losses.values()) for losses in rows.values()],
-        dims=("how", "site"),
-        coords={"how": list(rows), "site": list(rows["mean"])},
-    )
+    losses = sweep(loaded.model, held_out(loaded, 128), previous_token_loss, sites=sites, how=how)
+    return xr.DataArray(list(losses.values()), dims=("site",), coords={"site": list(losses)})
 
 
 @experiment(dims=("statistic", "layer", "neuron", "position"), per_prompt=False)

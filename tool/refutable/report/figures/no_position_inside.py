@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from refutable.references import reference
 from refutable.report.figures import style
 from refutable.report.figures.places import placed, plain_log_labels
-from refutable.report.figures.registry import Drawing, Sample, figure
+from refutable.report.figures.registry import Drawing, MissingDataError, Sample, figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,12 +69,15 @@ def _draw_attention(table: pd.DataFrame) -> Figure:
 @figure(study=STUDY, name="replacement", title="Loss when one activation is replaced by its mean")
 def replacement(sample: Sample) -> Drawing:
     """Bars of the loss for every site, beside the published losses."""
+    import pandas as pd
+
     source = sample.observed("replaced_loss")
-    table = placed(source, "how", "site")
-    table["log"] = np.log(table["value"])
-    order = {site: place for place, site in enumerate(table["site"].unique())}
-    wide = table.groupby(["how", "site"])["log"].agg(["mean", "min", "max"]).apply(np.exp)
-    table = wide.reset_index()
+    table = _over_seeds(source, "mean")
+    # Claims about replacements per position alone leave the other kind unmeasured.
+    with suppress(MissingDataError):
+        whole = _over_seeds(sample.observed("loss_without_position"), "mean-all")
+        table = pd.concat([table, whole], ignore_index=True)
+    order = {site: place for place, site in enumerate(placed(source, "site")["site"].unique())}
     table["published"] = table["site"].map(reference("no_position", "mean_replacement"))
     table = table.sort_values("site", key=lambda site: site.map(order), kind="stable")
     return Drawing(
@@ -81,9 +85,18 @@ def replacement(sample: Sample) -> Drawing:
         _draw_replacement,
         "Bars: loss with the activation at a site replaced by its mean over sequences, kept per "
         "position; geometric mean over seeds, whiskers from the lowest to the highest seed. "
-        "Circles: published. Crosses: replaced by one mean over positions too. Line: intact model.",
+        "Circles: published. Crosses: queries, keys or values replaced by one mean over positions "
+        "too. Line: intact model.",
         source,
     )
+
+
+def _over_seeds(rows: pd.DataFrame, how: str) -> pd.DataFrame:
+    """Geometric mean, lowest and highest loss at each site."""
+    table = placed(rows, "site")
+    table["log"] = np.log(table["value"])
+    wide = table.groupby("site")["log"].agg(["mean", "min", "max"]).apply(np.exp).reset_index()
+    return wide.assign(how=how)
 
 
 def _draw_replacement(table: pd.DataFrame) -> Figure:
