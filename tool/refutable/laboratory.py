@@ -52,12 +52,21 @@ class Need:
     @property
     def observables(self) -> frozenset[str]:
         """Names of the stored observables that the claim and its replication rest on."""
+        return REGISTRY.recorded(self._asked)
+
+    @property
+    def of_controls(self) -> frozenset[str]:
+        """The same without what only illustrates them: it is not drawn of null controls."""
+        return REGISTRY.recorded(self._asked, drawn=False)
+
+    @property
+    def _asked(self) -> set[str]:
         import inspect
 
         names = set(self.claim.observables)
         if self.claim.replication is not None:
             names |= set(inspect.signature(self.claim.replication.body).parameters)
-        return REGISTRY.recorded(names)
+        return names
 
     @property
     def controls(self) -> tuple[Control, ...]:
@@ -77,9 +86,7 @@ class Plan:
     def add(self, need: Need) -> None:
         """Take up one claim's needs; what only illustrates is not measured on controls."""
         for control in (None, *need.controls):
-            names = need.observables
-            if control is not None:
-                names = frozenset(n for n in names if not REGISTRY[n].drawn_with)
+            names = need.observables if control is None else need.of_controls
             self.wanted[need.prompts, need.arm, control] |= names
 
 

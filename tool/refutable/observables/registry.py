@@ -84,8 +84,16 @@ class Registry:
         self._known[new.name] = new
         return new
 
-    def recorded(self, names: Iterable[str]) -> frozenset[str]:
-        """Names of the recorded observables that `names` rest on, transitively."""
+    def recorded(self, names: Iterable[str], *, drawn: bool = True) -> frozenset[str]:
+        """Names of the recorded observables that `names` rest on, transitively.
+
+        Parameters
+        ----------
+        names : iterable of str
+            What claims ask for.
+        drawn : bool
+            Whether to add what illustrates them.
+        """
         found: set[str] = set()
         waiting = list(names)
         seen: set[str] = set()
@@ -99,7 +107,8 @@ class Registry:
                 waiting.extend(item.needs)
             else:
                 found.add(name)
-        found |= {item.name for item in self._known.values() if item.drawn_with in found}
+        if drawn:
+            found |= {item.name for item in self._known.values() if item.drawn_with in found}
         return frozenset(found)
 
 

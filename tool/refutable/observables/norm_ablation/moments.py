@@ -72,7 +72,7 @@ class ResidualSkewness(_TokenMoment):
         return centred.pow(3).mean(-1) / centred.square().mean(-1).pow(1.5)
 
 
-@recorded(dims=("prompt", "layer"), unit="", drawn_with="residual_log_variance")
+@recorded(dims=("prompt", "layer"), unit="")
 class ResidualExcessKurtosis(_TokenMoment):
     """Mean over tokens t >= 1 of the excess kurtosis over dims of the residual stream."""
 

@@ -66,8 +66,10 @@ def _draw_surface(table: pd.DataFrame) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     groups = list(table.groupby("variant", sort=False))
-    fig, axes = style.panels(len(groups), columns=4, height=2.1)
-    levels = MaxNLocator(12).tick_values(table["value"].min(), table["value"].max())
+    fig, axes = style.panels(len(groups), columns=4, height=2.3)
+    least, most = float(table["value"].min()), float(table["value"].max())
+    # The lowest band reaches down to the lowest value, which may lie a little below the middle.
+    levels = [min(least, 0.0), *(x for x in MaxNLocator(12).tick_values(0, most) if x > 0)]
     image = None
     for place, (axis, (variant, own)) in enumerate(zip(axes, groups, strict=True)):
         grid = own.pivot_table(index="first", columns="second", values="value")
@@ -77,7 +79,8 @@ def _draw_surface(table: pd.DataFrame) -> Figure:
         axis.plot(0, 0, "+", color=style.VERMILION, markersize=7)
         axis.set_aspect("equal")
         axis.set_title(titled(str(variant)), fontsize=8)
-        axis.set_xlabel("second direction")
+        if place >= len(groups) - 4:
+            axis.set_xlabel("second direction")
         if place % 4 == 0:
             axis.set_ylabel("first direction")
         axis.grid(visible=False)
