@@ -11,7 +11,7 @@ SESOI = math.log(1.02)
 
 @claim(
     id="ablation.rmsnorm-step-faster",
-    says="On this machine a training step with RMSNorm takes less time than with LayerNorm.",
+    says="On this machine a twin's training step takes less time with RMSNorm than with LayerNorm.",
     refuted_if="it takes longer than 1 / 1.02 of the LayerNorm step's time",
     source=Source(study="norm-ablation", ref="N12"),
     models=named("twin-rmsnorm-both-*"),
@@ -24,7 +24,7 @@ SESOI = math.log(1.02)
 def test_step_time(step_time_log_ratio):
     """Log ratio of step times, interleaved; median of each batch of four pairs, batches as units.
 
-    Neighbouring steps share the machine's state, so pairs are no units; batches are half a second or
-    so apart, and dependence that reaches farther is not covered by the interval.
+    Neighbouring steps share the machine's state, so pairs are no units. Batches follow one another
+    within a second; dependence that reaches farther is not covered by the interval.
     """
     return step_time_log_ratio.median("pair").rename(batch="prompt")

@@ -29,8 +29,9 @@ CURVATURE = np.array([0.5, 2.0])
 
 def quadratic(model):
     """Curvature times half the squared norm of all matrices: two values, as of two documents."""
-    return lambda: CURVATURE * sum(
-        float(w.square().sum()) / 2 for w in (model.linear.weight, model.turned.weight)
+    return lambda: (
+        CURVATURE
+        * sum(float(w.square().sum()) / 2 for w in (model.linear.weight, model.turned.weight))
     )
 
 

@@ -73,20 +73,27 @@ def step_time_log_ratio(loaded: Any, prompts: None) -> xr.DataArray:
     -----
     Both are fresh copies of the twin's config that differ in the kind of norm alone, and take the
     recipe's step (8 rows of 128 predictions, clipped gradient, AdamW) in turn: 24 pairs in 6
-    batches, after three steps each to warm up. On a CPU the time is the process's processor time,
-    which other programs hardly lengthen, elsewhere elapsed time. Neighbouring steps share the
-    state of the machine, so pairs are not independent; a batch's median is the unit. Another
-    processor, another number of threads or another torch gives another value.
+    batches, after three steps each to warm up. On a CPU the time is the process's processor time
+    with one thread, which other programs hardly lengthen, elsewhere elapsed time. Neighbouring
+    steps share the state of the machine, so pairs are not independent; a batch's median is the
+    unit. Another processor, another device or another torch gives another value.
     """
+    import torch
     import xarray as xr
 
     first, second = (_step_of(loaded, kind) for kind in KINDS)
-    for _ in range(3):
-        first()
-        second()
     on_cpu = str(loaded.device).startswith("cpu")
     clock = time.process_time if on_cpu else time.perf_counter
-    ratios = interleaved(first, second, clock=clock)
+    threads = torch.get_num_threads()
+    try:
+        if on_cpu:
+            torch.set_num_threads(1)
+        for _ in range(3):
+            first()
+            second()
+        ratios = interleaved(first, second, clock=clock)
+    finally:
+        torch.set_num_threads(threads)
     names = [f"batch-{i}" for i in range(len(ratios))]
     coords = {"batch": names, "family": ("batch", names), "pair": range(PAIRS)}
     return xr.DataArray(ratios, dims=("batch", "pair"), coords=coords)
@@ -123,7 +130,7 @@ def _step_of(loaded: Any, kind: str) -> Callable[[], None]:
     def step() -> None:
         logits = model(input_ids=rows[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, recipe.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

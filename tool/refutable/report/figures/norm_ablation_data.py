@@ -99,7 +99,8 @@ def means(table: pd.DataFrame, by: Sequence[str], family: str) -> pd.DataFrame:
         mean, low, high = style.interval(units.to_list())
         if over == FAMILIES:
             mean = float(seeds.mean())
-        rows.append((*key, mean, low, high, over, len(units)))
+        names = key if isinstance(key, tuple) else (key,)
+        rows.append((*names, mean, low, high, over, len(units)))
     return pd.DataFrame(rows, columns=["variant", *by, "mean", "low", "high", "over", "n"])
 
 

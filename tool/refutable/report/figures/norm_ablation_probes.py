@@ -62,7 +62,9 @@ def _draw_probes(table: pd.DataFrame) -> Figure:
     present = list(dict.fromkeys(table["variant"]))
     fig, axes = style.panels(len(labels), columns=2, height=2.0, share_y=False)
     blocks = int(table["layer"].max())
-    ticks = [EMBEDDING, *range(0, blocks + 1, max(1, blocks // 5))]
+    step = max(1, blocks // 5)
+    # Between many blocks there is no room for a 0 beside the embedding.
+    ticks = [EMBEDDING, *range(0 if step == 1 else step, blocks + 1, step)]
     for axis, label in zip(axes, labels, strict=True):
         own = table[table["label"] == label]
         for kind in ("control", "task"):

@@ -33,10 +33,13 @@ def alignment(sample: Sample) -> Drawing:
     # Seed 0 of a variant is itself a reference, and shares its initialisation with the others.
     rows = rows[~others | (rows["seed"] > 0)]
     plain = rows["estimator"] == "plain"
+    seeds = rows.groupby("variant")["seed"].agg(_seeds)
+    # A model that is no twin is a variant of its own name.
+    seeds = seeds.where(~seeds.index.isin(rows["model"]), "")
     rows = rows.assign(
         reference=rows["reference"].where(~plain, BIASED),
         reference_layer=rows["reference_layer"].astype(int),
-        seeds=rows["variant"].map(rows.groupby("variant")["seed"].agg(_seeds)),
+        seeds=rows["variant"].map(seeds),
     )
     keys = ["variant", "seeds", "reference", "reference_layer", "layer"]
     table = rows.groupby(keys, sort=False)["value"].mean().reset_index()
