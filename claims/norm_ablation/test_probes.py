@@ -3,6 +3,10 @@
 Selectivity is the accuracy of a linear probe minus that of the control task. For each label the
 best and the worst block are chosen on one half of the documents and their difference is scored on
 the other half, both ways round, so that choosing the largest of six values gains nothing.
+
+Regions were written down before anything was measured. The probe itself was changed once after
+five seeds of layernorm-both had been seen: classes too rare to count could still be guessed, and
+rare classes were guessed too often. The mean moved from .046 to .038, and the verdict did not.
 """
 
 from refutable import Source, claim

@@ -79,7 +79,7 @@ def _draw_alignment(table: pd.DataFrame) -> Figure:
             if place == 0:
                 axis.set_title(_short(reference), fontsize=6.5, loc="center")
         seeds = table.loc[table["variant"] == variant, "seeds"].iloc[0]
-        grid[place][0].set_ylabel(f"{_short(variant)}\n{seeds}", fontsize=6.5)
+        grid[place][0].set_ylabel(f"{_short(variant)}\n{seeds}".rstrip(), fontsize=6.5)
     grid[-1][len(columns) // 2].set_xlabel("block of the reference", fontsize=7)
     if image is not None:
         fig.colorbar(image, ax=list(grid.flat), label="alignment", shrink=0.7, extend="min",
