@@ -116,12 +116,13 @@ def render(
         The page.
     """
     drawn = drawn or Drawn(Path())
-    page = _page(evidence, frame, by_result(frame) if frame is not None else {}, drawn)
+    views = {figure.name: _figure(figure, drawn.folder) for figure in drawn.figures}
+    page = _page(evidence, frame, by_result(frame) if frame is not None else {}, drawn, views)
     if _size(page) > LIMIT:
-        page = _page(evidence, frame, {}, drawn, shortened=True)
+        page = _page(evidence, frame, {}, drawn, views, shortened=True)
     if _size(page) > LIMIT:
-        fewer = _without_largest(drawn, _size(page) - LIMIT)
-        page = _page(evidence, frame, {}, fewer, shortened=True)
+        fewer = _without_largest(drawn, views, _size(page) - LIMIT)
+        page = _page(evidence, frame, {}, fewer, views, shortened=True)
     return page
 
 
@@ -129,11 +130,11 @@ def _size(page: str) -> int:
     return len(page.encode("utf-8", "backslashreplace"))
 
 
-def _without_largest(drawn: Drawn, excess: int) -> Drawn:
+def _without_largest(drawn: Drawn, views: Mapping[str, FigureView], excess: int) -> Drawn:
     """Leave the largest figures to the folder beside the page, until the page fits."""
     from refutable.report.figures.registry import Omitted
 
-    sizes = {f.name: _size(str(_figure(f, drawn.folder).svg)) for f in drawn.figures}
+    sizes = {name: _size(str(view.svg)) for name, view in views.items()}
     left: set[str] = set()
     for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
         if excess <= 0:
@@ -154,11 +155,12 @@ def _page(
     frame: pd.DataFrame | None,
     observed: Mapping[Key, pd.DataFrame],
     drawn: Drawn,
+    views: Mapping[str, FigureView],
     *,
     shortened: bool = False,
 ) -> str:
     studies = tuple(
-        _study(matrix, evidence, observed, drawn) for matrix in tables.matrices(evidence)
+        _study(matrix, evidence, observed, drawn, views) for matrix in tables.matrices(evidence)
     )
     script = _asset("report.js")
     template = _environment().get_template("report.html.j2")
@@ -184,6 +186,7 @@ def _study(
     evidence: Evidence,
     observed: Mapping[Key, pd.DataFrame],
     drawn: Drawn,
+    views: Mapping[str, FigureView],
 ) -> StudyView:
     kinds = {m.id: m.facts.norm_kind for m in evidence.models if m.facts is not None}
     own = [f for f in drawn.figures if f.study == matrix.study]
@@ -211,7 +214,7 @@ def _study(
             for c in matrix.columns
         ),
         claims=tuple(claims),
-        figures=tuple(_figure(f, drawn.folder) for f in own),
+        figures=tuple(views[f.name] for f in own),
         omitted=tuple(o for o in drawn.omitted if o.study == matrix.study),
     )
 
