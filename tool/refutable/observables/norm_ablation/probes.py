@@ -125,8 +125,8 @@ def probe_recalls(
     -----
     Ridge regression on standardized dims and one-hot classes, all labels at once. A token gets the
     class whose mean is nearest in the regression's metric (that of the inverse of the penalized
-    covariance), so that rare classes count as much as frequent ones: the predictions for the class
-    divided by its share, less half their mean over the class.
+    covariance), so that rare classes count as much as frequent ones: the prediction less half that
+    at the class's mean, divided by the class's share.
     """
     from sklearn.linear_model import Ridge  # type: ignore[import-untyped]
     from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped]
@@ -143,14 +143,16 @@ def probe_recalls(
     ends = np.cumsum(sizes)
     given = np.empty_like(classes)
     for train, test in GroupKFold(FOLDS).split(vectors, groups=groups):
-        scale = StandardScaler().fit(vectors[train])
-        probe = Ridge(RIDGE).fit(scale.transform(vectors[train]), targets[train])
+        scale = StandardScaler(copy=False)
+        rows = scale.fit_transform(vectors[train])
+        # Without an intercept: the dims are centred, and a share cancels between classes' scores.
+        probe = Ridge(RIDGE, fit_intercept=False).fit(rows, targets[train])
         counts = targets[train].sum(0)
         known = counts > 0
-        counts, shares = np.where(known, counts, 1), np.where(known, counts / len(train), 1)
-        seen = probe.predict(scale.transform(vectors[train])) / shares
-        middle = (seen * targets[train]).sum(0) / counts
-        scores = probe.predict(scale.transform(vectors[test])) / shares - middle / 2
+        counts = np.where(known, counts, 1)
+        middle = np.diagonal(probe.predict(targets[train].T @ rows / counts[:, None]))
+        told = probe.predict(scale.transform(vectors[test]))
+        scores = (told - middle / 2) * (len(train) / counts)
         scores[:, ~known] = -np.inf
         for label, (start, end) in enumerate(zip(ends - sizes, ends, strict=True)):
             given[label, test] = scores[:, start:end].argmax(1)
@@ -233,13 +235,15 @@ def _prose(loaded: Any) -> _Prose:
     """Windows of the held-out documents, with the classes of the tokens that are probed."""
     import torch
 
-    from refutable.observables.norm_ablation.text import documents, windows_of
+    from refutable.observables.norm_ablation.text import LENGTH, WINDOWS, documents, windows_of
 
     windows, classes, places = [], [], []
     for place, text in enumerate(documents()[1]):
-        ids = windows_of(loaded, text)
-        size = ids.numel()
         # A token takes some four characters; only where they are far longer the whole is read.
+        ids = windows_of(loaded, text[: 12 * LENGTH * WINDOWS])
+        if len(ids) < WINDOWS:
+            ids = windows_of(loaded, text)
+        size = ids.numel()
         spans = token_spans(loaded.tokenizer, text[: 12 * size])
         if len(spans) <= size:
             spans = token_spans(loaded.tokenizer, text)
