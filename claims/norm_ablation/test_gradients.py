@@ -38,5 +38,5 @@ def test_relative_gradient(relative_gradient_norm):
     margin=math.log(1.1),
 )
 def test_relative_gradient_at_equal_loss(relative_gradient_at_loss):
-    """Log of gradient over weight norm in training where the loss passed 4.95 nats, over blocks."""
-    return relative_gradient_at_loss.mean("layer")
+    """Log of gradient norm over weight norm by document, where the loss passed 4.95 nats."""
+    return relative_gradient_at_loss.mean("layer").rename(text="prompt")

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from refutable.models.spec import ModelSpec
 
 
+_KEPT_BYTES = 1 << 28
+"""Size of measured arrays above which a model's are dropped when it is left."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Control:
     """One copy of a null control."""
@@ -213,9 +217,18 @@ class Laboratory:
         return state.arrays if state else {}
 
     def forget(self, model: str) -> None:
-        """Drop a model's arrays from memory; the store keeps them."""
+        """Drop a model's arrays when those of all models fill memory; the store keeps them.
+
+        Claims over training seeds come back to the same models again and again.
+        """
         state = self._states.get(model)
-        if state is not None:
+        held = sum(
+            array.nbytes
+            for one in self._states.values()
+            for arrays in one.arrays.values()
+            for array in arrays.values()
+        )
+        if state is not None and held > _KEPT_BYTES:
             state.arrays.clear()
             state.measured = False
 

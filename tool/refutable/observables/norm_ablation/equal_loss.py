@@ -18,7 +18,6 @@ from refutable.errors import NotAvailableError
 from refutable.observables.registry import REGISTRY, experiment
 
 if TYPE_CHECKING:
-    import numpy as np
     import xarray as xr
 
 LEVEL = 4.95
@@ -27,7 +26,9 @@ its end, with the rate still high for the fast ones."""
 ENTROPIES = ("attention_entropy", "attention_entropy_rest")
 
 
-def crossing(evaluations: list[tuple[int, float]], level: float, every: int = 1) -> tuple[Any, ...]:
+def crossing(
+    evaluations: list[tuple[int, float]], level: float, every: int = 1
+) -> tuple[int, int, float]:
     """Find where a training run passed a loss.
 
     Parameters
@@ -122,28 +123,13 @@ def attention_entropy_at_loss(loaded: Any, encoded: Any) -> xr.DataArray:
     return found
 
 
-@experiment(dims=("layer",), unit="log ratio", per_prompt=False, of_training=True)
+@experiment(dims=("text", "layer"), unit="log ratio", per_prompt=False, of_training=True)
 def relative_gradient_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
-    """Log of gradient norm over weight norm of each block in training, at 4.95 nats held out.
+    """Log of gradient norm over weight norm of each block on held-out documents, at 4.95 nats."""
+    from refutable.observables.norm_ablation.gradients import relative_gradient_norm
 
-    Read from the training log: root mean square of the gradient before clipping over the steps
-    between the evaluations around the level.
-    """
-    import numpy as np
-    import xarray as xr
-
-    from refutable.models.sources import locate
-    from refutable.twins.train import LOG, read_log
-
-    folder = locate(loaded.spec).folder
-    log = read_log(folder if (folder / LOG).exists() else folder.parent)
-    before, after, _ = crossing(log.evaluations, LEVEL)
-    rows = slice(before // log.recipe["log_every"], after // log.recipe["log_every"])
-    blocks = [i for i, name in enumerate(log.groups) if name.startswith("blocks.")]
-    squares = np.square(np.array(log.gradient_norms)[rows][:, blocks])
-    weights = np.array(log.weight_norms)[rows][:, blocks]
-    values: np.ndarray = np.log(np.sqrt(squares.mean(0)) / weights.mean(0))
-    return xr.DataArray(values, dims=("layer",), coords={"layer": range(len(blocks))})
+    found: xr.DataArray = at_level(loaded, lambda one: relative_gradient_norm(one, None))
+    return found
 
 
 @experiment(dims=("text",), unit="nats", per_prompt=False, of_training=True)

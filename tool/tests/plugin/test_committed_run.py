@@ -1,0 +1,85 @@
+"""Committed observations in a run: labelled, and equal to what is measured on shipped weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refutable.capture.committed import Committed
+from refutable.capture.store import Store
+from refutable.catalogue import find_claim
+from refutable.evaluate import call, instrument_error
+from refutable.laboratory import Laboratory, Need, Settings
+from refutable.measuring import Measuring
+from refutable.models.registry import all_specs
+from refutable.models.sources import at_hand
+from refutable.paths import fixtures
+from refutable.prompts import load_prompts
+
+SHIPPED = "twin-layernorm-both-0"
+FILE = fixtures() / "twins" / "observations.safetensors"
+
+
+def laboratory(folder: Path) -> Laboratory:
+    battery = load_prompts("battery", [fixtures() / "prompts"])
+    return Laboratory(Store(folder), {"battery": battery}.__getitem__, Settings())
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        "gain.norm-kind-decides",
+        "ablation.diffuse-attention",
+        "ablation.less-specialised-heads",
+        "ablation.rmsnorm-reaches-loss",
+        "ablation.larger-feed-forward-weights",
+    ],
+)
+def test_committed_values_are_what_the_shipped_weights_give(claim: str, tmp_path: Path) -> None:
+    found, lab = find_claim(claim), laboratory(tmp_path)
+    need = Need(found, SHIPPED, "battery", "no-bos", controlled=False)
+    lab.plan([need])
+    subject = lab.subject(need)
+    live = call(found.body, subject.observations, found.observables)
+    committed, state = Committed(FILE), lab.state(SHIPPED)
+    replayed = dict(subject.observations)
+    for key, _ in Measuring(lab, state, lab.plan_for(SHIPPED)).keyed():
+        if key.observable in replayed:
+            replayed[key.observable] = committed.get(replace(key, role=""))
+    again = call(found.body, replayed, found.observables)
+    error = max(instrument_error(found, subject, live), 1e-6)
+    assert float(np.abs(live - again).max()) <= error
+    # Other digests have other values: the file is not read by chance.
+    other = committed.model("twin-none-0")
+    assert other is not None
+    assert other.weights_digest != state.report.weights_digest
+
+
+def test_every_twin_that_is_not_shipped_is_committed() -> None:
+    committed = Committed(FILE)
+    absent = [s for s in all_specs() if s.group and s.source == "twin" and not at_hand(s)]
+    assert len(absent) == 41
+    assert {s.id for s in absent} <= set(committed.models)
+    assert all((fixtures() / s.location).parent.name == s.group for s in absent)
+
+
+def test_a_contrast_of_replayed_seeds_says_so(project: pytest.Pytester) -> None:
+    from support.projects import evidence
+
+    result = project.runpytest_inprocess(
+        "--pyargs", "refutable.claims.last_block_gain.test_norm_swapped", "--claim-arm=no-bos"
+    )
+    result.assert_outcomes(passed=1)
+    found = evidence(project)
+    (row,) = found["results"]
+    assert row["source"] == "committed"
+    assert row["seeds"] == list(range(8))
+    assert row["estimate"]["seeds"] == 8
+    origins = {m["id"]: m["origin"] for m in found["models"]}
+    assert origins["twin-rmsnorm-both-0"] in ("live", "store")
+    assert origins["twin-rmsnorm-both-5"] == "committed"
+    assert row["control"]["reading"] is not None
+    assert all("untrained" in name for name in row["control"]["models"])
