@@ -66,7 +66,7 @@ def _draw_surface(table: pd.DataFrame) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     groups = list(table.groupby("variant", sort=False))
-    fig, axes = style.panels(len(groups), columns=4, height=2.3)
+    fig, axes = style.panels(len(groups), columns=4, height=2.1)
     least, most = float(table["value"].min()), float(table["value"].max())
     # The lowest band reaches down to the lowest value, which may lie a little below the middle.
     levels = [min(least, 0.0), *(x for x in MaxNLocator(12).tick_values(0, most) if x > 0)]
