@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from refutable.claim import Claim
-from refutable.errors import InstrumentError, ModelError, RefutableError
+from refutable.errors import InstrumentError, ModelError, NotMeasurableError, RefutableError
 from refutable.evaluate import Observations, Subject
 from refutable.observables.registry import REGISTRY
 from refutable.prompts import PromptSet
@@ -118,6 +118,8 @@ class State:
     """Whether its weights are here; otherwise only its committed observations are."""
     replayed: set[tuple[str, str, str]] = field(default_factory=set)
     """Of `arrays`, those of which some come from the committed observations."""
+    unavailable: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
+    """By (prompts, arm, role, observable): why the model does not have an observable."""
 
 
 class Laboratory:
@@ -184,8 +186,19 @@ class Laboratory:
         return None
 
     def subject(self, need: Need) -> Subject:
-        """Return the observations a claim is evaluated on, measuring the model if need be."""
+        """Return the observations a claim is evaluated on, measuring the model if need be.
+
+        Raises
+        ------
+        NotMeasurableError
+            If the model does not have an observable that the claim rests on; others may go on.
+        """
         state = self._measured(need.model)
+        for role in ("", *(control.name for control in need.controls)):
+            for name in sorted(need.observables):
+                reason = state.unavailable.get((need.prompts, need.arm, role, name))
+                if reason is not None and not REGISTRY[name].drawn_with:
+                    raise NotMeasurableError(f"{name} of {need.model}: {reason}")
         names = need.observables
         prompts, arm = need.prompts, need.arm
         main = self._observations(state, prompts, arm, "", names)

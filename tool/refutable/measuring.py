@@ -137,6 +137,7 @@ class Measuring:
             name
             for name in names
             if (key := self.key(REGISTRY[name], prompts, arm, role)) not in self.lab.store
+            and self.lab.store.get_json(key) is None
             and not (self._replays(name, role) and key in self.lab.committed)  # type: ignore[operator]
         }
 
@@ -153,6 +154,11 @@ class Measuring:
     def put(self, name: str, prompts: str, arm: str, role: str, array: Any) -> None:
         """Store one array."""
         self.lab.store.put(self.key(REGISTRY[name], prompts, arm, role), array)
+
+    def put_reason(self, name: str, prompts: str, arm: str, role: str, reason: str) -> None:
+        """Store why a model does not have an observable."""
+        key = self.key(REGISTRY[name], prompts, arm, role)
+        self.lab.store.put_json(key, {"not available": reason})
 
     def put_notes(self, prompts: str, arm: str, layout: str, attention: str) -> None:
         """Store how prompts were batched, and every check made so far."""
@@ -179,6 +185,7 @@ class Measuring:
         self.checks = []
         self.state.arrays.clear()
         self.state.replayed.clear()
+        self.state.unavailable.clear()
         for (prompts, arm), by_control in self.groups.items():
             for control, names in by_control.items():
                 role = control.name if control else ""
@@ -217,6 +224,9 @@ class Measuring:
                 array = self.lab.committed.get(key)
                 if array is not None:
                     self.state.replayed.add((prompts, arm, role))
+            if array is None and (stated := self.lab.store.get_json(key)) is not None:
+                self.state.unavailable[prompts, arm, role, name] = str(stated["not available"])
+                continue
             if array is None:
                 # What only illustrates is not committed.
                 if needed and (self.state.at_hand or not REGISTRY[name].drawn_with):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from refutable.errors import NotAvailableError
 from refutable.laboratory import Control
 from refutable.measuring import Measuring, measured_on_a_model, recorded_only
 from refutable.observables.registry import REGISTRY
@@ -76,7 +79,16 @@ class Passes:
                     subject = reader.untrained(control.seed) if control else reader
                     function = REGISTRY[name].weights
                     assert function is not None  # noqa: S101  (chosen by this field)
-                    self.do.put(name, prompts, arm, role, function(subject))
+                    self._keep(name, prompts, arm, role, partial(function, subject))
+
+    def _keep(self, name: str, prompts: str, arm: str, role: str, make: Callable[[], Any]) -> None:
+        """Store one array, or the reason why this model has no such observable."""
+        try:
+            array = make()
+        except NotAvailableError as problem:
+            self.do.put_reason(name, prompts, arm, role, str(problem))
+        else:
+            self.do.put(name, prompts, arm, role, array)
 
     # -- the model itself --------------------------------------------------------------------
 
@@ -152,8 +164,8 @@ class Passes:
                 self.do.put(name, prompts, arm, role, array)
         for item in items:
             if item.experiment is not None:
-                array = item.experiment(loaded, encoded if item.per_prompt else None)
-                self.do.put(item.name, prompts, arm, role, array)
+                make = partial(item.experiment, loaded, encoded if item.per_prompt else None)
+                self._keep(item.name, prompts, arm, role, make)
 
     # -- null controls -----------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from refutable.errors import NotAvailableError
+from refutable.errors import NotAvailableError, NotMeasurableError
 
 if TYPE_CHECKING:
     from refutable.evaluate import Subject
@@ -24,6 +24,8 @@ class _Gathered:
     error: float = 0.0
     left_out: list[str] = field(default_factory=list)
     """Members that nothing is known of, each with the reason."""
+    unmeasurable: bool = False
+    """Whether the last of them has no such observable, rather than no weights here."""
 
 
 def evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None:
@@ -51,6 +53,8 @@ def evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None:
         if reason is not None:
             return reason
         if not found.values[name]:
+            if found.unmeasurable:
+                return found.left_out[-1]
             raise NotAvailableError(found.left_out[-1])
     how: dict[str, Any] = {
         "error": found.error, "seed": seed_of(claim.id, case.model), "unit": claim.unit,
@@ -97,6 +101,7 @@ def _gather(
             subject = session.laboratory.subject(need)
         except NotAvailableError as problem:
             found.left_out.append(str(problem))
+            found.unmeasurable = isinstance(problem, NotMeasurableError)
             continue
         value = _body(conclusion, subject.observations)
         found.error = max(found.error, instrument_error(claim, subject, value))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from refutable.claim import Claim
-from refutable.errors import RefutableError
+from refutable.errors import NotMeasurableError, RefutableError
 from refutable.plugin.cases import Case
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def _evaluate_single(session: ClaimSession, conclusion: Conclusion) -> str | Non
     reason = not_applicable(needs[0], facts)
     if reason is not None:
         return reason
-    subject = session.laboratory.subject(needs[0])
+    try:
+        subject = session.laboratory.subject(needs[0])
+    except NotMeasurableError as problem:
+        return str(problem)
     conclusion.subject = subject
     found = guarded(claim, case, lambda: evaluate(claim, subject, model=case.model))
     if len(needs) > 1:
