@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refutable.observables.weights.files import Stored
-from refutable.observables.weights.roles import meta_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,8 +24,8 @@ class FreshTensors:
 
     Parameters
     ----------
-    config : transformers.PretrainedConfig
-        Config of the model.
+    model : transformers.PreTrainedModel
+        On the meta device, from `roles.meta_model`; copies of one config may share it.
     seed : int
         Seed of the copy; every module draws from a seed of its own made from it.
 
@@ -37,10 +36,10 @@ class FreshTensors:
     scale for what writes into the residual stream, hold. Only the last part drawn is kept.
     """
 
-    def __init__(self, config: Any, seed: int) -> None:
+    def __init__(self, model: Any, seed: int) -> None:
         from refutable.models.structure import find_structure
 
-        self._model = meta_model(config)
+        self._model = model
         self._blocks = find_structure(self._model).blocks_path
         self._seed = seed
         self._unit = ""
@@ -73,13 +72,13 @@ class FreshTensors:
         import torch
 
         module = self._model.get_submodule(unit)
-        module.to_empty(device="cpu")
-        # torch's generator is one for all threads.
+        # torch's generator is one for all threads, and so is the model.
         with _DRAWING, torch.random.fork_rng(devices=[]), torch.no_grad():
+            module.to_empty(device="cpu")
             torch.manual_seed(zlib.crc32(f"{self._seed}:{unit}".encode()))
             self._initialise(module)
-        held = {f"{unit}.{n}": p.detach().numpy() for n, p in module.named_parameters()}
-        module.to(device="meta")
+            held = {f"{unit}.{n}": p.detach().numpy() for n, p in module.named_parameters()}
+            module.to(device="meta")
         return held
 
     def _initialise(self, module: Any) -> None:

@@ -209,6 +209,7 @@ def best_silhouette(
         Between -1 and 1; about .33 to .45 for a round Gaussian cloud cut into pieces. NaN where
         a component does not vary.
     """
+    from sklearn import config_context  # type: ignore[import-untyped]
     from sklearn.cluster import KMeans  # type: ignore[import-untyped]
     from sklearn.metrics import silhouette_score  # type: ignore[import-untyped]
 
@@ -217,7 +218,9 @@ def best_silhouette(
         return float("nan")
     scaled = points / spread
     found = []
-    for k in clusters:
-        labels = KMeans(k, n_init=1, random_state=seed).fit_predict(scaled)
-        found.append(float(silhouette_score(scaled, labels)))
+    # Checks of what is passed take as long as the work on a few hundred points.
+    with config_context(assume_finite=True, skip_parameter_validation=True):
+        for k in clusters:
+            labels = KMeans(k, n_init=1, random_state=seed).fit_predict(scaled)
+            found.append(float(silhouette_score(scaled, labels)))
     return max(found)

@@ -103,7 +103,12 @@ class WeightReader:
     @functools.cached_property
     def layout(self) -> Layout:
         """Roles of all parameters, found on the meta device when first asked for."""
-        return layout_of(meta_model(self.config))
+        return layout_of(self._empty)
+
+    @functools.cached_property
+    def _empty(self) -> Any:
+        """The modules without weights; untrained copies are drawn in them a part at a time."""
+        return meta_model(self.config)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -176,14 +181,14 @@ class WeightReader:
         """A freshly initialised copy of the same config, drawn block by block when read."""
         from refutable.observables.weights.fresh import FreshTensors
 
-        copy = WeightReader(FreshTensors(self.config, seed), self.config, layers=self.layers)
-        copy.layout = self.layout
+        copy = WeightReader(FreshTensors(self._empty, seed), self.config, layers=self.layers)
+        copy.layout, copy._empty = self.layout, self._empty
         return copy
 
     def at(self, layers: tuple[int, ...]) -> WeightReader:
         """The same weights, with only some blocks to look at."""
         part = WeightReader(self.tensors, self.config, layers=layers)
-        part.layout = self.layout
+        part.layout, part._empty = self.layout, self._empty
         return part
 
     def attention_input(self, layer: int) -> Floats:
