@@ -187,8 +187,9 @@ def held_out(loaded: Any, every: int = 1) -> tuple[list[str], Callable[[], Losse
     def loss() -> Losses:
         with torch.no_grad():
             logits = loaded.model(input_ids=rows, use_cache=False).logits[:, :-1]
-        each = cross_entropy(logits.transpose(1, 2).float(), rows[:, 1:], reduction="none")
-        found: Losses = each.double().mean(1).cpu().numpy()
+        targets = rows[:, 1:]
+        each = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+        found: Losses = each.view(targets.shape).double().mean(1).cpu().numpy()
         return found
 
     return names, loss

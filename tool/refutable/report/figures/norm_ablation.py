@@ -58,9 +58,19 @@ def activations(sample: Sample) -> Drawing:
         table,
         _draw_activations,
         "After each block, mean over tokens t >= 1 of a prompt and over prompt families. "
-        f"Shaded: {intervals_said(table)}",
+        f"Shaded: {_moments_said(table)}",
         pd.concat(sources, ignore_index=True),
     )
+
+
+def _moments_said(table: pd.DataFrame) -> str:
+    """Say what the intervals are over, for moments that are known of different seeds."""
+    said: dict[str, list[str]] = {}
+    for moment, own in table.groupby("moment", sort=False):
+        said.setdefault(intervals_said(own), []).append(str(moment))
+    if len(said) == 1:
+        return next(iter(said))
+    return " ".join(f"{', '.join(moments)}: {what}" for what, moments in said.items())
 
 
 def _draw_activations(table: pd.DataFrame) -> Figure:

@@ -100,8 +100,8 @@ def _draw_mosaics(table: pd.DataFrame, across: int, tall: float) -> tuple[Figure
     from matplotlib.figure import Figure as Canvas
 
     groups = list(table.groupby("variant", sort=False))
-    across = min(across, len(groups))
     down = -(-len(groups) // across)
+    across = -(-len(groups) // down)
     fig = Canvas(figsize=(style.WIDTH, tall * down + 0.6), layout="constrained")
     grid = fig.subplots(down, across, squeeze=False)
     axes = list(grid.flat)

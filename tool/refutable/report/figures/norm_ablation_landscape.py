@@ -85,5 +85,5 @@ def _draw_surface(table: pd.DataFrame) -> Figure:
             axis.set_ylabel("first direction")
         axis.grid(visible=False)
     if image is not None:
-        fig.colorbar(image, ax=axes, label="rise of the loss (nats)", shrink=0.8)
+        fig.colorbar(image, ax=axes, label="rise of the loss (nats)", shrink=0.8, format="%.2f")
     return fig
