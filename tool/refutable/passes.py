@@ -84,11 +84,22 @@ class Passes:
     def _keep(self, name: str, prompts: str, arm: str, role: str, make: Callable[[], Any]) -> None:
         """Store one array, or the reason why this model has no such observable."""
         try:
-            array = make()
+            array = self._shared(name, make) if REGISTRY[name].of_config else make()
         except NotAvailableError as problem:
             self.do.put_reason(name, prompts, arm, role, str(problem))
         else:
             self.do.put(name, prompts, arm, role, array)
+
+    def _shared(self, name: str, make: Callable[[], Any]) -> Any:
+        """Read what another model of this config has left, or make it and leave it."""
+        key = replace(
+            self.do.key(REGISTRY[name], "", "", ""), weights=self.state.config_digest, tokenizer=""
+        )
+        array = self.lab.store.get(key)
+        if array is None:
+            array = make()
+            self.lab.store.put(key, array)
+        return array
 
     # -- the model itself --------------------------------------------------------------------
 

@@ -46,6 +46,9 @@ class Observable:
     drawn_with: str = ""
     """Name of an observable that this one illustrates: it is recorded whenever that one is."""
 
+    of_config: bool = False
+    """Follows from the config alone, such as untrained copies: models of one config share it."""
+
     @property
     def derived(self) -> bool:
         """Whether this is a pure function of other observables."""

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 
 def weight_observable(
-    *, dims: tuple[str, ...], unit: str = "", version: int = 1, drawn_with: str = ""
+    *,
+    dims: tuple[str, ...],
+    unit: str = "",
+    version: int = 1,
+    drawn_with: str = "",
+    of_config: bool = False,
 ) -> Callable[[Measure], Measure]:
     """Register a function of weights as an observable that needs no forward pass.
 
@@ -32,6 +37,8 @@ def weight_observable(
         Raise it when the numbers change.
     drawn_with : str
         An observable that figures show this one beside; it is then recorded with it.
+    of_config : bool
+        Whether it follows from the config alone: models of one config then share it.
 
     Returns
     -------
@@ -55,6 +62,7 @@ def weight_observable(
                 per_prompt=False,
                 weights=function,
                 drawn_with=drawn_with,
+                of_config=of_config,
             )
         )
         return function

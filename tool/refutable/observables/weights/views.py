@@ -44,7 +44,7 @@ def weight_views(weights: WeightReader) -> xr.DataArray:
     return labelled(side_by_side(some, 1, lambda _: _views(some))[0], view=VIEWS)
 
 
-@weight_observable(dims=("copy", "view"), unit="see each view")
+@weight_observable(dims=("copy", "view"), unit="see each view", of_config=True)
 def untrained_weight_views(weights: WeightReader) -> xr.DataArray:
     """The same of 19 freshly initialised copies of the model's config."""
     some = _some(weights)
