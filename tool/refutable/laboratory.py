@@ -193,7 +193,7 @@ class Laboratory:
         NotMeasurableError
             If the model does not have an observable that the claim rests on; others may go on.
         """
-        state = self._measured(need.model)
+        state = self.measure(need.model)
         for role in ("", *(control.name for control in need.controls)):
             for name in sorted(need.observables):
                 reason = state.unavailable.get((need.prompts, need.arm, role, name))
@@ -261,7 +261,7 @@ class Laboratory:
 
             try:
                 spec = resolve(self.name_of(model), revision=self.settings.revision)
-                known = self._replayable(spec)
+                known = self.replayable(spec)
                 identity = known or identify(spec)
             except RefutableError as problem:
                 self._broken[model] = str(problem)
@@ -284,7 +284,7 @@ class Laboratory:
             )
         return self._states[model]
 
-    def _replayable(self, spec: ModelSpec) -> CommittedModel | None:
+    def replayable(self, spec: ModelSpec) -> CommittedModel | None:
         """Return what is committed of a model, if its weights are not at hand."""
         from refutable.models.sources import at_hand
 
@@ -296,7 +296,8 @@ class Laboratory:
         facts = replace(found.facts, group=spec.group, seed=spec.seed, tags=spec.tags)
         return replace(found, facts=facts)
 
-    def _measured(self, model: str) -> State:
+    def measure(self, model: str) -> State:
+        """Measure what the plan asks of a model, or read it from the store."""
         state = self.state(model)
         if state.error:
             raise InstrumentError(state.error)

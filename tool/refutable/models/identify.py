@@ -59,15 +59,7 @@ def identify(spec: ModelSpec) -> Identity:
 
 def identify_checkpoint(spec: ModelSpec, checkpoint: Checkpoint) -> Identity:
     """Find what a checkpoint that lies on disk is; see `identify`."""
-    key = "\n".join(
-        (
-            str(_FACTS),
-            checkpoint.weights_digest,
-            checkpoint.tokenizer_digest,
-            version("transformers"),
-        )
-    )
-    path = cache_dir() / "facts" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
+    path = _place(checkpoint)
     facts = _remembered(path)
     if facts is None:
         facts = _read(spec, checkpoint)
@@ -76,6 +68,24 @@ def identify_checkpoint(spec: ModelSpec, checkpoint: Checkpoint) -> Identity:
     return Identity(
         checkpoint.weights_digest, checkpoint.tokenizer_digest, facts, _config_digest(checkpoint)
     )
+
+
+def known(spec: ModelSpec) -> bool:
+    """Whether the facts of a model are remembered, so that `identify` imports nothing heavy."""
+    return _remembered(_place(locate(spec))) is not None
+
+
+def _place(checkpoint: Checkpoint) -> Path:
+    """Return the file of what is remembered of a checkpoint."""
+    key = "\n".join(
+        (
+            str(_FACTS),
+            checkpoint.weights_digest,
+            checkpoint.tokenizer_digest,
+            version("transformers"),
+        )
+    )
+    return cache_dir() / "facts" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
 
 
 def _config_digest(checkpoint: Checkpoint) -> str:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from refutable.laboratory import Laboratory, Need
 
 
 def share_cores(config: pytest.Config) -> None:
@@ -17,6 +22,23 @@ def share_cores(config: pytest.Config) -> None:
         return
     workers = int(getattr(config, "workerinput", {})["workercount"])
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+
+
+def measure_ahead(config: pytest.Config, laboratory: Laboratory, needs: list[Need]) -> None:
+    """Start a second process on the models at the end of the list, where that pays."""
+    if config.getoption("numprocesses", None):
+        return
+    from refutable.ahead import start
+
+    process = start(laboratory, needs)
+    if process is not None:
+        # A run that is stopped early leaves it in the middle of a model.
+        config.add_cleanup(lambda: _end(process))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
 
 
 def say_line(config: pytest.Config, line: str) -> None:

@@ -17,7 +17,7 @@ from refutable.claim import Claim, ClaimRegistry
 from refutable.errors import RefutableError
 from refutable.plugin.cases import Case, case_of, cases_of, claim_of
 from refutable.plugin.options import Options, one_line, read_options
-from refutable.plugin.process import say_line, share_cores
+from refutable.plugin.process import measure_ahead, say_line, share_cores
 from refutable.prompts import PromptSet, known_prompts, load_prompts
 from refutable.records import (
     ClaimReport,
@@ -219,6 +219,8 @@ class ClaimSession:
         self.claims.freeze(o.name for o in REGISTRY)
         if needs and not self.config.option.collectonly:
             self.laboratory.plan(needs)
+            if not self.is_worker:
+                measure_ahead(self.config, self.laboratory, needs)
 
     def needs(self, claim: Claim, case: Case) -> list[Need]:
         """What one item asks of each of its models, with the stored witnesses to replay."""
