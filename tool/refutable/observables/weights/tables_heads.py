@@ -93,10 +93,10 @@ def _clusterings(reader: WeightReader, layer: int) -> Doubles:
     """One block's measures, (tree, copy, operator); the weights themselves come first."""
     own = heads.head_weights(reader, layer)
     rng = np.random.default_rng([layer, 12])
-    versions = [own, *(heads.rotate(own, rng) for _ in range(COPIES))]
+    # One copy at a time: those of a large block take as much memory as the block each.
+    grown = [_trees(own), *(_trees(heads.rotate(own, rng)) for _ in range(COPIES))]
     columns = []
-    for operator in heads.OPERATORS:
-        trees = [heads.cluster(heads.head_distances(v, operator)) for v in versions]
+    for trees in zip(*grown, strict=True):
         rows = []
         for at, tree in enumerate(trees):
             # A copy is held against the other copies, as the weights are against all of them.
@@ -104,6 +104,10 @@ def _clusterings(reader: WeightReader, layer: int) -> Doubles:
             rows.append((tree.cophenetic, *heads.gap(tree, references)))
         columns.append(rows)
     return np.array(columns, dtype=float).transpose(2, 1, 0)
+
+
+def _trees(weights: heads.HeadWeights) -> list[heads.Clustering]:
+    return [heads.cluster(heads.head_distances(weights, o)) for o in heads.OPERATORS]
 
 
 @weight_observable(dims=("layer",), unit="correlation")
