@@ -114,6 +114,8 @@ class State:
     arrays: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
     error: str = ""
     measured: bool = False
+    nbytes: int = 0
+    """Size of `arrays`."""
     at_hand: bool = True
     """Whether its weights are here; otherwise only its committed observations are."""
     replayed: set[tuple[str, str, str]] = field(default_factory=set)
@@ -235,12 +237,7 @@ class Laboratory:
         Claims over training seeds come back to the same models again and again.
         """
         state = self._states.get(model)
-        held = sum(
-            array.nbytes
-            for one in self._states.values()
-            for arrays in one.arrays.values()
-            for array in arrays.values()
-        )
+        held = sum(one.nbytes for one in self._states.values() if one.measured)
         if state is not None and held > _KEPT_BYTES:
             state.arrays.clear()
             state.measured = False
@@ -312,6 +309,7 @@ class Laboratory:
                 state.report = replace(state.report, error=state.error)
                 raise
             state.measured = True
+            state.nbytes = sum(a.nbytes for found in state.arrays.values() for a in found.values())
             state.report = replace(state.report, seconds=time.perf_counter() - started)
         return state
 

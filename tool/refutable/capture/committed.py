@@ -52,6 +52,7 @@ class Committed:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._coordinates: dict[int, tuple[Any, Any]] = {}
 
     def model(self, name: str) -> CommittedModel | None:
         """Return what is known of a model, or ``None`` if it is not among them."""
@@ -74,13 +75,10 @@ class Committed:
         if key not in self:
             return None
         import xarray as xr
-        from safetensors import safe_open
 
         entry = self._header["arrays"][_identity(key)]
-        with safe_open(self.path, framework="numpy") as file:
-            values = file.get_tensor(str(entry["tensor"]))
-        shared = self._header["coords"]
-        coords = {name: _coordinate(shared[str(place)]) for name, place in entry["coords"].items()}
+        values = self._file.get_tensor(str(entry["tensor"]))
+        coords = {name: self._coordinate(place) for name, place in entry["coords"].items()}
         array = from_tensor(values, entry["kind"]).reshape(entry["shape"])
         return xr.DataArray(
             array, dims=entry["dims"], coords=coords, name=entry["name"], attrs=entry["attrs"]
@@ -91,14 +89,27 @@ class Committed:
         found = self._header["notes"].get(_identity(key)) if key.dtype == DTYPE else None
         return None if found is None else dict(found)
 
+    def _coordinate(self, place: int) -> tuple[Any, Any]:
+        import numpy as np
+
+        if place not in self._coordinates:
+            content = self._header["coords"][str(place)]
+            labels = np.asarray(content["values"], dtype=content["dtype"])
+            self._coordinates[place] = (content["dims"], labels)
+        return self._coordinates[place]
+
+    @cached_property
+    def _file(self) -> Any:
+        # Kept open: opening it reads the whole header.
+        from safetensors import safe_open
+
+        return safe_open(self.path, framework="numpy")
+
     @cached_property
     def _header(self) -> dict[str, Any]:
         if not self.path.is_file():
             return {"models": {}, "arrays": {}, "coords": {}, "notes": {}}
-        from safetensors import safe_open
-
-        with safe_open(self.path, framework="numpy") as file:
-            found = json.loads((file.metadata() or {})["refutable"])
+        found = json.loads((self._file.metadata() or {})["refutable"])
         if found["format"] != FORMAT:
             raise ValueError(f"{self.path}: its format is {found['format']}, not {FORMAT}")
         return dict(found)
@@ -175,9 +186,3 @@ class CommittedWriter:
 def _identity(key: ObservationKey) -> str:
     content = json.dumps({name: getattr(key, name) for name in _FIELDS}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:24]
-
-
-def _coordinate(content: Mapping[str, Any]) -> tuple[Any, Any]:
-    import numpy as np
-
-    return content["dims"], np.asarray(content["values"], dtype=content["dtype"])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -80,6 +80,7 @@ class ClaimSession:
         self.found = Found()
         self.evidence: Evidence | None = None
         self.notes: list[str] = []
+        self.rows: dict[str, Any] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
         self._laboratory: Laboratory | None = None
         self._expected: dict[baseline.Cell, Verdict] | None = None

@@ -130,6 +130,7 @@ def _schema() -> pa.Schema:
 
 def _table(frame: pd.DataFrame) -> pa.Table:
     import numpy as np
+    import pandas as pd
     import pyarrow as pa
 
     unknown = [name for name in frame.columns if name not in COLUMNS]
@@ -142,7 +143,8 @@ def _table(frame: pd.DataFrame) -> pa.Table:
     try:
         values = whole["value"].astype("float64")
         whole["value"] = values.where(np.isfinite(values))
-        whole = whole.astype(dict.fromkeys(INTEGERS, "Int64") | dict.fromkeys(TEXTS, "string"))
+        texts = [n for n in TEXTS if not isinstance(whole[n].dtype, pd.CategoricalDtype)]
+        whole = whole.astype(dict.fromkeys(INTEGERS, "Int64") | dict.fromkeys(texts, "string"))
         return pa.Table.from_pandas(whole, schema=_schema(), preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError) as problem:
         detail = str(problem).splitlines()[0][:120]
