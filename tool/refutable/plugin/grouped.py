@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from refutable.errors import NotAvailableError, NotMeasurableError
 
 if TYPE_CHECKING:
+    from refutable.claim import Claim
     from refutable.evaluate import Subject
     from refutable.plugin.session import ClaimSession, Conclusion
 
@@ -26,6 +27,36 @@ class _Gathered:
     """Members that nothing is known of, each with the reason."""
     unmeasurable: bool = False
     """Whether the last of them has no such observable, rather than no weights here."""
+
+
+def members_of(claim: Claim, named: Mapping[str, str] | None) -> dict[str, dict[int | None, str]]:
+    """Return the models of each group that a claim compares, by seed.
+
+    Parameters
+    ----------
+    claim : Claim
+        A claim about several models.
+    named : mapping or None
+        The models of the run, where any were named; otherwise those that refutable ships.
+    """
+    from refutable.models import registry
+    from refutable.models.spec import ModelSource
+
+    specs = [
+        spec
+        for spec in registry.all_specs()
+        if (spec.id in named if named is not None else spec.source is ModelSource.TWIN)
+    ]
+    found: dict[str, dict[int | None, str]] = {}
+    for group in claim.predicts.names:
+        found[group] = {
+            spec.seed or 0: spec.id
+            for spec in specs
+            if spec.group == group and (spec.seed or 0) not in claim.predicts.left_out
+        }
+        if group in (named or ()) or group in (spec.id for spec in specs):
+            found[group] = {None: group}
+    return found
 
 
 def evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None:

@@ -211,9 +211,13 @@ def leave_evidence(session: ClaimSession) -> None:
         changed = baseline.update(session.options.baseline, evidence.results)
         session.notes.append(f"baseline: {changed} verdicts recorded anew")
     if session.options.report:
-        from refutable.report import build
+        from refutable.report import build, kept
 
-        build(out / "evidence.json")
+        if kept.is_current(evidence, out):
+            session.notes.append("report: kept, nothing in it changed")
+        else:
+            build(out / "evidence.json")
+            kept.mark(evidence, out)
 
 
 def gather_evidence(session: ClaimSession) -> Evidence:

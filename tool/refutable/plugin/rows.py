@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from refutable.plugin.table import Table
 from refutable.prompts import PromptSet
-from refutable.report.observations import COLUMNS
+from refutable.report.observations import INTEGERS, TEXTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from refutable.plugin.session import ClaimSession, Conclusion
 
 
-NUMBERS = ("layer", "head", "value")
-SORTED_BY = ("claim", "model", "prompts", "arm", "quantity", "control", "prompt", "layer", "head")
 MOST_ROWS = 30_000
 """Values of an observable above which it stays in the store."""
 
@@ -47,12 +47,12 @@ def keep_values(session: ClaimSession, conclusion: Conclusion) -> None:
     prompts = session.prompt_set(case.prompts)
     label = session.prompts_label(case.prompts)
     common = {"claim": claim.id, "model": case.model, "prompts": label, "arm": case.arm}
-    frames = []
+    found_arrays = []
     names = [None, *(o.name for o in controls_of(claim))]
     for name, values in zip(names, [found.values, *found.control_values], strict=False):
         for quantity, array in named_arrays(values).items():
-            frames.append(_coded(array, prompts, {**common, "quantity": quantity, "control": name}))
-    _write(session, f"{claim.id}|{case.label}", frames)
+            found_arrays.append((array, {**common, "quantity": quantity, "control": name}))
+    _write(session, f"{claim.id}|{case.label}", prompts, found_arrays)
     _keep_observables(session, case, case.model, prompts, label)
 
 
@@ -63,11 +63,11 @@ def keep_member(session: ClaimSession, conclusion: Conclusion, model: str, value
     case, claim = conclusion.case, conclusion.claim
     prompts, label = session.prompt_set(case.prompts), session.prompts_label(case.prompts)
     common = {"claim": claim.id, "model": model, "prompts": label, "arm": case.arm}
-    frames = [
-        _coded(xr.DataArray(array), prompts, {**common, "quantity": quantity, "control": None})
+    arrays = [
+        (xr.DataArray(array), {**common, "quantity": quantity, "control": None})
         for quantity, array in named_arrays(values).items()
     ]
-    _write(session, f"{claim.id}|{case.label}|{model}", frames)
+    _write(session, f"{claim.id}|{case.label}|{model}", prompts, arrays)
     _keep_observables(session, case, model, prompts, label)
 
 
@@ -103,8 +103,6 @@ def _keep_observables(
             if per_prompt or array.size > MOST_ROWS or array.dtype.kind not in "fiu":
                 continue
             key = f"{target}|{quantity}"
-            if _has(session, key):
-                continue
             common = {
                 "claim": None,
                 "quantity": quantity,
@@ -113,38 +111,44 @@ def _keep_observables(
                 "prompts": label,
                 "arm": arm,
             }
-            _write(session, key, [_coded(array, prompts, common)])
+            _write(session, key, prompts, [(array, common)])
 
 
 def tidy(array: Any, prompts: PromptSet | None, common: dict[str, Any]) -> pd.DataFrame:
     """Return one row per value of an array; dims beside prompt, layer and head go to ``at``."""
-    return _typed(_coded(array, prompts, common))
+    table = Table()
+    _put(table, "", array, prompts, common)
+    found = table.frame(ordered=False)
+    return found.astype(dict.fromkeys(TEXTS, "string"))
 
 
-def _coded(array: Any, prompts: PromptSet | None, common: dict[str, Any]) -> pd.DataFrame:
-    """Return the rows of an array with texts as categories."""
+def _put(
+    table: Table, key: str, array: Any, prompts: PromptSet | None, common: dict[str, Any]
+) -> None:
+    """Put the values of an array into a table."""
     import numpy as np
-    import pandas as pd
 
     values = np.asarray(array.values, dtype=float).reshape(-1)
     index = np.unravel_index(np.arange(values.size), array.shape) if array.dims else ()
     at = dict(zip(array.dims, index, strict=True))
     columns: dict[str, Any] = {
-        name: _same(common.get(name), values.size) for name in COLUMNS if name not in NUMBERS
+        name: table.words[name].code([word])[0] for name, word in common.items()
     }
+    columns["value"] = values
     if "prompt" in at:
         for name, words in _of_prompts(array, prompts).items():
-            columns[name] = _words(words).take(at["prompt"])
-    for dim in ("layer", "head"):
-        columns[dim] = pd.array([pd.NA], dtype="Int64").take(np.zeros(values.size, int))
+            columns[name] = table.words[name].code(words)[at["prompt"]]
+    for dim in INTEGERS:
         if dim in at:
             coordinate = array[dim].values if dim in array.coords else np.arange(array.sizes[dim])
-            columns[dim] = pd.array(np.asarray(coordinate)[at[dim]].astype("int64"), dtype="Int64")
-    others = [dim for dim in array.dims if dim not in ("prompt", "layer", "head")]
+            columns[dim] = np.asarray(coordinate)[at[dim]].astype("int64")
+    others = [dim for dim in array.dims if dim not in ("prompt", *INTEGERS)]
     if others:
-        columns["at"] = _places(array, others, at)
-    columns["value"] = values
-    return pd.DataFrame({name: columns[name] for name in COLUMNS}, copy=False)
+        places = [";".join(parts) for parts in product(*(_labels(array, dim) for dim in others))]
+        sizes = tuple(array.sizes[dim] for dim in others)
+        which = np.ravel_multi_index([at[dim] for dim in others], sizes)
+        columns["at"] = table.words["at"].code(places)[which]
+    table.add(key, values.size, columns)
 
 
 def _of_prompts(array: Any, prompts: PromptSet | None) -> dict[str, list[str | None]]:
@@ -167,32 +171,6 @@ def _of_prompts(array: Any, prompts: PromptSet | None) -> dict[str, list[str | N
     }
 
 
-def _same(word: Any, size: int) -> Any:
-    import numpy as np
-
-    return _words([word]).take(np.zeros(size, int))
-
-
-def _words(words: Any) -> Any:
-    """Return texts as codes; empty where there is none."""
-    import pandas as pd
-
-    held: Any = pd.Series(list(words), dtype=object)
-    codes, known = pd.factorize(held)
-    return pd.Categorical.from_codes(codes, pd.Index(known, dtype=object))
-
-
-def _places(array: Any, dims: list[Any], at: dict[Any, Any]) -> Any:
-    """Name the other coordinates of each row, e.g. ``query=3;key=2``."""
-    from itertools import product
-
-    import numpy as np
-
-    words = [";".join(parts) for parts in product(*(_labels(array, dim) for dim in dims))]
-    sizes = tuple(array.sizes[dim] for dim in dims)
-    return _words(words).take(np.ravel_multi_index([at[dim] for dim in dims], sizes))
-
-
 def _labels(array: Any, dim: Any) -> Any:
     import numpy as np
 
@@ -200,78 +178,37 @@ def _labels(array: Any, dim: Any) -> Any:
     return [f"{dim}={value}" for value in np.asarray(values)]
 
 
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    for column in COLUMNS:
-        if column in ("layer", "head"):
-            frame[column] = frame[column].astype("Int64")
-        elif column != "value":
-            frame[column] = frame[column].astype("string")
-    return frame
-
-
 def gather(session: ClaimSession) -> pd.DataFrame:
     """Return all rows in an order that does not depend on who measured them."""
-    import numpy as np
-    import pandas as pd
-    from pandas.api.types import union_categoricals
-
-    files = sorted(shards(session).glob("*.parquet"))
-    frames = [*session.rows.values(), *(pd.read_parquet(path) for path in files)]
-    if not frames:
-        return _typed(pd.DataFrame(columns=list(COLUMNS)))
-    columns: dict[str, Any] = {}
-    for name in COLUMNS:
-        if name in NUMBERS:
-            columns[name] = pd.concat([frame[name] for frame in frames], ignore_index=True).array
-        else:
-            # Files give back their words in another type than they were given.
-            parts = [_same_type(frame[name].array) for frame in frames]
-            columns[name] = union_categoricals(parts, sort_categories=True)
-    # Categories are sorted, so their codes are ranks; what is missing comes first.
-    ranks = [
-        columns[name].fillna(-1).astype("int64") if name in NUMBERS else columns[name].codes
-        for name in SORTED_BY
-    ]
-    order = np.lexsort([np.asarray(rank) for rank in reversed(ranks)])
-    return pd.DataFrame({name: column.take(order) for name, column in columns.items()})
-
-
-def _same_type(part: Any) -> Any:
     import pandas as pd
 
-    if not isinstance(part, pd.Categorical):
-        return _words(part)
-    return part.rename_categories(pd.Index(part.categories, dtype=object))
+    for path in sorted(shards(session).glob("*.parquet")):
+        session.rows.add_frame(pd.read_parquet(path))
+    return session.rows.frame()
 
 
 def _path(session: ClaimSession, key: str) -> Path:
     return shards(session) / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
 
 
-def _has(session: ClaimSession, key: str) -> bool:
-    return key in session.rows or _path(session, key).exists()
-
-
-def _write(session: ClaimSession, key: str, frames: list[pd.DataFrame]) -> None:
-    """Keep rows under a key, which have them once however often they are asked for."""
-    import pandas as pd
-    from pandas.api.types import union_categoricals
-
-    frames = [frame for frame in frames if len(frame)]
-    if not frames:
-        return
+def _write(
+    session: ClaimSession, key: str, prompts: PromptSet, arrays: list[tuple[Any, dict[str, Any]]]
+) -> None:
+    """Keep the rows of arrays under a key, once however often they are asked for."""
     if not session.is_worker:
-        for place, frame in enumerate(frames):
-            session.rows[f"{key}|{place}" if place else key] = frame
+        if key not in session.rows:
+            for array, common in arrays:
+                _put(session.rows, key, array, prompts, common)
         return
     path = _path(session, key)
+    if path.exists():
+        return
+    table = Table()
+    for array, common in arrays:
+        _put(table, key, array, prompts, common)
+    if key not in table:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
-    whole = {
-        name: pd.concat([f[name] for f in frames], ignore_index=True)
-        if name in NUMBERS
-        else union_categoricals([f[name].array for f in frames])
-        for name in COLUMNS
-    }
-    pd.DataFrame(whole).to_parquet(part)
+    table.frame(ordered=False).to_parquet(part)
     os.replace(part, path)

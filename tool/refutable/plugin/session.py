@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -31,6 +31,7 @@ from refutable.records import (
 if TYPE_CHECKING:
     from refutable.evaluate import Evaluation, Subject
     from refutable.laboratory import Laboratory, Need
+    from refutable.plugin.table import Table
 
 SESSION = pytest.StashKey["ClaimSession"]()
 CONCLUSION = pytest.StashKey["Conclusion"]()
@@ -80,11 +81,17 @@ class ClaimSession:
         self.found = Found()
         self.evidence: Evidence | None = None
         self.notes: list[str] = []
-        self.rows: dict[str, Any] = {}
         self._prompt_sets: dict[str, PromptSet] = {}
         self._laboratory: Laboratory | None = None
         self._expected: dict[baseline.Cell, Verdict] | None = None
         self._current_model = ""
+
+    @cached_property
+    def rows(self) -> Table:
+        """Rows of what was observed."""
+        from refutable.plugin.table import Table
+
+        return Table()
 
     # -- where things lie --------------------------------------------------------------------
 
@@ -130,25 +137,9 @@ class ClaimSession:
         A model that is compared by its own name is no group of seeds: its seed is ``None``.
         Without ``--claim-model`` these are the models that refutable ships.
         """
-        from refutable.models import registry
-        from refutable.models.spec import ModelSource
+        from refutable.plugin.grouped import members_of
 
-        chosen = set(self._names) if self.options.models else None
-        specs = [
-            spec
-            for spec in registry.all_specs()
-            if (spec.id in chosen if chosen is not None else spec.source is ModelSource.TWIN)
-        ]
-        found: dict[str, dict[int | None, str]] = {}
-        for group in claim.predicts.names:
-            found[group] = {
-                spec.seed or 0: spec.id
-                for spec in specs
-                if spec.group == group and (spec.seed or 0) not in claim.predicts.left_out
-            }
-            if group in self._names or group in (spec.id for spec in specs):
-                found[group] = {None: group}
-        return found
+        return members_of(claim, self._names if self.options.models else None)
 
     def prompt_set(self, name: str) -> PromptSet:
         """Read a prompt set once."""

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from refutable.report.kept import VOLATILE
+
 FAMILIES = 10
 
 GROWS = """
@@ -33,15 +35,6 @@ def test_{name}({observable}):
     """Log gain of the last block."""
     {body}
 '''
-
-VOLATILE = {
-    "environment": ("command", "started", "seconds"),
-    "models": ("origin", "seconds"),
-    "results": ("source", "seconds"),
-}
-"""Fields of the evidence that may differ between two runs of the same claims on the same models:
-when, how long, with which command line, and whether observations came live or from the store.
-``docs/evidence.md`` states them for readers."""
 
 
 def prompt_file(families: int = FAMILIES, each: int = 3, *, name: str = "mine") -> str:

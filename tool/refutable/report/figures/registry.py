@@ -194,15 +194,17 @@ def _load() -> None:
 def _samples(evidence: Evidence, frame: pd.DataFrame) -> Iterator[Sample]:
     tried = [r for r in evidence.results if r.outcome is not Outcome.SKIPPED]
     cells = dict.fromkeys((r.study, r.prompts, r.arm) for r in tried)
+    # A million texts are compared quickly as numbers.
+    marks = {name: frame[name].astype("category") for name in ("model", "prompts", "arm")}
     for study, prompts, arm in cells:
         results = tuple(r for r in tried if (r.study, r.prompts, r.arm) == (study, prompts, arm))
         models = {r.model for r in results} | {m for r in results for m in r.models}
-        rows = frame[frame["model"].isin(models)]
+        mine = marks["model"].isin(models)
         if prompts:
-            rows = rows[rows["prompts"] == prompts]
+            mine &= marks["prompts"] == prompts
         if arm:
-            rows = rows[rows["arm"] == arm]
-        yield Sample(study, prompts, arm, evidence, results, rows)
+            mine &= marks["arm"] == arm
+        yield Sample(study, prompts, arm, evidence, results, frame[mine])
 
 
 def _name(item: _Registered, sample: Sample) -> str:
