@@ -29,7 +29,8 @@ def depth_profile(sample: Sample) -> Drawing:
     """Mean log growth of every block with its interval, untrained controls beside it."""
     import pandas as pd
 
-    rows = list(_profile(sample.observed("residual_norm"), "model"))
+    norms = sample.one_seed(sample.observed("residual_norm"))
+    rows = list(_profile(norms, "model"))
     with suppress(MissingDataError):
         rows += _control_profile(sample.observed("residual_norm", controls=True))
     if not rows:
@@ -43,7 +44,7 @@ def depth_profile(sample: Sample) -> Drawing:
         "Natural log of |h_l| / |h_(l-1)| at the last token, mean over families; shaded: 95 % t "
         "interval over families. The last block is marked."
         + (" Grey band: range of the means of the untrained controls." if controls else ""),
-        sample.observed("residual_norm"),
+        norms,
     )
 
 

@@ -32,7 +32,7 @@ KEYS = ["model", "prompt", "family", "register"]
 
 def gains(sample: Sample) -> pd.DataFrame:
     """Return one row for each model and prompt: its gain ``g``, family and register."""
-    norms = sample.observed("residual_norm")
+    norms = sample.one_seed(sample.observed("residual_norm"))
     last = norms.groupby("model", observed=True)["layer"].transform("max")
     keyed = norms[["model", "prompt", "family", "register", "value"]]
     after = keyed[(norms["layer"] == last).to_numpy()]

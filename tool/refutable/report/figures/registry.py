@@ -52,6 +52,17 @@ class Sample:
                 return report.facts.norm_kind
         return "unknown"
 
+    def one_seed(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Keep one training seed of models that differ in the seed alone, the first that is there.
+
+        For figures with a panel or a bar for each model; claims over seeds have their own.
+        """
+        kept: dict[str, str] = {}
+        for model in self.models:
+            group = model.facts.group if model.facts is not None else ""
+            kept.setdefault(group or model.id, model.id)
+        return rows[rows["model"].isin(kept.values())]
+
     def observed(self, quantity: str, *, controls: bool = False) -> pd.DataFrame:
         """Return the rows of one quantity, of the models themselves or of their controls.
 
