@@ -44,14 +44,18 @@ def observe_twins(out: Path, say: Callable[[str], None]) -> int:
     from refutable.models.sources.twin import trained_twins
     from refutable.models.spec import ModelSource
 
-    claims = [claim for claim in bundled_claims() if claim.predicts.grouped]
+    claims = list(bundled_claims())
     writer = CommittedWriter()
     controlled: set[str] = set()
     for spec in all_specs():
         folder = trained_twins() / f"{spec.group}-{spec.seed}" / "checkpoint"
         if spec.source is not ModelSource.TWIN or not (folder / "config.json").is_file():
             continue
-        mine = [c for c in claims if spec.group in c.predicts.names]
+        mine = [
+            c
+            for c in claims
+            if spec.group in c.predicts.names or (spec.default and not c.predicts.grouped)
+        ]
         say(f"{spec.id}: {len(mine)} claims")
         _observe(spec, mine, spec.group not in controlled, writer, say)
         controlled.add(spec.group)
@@ -91,10 +95,15 @@ def _observe(
     writer.models[spec.id] = CommittedModel(
         state.facts, report.weights_digest, report.tokenizer_digest, state.config_digest
     )
+    # Claims about a single model are decided on shipped weights: only their null controls are
+    # replayed, untrained copies that follow from the config.
+    replayed = {name for n in needs if n.claim.predicts.grouped for name in n.observables}
     for key, value in Measuring(lab, state, lab.plan_for(spec.id)).keyed():
         if isinstance(value, dict):
             writer.put_json(key, value)
-        elif value is not None and not REGISTRY[key.observable].drawn_with:
+        elif value is None or REGISTRY[key.observable].drawn_with:
+            continue
+        elif key.observable in replayed or key.role.startswith("untrained-"):
             writer.put(key, value)
 
 
