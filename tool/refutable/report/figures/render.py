@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from refutable.report.figures.beside import Beside
 from refutable.report.figures.registry import Spec
 from refutable.report.json import replace
 
@@ -56,13 +57,28 @@ def render(specs: Sequence[Spec], folder: Path, date: str) -> tuple[Rendered, ..
     """
     folder.mkdir(parents=True, exist_ok=True)
     known = _index(folder)
-    rendered = []
-    for spec in specs:
-        old = known.get(spec.name)
-        if old is not None and old["digest"] == spec.digest and _whole(folder, spec.name):
-            rendered.append(_record(spec, str(old["footer"]), redrawn=False))
-        else:
-            rendered.append(_draw(spec, folder, date))
+    current = {
+        spec.name
+        for spec in specs
+        if spec.name in known
+        and known[spec.name]["digest"] == spec.digest
+        and _whole(folder, spec.name)
+    }
+    left = [spec for spec in specs if spec.name not in current]
+    second = Beside(left, folder, date)
+    drawn = {s.name: draw(s, folder, date) for s in left if s.name not in second.taken}
+    finished = second.done()
+    for spec in left:
+        if spec.name in finished:
+            drawn[spec.name] = _record(spec, _footer(spec, date), redrawn=True)
+        elif spec.name not in drawn:
+            drawn[spec.name] = draw(spec, folder, date)
+    rendered = [
+        drawn[spec.name]
+        if spec.name in drawn
+        else _record(spec, str(known[spec.name]["footer"]), redrawn=False)
+        for spec in specs
+    ]
     _remove(folder, set(known) - {spec.name for spec in specs})
     entries = {r.name: {k: v for k, v in asdict(r).items() if k != "redrawn"} for r in rendered}
     content = json.dumps({"schema": SCHEMA, "figures": entries}, indent=1) + "\n"
@@ -84,12 +100,17 @@ def _record(spec: Spec, footer: str, *, redrawn: bool) -> Rendered:
     )
 
 
-def _draw(spec: Spec, folder: Path, date: str) -> Rendered:
+def _footer(spec: Spec, date: str) -> str:
+    return f"{spec.footer} · data of {date}" if date else spec.footer
+
+
+def draw(spec: Spec, folder: Path, date: str) -> Rendered:
+    """Draw one figure into PNG and SVG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     from refutable.report.figures import style
 
-    footer = f"{spec.footer} · data of {date}" if date else spec.footer
+    footer = _footer(spec, date)
     with style.styled():
         figure = spec.draw(spec.table)
         FigureCanvasAgg(figure)

@@ -1,0 +1,94 @@
+"""Draw figures in a second process: matplotlib keeps one core busy, and a run draws dozens."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from refutable.report.figures.registry import Spec
+
+FEWEST = 8
+"""Figures to draw below which a second process is not worth its start."""
+
+
+class Beside:
+    """A second process that draws some of the figures.
+
+    Parameters
+    ----------
+    specs : sequence of Spec
+        All figures that are to be drawn.
+    folder : Path
+        Where the files lie.
+    date : str
+        Day of the run.
+
+    Attributes
+    ----------
+    taken : frozenset of str
+        Names of the figures that the second process draws.
+    """
+
+    def __init__(self, specs: Sequence[Spec], folder: Path, date: str) -> None:
+        self.taken: frozenset[str] = frozenset()
+        self._process: subprocess.Popen[bytes] | None = None
+        if len(specs) < FEWEST or (os.cpu_count() or 1) < 2:
+            return
+        # Every other one: figures of one study, which are alike, follow each other.
+        mine = [spec for spec in specs[1::2] if _travels(spec)]
+        self.taken = frozenset(spec.name for spec in mine)
+        self._process = subprocess.Popen(  # noqa: S603  (this interpreter and this module)
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._process.stdin is not None  # noqa: S101  (a pipe was asked for)
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(pickle.dumps((mine, str(folder), date)))
+            self._process.stdin.close()
+
+    def done(self) -> frozenset[str]:
+        """Wait, and return the names of the figures that were drawn; the others are left."""
+        if self._process is None:
+            return frozenset()
+        assert self._process.stdout is not None  # noqa: S101  (a pipe was asked for)
+        said = self._process.stdout.read()
+        self._process.stdout.close()
+        failed = self._process.wait()
+        if failed:
+            return frozenset()
+        with suppress(ValueError):
+            return frozenset(map(str, json.loads(said)))
+        return frozenset()
+
+
+def _travels(spec: Spec) -> bool:
+    """Whether a figure can be handed to another process; one with a local function cannot."""
+    try:
+        pickle.dumps(spec.draw)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def run() -> None:
+    """Draw what standard input asks for, and say on standard output what was drawn."""
+    from refutable.report.figures.render import draw
+
+    specs, folder, date = pickle.load(sys.stdin.buffer)  # noqa: S301  (its parent wrote it)
+    names = []
+    for spec in specs:
+        draw(spec, Path(folder), date)
+        names.append(spec.name)
+    sys.stdout.write(json.dumps(names))
+
+
+if __name__ == "__main__":
+    run()
