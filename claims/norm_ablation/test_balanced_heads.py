@@ -60,6 +60,7 @@ def test_word_arcs(word_arcs):
     refuted_if="over training seeds it gives that token less than 0.05 more than elsewhere",
     source=SOURCE,
     predicts=over_seeds("layernorm-both").above(EXCESS),
+    control=untrained(seeds=5),
     kind="training",
     unit="share",
     sesoi=EXCESS,

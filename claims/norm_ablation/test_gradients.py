@@ -32,6 +32,7 @@ def test_relative_gradient(relative_gradient_norm):
     refuted_if="at 4.95 nats held out they exceed those with LayerNorm by less than 10 %",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(math.log(1.1)),
+    control=untrained(seeds=5),
     kind="training",
     unit="log ratio",
     sesoi=math.log(1.1),

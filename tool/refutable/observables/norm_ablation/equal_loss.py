@@ -62,6 +62,8 @@ def crossing(
 def at_level(loaded: Any, measured: Callable[[Any], Any]) -> Any:
     """Measure a twin on the checkpoints around `LEVEL` and interpolate.
 
+    An untrained copy, the null control, has no way down and is measured as it is.
+
     Parameters
     ----------
     loaded : LoadedModel
@@ -77,6 +79,8 @@ def at_level(loaded: Any, measured: Callable[[Any], Any]) -> Any:
     from refutable.twins.ship import trained_twin
     from refutable.twins.train import read_log
 
+    if loaded.weights_digest.startswith("untrained-"):
+        return measured(loaded)
     run = _run(loaded)
     log = read_log(run)
     before, after, weight = crossing(log.evaluations, LEVEL, int(log.recipe["checkpoint_every"]))

@@ -62,31 +62,48 @@ def _views(weights: WeightReader) -> list[float]:
 
 
 def _block_views(weights: WeightReader, layer: int) -> list[float]:
-    attention = [weights.matrix(layer, name) for name in "qkvo"]
-    moments = [distribution.moments([matrix]) for matrix in attention]
-    distances = [
-        distribution.ks_to_normal(matrix, m.mean, m.sd)
-        for matrix, m in zip(attention, moments, strict=True)
+    # One after the other: what a part has read is let go before the next one reads.
+    return [
+        *_distribution_views(weights, layer),
+        *_input_views(weights.attention_input(layer)),
+        *_head_views(weights, layer),
     ]
-    side_by_side = np.concatenate(attention[:3], axis=1)
+
+
+def _distribution_views(weights: WeightReader, layer: int) -> tuple[float, float]:
+    """KS distance to a normal and excess kurtosis, medians over W_Q, W_K, W_V and W_O."""
+    distances, kurtosis = [], []
+    for name in "qkvo":
+        matrix = weights.matrix(layer, name)
+        found = distribution.moments([matrix])
+        distances.append(distribution.ks_to_normal(matrix, found.mean, found.sd))
+        kurtosis.append(found.excess_kurtosis)
+    return float(np.median(distances)), float(np.median(kurtosis))
+
+
+def _input_views(
+    side_by_side: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+) -> tuple[float, float, float, float]:
+    """Participation ratio, share of two components, silhouette and row spread of [Q K V]."""
     small = pca.gram(side_by_side)
     total = float(np.trace(small))
     participation = total**2 / float((small**2).sum()) if total > 0 else float("nan")
+    del small
     points = pca.scores(side_by_side)
-    rows = distribution.row_variances(side_by_side)
-    own = heads.head_weights(weights, layer)
-    norms = np.sqrt((own.query.astype(np.float64) ** 2).sum(axis=(0, 2)))
-    trees = [heads.cluster(heads.head_distances(own, o)).cophenetic for o in heads.OPERATORS]
-    return [
-        float(np.median(distances)),
-        float(np.median([m.excess_kurtosis for m in moments])),
+    return (
         participation / pca.participation_gaussian(*side_by_side.shape),
         float((points**2).sum()) / total if total > 0 else float("nan"),
         pca.best_silhouette(points),
-        _spread(rows),
-        _spread(norms),
-        *trees,
-    ]
+        _spread(distribution.row_variances(side_by_side)),
+    )
+
+
+def _head_views(weights: WeightReader, layer: int) -> list[float]:
+    """Spread of the query heads' norms, and how well a tree describes each operator's heads."""
+    own = heads.head_weights(weights, layer)
+    norms = np.sqrt((own.query.astype(np.float64) ** 2).sum(axis=(0, 2)))
+    trees = [heads.cluster(heads.head_distances(own, o)).cophenetic for o in heads.OPERATORS]
+    return [_spread(norms), *trees]
 
 
 def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
