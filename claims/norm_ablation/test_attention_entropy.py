@@ -108,3 +108,35 @@ def test_attention_only_between(attention_entropy):
 def test_ffn_only_between(attention_entropy):
     """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks."""
     return attention_entropy.mean(("layer", "head"))
+
+
+@claim(
+    id="ablation.rmsnorm-before-attention-lies-between",
+    says="With RMSNorm before attention alone, attention lies between RMSNorm in both and none.",
+    refuted_if="a step from both to attention-only to none is smaller than 0.02",
+    source=N3,
+    predicts=ordered("rmsnorm-both", "rmsnorm-attention", "none", over="models", by=SESOI),
+    control=untrained(seeds=5),
+    unit="share of ln(t + 1)",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_rmsnorm_attention_only_between(attention_entropy):
+    """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks."""
+    return attention_entropy.mean(("layer", "head"))
+
+
+@claim(
+    id="ablation.rmsnorm-before-ffn-lies-between",
+    says="With RMSNorm before the feed-forward alone, attention lies between both and none.",
+    refuted_if="a step from both to feed-forward-only to none is smaller than 0.02",
+    source=N3,
+    predicts=ordered("rmsnorm-both", "rmsnorm-ffn", "none", over="models", by=SESOI),
+    control=untrained(seeds=5),
+    unit="share of ln(t + 1)",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_rmsnorm_ffn_only_between(attention_entropy):
+    """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks."""
+    return attention_entropy.mean(("layer", "head"))

@@ -232,7 +232,7 @@ def _forest(claim: ClaimReport, cells: Sequence[Cell | None], matrix: Matrix) ->
     for column, cell in zip(matrix.columns, cells, strict=True):
         if cell is None or cell.result.estimate is None or cell.result.estimate.value is None:
             continue
-        label = " · ".join((column.model, *tables.column_label(column, matrix.columns)))
+        label = " · ".join((cell.result.model, *tables.column_label(column, matrix.columns)))
         lines.append(Line(label, cell.result.estimate, state=cell.state, href=cell.anchor))
     if len(lines) < 2:
         return ""

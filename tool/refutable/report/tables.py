@@ -18,6 +18,9 @@ from refutable.records import (
     Result,
 )
 
+SEVERAL = "several models"
+"""Heads the column of claims that compare models, or speak about their training seeds."""
+
 STATES = ("confirmed", "refuted", "inconclusive", "error", "skipped", "undecided")
 """What a cell can be: a verdict, or why there is none."""
 
@@ -94,7 +97,7 @@ def matrices(evidence: Evidence) -> tuple[Matrix, ...]:
         APPLICABLE.
     """
     claims = _claims(evidence)
-    cells = {(r.claim, Column(r.model, r.arm, r.prompts)): r for r in evidence.results}
+    cells = {(r.claim, _column(r)): r for r in evidence.results}
     order = {
         model.id: (model.facts.norm_kind if model.facts else "~", place)
         for place, model in enumerate(evidence.models)
@@ -114,9 +117,17 @@ def matrices(evidence: Evidence) -> tuple[Matrix, ...]:
     return tuple(made)
 
 
+def _column(result: Result) -> Column:
+    """Return a result's column; comparisons of several models, which differ by claim, share one."""
+    several = len(result.models) > 1
+    return Column(SEVERAL if several else result.model, result.arm, result.prompts)
+
+
 def _place(column: Column, order: Mapping[str, tuple[str, int]]) -> tuple[object, ...]:
     """Sort key: kind of norm, model, prompts, and the plain arm before the one with BOS."""
     plain = column.arm in ("", "no-bos")
+    if column.model == SEVERAL:
+        return ("", -1, column.model, column.prompts, not plain)
     return (*order.get(column.model, ("~", len(order))), column.model, column.prompts, not plain)
 
 
