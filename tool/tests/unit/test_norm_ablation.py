@@ -130,7 +130,7 @@ class Subject:
 
     def __init__(self, model):
         self.model, self.tokenizer, self.device = model, Letters(), "cpu"
-        self.facts = type("Facts", (), {"context": 20})()
+        self.facts = type("Facts", (), {"context": 20, "d_vocab": VOCAB})()
         self.spec = type("Spec", (), {"id": "random"})()
 
 

@@ -20,6 +20,10 @@ WINDOWS = 3
 """Windows of each document."""
 NOISY_WINDOWS = 2
 """Windows of each document with noise: seven losses are taken of each."""
+_MOST_LOGITS = 1 << 26
+"""Logits of one batch, 256 MB in float32."""
+SMALL = 10_000_000
+"""Parameters above which a model reads one window of a document with noise."""
 LENGTH = 128
 RATES = (0.0, 0.05, 0.1, 0.2)
 NOISE_SEED = 11
@@ -57,9 +61,10 @@ def document_losses(loaded: Any, texts: list[str], windows: int = WINDOWS) -> np
 
     parts = [windows_of(loaded, text, windows) for text in texts]
     rows = torch.cat(parts)
+    vocabulary = int(loaded.facts.d_vocab)
     losses = []
     with torch.no_grad():
-        for batch in rows.split(32):
+        for batch in rows.split(max(1, min(32, _MOST_LOGITS // (rows.shape[1] * vocabulary)))):
             logits = loaded.model(input_ids=batch, use_cache=False).logits[:, :-1]
             targets = batch[:, 1:]
             loss = cross_entropy(logits.transpose(1, 2).float(), targets, reduction="none")
@@ -129,11 +134,12 @@ def noisy_loss(loaded: Any, prompts: None) -> xr.DataArray:
 
     names, texts = documents()
     short = [text[:1500] for text in texts]
-    clean = document_losses(loaded, short, NOISY_WINDOWS)
+    windows = NOISY_WINDOWS if loaded.facts.parameters < SMALL else 1
+    clean = document_losses(loaded, short, windows)
 
     def loss(change: Callable[[str, float, int], str], rate: float) -> np.ndarray:
         noisy = [change(t, rate, NOISE_SEED + i) for i, t in enumerate(short)]
-        return document_losses(loaded, noisy, NOISY_WINDOWS)
+        return document_losses(loaded, noisy, windows)
 
     rows = [
         [clean, *(loss(change, rate) for rate in RATES[1:])]
