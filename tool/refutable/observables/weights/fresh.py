@@ -44,6 +44,7 @@ class FreshTensors:
         self._seed = seed
         self._unit = ""
         self._held: dict[str, Floats] = {}
+        self._reading = threading.Lock()
         self._stored = {
             name: Stored(name, tuple(p.shape), "F32") for name, p in self._model.named_parameters()
         }
@@ -56,10 +57,15 @@ class FreshTensors:
     def flat(self, name: str, start: int, stop: int) -> Floats:
         """Elements `start` to `stop` of a parameter."""
         unit = self._unit_of(name)
-        if unit != self._unit:
-            self._held = self._draw(unit)
-            self._unit = unit
-        return self._held[name].reshape(-1)[start:stop]
+        # Threads that look at matrices side by side share a copy and the part that it holds.
+        with self._reading:
+            if unit != self._unit:
+                # The part before is let go first: two of a wide model are half a gigabyte.
+                self._held = {}
+                self._held = self._draw(unit)
+                self._unit = unit
+            tensor = self._held[name]
+        return tensor.reshape(-1)[start:stop]
 
     def _unit_of(self, name: str) -> str:
         owner = name.rpartition(".")[0]
