@@ -1,7 +1,9 @@
-"""Twins whose missing norms were saved as identities under the ordinary names."""
+"""Shipped twins: their digests, and what happens when missing norms were saved as identities."""
 
 from __future__ import annotations
 
+import csv
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from refutable.models.load import load
 from refutable.models.registry import resolve
+from refutable.paths import fixtures
+from refutable.twins.recipe import VARIANTS, runs
 
 
 def saved_as_gpt2(twin: str, folder: Path) -> Path:
@@ -53,3 +57,15 @@ def test_a_twin_with_all_its_norms_is_let_through(tmp_path: Path) -> None:
     ids = torch.arange(30)[None]
     same = load(resolve("twin-layernorm-both-0")).model(ids).logits
     assert torch.allclose(found.model(ids).logits, same, atol=1e-4)
+
+
+def test_shipped_weights_are_those_of_the_list_of_runs() -> None:
+    with (fixtures() / "twins" / "runs.csv").open(encoding="utf-8", newline="") as file:
+        listed = {(row["variant"], int(row["seed"])): row for row in csv.DictReader(file)}
+    assert set(listed) == set(runs())
+    for variant in VARIANTS:
+        weights = fixtures() / "twins" / variant.name / "seed-0" / "model.safetensors"
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert digest == listed[variant.name, 0]["weights_sha256"]
+    digests = {row["weights_sha256"] for row in listed.values()}
+    assert len(digests) == len(listed)
