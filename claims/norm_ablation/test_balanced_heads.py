@@ -7,15 +7,11 @@ the documents and read on the other half.
 """
 
 from refutable import Source, claim
-from refutable.claim import Applicability, at_least_heads, untrained
+from refutable.claim import at_least_heads, reads_text, untrained
 from refutable.observables.norm_ablation.syntax import best_elsewhere
 from refutable.predictions import mean, over_seeds
 
 SOURCE = Source(study="norm-ablation", ref="N2")
-READS_TEXT = Applicability(
-    "models with a tokenizer",
-    lambda facts: None if facts.tokenizer else f"{facts.id} has no tokenizer",
-)
 SPREAD = 0.1
 EXCESS = 0.05
 
@@ -42,7 +38,7 @@ def test_spread_of_entropy(attention_entropy):
     says="Some head attends from the later tokens of a word to its first one.",
     refuted_if="it gives that token less than 0.05 more than its distance alone explains",
     source=SOURCE,
-    models=at_least_heads(2) & READS_TEXT,
+    models=at_least_heads(2) & reads_text(),
     predicts=mean.above(EXCESS),
     control=untrained(seeds=5),
     unit="share",

@@ -5,15 +5,11 @@ import math
 import numpy as np
 
 from refutable import Source, claim
-from refutable.claim import Applicability, untrained
+from refutable.claim import reads_text, untrained
 from refutable.predictions import contrast, mean
 
 SOURCE = Source(study="norm-ablation", ref="N10")
 SESOI = math.log(1.1)
-READS_TEXT = Applicability(
-    "models with a tokenizer",
-    lambda facts: None if facts.tokenizer else f"{facts.id} has no tokenizer",
-)
 
 
 def log_rise(sharpness):
@@ -63,7 +59,7 @@ def test_sharpness_at_equal_loss(sharpness_at_loss):
     says="A random step of a fifth of every filter raises the loss of a trained model.",
     refuted_if="the loss rises by less than 0.01 nats",
     source=SOURCE,
-    models=READS_TEXT,
+    models=reads_text(),
     predicts=mean.above(0.01),
     control=untrained(seeds=5),
     unit="nats",

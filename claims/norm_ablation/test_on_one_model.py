@@ -8,7 +8,7 @@ looked at on any model, with the smallest effects of the contrasts.
 import numpy as np
 
 from refutable import Source, claim
-from refutable.claim import Applicability, at_least_heads, untrained
+from refutable.claim import at_least_heads, reads_text, untrained
 from refutable.observables.norm_ablation.text import noise_slope
 from refutable.predictions import fact, mean
 
@@ -16,12 +16,6 @@ from refutable.predictions import fact, mean
 def source(ref):
     """Return a row of the study."""
     return Source(study="norm-ablation", ref=ref)
-
-
-READS_TEXT = Applicability(
-    "models with a tokenizer",
-    lambda facts: None if facts.tokenizer else f"{facts.id} has no tokenizer",
-)
 
 
 @claim(
@@ -94,7 +88,7 @@ def test_weights_against_initial(weight_statistics, initial_weight_sd):
     says="Replacing words of its text costs a model loss.",
     refuted_if="the loss rises by less than 0.1 nats per share of words replaced",
     source=source("N11"),
-    models=READS_TEXT,
+    models=reads_text(),
     predicts=mean.above(0.1),
     unit="nats per share of words",
     sesoi=0.1,

@@ -10,18 +10,11 @@ rare classes were guessed too often. The mean moved from .046 to .038, and the v
 """
 
 from refutable import Source, claim
-from refutable.claim import Applicability, untrained
+from refutable.claim import not_tagged, reads_text, untrained
 from refutable.predictions import fact, over_seeds
 
 SOURCE = Source(study="norm-ablation", ref="N9")
 SESOI = 0.05
-READS_TEXT = Applicability(
-    "models with a tokenizer other than the twins",
-    lambda facts: (
-        f"{facts.id} is one of the twins" if "twin" in facts.tags
-        else None if facts.tokenizer else f"{facts.id} has no tokenizer"
-    ),
-)  # fmt: skip
 
 
 def best_minus_worst(probe_accuracy):
@@ -76,7 +69,7 @@ def test_without_norms(probe_accuracy):
     says="The blocks of a model encode linguistic information differently.",
     refuted_if="the most selective block is above the least selective by under 5 points",
     source=SOURCE,
-    models=READS_TEXT,
+    models=reads_text() & not_tagged("twin"),
     predicts=fact.above(SESOI),
     kind="probing",
     unit="share",

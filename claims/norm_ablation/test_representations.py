@@ -8,17 +8,11 @@ reference's initialisation and data order.
 """
 
 from refutable import Source, claim
-from refutable.claim import Applicability, untrained
+from refutable.claim import not_tagged, untrained
 from refutable.predictions import contrast, fact
 
 SOURCE = Source(study="norm-ablation", ref="N7")
 SESOI = 0.05
-
-
-NOT_A_TWIN = Applicability(
-    "models other than the twins",
-    lambda facts: f"{facts.id} is one of the twins" if "twin" in facts.tags else None,
-)
 
 
 def matched_blocks(representation_alignment, reference):
@@ -64,7 +58,7 @@ def test_norm_kind(representation_alignment):
     says="A model of another kind represents prompts like a small LayerNorm model to some degree.",
     refuted_if="its alignment with that model exceeds that with noise by less than 0.05",
     source=SOURCE,
-    models=NOT_A_TWIN,
+    models=not_tagged("twin"),
     predicts=fact.above(SESOI),
     unit="alignment",
     margin=SESOI,

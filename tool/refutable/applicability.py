@@ -101,3 +101,19 @@ def at_least_blocks(n: int) -> Applicability:
             None if facts.blocks >= n else f"needs {n} blocks, {facts.id} has {facts.blocks}"
         ),
     )
+
+
+def reads_text() -> Applicability:
+    """Models with a tokenizer, which can be given prose."""
+    return Applicability(
+        "models with a tokenizer",
+        lambda facts: None if facts.tokenizer else f"{facts.id} has no tokenizer",
+    )
+
+
+def not_tagged(tag: str) -> Applicability:
+    """Models whose entry in the registry does not have a tag."""
+    return Applicability(
+        f"models other than those tagged {tag}",
+        lambda facts: f"{facts.id} is tagged {tag}" if tag in facts.tags else None,
+    )

@@ -14,7 +14,9 @@ from refutable.applicability import at_least_blocks as at_least_blocks
 from refutable.applicability import at_least_heads as at_least_heads
 from refutable.applicability import named as named
 from refutable.applicability import normalized_by as normalized_by
+from refutable.applicability import not_tagged as not_tagged
 from refutable.applicability import positioned_by as positioned_by
+from refutable.applicability import reads_text as reads_text
 from refutable.errors import ClaimError
 from refutable.records import ClaimReport, Region
 
