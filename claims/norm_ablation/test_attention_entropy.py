@@ -140,3 +140,19 @@ def test_rmsnorm_attention_only_between(attention_entropy):
 def test_rmsnorm_ffn_only_between(attention_entropy):
     """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks."""
     return attention_entropy.mean(("layer", "head"))
+
+
+@claim(
+    id="ablation.diffuse-attention-without-positions",
+    says="Without learned positions attention is more diffuse.",
+    refuted_if="normalized entropy without positions exceeds that with them by less than 0.02",
+    source=N1,
+    predicts=contrast("layernorm-both-no-positions", "layernorm-both").above(SESOI),
+    control=untrained(seeds=5),
+    unit="share of ln(t + 1)",
+    sesoi=SESOI,
+    margin=SESOI,
+)
+def test_entropy_without_positions(attention_entropy):
+    """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks."""
+    return attention_entropy.mean(("layer", "head"))
