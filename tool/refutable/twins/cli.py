@@ -23,7 +23,7 @@ def train_no_position_command(
     seed: Annotated[int, typer.Option(help="Seed of the initialisation and the data order.")] = 0,
     recipe: Annotated[
         str,
-        typer.Option(help="published (13 min), fast (10 s), max-schedule or min-schedule (2 min)."),
+        typer.Option(help="published (13 min), fast (30 s), max-schedule or min-schedule (2 min)."),
     ] = "published",
     out: Annotated[
         Path | None, typer.Option(help="Folder for weights and log [./no-position/RECIPE-SEED].")

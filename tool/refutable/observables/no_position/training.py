@@ -44,7 +44,7 @@ def _sibling(loaded: Any, recipe: str) -> xr.DataArray:
     return _curve(read_run(folder_of(loaded).parent / f"{recipe}-{run_of(loaded).seed}").losses)
 
 
-@experiment(dims=("step",), unit="nats", per_prompt=False, version=2)
+@experiment(dims=("step",), unit="nats", per_prompt=False, version=3)
 def live_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Training loss of the fast recipe, trained now from the model's seed."""
     from refutable.twins.no_position_training import train_no_position
