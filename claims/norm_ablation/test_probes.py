@@ -71,6 +71,8 @@ def test_without_norms(probe_accuracy):
     source=SOURCE,
     models=reads_text() & not_tagged("twin"),
     predicts=fact.above(SESOI),
+    # Probes of a large model take a minute for each copy.
+    control=untrained(seeds=2),
     kind="probing",
     unit="share",
     margin=SESOI,

@@ -60,6 +60,7 @@ def test_norm_kind(representation_alignment):
     source=SOURCE,
     models=not_tagged("twin"),
     predicts=fact.above(SESOI),
+    control=untrained(seeds=5),
     unit="alignment",
     margin=SESOI,
 )

@@ -3,10 +3,21 @@
 import math
 
 from refutable import Source, claim
-from refutable.claim import named
+from refutable.claim import named, placebo
 from refutable.predictions import mean
 
 SESOI = math.log(1.02)
+
+
+def batches(step_time_log_ratio, compared):
+    """Median log ratio of each batch; batches are the units."""
+    ratios = step_time_log_ratio.sel(compared=compared, drop=True)
+    return ratios.median("round").rename(batch="prompt")
+
+
+def equal_models(step_time_log_ratio):
+    """The same of two equal LayerNorm models, timed in the same rounds."""
+    return batches(step_time_log_ratio, "layernorm-again")
 
 
 @claim(
@@ -16,15 +27,16 @@ SESOI = math.log(1.02)
     source=Source(study="norm-ablation", ref="N12"),
     models=named("twin-rmsnorm-both-*"),
     predicts=mean.below(-SESOI),
+    control=placebo(equal_models, says="two equal LayerNorm models timed in the same rounds"),
     kind="training",
     unit="log ratio",
     sesoi=SESOI,
     margin=SESOI,
 )
 def test_step_time(step_time_log_ratio):
-    """Log ratio of step times, interleaved; median of each batch of four pairs, batches as units.
+    """Log ratio of step times, interleaved; median of each batch of four rounds, batches as units.
 
-    Neighbouring steps share the machine's state, so pairs are no units. Batches follow one another
+    Neighbouring steps share the machine's state, so rounds are no units. Batches follow one another
     within a second; dependence that reaches farther is not covered by the interval.
     """
-    return step_time_log_ratio.median("pair").rename(batch="prompt")
+    return batches(step_time_log_ratio, "rmsnorm")

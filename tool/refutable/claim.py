@@ -44,21 +44,36 @@ class ControlSpec:
 
     kind: str
     seeds: int
+    body: Callable[..., Any] | None = None
+    """Of a placebo: takes the place of the claim's body, on the same model."""
+    what: str = ""
+    """What a placebo does."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("untrained", "shuffled"):
-            raise ClaimError(f"expected kind 'untrained' or 'shuffled', got kind={self.kind!r}")
+        if self.kind not in ("untrained", "shuffled", "placebo"):
+            raise ClaimError(
+                f"expected kind 'untrained', 'shuffled' or 'placebo', got kind={self.kind!r}"
+            )
+        if (self.kind == "placebo") != (self.body is not None):
+            raise ClaimError("a placebo, and only a placebo, has a body: use placebo(body, says=)")
         if self.seeds < 1:
             raise ClaimError(f"expected seeds of 1 or more, got seeds={self.seeds}")
 
     @property
     def says(self) -> str:
         """One phrase for reports."""
+        if self.body is not None:
+            return self.what
         what = {
             "untrained": "untrained models of the same config",
             "shuffled": "the same prompts with their tokens shuffled",
         }[self.kind]
         return f"{self.seeds} seeds of {what}"
+
+    @property
+    def observables(self) -> tuple[str, ...]:
+        """Names of the observables that a placebo's body takes."""
+        return tuple(inspect.signature(self.body).parameters) if self.body is not None else ()
 
 
 def untrained(*, seeds: int = 5) -> ControlSpec:
@@ -69,6 +84,21 @@ def untrained(*, seeds: int = 5) -> ControlSpec:
 def shuffled(*, seeds: int = 5) -> ControlSpec:
     """The same body on the same prompts with the order of their tokens shuffled."""
     return ControlSpec("shuffled", seeds)
+
+
+def placebo(body: Callable[..., Any], *, says: str) -> ControlSpec:
+    """Another body on the same model's observables, where there is nothing to find.
+
+    Parameters
+    ----------
+    body : callable
+        A function of observables that gives values in the form of the claim's own body, of a
+        comparison in which nothing differs, such as the times of two equal models.
+    says : str
+        What it does, in one phrase.
+    """
+    _check_text(says=says)
+    return ControlSpec("placebo", 1, body, says)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +317,8 @@ class ClaimRegistry:
         """Refuse further claims; with `known` observables given, check each claim's arguments."""
         names = set(known)
         for item in self._claims.values():
-            for argument in item.observables:
+            asked = (*item.observables, *(item.control.observables if item.control else ()))
+            for argument in asked:
                 if names and argument not in names:
                     raise ClaimError(f"claim {item.id} asks for {argument!r}, not an observable")
         self._frozen = True

@@ -112,7 +112,7 @@ def evaluate(claim: Claim, subject: Subject, *, model: str = "") -> Evaluation:
     values = call(claim.body, subject.observations, claim.observables)
     error = instrument_error(claim, subject, values)
     seed = seed_of(claim.id, model)
-    controls = tuple(call(claim.body, o, claim.observables) for o in subject.controls)
+    controls, names = _controls(claim, subject, model)
     how: dict[str, Any] = {"error": error, "seed": seed, "unit": claim.unit}
     if isinstance(claim.predicts, AgainstControl):
         judgement = claim.predicts.judge_against(values, controls, **how)
@@ -124,12 +124,23 @@ def evaluate(claim: Claim, subject: Subject, *, model: str = "") -> Evaluation:
             values,
             controls,
             kind=claim.control.kind,
-            models=subject.control_names,
+            models=names,
             sesoi=claim.sesoi,
             **how,
         )
     replicated = _replicate(claim.replication, subject.observations) if claim.replication else None
     return Evaluation(values, controls, judgement, control, replicated, error)
+
+
+def _controls(
+    claim: Claim, subject: Subject, model: str
+) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """Values of the null control, and what each was measured on."""
+    spec = claim.control
+    if spec is not None and spec.body is not None:
+        return (call(spec.body, subject.observations, spec.observables),), (f"{model}@placebo",)
+    found = tuple(call(claim.body, o, claim.observables) for o in subject.controls)
+    return found, subject.control_names
 
 
 def instrument_error(claim: Claim, subject: Subject, values: Any) -> float:

@@ -70,13 +70,17 @@ class Need:
         names = set(self.claim.observables)
         if self.claim.replication is not None:
             names |= set(inspect.signature(self.claim.replication.body).parameters)
+        if self.claim.control is not None:
+            names |= set(self.claim.control.observables)
         return names
 
     @property
     def controls(self) -> tuple[Control, ...]:
-        """The null controls the claim is read against."""
+        """The null controls to measure; a placebo is read off the model's own observables."""
         spec = self.claim.control if self.controlled else None
-        return tuple(Control(spec.kind, s) for s in range(spec.seeds)) if spec else ()
+        if spec is None or spec.body is not None:
+            return ()
+        return tuple(Control(spec.kind, s) for s in range(spec.seeds))
 
 
 @dataclass(slots=True)

@@ -194,13 +194,21 @@ class Prediction(ABC):
         own = _pick(mine, shared)
         table = np.stack([_pick(t, shared) for t in theirs])
         n = min(mine.n, *(t.n for t in theirs))
-        control = est.two_way(table, n=n, error=error, seed=seed, unit=unit, part="control")
-        contrast = est.two_way(
-            own - table, n=n, error=2 * error, seed=seed, unit=unit, part="model minus control"
-        )
+        control = _over_copies(table, kind, n, error, seed, unit, "control")
+        contrast = _over_copies(own - table, kind, n, 2 * error, seed, unit, "model minus control")
         region = self.control_region()
         found, reason = decide.reading(control, contrast, region, sesoi=sesoi)
         return Control(kind, models, control, contrast, found, reason)
+
+
+def _over_copies(
+    table: Floats, kind: str, n: int, error: float, seed: int, unit: str, part: str
+) -> Estimate:
+    """Estimate the mean of a (copy, family) table; copies are random units beside the families."""
+    if kind == "placebo":
+        # It is measured on the model itself: there are no copies to draw from.
+        return est.unit_mean(table[0], n=n, error=error, seed=seed, unit=unit, part=part)
+    return est.two_way(table, n=n, error=error, seed=seed, unit=unit, part=part)
 
 
 def judgement(

@@ -3,85 +3,96 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.registry import experiment
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
 BATCHES = 6
 """Stretches of the run; what one of them gives is one unit."""
-PAIRS = 4
-"""Pairs of steps in each batch, in alternating order."""
-KINDS = ("rmsnorm", "layernorm")
+ROUNDS = 4
+"""Times that all kinds of step are taken in each batch, in alternating order."""
+COMPARED = ("rmsnorm", "layernorm-again")
+"""What is timed against the LayerNorm step; the second is the same step of an equal model."""
 
 
 def interleaved(
-    first: Callable[[], None],
-    second: Callable[[], None],
+    against: Callable[[], None],
+    works: Sequence[Callable[[], None]],
     *,
     batches: int = BATCHES,
-    pairs: int = PAIRS,
+    rounds: int = ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
-) -> list[list[float]]:
-    """Log ratio of the time of `first` to that of `second`, ``(batch, pair)``.
+) -> np.ndarray:
+    """Log ratio of the time of one or two kinds of work to that of another.
 
     Parameters
     ----------
-    first, second : callable
-        What is timed. Within a pair one runs right after the other, and the order alternates, so
-        that drift of the machine's speed falls out of a batch.
-    batches, pairs : int
-        Pairs in each batch; an even number keeps the orders balanced.
+    against : callable
+        What the others are timed against.
+    works : sequence of callable
+        One or two. In each round they run right before and right after `against`, and the order
+        alternates, so that drift of the machine's speed falls out of a batch.
+    batches, rounds : int
+        Rounds in each batch; an even number keeps the orders balanced.
     clock : callable
         Gives seconds.
+
+    Returns
+    -------
+    array, (work, batch, round)
     """
     import gc
-    import math
+
+    import numpy as np
 
     def seconds(work: Callable[[], None]) -> float:
         start = clock()
         work()
         return clock() - start
 
-    found = []
+    order = [works[0], against, *works[1:]]
+    times = np.empty((batches, rounds, len(order)))
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for _ in range(batches):
-            row = []
-            for pair in range(pairs):
-                if pair % 2:
-                    later, earlier = seconds(second), seconds(first)
-                else:
-                    earlier, later = seconds(first), seconds(second)
-                row.append(math.log(earlier / later))
-            found.append(row)
+        for batch in range(batches):
+            for turn in range(rounds):
+                places = range(len(order)) if turn % 2 == 0 else reversed(range(len(order)))
+                for place in places:
+                    times[batch, turn, place] = seconds(order[place])
     finally:
         if collecting:
             gc.enable()
-    return found
+    others = np.delete(times, 1, axis=2)
+    return np.moveaxis(np.log(others / times[..., 1:2]), 2, 0)
 
 
-@experiment(dims=("batch", "pair"), unit="log ratio", per_prompt=False)
+@experiment(dims=("compared", "batch", "round"), unit="log ratio", per_prompt=False, version=2)
 def step_time_log_ratio(loaded: Any, prompts: None) -> xr.DataArray:
     """Log ratio of the time of a training step of an RMSNorm twin to that of its LayerNorm sibling.
 
     Notes
     -----
-    Both are fresh copies of the twin's config that differ in the kind of norm alone, and take the
-    recipe's step (8 rows of 128 predictions, clipped gradient, AdamW) in turn: 24 pairs in 6
-    batches, after three steps each to warm up. On a CPU the time is the process's processor time
-    with one thread, which other programs hardly lengthen, elsewhere elapsed time. Neighbouring
-    steps share the state of the machine, so pairs are not independent; a batch's median is the
-    unit. Another processor, another device or another torch gives another value.
+    The models are fresh copies of the twin's config that differ in the kind of norm alone. A second
+    LayerNorm model, equal to the first, is timed in the same rounds: what is found for it
+    (``compared`` is ``layernorm-again``) is what this way of timing finds where nothing differs.
+    Each takes the recipe's step (8 rows of 128 predictions, clipped gradient, AdamW) in turn: 24
+    rounds in 6 batches, after three steps each to warm up. On a CPU the time is the process's
+    processor time with one thread, which other programs hardly lengthen, elsewhere elapsed time.
+    Neighbouring steps share the state of the machine, so rounds are not independent; a batch's
+    median is the unit. Another processor, another device or another torch gives another value.
     """
     import torch
     import xarray as xr
 
-    first, second = (_step_of(loaded, kind) for kind in KINDS)
+    rmsnorm, layernorm, again = (
+        _step_of(loaded, kind) for kind in ("rmsnorm", "layernorm", "layernorm")
+    )
     on_cpu = str(loaded.device).startswith("cpu")
     clock = time.process_time if on_cpu else time.perf_counter
     threads = torch.get_num_threads()
@@ -89,14 +100,22 @@ def step_time_log_ratio(loaded: Any, prompts: None) -> xr.DataArray:
         if on_cpu:
             torch.set_num_threads(1)
         for _ in range(3):
-            first()
-            second()
-        ratios = interleaved(first, second, clock=clock)
+            for step in (rmsnorm, layernorm, again):
+                step()
+        ratios = interleaved(layernorm, [rmsnorm, again], clock=clock)
     finally:
         torch.set_num_threads(threads)
-    names = [f"batch-{i}" for i in range(len(ratios))]
-    coords = {"batch": names, "family": ("batch", names), "pair": range(PAIRS)}
-    return xr.DataArray(ratios, dims=("batch", "pair"), coords=coords)
+    names = [f"batch-{i}" for i in range(BATCHES)]
+    return xr.DataArray(
+        ratios,
+        dims=("compared", "batch", "round"),
+        coords={
+            "compared": list(COMPARED),
+            "batch": names,
+            "family": ("batch", names),
+            "round": range(ROUNDS),
+        },
+    )
 
 
 def _step_of(loaded: Any, kind: str) -> Callable[[], None]:

@@ -90,7 +90,8 @@ def moments(pieces: Iterable[Floats]) -> Moments:
     """
     total = Moments()
     for piece in pieces:
-        flat = piece.reshape(-1)
+        # As it lies in memory: the order does not matter, and a transposed matrix is not copied.
+        flat = piece.ravel(order="K")
         for start in range(0, flat.size, _PIECE):
             total += _moments(flat[start : start + _PIECE].astype(np.float64))
     return total
@@ -156,8 +157,25 @@ def describe(matrix: Floats) -> NDArray[np.float64]:
     )
 
 
-def row_variances(matrix: Floats) -> NDArray[np.float64]:
-    """Variance of each row of an (in, out) matrix: how much one input feature's weights vary."""
+def row_variances(*matrices: Floats) -> NDArray[np.float64]:
+    """Variance of each row of (in, out) matrices side by side: how much a feature's weights vary.
+
+    They are never copied to lie side by side.
+    """
+    counts = np.array([matrix.shape[1] for matrix in matrices])
+    found = [_row_moments(matrix) for matrix in matrices]
+    means = np.array([mean for mean, _ in found])
+    within = np.array([variance for _, variance in found])
+    whole = counts @ means / counts.sum()
+    spread: NDArray[np.float64] = counts @ (within + (means - whole) ** 2) / counts.sum()
+    return spread
+
+
+def _row_moments(matrix: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and variance of each row, in float64 a piece at a time."""
     step = max(1, _PIECE // matrix.shape[1])
-    starts = range(0, len(matrix), step)
-    return np.concatenate([matrix[at : at + step].var(axis=1, dtype=np.float64) for at in starts])
+    pieces = [matrix[at : at + step] for at in range(0, len(matrix), step)]
+    return (
+        np.concatenate([piece.mean(axis=1, dtype=np.float64) for piece in pieces]),
+        np.concatenate([piece.var(axis=1, dtype=np.float64) for piece in pieces]),
+    )

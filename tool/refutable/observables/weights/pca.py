@@ -27,15 +27,17 @@ MEASURES = (
 """Rows of the table of spectra, in its order."""
 _PIECE = 1 << 20
 """Elements widened to float64 at once: a large matrix is never held twice over."""
+_WORKING_MEGABYTES = 64
+"""Distances between points that scikit-learn holds at once; its own 1 GB is a model's block."""
 
 
-def gram(matrix: NDArray[np.floating], *, standardised: bool = False) -> Doubles:
-    """Gram matrix of the centred columns, of the smaller side.
+def gram(*matrices: NDArray[np.floating], standardised: bool = False) -> Doubles:
+    """Gram matrix of the centred columns of matrices laid side by side, of the smaller side.
 
     Parameters
     ----------
-    matrix : array (sample, feature)
-        Any real type; the work is in float64.
+    matrices : array (sample, feature)
+        Any real type; the work is in float64. All have the same samples.
     standardised : bool
         Also divide each column by its standard deviation, as the study did. Columns that do not
         vary are left at zero.
@@ -45,22 +47,44 @@ def gram(matrix: NDArray[np.floating], *, standardised: bool = False) -> Doubles
     array (sample, sample) or (feature, feature)
         Whichever is smaller.
     """
-    mean, sd = _columns(matrix)
-    scale = np.where(sd > 0, sd, 1.0) if standardised else np.ones_like(sd)
+    rows = matrices[0].shape[0]
+    if rows <= sum(matrix.shape[1] for matrix in matrices):
+        found = np.zeros((rows, rows))
+        # Products over samples add up: wide matrices are never copied to lie side by side.
+        for matrix in matrices:
+            _add_over_columns(found, matrix, standardised)
+        return found
+    return _gram_of_columns(_beside(matrices), standardised)
+
+
+def _beside(matrices: tuple[NDArray[np.floating], ...]) -> NDArray[np.floating]:
+    return matrices[0] if len(matrices) == 1 else np.concatenate(matrices, axis=1)
+
+
+def _add_over_columns(found: Doubles, matrix: NDArray[np.floating], standardised: bool) -> None:
+    mean, scale = _centre_and_scale(matrix, standardised)
     rows, columns = matrix.shape
-    found = np.zeros((min(rows, columns),) * 2)
-    if rows <= columns:
-        step = max(1, _PIECE // rows)
-        for at in range(0, columns, step):
-            part = slice(at, at + step)
-            piece = (matrix[:, part].astype(np.float64) - mean[part]) / scale[part]
-            found += piece @ piece.T
-    else:
-        step = max(1, _PIECE // columns)
-        for at in range(0, rows, step):
-            piece = (matrix[at : at + step].astype(np.float64) - mean) / scale
-            found += piece.T @ piece
+    step = max(1, _PIECE // rows)
+    for at in range(0, columns, step):
+        part = slice(at, at + step)
+        piece = (matrix[:, part].astype(np.float64) - mean[part]) / scale[part]
+        found += piece @ piece.T
+
+
+def _gram_of_columns(matrix: NDArray[np.floating], standardised: bool) -> Doubles:
+    mean, scale = _centre_and_scale(matrix, standardised)
+    rows, columns = matrix.shape
+    found = np.zeros((columns, columns))
+    step = max(1, _PIECE // columns)
+    for at in range(0, rows, step):
+        piece = (matrix[at : at + step].astype(np.float64) - mean) / scale
+        found += piece.T @ piece
     return found
+
+
+def _centre_and_scale(matrix: NDArray[np.floating], standardised: bool) -> tuple[Doubles, Doubles]:
+    mean, sd = _columns(matrix)
+    return mean, np.where(sd > 0, sd, 1.0) if standardised else np.ones_like(sd)
 
 
 def _columns(matrix: NDArray[np.floating]) -> tuple[Doubles, Doubles]:
@@ -153,8 +177,19 @@ def cumulative(matrix: NDArray[np.floating], points: int = 64) -> Doubles:
     return np.asarray(whole[at])
 
 
-def scores(matrix: NDArray[np.floating], components: int = 2) -> Doubles:
-    """Rows of a matrix on its first principal components.
+def scores(
+    *matrices: NDArray[np.floating], components: int = 2, small: Doubles | None = None
+) -> Doubles:
+    """Rows of matrices laid side by side on their first principal components.
+
+    Parameters
+    ----------
+    matrices : array (sample, feature)
+        See `gram`.
+    components : int
+        How many.
+    small : array, optional
+        Their `gram`, where it is at hand; it is overwritten.
 
     Returns
     -------
@@ -163,14 +198,18 @@ def scores(matrix: NDArray[np.floating], components: int = 2) -> Doubles:
     """
     from scipy.linalg import eigh
 
-    small = gram(matrix)
+    small = gram(*matrices) if small is None else small
     size = len(small)
-    values, vectors = eigh(small, subset_by_index=[size - components, size - 1])
+    # LAPACK works on columns: the transpose of the symmetric matrix is taken as it lies.
+    values, vectors = eigh(
+        small.T, subset_by_index=[size - components, size - 1], overwrite_a=True, check_finite=False
+    )
     values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
-    rows, columns = matrix.shape
-    if rows <= columns:
+    rows = matrices[0].shape[0]
+    if rows <= sum(matrix.shape[1] for matrix in matrices):
         found = vectors * np.sqrt(values)
     else:
+        matrix = _beside(matrices)
         found = matrix @ vectors - matrix.mean(axis=0, dtype=np.float64) @ vectors
     largest = found[np.abs(found).argmax(axis=0), np.arange(components)]
     return np.asarray(found * np.where(largest < 0, -1.0, 1.0))
@@ -219,7 +258,9 @@ def best_silhouette(
     scaled = points / spread
     found = []
     # Checks of what is passed take as long as the work on a few hundred points.
-    with config_context(assume_finite=True, skip_parameter_validation=True):
+    with config_context(
+        assume_finite=True, skip_parameter_validation=True, working_memory=_WORKING_MEGABYTES
+    ):
         for k in clusters:
             labels = KMeans(k, n_init=1, random_state=seed).fit_predict(scaled)
             found.append(float(silhouette_score(scaled, labels)))

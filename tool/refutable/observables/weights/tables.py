@@ -24,6 +24,8 @@ QUANTILES = tuple(round(0.05 * i, 2) for i in range(21))
 COPIES = 19
 """Copies of a null: the fewest whose rank can be 1 in 20."""
 _BYTES_FLOAT32 = 4
+_INITIAL_SEED = 1000
+"""Of the copy that stands for the start of training; no copy of a null control has this seed."""
 
 
 # -- counts ------------------------------------------------------------------------------------
@@ -88,11 +90,24 @@ def weight_statistics(weights: WeightReader) -> xr.DataArray:
 
 
 @weight_observable(dims=("layer", "matrix"), unit="weight")
+def weight_sd(weights: WeightReader) -> xr.DataArray:
+    """Standard deviation of each matrix."""
+    return _spreads(weights)
+
+
+@weight_observable(dims=("layer", "matrix"), unit="weight", of_config=True, version=2)
 def initial_weight_sd(weights: WeightReader) -> xr.DataArray:
     """Standard deviation of each matrix of an untrained copy of the model."""
-    copy = weights.untrained(0)
-    found: Doubles = np.array(over_matrices(copy, copy.matrices, np.std))
-    return labelled(found, layer=copy.layers, matrix=copy.matrices)
+    return _spreads(weights.untrained(_INITIAL_SEED))
+
+
+def _spreads(weights: WeightReader) -> xr.DataArray:
+    found: Doubles = np.array(over_matrices(weights, weights.matrices, _standard_deviation))
+    return labelled(found, layer=weights.layers, matrix=weights.matrices)
+
+
+def _standard_deviation(matrix: NDArray[np.float32]) -> float:
+    return distribution.moments([matrix]).sd
 
 
 @weight_observable(dims=("statistic", "layer"), unit="weight or none")

@@ -65,7 +65,7 @@ def _block_views(weights: WeightReader, layer: int) -> list[float]:
     # One after the other: what a part has read is let go before the next one reads.
     return [
         *_distribution_views(weights, layer),
-        *_input_views(weights.attention_input(layer)),
+        *_input_views(weights, layer),
         *_head_views(weights, layer),
     ]
 
@@ -81,20 +81,19 @@ def _distribution_views(weights: WeightReader, layer: int) -> tuple[float, float
     return float(np.median(distances)), float(np.median(kurtosis))
 
 
-def _input_views(
-    side_by_side: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
-) -> tuple[float, float, float, float]:
+def _input_views(weights: WeightReader, layer: int) -> tuple[float, float, float, float]:
     """Participation ratio, share of two components, silhouette and row spread of [Q K V]."""
-    small = pca.gram(side_by_side)
+    parts = [weights.matrix(layer, name) for name in "qkv"]
+    small = pca.gram(*parts)
     total = float(np.trace(small))
-    participation = total**2 / float((small**2).sum()) if total > 0 else float("nan")
-    del small
-    points = pca.scores(side_by_side)
+    participation = total**2 / float(np.vdot(small, small)) if total > 0 else float("nan")
+    points = pca.scores(*parts, small=small)
+    shape = (parts[0].shape[0], sum(part.shape[1] for part in parts))
     return (
-        participation / pca.participation_gaussian(*side_by_side.shape),
+        participation / pca.participation_gaussian(*shape),
         float((points**2).sum()) / total if total > 0 else float("nan"),
         pca.best_silhouette(points),
-        _spread(distribution.row_variances(side_by_side)),
+        _spread(distribution.row_variances(*parts)),
     )
 
 
