@@ -43,7 +43,7 @@ def _draw_curves(table: pd.DataFrame) -> Figure:
         middle = own.groupby("step")["value"].mean()
         axis.plot(middle.index, middle, color=color, lw=2)
         axis.set_title(titled(str(variant)), fontsize=8)
-        axis.set_xlabel("step")
+        axis.set_xlabel("step (share of a filter's norm)")
         if place % 4 == 0:
             axis.set_ylabel("rise of the loss (nats)")
     return fig
@@ -85,5 +85,7 @@ def _draw_surface(table: pd.DataFrame) -> Figure:
             axis.set_ylabel("first direction")
         axis.grid(visible=False)
     if image is not None:
-        fig.colorbar(image, ax=axes, label="rise of the loss (nats)", shrink=0.8, format="%.2f")
+        ticks = [x for x in MaxNLocator(5).tick_values(0, most) if 0 <= x <= levels[-1]]
+        fig.colorbar(image, ax=axes, label="rise of the loss (nats)", shrink=0.8, ticks=ticks,
+                     format="%.2g")  # fmt: skip
     return fig
