@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from golden.sample_claims import CLAIMS
 from scipy import stats
 
 from refutable.records import (
-    ClaimReport,
     Control,
     Counterexample,
     Environment,
@@ -123,67 +123,6 @@ def decided(found: Estimate, region: Region) -> Verdict:
     if found.high < low or found.low > high:
         return Verdict.REFUTED
     return Verdict.INCONCLUSIVE
-
-
-CLAIMS = (
-    ClaimReport(
-        "gain.layernorm-dampens",
-        "last-block-gain",
-        "G1",
-        "observational",
-        "The last block of a LayerNorm decoder shrinks the residual stream.",
-        "the mean log gain over prompt families lies above −0.02",
-        "Natural log of |h_L| / |h_(L-1)| at the last token, before the final norm.",
-        "mean over families below -0.02",
-        Region(None, -0.02),
-        "log ratio",
-        0.02,
-        0.02,
-        "models normalized by LayerNorm",
-        "5 seeds of untrained models of the same config",
-    ),
-    ClaimReport(
-        "gain.rmsnorm-expands",
-        "last-block-gain",
-        "G2",
-        "observational",
-        "The last block of an RMSNorm decoder expands the residual stream.",
-        "the mean log gain over prompt families lies below 0.02",
-        "Natural log of |h_L| / |h_(L-1)| at the last token, before the final norm.",
-        "mean over families above 0.02",
-        Region(0.02, None),
-        "log ratio",
-        0.02,
-        0.02,
-        "models normalized by RMSNorm",
-        "5 seeds of untrained models of the same config",
-    ),
-    ClaimReport(
-        "gain.norm-fixes-sign",
-        "last-block-gain",
-        "G3",
-        "observational",
-        "The kind of norm fixes the sign of the log gain for every prompt.",
-        "one prompt has a log gain of the other sign, beyond .005",
-        "Log gain of the last block, signed so that the claimed direction is positive.",
-        "every prompt above -0.005",
-        Region(-0.005, None),
-        "log ratio",
-    ),
-    ClaimReport(
-        "weights.parameter-count",
-        "gpt2-weights",
-        "W1",
-        "weights",
-        "The model has 355,000,000 unique parameters.",
-        "the count differs",
-        "Number of unique parameters.",
-        "equals 355000000",
-        Region(355e6, 355e6),
-        "parameters",
-        sampled=False,
-    ),
-)
 
 
 def evidence(frame: pd.DataFrame) -> Evidence:

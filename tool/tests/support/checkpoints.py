@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,10 @@ def save(model: Any, folder: Path, **state: torch.Tensor | None) -> str:
                 tensors[name] = value
         save_file(tensors, path, metadata={"format": "pt"})
     return str(folder)
+
+
+def edit_config(folder: Path, **fields: Any) -> None:
+    """Change fields of a saved model's config."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, **fields}), encoding="utf-8")

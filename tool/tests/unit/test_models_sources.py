@@ -31,13 +31,7 @@ from refutable.models.spec import ModelSource, ModelSpec
 
 IDS = torch.tensor([[3, 14, 15, 92, 65, 35]])
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("REFUTABLE_CACHE", str(folder))
-    return folder
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 # -- hub --------------------------------------------------------------------------------------

@@ -18,11 +18,7 @@ from refutable.twins.tiny import TinyRecipe, encode_corpus, python_topics, train
 
 PAIR = {spec.norm: spec for spec in (resolve("tiny-layernorm"), resolve("tiny-rmsnorm"))}
 TEXTS = tuple(f"Sentence {at} says that {at} and {at + 1} follow each other." for at in range(80))
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("REFUTABLE_CACHE", str(tmp_path_factory.mktemp("cache")))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def loss(loaded: LoadedModel) -> float:

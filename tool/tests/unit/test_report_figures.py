@@ -1,12 +1,11 @@
 """Figures draw the table they say, are drawn again only when it changed, and keep to the theme."""
 
 import json
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from golden import sample_run
 from scipy import stats
 
 from refutable.records import Outcome
@@ -15,17 +14,15 @@ from refutable.report.figures.inline import inline
 from refutable.report.figures.references import gain_references
 from refutable.report.figures.render import render
 
-SAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "golden" / "sample_run.py"))
-
 
 @pytest.fixture(scope="module")
 def frame():
-    return SAMPLE["observations"](families=3, each=3)
+    return sample_run.observations(families=3, each=3)
 
 
 @pytest.fixture(scope="module")
 def evidence(frame):
-    return SAMPLE["evidence"](frame)
+    return sample_run.evidence(frame)
 
 
 @pytest.fixture(scope="module")

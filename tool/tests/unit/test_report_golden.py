@@ -1,19 +1,18 @@
 """report.md of a fixed synthetic run, whole; ``UPDATE_GOLDEN=1`` writes the expected text anew."""
 
 import os
-import runpy
 from pathlib import Path
+
+from golden import sample_run
 
 from refutable.report import markdown
 from refutable.report.json import read, write
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-EXPECTED = GOLDEN / "report.md.txt"
+EXPECTED = Path(__file__).parents[1] / "golden" / "report.md.txt"
 
 
 def test_markdown_report_is_as_expected(tmp_path):
-    sample = runpy.run_path(str(GOLDEN / "sample_run.py"))
-    write(sample["evidence"](sample["observations"]()), tmp_path / "evidence.json")
+    write(sample_run.evidence(sample_run.observations()), tmp_path / "evidence.json")
     shown = markdown.render(read(tmp_path / "evidence.json"))
     if os.environ.get("UPDATE_GOLDEN"):
         EXPECTED.write_text(shown, encoding="utf-8")

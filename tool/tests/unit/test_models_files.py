@@ -1,0 +1,104 @@
+"""Files of a checkpoint that are missing, damaged or dangerous are refused in one line."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support import checkpoints
+
+from refutable.errors import ModelError
+from refutable.models.identify import identify
+from refutable.models.load import load
+from refutable.models.registry import resolve
+
+pytestmark = pytest.mark.usefixtures("cache")
+IDS = torch.tensor([[3, 14, 15, 92, 65, 35]])
+
+
+def test_pickled_tensors_are_read(tmp_path: Path) -> None:
+    model = checkpoints.gpt2()
+    model.config.save_pretrained(tmp_path)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    loaded = load(resolve(str(tmp_path)))
+    assert torch.equal(loaded.model(IDS).logits, model(IDS).logits)
+    assert all(check.passed for check in loaded.checks)
+
+
+class _Code:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickle_with_code_is_refused_and_never_run(tmp_path: Path, zipped: bool) -> None:
+    checkpoints.gpt2().config.save_pretrained(tmp_path)
+    proof = tmp_path / "code-was-run"
+    payload = {"transformer.wte.weight": _Code(proof)}
+    if zipped:
+        torch.save(payload, tmp_path / "pytorch_model.bin")
+    else:
+        (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(payload, protocol=2))
+    with pytest.raises(ModelError, match=r"pickle that holds code .* save the model as saf"):
+        load(resolve(str(tmp_path)))
+    assert not proof.exists()
+
+
+def test_folder_without_config_or_weights(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        load(resolve(str(tmp_path)))
+    checkpoints.gpt2().config.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"has no model\.safetensors or pytorch_model\.bin"):
+        load(resolve(str(tmp_path)))
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="adapter only: merge it"):
+        load(resolve(str(tmp_path)))
+
+
+def test_missing_shard_is_named(tmp_path: Path) -> None:
+    checkpoints.gpt2().save_pretrained(tmp_path, max_shard_size="40KB")
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    assert all(check.passed for check in load(resolve(str(tmp_path))).checks)
+    shards[0].unlink()
+    message = rf"lacks 1 of {len(shards)} weight files \({shards[0].name}"
+    with pytest.raises(ModelError, match=message):
+        load(resolve(str(tmp_path)))
+
+
+def test_truncated_weights_are_one_line(tmp_path: Path) -> None:
+    folder = checkpoints.save(checkpoints.gpt2(), tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ModelError, match="cannot be read") as caught:
+        load(resolve(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_config_without_blocks_is_refused(tmp_path: Path) -> None:
+    folder = checkpoints.save(checkpoints.gpt2(), tmp_path)
+    checkpoints.edit_config(tmp_path, n_layer=0)
+    with pytest.raises(ModelError, match=r"states no blocks .*give a decoder of one block or more"):
+        identify(resolve(folder))
+
+
+def test_config_that_needs_its_own_code_is_refused(tmp_path: Path) -> None:
+    folder = checkpoints.save(checkpoints.gpt2(), tmp_path)
+    checkpoints.edit_config(tmp_path, model_type="my-own", auto_map={"AutoConfig": "own.Config"})
+    (tmp_path / "own.py").write_text("raise SystemExit('code was run')", encoding="utf-8")
+    with pytest.raises(ModelError, match="code that comes with its weights, which is never run"):
+        identify(resolve(folder))
+
+
+def test_config_that_is_no_json_is_one_line(tmp_path: Path) -> None:
+    folder = checkpoints.save(checkpoints.gpt2(), tmp_path)
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"cannot read .*config\.json"):
+        identify(resolve(folder))
