@@ -57,6 +57,10 @@ def train_twins_command(
         typer.Option(help="Folder of the runs [the cache, where claims find the twins]."),
     ] = None,
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, mps.")] = "cpu",
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Training steps of a run [600]; a checkpoint of 1 MB every 100."),
+    ] = None,
 ) -> None:
     """Train the twins of the norm-ablation study and print their held-out losses."""
     from refutable.errors import RefutableError
@@ -64,7 +68,7 @@ def train_twins_command(
     from refutable.twins.twins_command import train_twins
 
     try:
-        train_twins(variant, seed, out or trained_twins(), device, typer.echo)
+        train_twins(variant, seed, out or trained_twins(), device, typer.echo, steps=steps)
     except RefutableError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from None

@@ -95,13 +95,22 @@ def training_rows(tokens: Tokens, recipe: TwinRecipe, seed: int, bos: int = 0) -
     """
     random = np.random.default_rng([seed, 0x7717])
     offset = int(random.integers(recipe.context))
-    windows = (len(tokens) - 1 - offset) // recipe.context
-    order = random.permutation(windows)
+    order = random.permutation(_windows(tokens, recipe, offset))
     needed = recipe.steps * recipe.batch
     chosen = np.resize(order, needed)
     rows = _rows(tokens, offset + chosen * recipe.context, recipe.context + 1)
     rows[random.random(needed) < 0.5, 0] = bos
     return rows
+
+
+def rows_of_one_pass(tokens: Tokens, recipe: TwinRecipe, seed: int) -> int:
+    """Number of rows of `training_rows` after which they come over again."""
+    offset = int(np.random.default_rng([seed, 0x7717]).integers(recipe.context))
+    return _windows(tokens, recipe, offset)
+
+
+def _windows(tokens: Tokens, recipe: TwinRecipe, offset: int) -> int:
+    return (len(tokens) - 1 - offset) // recipe.context
 
 
 def held_out_rows(tokens: Tokens, rows: int, context: int, bos: int = 0) -> Tokens:

@@ -19,7 +19,13 @@ from torch.nn import functional
 
 from refutable.errors import RefutableError
 from refutable.progress import progress
-from refutable.twins.data import Tokens, TwinData, held_out_rows, training_rows
+from refutable.twins.data import (
+    Tokens,
+    TwinData,
+    held_out_rows,
+    rows_of_one_pass,
+    training_rows,
+)
 from refutable.twins.model import TwinLMHeadModel, initialise
 from refutable.twins.recipe import TwinRecipe, Variant, config_of
 from refutable.twins.trigram import fit_trigram
@@ -56,7 +62,7 @@ class TwinLog:
     held_out_loss: float = math.nan
     """Final loss in nats on ``final_rows`` held-out rows."""
     trigram_loss: float = math.nan
-    """Loss of the interpolated trigram model of the same training rows on the same rows."""
+    """Loss on these of the interpolated trigram model of the same training rows, each read once."""
 
 
 def groups_of(model: TwinLMHeadModel) -> dict[str, list[torch.nn.Parameter]]:
@@ -214,7 +220,7 @@ def train_twin(
     """
     out.mkdir(parents=True, exist_ok=True)
     if (out / LOG).exists():
-        return read_log(out)
+        return _finished(out, variant, seed, recipe, data)
     run = _Run(variant, seed, recipe, data, device)
     _restore(run, out / _RESUME)
     few = held_out_rows(data.held_out, recipe.evaluation_rows, recipe.context)
@@ -254,6 +260,19 @@ def read_log(folder: Path) -> TwinLog:
     return TwinLog(**json.loads(file.read_text()))
 
 
+def _finished(
+    out: Path, variant: Variant, seed: int, recipe: TwinRecipe, data: TwinData
+) -> TwinLog:
+    log = read_log(out)
+    asked = [variant.name, seed, json.loads(json.dumps(asdict(recipe))), data.corpus_digest]
+    if _identity(log) != asked:
+        raise RefutableError(
+            f"{out} holds a finished run of {log.variant} seed {log.seed} ({log.recipe['steps']} "
+            "steps) with another recipe or corpus: remove the folder or choose another one"
+        )
+    return log
+
+
 def _evaluate(run: _Run, rows: Tokens) -> float:
     run.model.eval()
     value = float(f"{loss_on(run.model, rows):.6g}")
@@ -266,7 +285,9 @@ def _finish(run: _Run, data: TwinData, out: Path) -> None:
     recipe, log = run.recipe, run.log
     rows = held_out_rows(data.held_out, recipe.final_rows, recipe.context)
     log.held_out_loss = _evaluate(run, rows)
-    log.trigram_loss = float(f"{fit_trigram(run.rows, recipe.vocabulary).loss(rows):.6g}")
+    # A row seen twice would stand in the counts that each of its occurrences is left out of.
+    once = run.rows[: rows_of_one_pass(data.train, recipe, log.seed)]
+    log.trigram_loss = float(f"{fit_trigram(once, recipe.vocabulary).loss(rows):.6g}")
     log.seconds = round(log.seconds, 2)
     _write(out / "model.safetensors", _tensors(run.model), {"format": "pt"})
     partial = out / f"{LOG}.partial"

@@ -8,9 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from refutable.errors import RefutableError
-from refutable.twins.data import TwinData, held_out_rows, training_rows
+from refutable.twins.data import TwinData, held_out_rows, rows_of_one_pass, training_rows
 from refutable.twins.recipe import TwinRecipe, variant_named
 from refutable.twins.train import build_twin, groups_of, loss_on, rate_at, read_log, train_twin
+from refutable.twins.trigram import fit_trigram
+from refutable.twins.twins_command import recipe_of
 
 RECIPE = TwinRecipe(
     blocks=2, width=16, heads=2, vocabulary=40, context=12, steps=20, batch=4, warmup=4,
@@ -53,6 +55,38 @@ def test_an_unfinished_run_of_another_recipe_is_refused(data, tmp_path):
     train_twin(variant, 0, RECIPE, data, tmp_path, show_progress=False, stop=lambda s: s == 6)
     with pytest.raises(RefutableError, match="unfinished run of none seed 0"):
         train_twin(variant, 0, replace(RECIPE, clip=2.0), data, tmp_path, show_progress=False)
+
+
+def test_a_finished_run_of_another_recipe_is_refused(data, tmp_path):
+    variant = variant_named("none")
+    log = train_twin(variant, 0, RECIPE, data, tmp_path, show_progress=False)
+    again = train_twin(variant, 0, RECIPE, data, tmp_path, show_progress=False)
+    assert again.losses == log.losses
+    longer = replace(RECIPE, steps=RECIPE.steps + 5)
+    with pytest.raises(RefutableError, match=r"finished run of none seed 0 \(20 steps\)"):
+        train_twin(variant, 0, longer, data, tmp_path, show_progress=False)
+
+
+def test_rows_come_over_again_after_one_pass_and_count_once_for_the_trigram(data, tmp_path):
+    recipe = replace(RECIPE, steps=120)
+    rows = training_rows(data.train, recipe, 3)
+    once = rows_of_one_pass(data.train, recipe, 3)
+    assert once < len(rows)
+    assert len(np.unique(rows[:once, 1:], axis=0)) == once
+    # The first token may be the begin-of-sequence token in one of the two.
+    assert np.array_equal(rows[once : 2 * once, 1:], rows[:once, 1:])
+    log = train_twin(variant_named("none"), 3, recipe, data, tmp_path, show_progress=False)
+    held_out = held_out_rows(data.held_out, recipe.final_rows, recipe.context)
+    expected = fit_trigram(rows[:once], recipe.vocabulary).loss(held_out)
+    assert log.trigram_loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_steps_change_the_length_alone():
+    longer = recipe_of(5000)
+    assert longer == replace(TwinRecipe(), steps=5000)
+    assert recipe_of(None) == TwinRecipe()
+    with pytest.raises(RefutableError, match="above the 30 steps of the warm-up, got 30"):
+        recipe_of(30)
 
 
 def test_training_learns_and_the_log_says_so(data, tmp_path):
