@@ -10,13 +10,12 @@ itself.
 from __future__ import annotations
 
 import os
-import pickle
-import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from refutable import second_process
 from refutable.errors import RefutableError
 from refutable.laboratory import Laboratory, Need, Settings
 from refutable.prompts import PromptSet
@@ -35,7 +34,30 @@ class Job:
     settings: Settings
 
 
-def start(laboratory: Laboratory, needs: Iterable[Need]) -> subprocess.Popen[bytes] | None:
+@dataclass(slots=True)
+class Ahead:
+    """The second process of a run, and the cores that it was left."""
+
+    process: second_process.SecondProcess
+    cores: int
+    shares: bool
+    """Whether the threads of this process were limited for it."""
+
+    def settle(self) -> None:
+        """Take its cores back if it is done."""
+        if not self.process.running:
+            self.end()
+
+    def end(self) -> None:
+        """Stop it and take its cores back; more than once does no harm."""
+        self.process.end()
+        if self.shares:
+            self.shares = False
+            os.environ.pop("OMP_NUM_THREADS", None)
+            _set_threads(self.cores)
+
+
+def start(laboratory: Laboratory, needs: Iterable[Need]) -> Ahead | None:
     """Start measuring in a second process if there is enough to measure and a core for it.
 
     Parameters
@@ -47,45 +69,50 @@ def start(laboratory: Laboratory, needs: Iterable[Need]) -> subprocess.Popen[byt
 
     Returns
     -------
-    subprocess.Popen or None
+    Ahead or None
         To be ended with the run.
     """
-    cores = os.cpu_count() or 1
+    cores = second_process.cores()
     if cores < 2 or laboratory.settings.device != "cpu":
         return None
-    wanted = [need for need in needs if _shipped(need.model)]
+    wanted = [need for need in needs if _shipped(laboratory.name_of(need.model))]
     models = dict.fromkeys(need.model for need in wanted)
     waiting = {model for model in models if _unmeasured(laboratory, model)}
-    if len(waiting) < FEWEST:
+    sets = _prompt_sets(laboratory, wanted)
+    mine = [n for n in reversed(wanted) if n.model in waiting and n.prompts in sets]
+    if len({need.model for need in mine}) < FEWEST:
         return None
-    mine = [need for need in reversed(wanted) if need.model in waiting]
     job = Job(
         tuple((n.claim.id, n.model, n.prompts, n.arm, n.controlled) for n in mine),
-        tuple({n.prompts: laboratory.prompts(n.prompts) for n in mine}.items()),
+        tuple((name, sets[name]) for name in dict.fromkeys(n.prompts for n in mine)),
         laboratory.settings,
     )
-    share = str(max(1, cores // 2))
-    _take_share(share)
-    process = subprocess.Popen(  # noqa: S603  (this interpreter and this module)
-        [sys.executable, "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": share},
-    )
-    assert process.stdin is not None  # noqa: S101  (a pipe was asked for)
-    with suppress(BrokenPipeError):
-        process.stdin.write(pickle.dumps(job))
-        process.stdin.close()
-    return process
+    share = max(1, cores // 2)
+    process = second_process.start(__name__, job, env={"OMP_NUM_THREADS": str(share)})
+    if process is None:
+        return None
+    shares = "OMP_NUM_THREADS" not in os.environ
+    if shares:
+        os.environ["OMP_NUM_THREADS"] = str(share)
+        _set_threads(share)
+    return Ahead(process, cores, shares)
 
 
-def _shipped(model: str) -> bool:
-    """Whether a model is one of those in fixtures/, which are small."""
+def _prompt_sets(laboratory: Laboratory, needs: list[Need]) -> dict[str, PromptSet]:
+    """Return the prompt sets that can be read; the items of the others tell what is wrong."""
+    found: dict[str, PromptSet] = {}
+    for name in dict.fromkeys(need.prompts for need in needs):
+        with suppress(RefutableError):
+            found[name] = laboratory.prompts(name)
+    return found
+
+
+def _shipped(name: str) -> bool:
+    """Whether what a model is named by is one of those in fixtures/, which are small."""
     from refutable.models.registry import all_specs
     from refutable.models.spec import ModelSource
 
-    return any(s.id == model and s.source is ModelSource.TWIN for s in all_specs())
+    return any(s.id == name and s.source is ModelSource.TWIN for s in all_specs())
 
 
 def _unmeasured(laboratory: Laboratory, model: str) -> bool:
@@ -110,15 +137,12 @@ def _unmeasured(laboratory: Laboratory, model: str) -> bool:
     )
 
 
-def _take_share(threads: str) -> None:
-    """Leave the other process its cores."""
-    if "OMP_NUM_THREADS" in os.environ:
-        return
-    os.environ["OMP_NUM_THREADS"] = threads
+def _set_threads(threads: int) -> None:
+    """Let torch use a number of threads; it reads the environment when it is imported."""
     if "torch" in sys.modules:
         import torch
 
-        torch.set_num_threads(int(threads))
+        torch.set_num_threads(threads)
 
 
 def run(job: Job) -> None:
@@ -150,4 +174,4 @@ def run(job: Job) -> None:
 
 
 if __name__ == "__main__":
-    run(pickle.load(sys.stdin.buffer))  # noqa: S301  (its parent wrote it)
+    run(second_process.receive())

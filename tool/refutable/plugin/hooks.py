@@ -74,6 +74,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Start what measures beside this process, unless no item will be run."""
+    failed = session.testsfailed and not session.config.option.continue_on_collection_errors
+    if not failed:
+        session.config.stash[SESSION].begin()
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Measure and evaluate, so that a failing instrument is an error and not a refutation."""
     item.config.stash[SESSION].prepare(item)
@@ -111,6 +119,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave the evidence."""
     from refutable.plugin.reporting import leave_evidence
 
+    session.config.stash[SESSION].finish()
     leave_evidence(session.config.stash[SESSION])
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from refutable.ahead import Ahead
     from refutable.laboratory import Laboratory, Need
 
 
@@ -24,21 +24,17 @@ def share_cores(config: pytest.Config) -> None:
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 
 
-def measure_ahead(config: pytest.Config, laboratory: Laboratory, needs: list[Need]) -> None:
+def measure_ahead(config: pytest.Config, laboratory: Laboratory, needs: list[Need]) -> Ahead | None:
     """Start a second process on the models at the end of the list, where that pays."""
     if config.getoption("numprocesses", None):
-        return
+        return None
     from refutable.ahead import start
 
-    process = start(laboratory, needs)
-    if process is not None:
-        # A run that is stopped early leaves it in the middle of a model.
-        config.add_cleanup(lambda: _end(process))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
+    ahead = start(laboratory, needs)
+    if ahead is not None:
+        # Whatever else happens, it ends with this run.
+        config.add_cleanup(ahead.end)
+    return ahead
 
 
 def say_line(config: pytest.Config, line: str) -> None:

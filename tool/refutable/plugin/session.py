@@ -29,6 +29,7 @@ from refutable.records import (
 )
 
 if TYPE_CHECKING:
+    from refutable.ahead import Ahead
     from refutable.evaluate import Evaluation, Subject
     from refutable.laboratory import Laboratory, Need
     from refutable.plugin.table import Table
@@ -85,6 +86,8 @@ class ClaimSession:
         self._laboratory: Laboratory | None = None
         self._expected: dict[baseline.Cell, Verdict] | None = None
         self._current_model = ""
+        self._planned: list[Need] = []
+        self._ahead: Ahead | None = None
 
     @cached_property
     def rows(self) -> Table:
@@ -211,8 +214,17 @@ class ClaimSession:
         self.claims.freeze(o.name for o in REGISTRY)
         if needs and not self.config.option.collectonly:
             self.laboratory.plan(needs)
-            if not self.is_worker:
-                measure_ahead(self.config, self.laboratory, needs)
+            self._planned = needs
+
+    def begin(self) -> None:
+        """Start what measures beside this process; only once it is certain that items are run."""
+        if self._planned and not self.is_worker:
+            self._ahead = measure_ahead(self.config, self.laboratory, self._planned)
+
+    def finish(self) -> None:
+        """End what measures beside this process: no item is left that would read it."""
+        if self._ahead is not None:
+            self._ahead.end()
 
     def needs(self, claim: Claim, case: Case) -> list[Need]:
         """What one item asks of each of its models, with the stored witnesses to replay."""
@@ -301,6 +313,8 @@ class ClaimSession:
             if self._current_model and self._laboratory is not None:
                 self._laboratory.forget(self._current_model)
             self._current_model = "" if case.grouped else case.model
+            if self._ahead is not None:
+                self._ahead.settle()
 
     def conclude(self, item: pytest.Item) -> bool:
         """Let the test of an evaluated claim pass or fail against the baseline.

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from refutable import ahead
+from refutable import ahead, second_process
 from refutable.capture.committed import Committed
 from refutable.capture.store import Store
 from refutable.catalogue import find_claim
@@ -22,7 +28,7 @@ ABSENT = "twin-rmsnorm-both-3"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REFUTABLE_CACHE", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(second_process, "cores", lambda: 2)
     return tmp_path
 
 
@@ -42,9 +48,10 @@ def laboratory(models: tuple[str, ...]) -> tuple[Laboratory, list[Need]]:
 
 def test_what_it_measured_is_read_from_the_store(folder: Path) -> None:
     lab, needs = laboratory(TWINS)
-    process = ahead.start(lab, needs)
-    assert process is not None
-    assert process.wait(timeout=120) == 0
+    second = ahead.start(lab, needs)
+    assert second is not None
+    assert second.process.wait(timeout=240) == 0
+    second.end()
     again, needs = laboratory(TWINS)
     for need in needs:
         assert again.subject(need).observations["log_growth"].sizes["prompt"] == 25
@@ -60,5 +67,76 @@ def test_it_is_not_started_where_it_does_not_pay(
 ) -> None:
     # Two models, and one whose observations are committed.
     assert ahead.start(*laboratory((*TWINS[:2], ABSENT))) is None
-    monkeypatch.setattr(ahead.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(second_process, "cores", lambda: 1)
     assert ahead.start(*laboratory(TWINS)) is None
+
+
+def test_prompts_that_cannot_be_read_are_left_to_their_items(folder: Path) -> None:
+    lab, needs = laboratory(TWINS)
+    lab.prompts = lambda name: load_prompts(name, [fixtures() / "prompts"])
+    unknown = [replace(need, prompts="five-registrs") for need in needs]
+    assert ahead.start(lab, unknown) is None
+
+
+def test_a_folder_that_is_called_like_a_shipped_model_is_none(folder: Path) -> None:
+    lab, needs = laboratory(TWINS)
+    lab.name_of = lambda model: f"elsewhere/{model}"
+    assert ahead.start(lab, needs) is None
+
+
+def test_the_cores_come_back_when_it_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    try:
+        second = ahead.start(*laboratory(TWINS))
+        assert second is not None
+        assert os.environ["OMP_NUM_THREADS"] == "1"
+        assert torch.get_num_threads() == 1
+        second.settle()
+        assert torch.get_num_threads() == 1
+        second.process.end()
+        second.settle()
+        assert "OMP_NUM_THREADS" not in os.environ
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+KILLED = """
+import sys, time
+from unit import test_ahead
+from refutable import ahead, second_process
+second_process.cores = lambda: 2
+second = ahead.start(*test_ahead.laboratory(test_ahead.TWINS))
+print(second.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there is no kill -9 elsewhere")
+def test_nothing_is_measured_on_after_a_kill(folder: Path) -> None:
+    tests = str(Path(__file__).parents[1])
+    first = subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        env={**os.environ, "PYTHONPATH": tests},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    second = int(first.stdout.readline())
+    deadline = time.monotonic() + 240
+    while not list(folder.glob("observations/locks/*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    first.kill()
+    first.wait()
+    first.stdout.close()
+    time.sleep(1.0)
+    stat = ["ps", "-o", "stat=", "-p", str(second)]
+    state = subprocess.run(stat, capture_output=True, text=True, check=False).stdout
+    survived = bool(state.strip()) and not state.startswith("Z")
+    if survived:
+        os.kill(second, signal.SIGKILL)
+    assert not survived
+    assert len(list(folder.glob("observations/locks/*"))) < len(TWINS)

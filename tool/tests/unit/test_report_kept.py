@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from golden import sample_run
-from matplotlib.figure import Figure
+from support.drawing import line
 
+from refutable import second_process
 from refutable.report import kept
 from refutable.report.figures import beside
 from refutable.report.figures.registry import Spec
@@ -46,13 +46,6 @@ def test_a_report_with_a_part_missing_is_not_current(folder: Path) -> None:
     assert not kept.is_current(evidence, folder)
 
 
-def line(table: pd.DataFrame) -> Figure:
-    figure, axes = plt.subplots()
-    axes.plot(table["x"], table["y"])
-    plt.close(figure)
-    return figure
-
-
 def specs(count: int) -> list[Spec]:
     table = pd.DataFrame({"x": [0, 1], "y": [0.0, 2.0]})
     made = [Spec("s", f"f{i}", "t", "c", "n = 2", table, line, f"d{i}") for i in range(count)]
@@ -60,29 +53,55 @@ def specs(count: int) -> list[Spec]:
     return [replace(made[1], draw=lambda rows: line(rows)), *made[2:], made[0]]
 
 
+def test_a_failure_here_ends_the_second_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(second_process, "cores", lambda: 2)
+    started: list[second_process.SecondProcess] = []
+
+    def noted(*args: object, **how: object) -> second_process.SecondProcess | None:
+        started.append(start(*args, **how))
+        return started[-1]
+
+    start = second_process.start
+    monkeypatch.setattr(second_process, "start", noted)
+
+    def stopped(table: pd.DataFrame) -> None:
+        raise KeyboardInterrupt
+
+    asked = [replace(spec, draw=stopped) if n == 0 else spec for n, spec in enumerate(specs(10))]
+    with pytest.raises(KeyboardInterrupt):
+        render(asked, tmp_path, "today")
+    (second,) = started
+    assert not second.running
+
+
 def test_every_figure_is_drawn_once_whoever_draws_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(beside.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(second_process, "cores", lambda: 2)
+    # The second process finds the function that draws.
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     asked = specs(10)
-    taken = beside.Beside(asked, tmp_path, "today")
-    assert 3 <= len(taken.taken) <= 5
-    assert asked[0].name not in taken.taken
+    with beside.Beside(asked, tmp_path, "today") as second:
+        assert second.taken == {asked[place].name for place in (1, 3, 5, 7, 9)}
+        assert second.done() == second.taken
+    assert {path.stem for path in tmp_path.glob("*.svg")} == second.taken
     found = render(asked, tmp_path / "figures", "today")
     assert [r.name for r in found] == [s.name for s in asked]
     assert all(r.redrawn and r.footer.endswith("data of today") for r in found)
     files = {path.name for path in (tmp_path / "figures").glob("f*.*")}
     assert files == {f"{s.name}.{kind}" for s in asked for kind in ("png", "svg")}
     assert not any(r.redrawn for r in render(asked, tmp_path / "figures", "tomorrow"))
-    taken.done()
 
 
+@pytest.mark.parametrize("executable", ["/bin/false", "/nowhere/python"])
 def test_what_the_second_process_leaves_is_drawn_here(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str
 ) -> None:
-    monkeypatch.setattr(beside.os, "cpu_count", lambda: 2)
-    # An interpreter that ends at once with an error.
-    monkeypatch.setattr(beside.sys, "executable", "/bin/false")
+    monkeypatch.setattr(second_process, "cores", lambda: 2)
+    # An interpreter that ends at once with an error, and one that is not there.
+    monkeypatch.setattr(second_process.sys, "executable", executable)
     found = render(specs(9), tmp_path, "today")
     assert len(found) == 9
     assert all((tmp_path / r.png).stat().st_size > 1000 for r in found)

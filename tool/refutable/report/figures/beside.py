@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
+from refutable import second_process
 from refutable.report.figures.registry import Spec
 
 FEWEST = 8
@@ -37,35 +37,30 @@ class Beside:
 
     def __init__(self, specs: Sequence[Spec], folder: Path, date: str) -> None:
         self.taken: frozenset[str] = frozenset()
-        self._process: subprocess.Popen[bytes] | None = None
-        if len(specs) < FEWEST or (os.cpu_count() or 1) < 2:
+        self._process: second_process.SecondProcess | None = None
+        if len(specs) < FEWEST or second_process.cores() < 2:
             return
         # Every other one: figures of one study, which are alike, follow each other.
         mine = [spec for spec in specs[1::2] if _travels(spec)]
-        self.taken = frozenset(spec.name for spec in mine)
-        self._process = subprocess.Popen(  # noqa: S603  (this interpreter and this module)
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert self._process.stdin is not None  # noqa: S101  (a pipe was asked for)
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(pickle.dumps((mine, str(folder), date)))
-            self._process.stdin.close()
+        job = (mine, str(folder), date)
+        self._process = second_process.start(__name__, job, speaks=True)
+        if self._process is not None:
+            self.taken = frozenset(spec.name for spec in mine)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.end()
 
     def done(self) -> frozenset[str]:
         """Wait, and return the names of the figures that were drawn; the others are left."""
-        if self._process is None:
-            return frozenset()
-        assert self._process.stdout is not None  # noqa: S101  (a pipe was asked for)
-        said = self._process.stdout.read()
-        self._process.stdout.close()
-        failed = self._process.wait()
-        if failed:
-            return frozenset()
-        with suppress(ValueError):
-            return frozenset(map(str, json.loads(said)))
+        said = None if self._process is None else self._process.said()
+        self._process = None
+        if said is not None:
+            with suppress(ValueError):
+                return frozenset(map(str, json.loads(said)))
         return frozenset()
 
 
@@ -82,7 +77,7 @@ def run() -> None:
     """Draw what standard input asks for, and say on standard output what was drawn."""
     from refutable.report.figures.render import draw
 
-    specs, folder, date = pickle.load(sys.stdin.buffer)  # noqa: S301  (its parent wrote it)
+    specs, folder, date = second_process.receive()
     names = []
     for spec in specs:
         draw(spec, Path(folder), date)

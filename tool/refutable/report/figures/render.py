@@ -65,9 +65,9 @@ def render(specs: Sequence[Spec], folder: Path, date: str) -> tuple[Rendered, ..
         and _whole(folder, spec.name)
     }
     left = [spec for spec in specs if spec.name not in current]
-    second = Beside(left, folder, date)
-    drawn = {s.name: draw(s, folder, date) for s in left if s.name not in second.taken}
-    finished = second.done()
+    with Beside(left, folder, date) as second:
+        drawn = {s.name: draw(s, folder, date) for s in left if s.name not in second.taken}
+        finished = second.done()
     for spec in left:
         if spec.name in finished:
             drawn[spec.name] = _record(spec, _footer(spec, date), redrawn=True)
