@@ -15,6 +15,7 @@ from refutable.plugin import fixtures, hookspecs
 from refutable.plugin.cases import claim_of, scope_of, sort_model_by_model
 from refutable.plugin.fixtures import claim_case  # noqa: F401  (a fixture)
 from refutable.plugin.options import add_options, one_line
+from refutable.plugin.selection import PROBLEM, refused, selects
 from refutable.plugin.session import SESSION, ClaimSession
 
 
@@ -55,10 +56,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Keep the selected claims, and sort them model by model."""
-    session = config.stash[SESSION]
-    dropped = [i for i in items if (c := claim_of(i)) is not None and not session.selects(c)]
+    claims = config.stash[SESSION]
+    # What could not be collected is told first: it may hold what was asked for.
+    if not session.testsfailed:
+        try:
+            claims.check_selection()
+        except RefutableError as problem:
+            raise refused(config, problem) from None
+    options = claims.options
+    dropped = [i for i in items if (c := claim_of(i)) is not None and not selects(options, c.id)]
     if dropped:
         items[:] = [item for item in items if item not in set(dropped)]
         config.hook.pytest_deselected(items=dropped)
@@ -70,7 +80,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         session.config.stash[SESSION].plan(session.items)
     except RefutableError as problem:
-        raise pytest.UsageError(one_line(problem)) from None
+        raise refused(session.config, problem) from None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -81,9 +91,12 @@ def pytest_runtestloop(session: pytest.Session) -> None:
         session.config.stash[SESSION].begin()
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Measure and evaluate, so that a failing instrument is an error and not a refutation."""
+    """Measure and evaluate, so that a failing instrument is an error and not a refutation.
+
+    Not the first of its kind: what skips an item comes before, and nothing is measured for it. The
+    plugin is registered after pytest's own, so it comes before the fixtures are made.
+    """
     item.config.stash[SESSION].prepare(item)
 
 
@@ -128,6 +141,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from refutable.plugin.terminal import summarise
 
     summarise(terminalreporter, config.stash[SESSION])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """End the run of the controller with what a worker found wrong with the command line."""
+    problem = getattr(node, "workeroutput", {}).get(PROBLEM)
+    if problem:
+        raise pytest.UsageError(problem)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from refutable.errors import RefutableError
 from refutable.plugin.cases import Case, case_of, cases_of, claim_of
 from refutable.plugin.options import Options, one_line, read_options
 from refutable.plugin.process import measure_ahead, say_line, share_cores
+from refutable.plugin.selection import check, is_skipped, names_of, refused
 from refutable.prompts import PromptSet, known_prompts, load_prompts
 from refutable.records import (
     ClaimReport,
@@ -86,6 +86,7 @@ class ClaimSession:
         self._laboratory: Laboratory | None = None
         self._expected: dict[baseline.Cell, Verdict] | None = None
         self._current_model = ""
+        self._met: set[str] = set()
         self._planned: list[Need] = []
         self._ahead: Ahead | None = None
 
@@ -120,19 +121,7 @@ class ClaimSession:
     @cached_property
     def _names(self) -> dict[str, str]:
         """Model ids to what the user called them; a folder is known by its name alone."""
-        from refutable.models import registry
-
-        if not self.options.models:
-            return {spec.id: spec.id for spec in registry.defaults()}
-        names: dict[str, str] = {}
-        for name in self.options.models:
-            try:
-                label = registry.resolve(name).id
-            except RefutableError:
-                # An unknown model is an error of its own items; the others go on.
-                label = name
-            names[label if label not in names else name] = name
-        return names
+        return names_of(self.options.models)
 
     def groups(self, claim: Claim) -> dict[str, dict[int | None, str]]:
         """Return the models of each group that a claim compares, by seed.
@@ -189,16 +178,15 @@ class ClaimSession:
 
     def cases(self, claim: Claim) -> list[Case]:
         """Return the cells of a claim in this run."""
+        self._met.add(claim.id)
         models = self.models
         if claim.predicts.grouped:
             models = tuple(m for by in self.groups(claim).values() for m in by.values())
         return cases_of(claim, self.options, models, DEFAULT_PROMPTS)
 
-    def selects(self, claim: Claim) -> bool:
-        """Whether ``--claim-id`` selects a claim (all are selected without it)."""
-        return not self.options.ids or any(
-            fnmatch.fnmatch(claim.id, pattern) for pattern in self.options.ids
-        )
+    def check_selection(self) -> None:
+        """Refuse options that select nothing; see `refutable.plugin.selection.check`."""
+        check(self.config, self.options, self._met)
 
     def plan(self, items: Iterable[pytest.Item]) -> None:
         """Hand the union of what the selected items need to the laboratory."""
@@ -210,7 +198,8 @@ class ClaimSession:
             if claim is None or case is None:
                 continue
             self.claims.add(claim)
-            needs.extend(self.needs(claim, case))
+            if not is_skipped(item):
+                needs.extend(self.needs(claim, case))
         self.claims.freeze(o.name for o in REGISTRY)
         if needs and not self.config.option.collectonly:
             self.laboratory.plan(needs)
@@ -349,7 +338,7 @@ class ClaimSession:
             try:
                 self._expected = baseline.load(self.options.baseline)
             except RefutableError as problem:
-                raise pytest.UsageError(one_line(problem)) from None
+                raise refused(self.config, problem) from None
         case = conclusion.case
         cell = baseline.Cell(
             conclusion.claim.id, case.model, self.prompts_label(case.prompts), case.arm
