@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import json
 import os
+from importlib import metadata
 from pathlib import Path
 
+from refutable.paths import fixtures
 from refutable.records import Evidence
 
 VOLATILE = {
@@ -21,6 +23,8 @@ when, how long, with which command line, and whether observations came live or f
 
 _MARK = ".report"
 _PARTS = ("report.html", "report.md", "observations.csv")
+_LIBRARIES = ("jinja2", "matplotlib", "pandas")
+"""What draws and lays out beside the code of this package; the evidence names other versions."""
 
 
 def without_volatile(evidence: Evidence) -> dict[str, object]:
@@ -35,7 +39,11 @@ def without_volatile(evidence: Evidence) -> dict[str, object]:
 
 
 def is_current(evidence: Evidence, folder: Path) -> bool:
-    """Whether the folder holds the report of evidence that says the same, made by this code."""
+    """Whether the folder holds the report of evidence that says the same, made by this code.
+
+    A report of other evidence, one that was only partly written and one that was changed or lost a
+    figure since are not.
+    """
     mark = folder / _MARK
     whole = all((folder / name).is_file() for name in _PARTS)
     return whole and mark.is_file() and mark.read_text() == _digest(evidence, folder)
@@ -49,10 +57,27 @@ def mark(evidence: Evidence, folder: Path) -> None:
 
 
 def _digest(evidence: Evidence, folder: Path) -> str:
-    found = hashlib.sha256(json.dumps(without_volatile(evidence), default=str).encode())
-    found.update((folder / "observations.parquet").read_bytes())
-    here = Path(__file__).parent
-    for path in sorted(here.rglob("*")):
-        if path.suffix in (".py", ".j2", ".css", ".js"):
-            found.update(path.read_bytes())
+    """Hash what the report says, what made it, and the report as it lies there."""
+    # Whether a number was measured or taken from the committed file is no matter of the day.
+    committed = [one.source == "committed" for one in evidence.results]
+    replayed = [one.origin == "committed" for one in evidence.models]
+    versions = [metadata.version(name) for name in _LIBRARIES]
+    said = (without_volatile(evidence), committed, replayed, versions)
+    found = hashlib.sha256(json.dumps(said, default=str).encode())
+    for path in (folder / "observations.parquet", *_code(), *_report(folder)):
+        found.update(f"\n{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
+
+
+def _code() -> list[Path]:
+    """Files of the package that decide how a report looks, and the published numbers it shows."""
+    here = Path(__file__).parent
+    kinds = (".py", ".j2", ".css", ".js")
+    own = sorted(path for path in here.rglob("*") if path.suffix in kinds)
+    beside = [here.parent / "records.py", here.parent / "references.py"]
+    return [*own, *beside, fixtures() / "references.toml"]
+
+
+def _report(folder: Path) -> list[Path]:
+    figures = sorted((folder / "figures").glob("*"))
+    return [path for path in (*(folder / name for name in _PARTS), *figures) if path.is_file()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from golden import sample_run
 from support.drawing import line
 
 from refutable import second_process
+from refutable.records import Evidence
 from refutable.report import kept
 from refutable.report.figures import beside
 from refutable.report.figures.registry import Spec
@@ -22,6 +24,8 @@ def folder(tmp_path: Path) -> Path:
     for name in ("report.html", "report.md", "observations.csv"):
         (tmp_path / name).write_text("made")
     (tmp_path / "observations.parquet").write_bytes(b"rows")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "gain.svg").write_text("drawn")
     return tmp_path
 
 
@@ -39,10 +43,46 @@ def test_a_report_is_current_until_what_it_says_changes(folder: Path) -> None:
     assert not kept.is_current(evidence, folder)
 
 
-def test_a_report_with_a_part_missing_is_not_current(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["report.html", "report.md", "observations.csv", "figures/gain.svg"]
+)
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("other")])
+def test_a_report_with_a_part_missing_or_of_another_run_is_not_current(
+    folder: Path, name: str, change: Callable[[Path], object]
+) -> None:
     evidence = sample_run.evidence(sample_run.observations())
     kept.mark(evidence, folder)
-    (folder / "report.md").unlink()
+    assert kept.is_current(evidence, folder)
+    change(folder / name)
+    assert not kept.is_current(evidence, folder)
+
+
+def test_where_numbers_come_from_counts_but_not_which_day(folder: Path) -> None:
+    evidence = sample_run.evidence(sample_run.observations())
+    first, *others = evidence.results
+    model, *models = evidence.models
+
+    def with_source(source: str) -> Evidence:
+        return replace(evidence, results=(replace(first, source=source), *others))
+
+    kept.mark(with_source("live"), folder)
+    assert kept.is_current(with_source("store"), folder)
+    assert not kept.is_current(with_source("committed"), folder)
+    replayed = (replace(model, origin="committed"), *models)
+    assert not kept.is_current(replace(with_source("live"), models=replayed), folder)
+
+
+def test_another_library_or_published_number_makes_another_report(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evidence = sample_run.evidence(sample_run.observations())
+    kept.mark(evidence, folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(kept.metadata, "version", lambda name: f"{name} of tomorrow")
+        assert not kept.is_current(evidence, folder)
+    assert kept.is_current(evidence, folder)
+    (folder / "references.toml").write_text("other = 1")
+    monkeypatch.setattr(kept, "fixtures", lambda: folder)
     assert not kept.is_current(evidence, folder)
 
 
