@@ -1,24 +1,23 @@
 """Row N7: variants represent the same prompts differently.
 
-Each twin is compared, block by block, with the shipped layernorm-both twin of seed 0, by debiased
-centred kernel alignment. "Differently" means less alike than two training seeds of one variant.
-The one reference seed is a weakness: the seeds that vary are those of the compared models. Seed 0
-takes no part: of layernorm-both it is the reference itself, of the others it shares the
-reference's initialisation and data order.
+"Differently" means less alike, block by block, than two training seeds of the LayerNorm variant, by
+debiased centred kernel alignment. Every pair of different seeds counts; models of one seed share
+their initial values and the order of their data, and are left out.
+
+An earlier form compared every model with one LayerNorm seed. Its interval knew nothing of what
+another reference would have given, and the one that was taken gave the smallest difference of eight
+(-.028, against -.042 over all pairs). The region is as it was.
 """
 
 from refutable import Source, claim
 from refutable.claim import not_tagged, untrained
-from refutable.predictions import contrast, fact
+from refutable.observables.norm_ablation.kernels import alignment_features, families_of
+from refutable.predictions import Likeness, across, fact
 
 SOURCE = Source(study="norm-ablation", ref="N7")
 SESOI = 0.05
-
-
-def matched_blocks(representation_alignment, reference):
-    """Mean over blocks of the debiased alignment with the same block of a reference."""
-    own = representation_alignment.sel(estimator="debiased", reference=reference, drop=True)
-    return own.where(own["layer"] == own["reference_layer"]).mean(("layer", "reference_layer"))
+ALIGNMENT = Likeness(alignment_features, families_of)
+FIGURE = ("representation_alignment",)
 
 
 @claim(
@@ -26,15 +25,16 @@ def matched_blocks(representation_alignment, reference):
     says="Without norms inside the blocks a model represents prompts differently.",
     refuted_if="its alignment with LayerNorm lies below that of LayerNorm's seeds by under 0.05",
     source=SOURCE,
-    predicts=contrast("none", "layernorm-both", without=(0,)).below(-SESOI),
+    predicts=across("none", "layernorm-both", like=ALIGNMENT).below(-SESOI),
     control=untrained(seeds=5),
     unit="alignment",
     sesoi=SESOI,
     margin=SESOI,
+    beside=FIGURE,
 )
-def test_without_norms(representation_alignment):
-    """Debiased alignment with the layernorm-both twin of seed 0, mean over matched blocks."""
-    return matched_blocks(representation_alignment, "layernorm-both")
+def test_without_norms(representation_kernel):
+    """Debiased alignment of models of different seeds, mean over matched blocks and four draws."""
+    return representation_kernel
 
 
 @claim(
@@ -42,15 +42,16 @@ def test_without_norms(representation_alignment):
     says="With RMSNorm in place of LayerNorm a model represents prompts differently.",
     refuted_if="its alignment with LayerNorm lies below that of LayerNorm's seeds by under 0.05",
     source=SOURCE,
-    predicts=contrast("rmsnorm-both", "layernorm-both", without=(0,)).below(-SESOI),
+    predicts=across("rmsnorm-both", "layernorm-both", like=ALIGNMENT).below(-SESOI),
     control=untrained(seeds=5),
     unit="alignment",
     sesoi=SESOI,
     margin=SESOI,
+    beside=FIGURE,
 )
-def test_norm_kind(representation_alignment):
-    """Debiased alignment with the layernorm-both twin of seed 0, mean over matched blocks."""
-    return matched_blocks(representation_alignment, "layernorm-both")
+def test_norm_kind(representation_kernel):
+    """Debiased alignment of models of different seeds, mean over matched blocks and four draws."""
+    return representation_kernel
 
 
 @claim(

@@ -152,6 +152,8 @@ class Claim:
     body: Callable[..., Any]
     quantity: str
     observables: tuple[str, ...]
+    beside: tuple[str, ...]
+    """Observables that are measured with it because figures show them."""
     models: Applicability
     prompts: str | None
     arms: tuple[str, ...]
@@ -200,6 +202,7 @@ def claim(
     unit: str = "",
     sesoi: float | None = None,
     margin: float | None = None,
+    beside: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a test function a claim.
 
@@ -233,6 +236,8 @@ def claim(
         Smallest effect of interest, used for the control's reading.
     margin : float, optional
         Smallest difference between two releases that the gate calls a change.
+    beside : tuple of str
+        Observables to measure with it although its body does not take them: figures show them.
 
     Returns
     -------
@@ -266,6 +271,7 @@ def claim(
             body=function,
             quantity=" ".join(doc.split("\n\n")[0].split()),
             observables=tuple(inspect.signature(function).parameters),
+            beside=tuple(beside),
             models=models or any_model(),
             prompts=prompts,
             arms=tuple(arms),
@@ -317,7 +323,11 @@ class ClaimRegistry:
         """Refuse further claims; with `known` observables given, check each claim's arguments."""
         names = set(known)
         for item in self._claims.values():
-            asked = (*item.observables, *(item.control.observables if item.control else ()))
+            asked = (
+                *item.observables,
+                *item.beside,
+                *(item.control.observables if item.control else ()),
+            )
             for argument in asked:
                 if names and argument not in names:
                     raise ClaimError(f"claim {item.id} asks for {argument!r}, not an observable")

@@ -56,7 +56,7 @@ class Need:
     @property
     def observables(self) -> frozenset[str]:
         """Names of the stored observables that the claim and its replication rest on."""
-        return REGISTRY.recorded(self._asked)
+        return REGISTRY.recorded({*self._asked, *self.claim.beside})
 
     @property
     def of_controls(self) -> frozenset[str]:

@@ -10,6 +10,7 @@ estimate into a verdict (`Prediction.judge`), and how to read a null control.
 ``correlation.below(x)``              of two values, between and within families
 ``trend(over="layer").above(x)``      slope over the blocks
 ``contrast(a, b).above(x)``           model a minus model b, paired by family (and by seed)
+``across(a, b, like=l).below(x)``     likeness of models a and b less that of two b, over seeds
 ``ordered("low", "high", by=x)``      groups of families, or models, in rising order
 ``over_seeds(group).above(x)``         mean over training seeds, the seeds as units
 ``each_seed(group).equals(x)``         a fact of every seed; also ``above``, ``below``, ``within``
@@ -28,12 +29,15 @@ from refutable.records import Region
 from refutable.vocabulary.association import Correlation, Trend
 from refutable.vocabulary.base import Judgement, Prediction, check_bounds
 from refutable.vocabulary.groups import MODELS, Contrast, Ordered, arrange
+from refutable.vocabulary.pairs import Across, Likeness
 from refutable.vocabulary.seeds import EachSeed, OverSeeds
 from refutable.vocabulary.single import Equals, Every, Fact, Mean, Share
 
 __all__ = [
     "Judgement",
+    "Likeness",
     "Prediction",
+    "across",
     "arrange",
     "contrast",
     "correlation",
@@ -157,6 +161,26 @@ def contrast(first: str, second: str, *, without: tuple[int, ...] = ()) -> Stati
     if not first or not second or first == second:
         raise ClaimError(f"expected two different models, got {first!r} and {second!r}")
     return Statistic(lambda region: Contrast(region, first, second, without))
+
+
+def across(
+    first: str, second: str, *, like: Likeness, without: tuple[int, ...] = ()
+) -> Statistic[Across]:
+    """How alike models of two groups of seeds are, less how alike two of the second are.
+
+    Parameters
+    ----------
+    first, second : str
+        Names of groups of models that differ in the seed alone.
+    like : Likeness
+        What makes a vector of what the body returns on a model, so that the inner product of two
+        vectors is how alike the models are.
+    without : tuple of int
+        Training seeds that do not take part, such as those that a region was chosen on.
+    """
+    if not first or not second or first == second:
+        raise ClaimError(f"expected two different groups, got {first!r} and {second!r}")
+    return Statistic(lambda region: Across(region, first, second, like, without))
 
 
 def over_seeds(group: str, *, without: tuple[int, ...] = ()) -> Statistic[OverSeeds]:

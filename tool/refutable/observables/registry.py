@@ -48,6 +48,8 @@ class Observable:
 
     of_config: bool = False
     """Follows from the config alone, such as untrained copies: models of one config share it."""
+    in_store_only: bool = False
+    """Whether it stays out of a run's observations: large, and of use to claims alone."""
 
     @property
     def derived(self) -> bool:
@@ -223,6 +225,7 @@ def experiment(
     per_prompt: bool = True,
     drawn_with: str = "",
     of_training: bool = False,
+    in_store_only: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function of a loaded model as an observable.
 
@@ -241,6 +244,8 @@ def experiment(
         Whether it needs the checkpoints of training.
     drawn_with : str
         Name of an observable that this one illustrates: it is measured whenever that one is.
+    in_store_only : bool
+        Whether it stays out of the observations that a run leaves.
 
     Returns
     -------
@@ -265,6 +270,7 @@ def experiment(
                 experiment=function,
                 of_training=of_training,
                 drawn_with=drawn_with,
+                in_store_only=in_store_only,
             )
         )
         return function

@@ -13,6 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from refutable.observables.registry import REGISTRY
 from refutable.plugin.table import Table
 from refutable.prompts import PromptSet
 from refutable.report.observations import INTEGERS, TEXTS
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 30_000
 """Values of an observable above which it stays in the store."""
+MOST_OF_A_MEMBER = 5_000
+"""Values above which what a body returned on one of several models is not kept: what models are
+compared by, and no quantity of theirs."""
 
 
 def shards(session: ClaimSession) -> Path:
@@ -66,6 +70,7 @@ def keep_member(session: ClaimSession, conclusion: Conclusion, model: str, value
     arrays = [
         (xr.DataArray(array), {**common, "quantity": quantity, "control": None})
         for quantity, array in named_arrays(values).items()
+        if getattr(array, "size", 1) <= MOST_OF_A_MEMBER
     ]
     _write(session, f"{claim.id}|{case.label}|{model}", prompts, arrays)
     _keep_observables(session, case, model, prompts, label)
@@ -99,6 +104,8 @@ def _keep_observables(
             continue
         target = f"observables|{model}|{case.prompts}|{case.arm}|{role}"
         for quantity, array in arrays.items():
+            if quantity in REGISTRY and REGISTRY[quantity].in_store_only:
+                continue
             per_prompt = "prompt" in array.dims and set(array.dims) - {"prompt", "layer"}
             if per_prompt or array.size > MOST_ROWS or array.dtype.kind not in "fiu":
                 continue

@@ -92,19 +92,24 @@ def _unit(features: Floats, estimator: str) -> Floats:
     elif len(rows) < 4:
         return np.full(kernel.size, np.nan)
     else:
-        centred = _u_centred(kernel)
+        centred = u_centred(kernel)
     length = np.linalg.norm(centred)
     unit: Floats = centred / length if length > 0 else np.full_like(centred, np.nan)
     return unit.ravel()
 
 
-def _u_centred(kernel: Floats) -> Floats:
-    n = len(kernel)
-    off = kernel - np.diag(np.diag(kernel))
-    sums = off.sum(0) / (n - 2)
-    centred: Floats = off - sums - sums[:, None] + off.sum() / ((n - 1) * (n - 2))
-    np.fill_diagonal(centred, 0.0)
-    return centred
+def u_centred(kernel: Floats) -> Floats:
+    """Kernel matrices ``(..., row, row)`` without their diagonals, rows and columns summing to 0.
+
+    The unbiased centring of Song et al.; four rows or more.
+    """
+    n = kernel.shape[-1]
+    diagonal = np.eye(n, dtype=bool)
+    off = np.where(diagonal, 0.0, kernel)
+    sums = off.sum(-1) / (n - 2)
+    whole = off.sum((-2, -1))[..., None, None] / ((n - 1) * (n - 2))
+    centred: Floats = off - sums[..., None, :] - sums[..., :, None] + whole
+    return np.where(diagonal, 0.0, centred)
 
 
 # -- representations -------------------------------------------------------------------------
@@ -147,7 +152,7 @@ def _layout(loaded: Any, sites: Any, encoded: Encoded) -> str:
     from refutable.capture.measure import measure
     from refutable.capture.packing import LAYOUTS, choose
 
-    few = _some(encoded, choose([len(ids) for ids in encoded.ids], most=4))
+    few = some(encoded, choose([len(ids) for ids in encoded.ids], most=4))
     bound = _EQUAL.get(loaded.dtype, _EQUAL_HALF)
 
     def vectors(layout: str) -> Any:
@@ -164,7 +169,8 @@ def _layout(loaded: Any, sites: Any, encoded: Encoded) -> str:
     return "single"
 
 
-def _some(encoded: Encoded, places: Sequence[int]) -> Encoded:
+def some(encoded: Encoded, places: Sequence[int]) -> Encoded:
+    """Keep the prompts at some places."""
     return replace(
         encoded,
         ids=tuple(encoded.ids[i] for i in places),
@@ -276,7 +282,7 @@ def representation_alignment(loaded: Any, encoded: Encoded) -> xr.DataArray:
     """
     import xarray as xr
 
-    encoded = _some(encoded, sorted(place for taken in draws(encoded.families) for place in taken))
+    encoded = some(encoded, sorted(place for taken in draws(encoded.families) for place in taken))
     vectors = last_residuals(loaded, encoded)
     own = _units(vectors, encoded.families)
     prompts = _Prompts.of(loaded, encoded)
