@@ -243,15 +243,25 @@ def fisher_back(z: ArrayLike) -> Floats:
 
 
 def pearson(x: Floats, y: Floats) -> Floats:
-    """Correlation over the last axis; NaN where a variable does not vary."""
-    x = x - x.mean(axis=-1, keepdims=True)
-    y = y - y.mean(axis=-1, keepdims=True)
+    """Correlation over the last axis; NaN where a variable varies by no more than rounding."""
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    a = x - x.mean(axis=-1, keepdims=True)
+    b = y - y.mean(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((x * y).sum(axis=-1) / np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1)))
+        r = (a * b).sum(axis=-1) / np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    return np.asarray(np.where(_varies(x) & _varies(y), r, np.nan))
+
+
+def _varies(values: Floats) -> NDArray[np.bool_]:
+    """Whether values differ by more than the rounding of their mean, over the last axis."""
+    largest = np.abs(values).max(axis=-1)
+    return np.asarray(np.ptp(values, axis=-1) > 4 * np.finfo(float).eps * largest)
 
 
 def slopes(values: Floats) -> Floats:
-    """Least-squares slope over the last axis against 0, 1, 2, ... (change per step)."""
+    """Least-squares slope over the last axis against 0, 1, 2, ...; NaN of a single point."""
+    if values.shape[-1] < 2:
+        return np.full(values.shape[:-1], np.nan)
     x = np.arange(values.shape[-1], dtype=float)
     x -= x.mean()
     return np.asarray(values, dtype=float) @ (x / (x @ x))
@@ -259,6 +269,8 @@ def slopes(values: Floats) -> Floats:
 
 def slope_error(steps: int, error: float) -> float:
     """Largest change of a slope over `steps` points when each point moves by at most `error`."""
+    if steps < 2:
+        return np.inf
     x = np.arange(steps, dtype=float)
     x -= x.mean()
     return float(error * np.abs(x).sum() / (x @ x))

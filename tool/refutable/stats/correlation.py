@@ -103,10 +103,10 @@ def family_correlations(
         mine = labels == name
         if mine.sum() < SMALLEST_FAMILY:
             continue
-        first, second = x[mine], y[mine]
-        if first.std(ddof=1) <= error[0] or second.std(ddof=1) <= error[1]:
+        own = [x[mine], y[mine]]
+        if _flat(own, error):
             continue
-        r = float(core.pearson(first, second))
+        r = float(core.pearson(*own))
         found[name] = float(core.fisher(r)) - r / (2 * (int(mine.sum()) - 1))
     return found
 
@@ -121,15 +121,17 @@ def _between(
 ) -> Estimate:
     means = [core.group_means(v, families)[0] for v in (x, y)]
     count = means[0].size
-    if count < 3 or any(m.std(ddof=1) <= e for m, e in zip(means, error, strict=True)):
-        reason = (
-            "fewer than three families"
-            if count < 3
-            else "between families a variable varies no more than the instrument's error"
-        )
+    reason = ""
+    if count < 3:
+        reason = "fewer than three families"
+    elif _flat(means, error):
+        reason = "between families a variable varies no more than the instrument's error"
+    if reason:
         return _part(undecidable(reason, n=x.size, clusters=count), "between families")
     limits = between_limits(*means, level=level)
-    low, high = jackknife_limits(*means, level=level) if count > 4 else (-np.inf, np.inf)
+    ends = jackknife_limits(*means, level=level) if count > 4 else (np.nan, np.nan)
+    # Where one family alone makes a variable vary, nothing is left without it: no check holds.
+    low, high = ends if np.isfinite(ends).all() else (-np.inf, np.inf)
     return from_limits(
         limits, n=x.size, clusters=count, error=_shift(means, error), level=level,
         check=(float(low), float(high)), unit="r", method=BETWEEN, region=region,
@@ -161,6 +163,12 @@ def _within(
         sd=plain.sd, error=_shift(centred, error), level=level, check=check, unit="r",
         method=WITHIN, region=region, part="within families", scale=FISHER,
     )  # fmt: skip
+
+
+def _flat(variables: Sequence[Floats], error: tuple[float, float]) -> bool:
+    """Whether one of two variables varies by no more than its error, or than rounding."""
+    within = any(v.std(ddof=1) <= e for v, e in zip(variables, error, strict=True))
+    return within or not np.isfinite(core.pearson(*variables))
 
 
 def _shift(variables: Sequence[Floats], error: tuple[float, float]) -> float:

@@ -114,11 +114,11 @@ def difference_of_groups(
     part: str = "",
 ) -> Estimate:
     """Welch interval for mean(second) - mean(first) over the family means of two groups."""
-    limits = core.welch_limits(first, second, level=level)
     clusters = min(first.size, second.size)
     reason = not_finite(np.concatenate([first, second]))
     if reason or clusters < 2:
         return undecidable(reason or f"{part}: a group has fewer than two families", unit=unit, n=n)
+    limits = core.welch_limits(first, second, level=level)
     weights = (
         core.resampling_weights(first.size, seed=seed),
         core.resampling_weights(second.size, seed=seed + 1),
@@ -265,7 +265,10 @@ def pooled_correlation(x: ArrayLike, y: ArrayLike, *, level: float = 0.95) -> Es
     reason = "fewer than four prompts" if a.size < 4 else not_finite(np.concatenate([a, b]))
     if reason:
         return undecidable(reason, n=a.size, unit="r")
-    z, se = core.fisher(core.pearson(a, b)), np.asarray(1 / np.sqrt(a.size - 3))
+    r = core.pearson(a, b)
+    if not np.isfinite(r):
+        return undecidable("a variable does not vary", n=a.size, unit="r")
+    z, se = core.fisher(r), np.asarray(1 / np.sqrt(a.size - 3))
     half = core.t_quantile(level, np.inf) * se
     limits = Limits(z, se, np.asarray(float(a.size - 2)), z - half, z + half)
     return from_limits(

@@ -43,7 +43,8 @@ def paired_change(
     Parameters
     ----------
     differences : array, (family,)
-        Candidate minus base, one mean difference per family.
+        Candidate minus base, one mean difference per family. Without any, or with one that is not
+        a number, nothing can be said: p is 1.
     margin : float
         Smallest difference called a change; at least the numerical noise.
     error : float
@@ -54,6 +55,8 @@ def paired_change(
     from scipy import stats
 
     d = np.asarray(differences, dtype=float)
+    if d.size == 0 or not np.isfinite(d).all():
+        return PairedChange(np.nan, -np.inf, np.inf, margin, 1.0, d.size, False, False)
     value, spread = float(d.mean()), float(d.std(ddof=1)) if d.size > 1 else np.inf
     if (d.size > 1 and spread <= error) or np.abs(d).max() <= error:
         return exact_change(value, margin=margin, error=error, families=d.size)
