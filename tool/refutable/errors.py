@@ -29,6 +29,10 @@ class NotAvailableError(RefutableError):
     """The model does not have the asked-for site or quantity; carries the reason."""
 
 
+class NotHereError(NotAvailableError):
+    """What is lacking could be brought here, such as a package: the reason is not remembered."""
+
+
 class NotMeasurableError(NotAvailableError):
     """One observable does not exist for a model; claims that ask for it do not apply to it."""
 

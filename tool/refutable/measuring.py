@@ -7,10 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from refutable.errors import InstrumentError, NotAvailableError, RefutableError
+from refutable.errors import InstrumentError, NotAvailableError, NotHereError, RefutableError
 from refutable.laboratory import Control, Laboratory, Plan, State
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.records import InstrumentCheck
+
+COMMITTED = "committed"
+"""Attribute of an array that was not measured here but comes with the suite."""
 
 Groups = Mapping[tuple[str, str], Mapping[Control | None, set[str]]]
 
@@ -32,6 +35,7 @@ class Measuring:
         self.lab = lab
         self.state = state
         self.checks: list[InstrumentCheck] = []
+        self._not_here: dict[Any, str] = {}
         self.groups: dict[tuple[str, str], dict[Control | None, set[str]]] = defaultdict(dict)
         for (prompts, arm, control), names in plan.wanted.items():
             self.groups[prompts, arm][control] = names
@@ -49,6 +53,17 @@ class Measuring:
         except RefutableError:
             self.state.report = replace(self.state.report, checks=tuple(self.checks))
             raise
+        except OSError as problem:
+            # Told once and in one line: the items that follow would only meet it again.
+            reason = problem.strerror or str(problem)
+            raise InstrumentError(
+                f"{self.state.facts.id}: cannot read or write what is measured: {reason} "
+                f"({problem.filename or self.lab.store.root}): free disk space, or name another "
+                "folder with REFUTABLE_CACHE"
+            ) from None
+        if self.state.nbytes:
+            # Arrays that were dropped from memory and are read again came from where they came.
+            origin = self.state.report.origin
         self.state.report = replace(self.state.report, checks=tuple(self.checks), origin=origin)
 
     def _complete(self) -> str:
@@ -75,8 +90,8 @@ class Measuring:
         return self._origin("live")
 
     def _origin(self, otherwise: str) -> str:
-        replayed = any(not role for _, _, role in self.state.replayed)
-        return "committed" if replayed else otherwise
+        """Say how the model is known; what only training shows may be committed all the same."""
+        return otherwise if self.state.at_hand else "committed"
 
     def _lacking(self) -> str:
         """Say what is not committed of a model whose weights are not here."""
@@ -137,7 +152,7 @@ class Measuring:
             name
             for name in names
             if (key := self.key(REGISTRY[name], prompts, arm, role)) not in self.lab.store
-            and self.lab.store.get_json(key) is None
+            and self._reason(key) is None
             and not (self._replays(name, role) and key in self.lab.committed)  # type: ignore[operator]
         }
 
@@ -155,10 +170,27 @@ class Measuring:
         """Store one array."""
         self.lab.store.put(self.key(REGISTRY[name], prompts, arm, role), array)
 
-    def put_reason(self, name: str, prompts: str, arm: str, role: str, reason: str) -> None:
-        """Store why a model does not have an observable."""
-        key = self.key(REGISTRY[name], prompts, arm, role)
-        self.lab.store.put_json(key, {"not available": reason})
+    def put_reason(
+        self, name: str, prompts: str, arm: str, role: str, problem: NotAvailableError
+    ) -> None:
+        """Keep why a model does not have an observable; for this run alone if that may change."""
+        key = self._reason_key(self.key(REGISTRY[name], prompts, arm, role))
+        if isinstance(problem, NotHereError):
+            self._not_here[key] = str(problem)
+        else:
+            self.lab.store.put_json(key, {"not available": str(problem)})
+
+    def _reason(self, key: Any) -> str | None:
+        """Return why a model does not have an observable, if it was found out."""
+        key = self._reason_key(key)
+        stated = self.lab.store.get_json(key)
+        return self._not_here.get(key) if stated is None else str(stated["not available"])
+
+    def _reason_key(self, key: Any) -> Any:
+        # What lies beside the weights counts too, such as the record of their training: the same
+        # weights in another folder may have what they lack in this one.
+        spec = self.state.spec
+        return replace(key, extra=f"{spec.source}:{spec.location}")
 
     def put_notes(self, prompts: str, arm: str, layout: str, attention: str) -> None:
         """Store how prompts were batched, and every check made so far."""
@@ -224,8 +256,9 @@ class Measuring:
                 array = self.lab.committed.get(key)
                 if array is not None:
                     self.state.replayed.add((prompts, arm, role))
-            if array is None and (stated := self.lab.store.get_json(key)) is not None:
-                self.state.unavailable[prompts, arm, role, name] = str(stated["not available"])
+                    array = array.assign_attrs({COMMITTED: True})
+            if array is None and (reason := self._reason(key)) is not None:
+                self.state.unavailable[prompts, arm, role, name] = reason
                 continue
             if array is None:
                 # What only illustrates is not committed.

@@ -31,24 +31,26 @@ class Passes:
         self.state = measuring.state
         self._loaded: LoadedModel | None = None
         self._sites: tuple[LoadedModel, Any] | None = None
-        self._layouts: dict[tuple[str, str], str] = {}
 
     def run(self) -> None:
         """Measure; what is done is stored at once, so that a killed run goes on from there."""
         try:
             self._from_weights()
-            if any(self._missing_on_model(*group, None) for group in self.do.groups):
+            # A shuffled control is measured on the model itself, so it may be all that is missing.
+            needed = (None, *self._controls("shuffled"))
+            groups = self.do.groups
+            if any(self._missing_on_model(*group, one) for group in groups for one in needed):
                 self._on_the_model()
-            for control in self._controls():
+            for control in self._controls("untrained"):
                 self._on_a_control(control)
         finally:
             # A model must not live on in a frame or a traceback.
             self._loaded = None
             self._sites = None
 
-    def _controls(self) -> list[Control]:
+    def _controls(self, kind: str) -> list[Control]:
         found = {c for by in self.do.groups.values() for c in by if c is not None}
-        return sorted(c for c in found if c.kind == "untrained")
+        return sorted(c for c in found if c.kind == kind)
 
     def _missing_on_model(self, prompts: str, arm: str, control: Control | None) -> set[str]:
         """Names to measure on a model: of the packed pass all or none, so that one pass serves."""
@@ -76,7 +78,9 @@ class Passes:
                     if reader is None:
                         self.lab.say(f"reading the weights of {self.state.facts.id}")
                         reader = _open(self.state.spec)
-                    subject = reader.untrained(control.seed) if control else reader
+                    subject = reader
+                    if control is not None and control.kind == "untrained":
+                        subject = reader.untrained(control.seed)
                     function = REGISTRY[name].weights
                     assert function is not None  # noqa: S101  (chosen by this field)
                     self._keep(name, prompts, arm, role, partial(function, subject))
@@ -86,7 +90,7 @@ class Passes:
         try:
             array = self._shared(name, make) if REGISTRY[name].of_config else make()
         except NotAvailableError as problem:
-            self.do.put_reason(name, prompts, arm, role, str(problem))
+            self.do.put_reason(name, prompts, arm, role, problem)
         else:
             self.do.put(name, prompts, arm, role, array)
 

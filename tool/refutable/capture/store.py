@@ -106,6 +106,7 @@ class Store:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
         self.notes: list[str] = []
+        self._damaged: set[Path] = set()
 
     def path(self, key: ObservationKey, suffix: str = "safetensors") -> Path:
         """Where what belongs to a key lies, or would lie."""
@@ -113,7 +114,9 @@ class Store:
         return self.root / "observations" / digest[:2] / f"{digest}.{suffix}"
 
     def __contains__(self, key: ObservationKey) -> bool:
-        return self.path(key).is_file()
+        """Whether an array can be read; a file that was found damaged cannot."""
+        path = self.path(key)
+        return path not in self._damaged and path.is_file()
 
     def get(self, key: ObservationKey) -> xr.DataArray | None:
         """Read an array.
@@ -131,7 +134,7 @@ class Store:
             return _read(path, key)
         # Whatever is wrong with a damaged file, measuring again is the remedy.
         except Exception as error:
-            self._note(key, error)
+            self._note(key, path, error)
             return None
 
     def get_json(self, key: ObservationKey) -> dict[str, Any] | None:
@@ -144,16 +147,19 @@ class Store:
             _check_header(content, key)
             value: dict[str, Any] = content["value"]
         except Exception as error:
-            self._note(key, error)
+            self._note(key, path, error)
             return None
         return value
 
     def put_json(self, key: ObservationKey, value: Mapping[str, Any]) -> None:
         """Write a JSON object, such as the notes of an instrument check."""
         content = {"format": _FORMAT, "key": asdict(key), "value": dict(value)}
-        _replace(self.path(key, "json"), json.dumps(content).encode())
+        self._replace(self.path(key, "json"), json.dumps(content).encode())
 
-    def _note(self, key: ObservationKey, error: Exception) -> None:
+    def _note(self, key: ObservationKey, path: Path, error: Exception) -> None:
+        if path in self._damaged:
+            return
+        self._damaged.add(path)
         reason = " ".join(str(error).split()) or type(error).__name__
         self.notes.append(
             f"stored {key.observable} ({key.digest()[:12]}) is damaged and is measured again: "
@@ -179,7 +185,11 @@ class Store:
             "attrs": array.attrs,
         }
         content = save({_TENSOR: values}, metadata={"refutable": json.dumps(header)})
-        _replace(self.path(key), content)
+        self._replace(self.path(key), content)
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        _write_whole(path, content)
+        self._damaged.discard(path)
 
     def size(self) -> Usage:
         """Count files and bytes."""
@@ -210,6 +220,10 @@ class Store:
             freed += path.stat().st_size
             files += 1
             path.unlink(missing_ok=True)
+        if not fields:
+            # What a process that was killed had begun to write.
+            for path in (self.root / "observations").glob("*/*.part"):
+                path.unlink(missing_ok=True)
         return Usage(files, freed)
 
     @contextmanager
@@ -232,7 +246,7 @@ class Store:
         return sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")])
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
@@ -264,11 +278,13 @@ def _check_header(header: Mapping[str, Any], key: ObservationKey) -> None:
 
 def _read(path: Path, key: ObservationKey) -> xr.DataArray:
     import xarray as xr
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
-    header = _header(path)
-    _check_header(header, key)
-    values = from_tensor(load_file(path)[_TENSOR], header["kind"]).reshape(header["shape"])
+    with safe_open(path, framework="numpy") as file:
+        header = json.loads((file.metadata() or {})["refutable"])
+        _check_header(header, key)
+        tensor = file.get_tensor(_TENSOR)
+    values = from_tensor(tensor, header["kind"]).reshape(header["shape"])
     coords = {
         name: (coord["dims"], np.asarray(coord["values"], dtype=coord["dtype"]))
         for name, coord in header["coords"].items()

@@ -118,6 +118,7 @@ def _gather(
     """Evaluate the body on every member of a group and on the null control of its first."""
     from refutable.evaluate import instrument_error
     from refutable.laboratory import not_applicable
+    from refutable.plugin.judging import source_of
     from refutable.plugin.rows import keep_member
 
     claim, case = conclusion.claim, conclusion.case
@@ -134,6 +135,7 @@ def _gather(
             found.left_out.append(str(problem))
             found.unmeasurable = isinstance(problem, NotMeasurableError)
             continue
+        conclusion.sources.add(source_of(session, need, subject))
         value = _body(conclusion, subject.observations)
         found.error = max(found.error, instrument_error(claim, subject, value))
         found.values[name][seed] = value

@@ -11,6 +11,7 @@ from refutable.plugin.cases import Case
 
 if TYPE_CHECKING:
     from refutable.evaluate import Evaluation, Subject
+    from refutable.laboratory import Need
     from refutable.plugin.session import ClaimSession, Conclusion
     from refutable.predictions import Judgement
 
@@ -43,12 +44,24 @@ def _evaluate_single(session: ClaimSession, conclusion: Conclusion) -> str | Non
     except NotMeasurableError as problem:
         return str(problem)
     conclusion.subject = subject
+    conclusion.sources.add(source_of(session, needs[0], subject))
     found = guarded(claim, case, lambda: evaluate(claim, subject, model=case.model))
     if len(needs) > 1:
         found = _replay(session, conclusion, found)
     conclusion.evaluation = _with_witness_text(session, conclusion, found)
     _keep_rows(session, conclusion)
     return None
+
+
+def source_of(session: ClaimSession, need: Need, subject: Subject) -> str:
+    """Say where what a claim rests on came from; what only illustrates it does not count."""
+    from refutable.measuring import COMMITTED
+
+    rests_on = need.of_controls & set(subject.observations)
+    if any(subject.observations[name].attrs.get(COMMITTED) for name in rests_on):
+        return "committed"
+    report = session.laboratory.report(need.model)
+    return "store" if report is None else report.origin
 
 
 def _with_witness_text(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refutable import baseline
-from refutable.plugin.cases import Case, case_of, claim_of
+from refutable.plugin.cases import case_of, claim_of
 from refutable.plugin.session import CONCLUSION, SESSION, ClaimSession, Conclusion
 from refutable.plugin.transport import plain, restore
 from refutable.records import (
@@ -91,7 +91,6 @@ def result_of(
     if found is None:
         return replace(result, reason=conclusion.reason or _reason(report))
     judgement = found.judgement
-    model = session.laboratory.report(case.model) if not case.grouped else None
     return replace(
         result,
         verdict=judgement.decision.verdict,
@@ -104,15 +103,16 @@ def result_of(
         counterexample=judgement.counterexample,
         families_needed=judgement.families_needed,
         seeds=tuple(seeds_of(found.values)) if case.grouped else (),
-        source=model.origin if model is not None else _source(session, case),
+        source=_source(conclusion),
     )
 
 
-def _source(session: ClaimSession, case: Case) -> str:
-    """Say where the observations of several models came from: committed, if any did."""
-    reports = [session.laboratory.report(model) for model in case.models]
-    origins = {report.origin for report in reports if report is not None}
-    return "committed" if "committed" in origins else "store"
+def _source(conclusion: Conclusion) -> str:
+    """Say where observations came from: committed, if those of any model did; else live, if any."""
+    for origin in ("committed", "live"):
+        if origin in conclusion.sources:
+            return origin
+    return "store"
 
 
 def seeds_of(values: Any) -> list[int]:
@@ -210,6 +210,7 @@ def leave_evidence(session: ClaimSession) -> None:
     write_observations(rows.gather(session), out / "observations.parquet")
     rows.clear(session)
     session.evidence = evidence
+    session.notes += session.laboratory.store.notes
     if session.options.update_baseline:
         changed = baseline.update(session.options.baseline, evidence.results)
         session.notes.append(f"baseline: {changed} verdicts recorded anew")

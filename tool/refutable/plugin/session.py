@@ -51,6 +51,8 @@ class Conclusion:
     claim: Claim
     evaluation: Evaluation | None = None
     subject: Subject | None = None
+    sources: set[str] = field(default_factory=set)
+    """Where the observations of its models came from: ``live``, ``store`` or ``committed``."""
     reason: str = ""
     seconds: float = 0.0
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refutable.errors import NotAvailableError
+from refutable.errors import NotAvailableError, NotHereError
 from refutable.observables.registry import REGISTRY, experiment
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def at_level(loaded: Any, measured: Callable[[Any], Any]) -> Any:
 
     Raises
     ------
-    NotAvailableError
+    NotHereError
         When the checkpoints of its training are not there.
     """
     from refutable.twins.ship import trained_twin
@@ -98,7 +98,7 @@ def _run(loaded: Any) -> Path:
 
     run = locate(loaded.spec).folder.parent
     if not list(run.glob("step-*.safetensors")):
-        raise NotAvailableError(
+        raise NotHereError(
             f"the checkpoints of {loaded.spec.id}'s training are not here: run "
             "`refutable train twins`"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refutable.errors import NotAvailableError
+from refutable.errors import NotHereError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,13 +32,13 @@ def tail_exponent(eigenvalues: NDArray[np.float64]) -> float:
 
     Raises
     ------
-    NotAvailableError
+    NotHereError
         If ``powerlaw`` is not installed.
     """
     try:
         import powerlaw  # type: ignore[import-untyped]
     except ImportError:
-        raise NotAvailableError(
+        raise NotHereError(
             "spectral exponents need the package powerlaw: pip install 'refutable[spectra]'"
         ) from None
     positive = eigenvalues[eigenvalues > eigenvalues.max(initial=0.0) * 1e-10]

@@ -1,0 +1,168 @@
+"""What the store gives back, what it lacks, and where a result says that it came from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+from support.projects import claim_source, counting, evidence, loads, module
+
+from refutable.capture.committed import Committed
+from refutable.capture.store import Store
+from refutable.catalogue import find_claim
+from refutable.errors import NotMeasurableError
+from refutable.laboratory import Laboratory, Need, Settings
+from refutable.models.registry import resolve
+from refutable.models.sources import locate
+from refutable.paths import fixtures
+from refutable.prompts import load_prompts
+
+from .conftest import DATA
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def arrays(project: pytest.Pytester) -> dict[tuple[str, str], Path]:
+    """Files of the store by (observable, role)."""
+    found = {}
+    for path in (project.path / "cache" / "observations").rglob("*.safetensors"):
+        with safe_open(path, framework="numpy") as file:
+            key = json.loads(file.metadata()["refutable"])["key"]
+        found[key["observable"], key["role"]] = path
+    return found
+
+
+@pytest.mark.parametrize("kind", ["array", "notes"])
+def test_a_damaged_file_is_measured_again(
+    project: pytest.Pytester, models: Path, kind: str
+) -> None:
+    log = project.path / "loads.txt"
+    project.makeconftest(DATA + counting(log))
+    project.makepyfile(test_mine=module(claim_source("grows")))
+    model = f"--claim-model={models / 'little'}"
+    project.runpytest_inprocess(model).assert_outcomes(passed=1)
+    before = evidence(project)["results"][0]["estimate"]
+    file = arrays(project)["residual_norm", ""]
+    if kind == "notes":
+        (file,) = (project.path / "cache" / "observations").rglob("*.json")
+    file.write_bytes(file.read_bytes()[:-7])
+
+    again = project.runpytest_inprocess(model)
+    again.assert_outcomes(passed=1)
+    assert loads(log) == ["little", "little"]
+    assert evidence(project)["results"][0]["estimate"] == before
+    again.stdout.fnmatch_lines(["stored * is damaged and is measured again: *"])
+    project.runpytest_inprocess(model).assert_outcomes(passed=1)
+    assert loads(log) == ["little", "little"]
+
+
+def test_a_shuffled_control_may_be_all_that_is_missing(
+    project: pytest.Pytester, models: Path
+) -> None:
+    shuffled = claim_source("shuffles", more="control=shuffled(seeds=2),")
+    project.makepyfile(
+        test_mine="from refutable.claim import shuffled\n" + module(claim_source("grows"), shuffled)
+    )
+    model = f"--claim-model={models / 'little'}"
+    project.runpytest_inprocess(model, "-k", "grows").assert_outcomes(passed=1, deselected=1)
+    project.runpytest_inprocess(model).assert_outcomes(passed=2)
+    assert {role for _, role in arrays(project)} >= {"", "shuffled-0", "shuffled-1"}
+
+
+def test_a_store_that_cannot_be_written_is_one_line(project: pytest.Pytester, models: Path) -> None:
+    log = project.path / "loads.txt"
+    project.makeconftest(DATA + counting(log))
+    project.makepyfile(test_mine=module(claim_source("grows"), claim_source("grows_too")))
+    blocked = project.path / "cache" / "observations" / "observations"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where a folder should be")
+    result = project.runpytest_inprocess(f"--claim-model={models / 'little'}")
+    result.assert_outcomes(errors=2)
+    for record in evidence(project)["results"]:
+        assert record["reason"].startswith("little: cannot read or write what is measured: ")
+        assert "REFUTABLE_CACHE" in record["reason"]
+    assert "Traceback" not in result.stdout.str()
+    # The second claim is told the same without a second try.
+    assert loads(log) == ["little"]
+
+
+TRAINED = """
+from refutable import contrast
+
+@claim(
+    id="gain.seeds", says="s", refuted_if="r", source=Source(study="mine", ref="S"), prompts="mine",
+    predicts=contrast("twin-none-0", "twin-layernorm-both-0").above(-9.0),
+)
+def test_seeds(residual_norm):
+    \"\"\"Log gain of the last block.\"\"\"
+    return growth(residual_norm)
+"""
+
+
+def test_a_result_says_where_its_own_numbers_came_from(project: pytest.Pytester) -> None:
+    # What a twin was like halfway through its training is committed; its weights are shipped.
+    halfway = claim_source(
+        "halfway",
+        predicts="mean.within(-99.0, 99.0)",
+        observable="relative_gradient_at_loss",
+        body='return relative_gradient_at_loss.mean("layer").rename(text="prompt")',
+    )
+    project.makepyfile(
+        test_mine=module(claim_source("ends", predicts="mean.above(-9.0)"), halfway) + TRAINED
+    )
+    twins = [f"--claim-model=twin-{name}-0" for name in ("none", "layernorm-both")]
+    for origin in ("live", "store"):
+        project.runpytest_inprocess(*twins).assert_outcomes(passed=5)
+        found = evidence(project)
+        sources = {(r["claim"], r["source"]) for r in found["results"]}
+        assert sources == {
+            ("gain.ends", origin),
+            ("gain.halfway", "committed"),
+            ("gain.seeds", origin),
+        }
+        assert {m["origin"] for m in found["models"]} == {origin}
+
+
+# -- in a laboratory -----------------------------------------------------------------------------
+
+
+def laboratory(folder: Path, *, committed: bool = False, **names: Path) -> Laboratory:
+    battery = load_prompts("battery", [fixtures() / "prompts"])
+    return Laboratory(
+        Store(folder / "store"),
+        {"battery": battery}.__getitem__,
+        Settings(),
+        name_of=lambda model: str(names.get(model, model)),
+        committed=Committed(fixtures() / "twins" / "observations.safetensors")
+        if committed
+        else None,
+    )
+
+
+def subject(lab: Laboratory, claim: str, model: str) -> object:
+    need = Need(find_claim(claim), model, "battery", "no-bos", controlled=False)
+    lab.plan([need])
+    return lab.subject(need).observations
+
+
+def test_a_reason_that_can_be_mended_is_not_remembered(tmp_path: Path) -> None:
+    twin, claim = "twin-none-0", "ablation.sharper-without-norms-at-equal-loss"
+    # Neither the checkpoints of its training are here nor what is committed of them.
+    with pytest.raises(NotMeasurableError, match="the checkpoints of twin-none-0's training"):
+        subject(laboratory(tmp_path), claim, twin)
+    stored = [path.read_text() for path in (tmp_path / "store").rglob("*.json")]
+    assert not [text for text in stored if "the checkpoints of" in text]
+
+
+def test_what_lies_beside_the_weights_counts(tmp_path: Path) -> None:
+    whole = locate(resolve("no-position-0")).folder
+    copy = tmp_path / "copy"
+    shutil.copytree(whole, copy, ignore=shutil.ignore_patterns("training.json"))
+    claim = "noposition.positions-stay-zero"
+    with pytest.raises(NotMeasurableError, match="was not trained by the no-position study"):
+        subject(laboratory(tmp_path, copy=copy), claim, "copy")
+    # The shipped model has the same weights, and the record of its training.
+    assert subject(laboratory(tmp_path), claim, "no-position-0")
