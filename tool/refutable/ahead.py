@@ -128,13 +128,14 @@ def _unmeasured(laboratory: Laboratory, model: str) -> bool:
         if not known(spec):
             return True
         do = Measuring(laboratory, laboratory.state(model), laboratory.plan_for(model))
+        return any(
+            do.missing(prompts, arm, control.name if control else "", names)
+            for (prompts, arm), by_control in do.groups.items()
+            for control, names in by_control.items()
+        )
     except RefutableError:
+        # Its own items say what is wrong.
         return False
-    return any(
-        do.missing(prompts, arm, control.name if control else "", names)
-        for (prompts, arm), by_control in do.groups.items()
-        for control, names in by_control.items()
-    )
 
 
 def _set_threads(threads: int) -> None:
