@@ -52,10 +52,11 @@ def load(path: Path) -> dict[Cell, Verdict]:
             Cell(row["claim"], row["model"], row["prompts"], row["arm"]): Verdict(row["verdict"])
             for row in raw["verdicts"]
         }
-    except (ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
         raise EvidenceError(
-            f"cannot read baseline {path.name} ({problem}): restore it, or write it anew with "
-            "--claim-update-baseline"
+            f"cannot read baseline {path.name} ({reason}): restore it, or delete it and record "
+            "the verdicts anew with --claim-update-baseline"
         ) from None
 
 

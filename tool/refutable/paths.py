@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import refutable
+from refutable.errors import RefutableError
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -14,6 +15,11 @@ def cache_dir() -> Path:
     """Return the folder for converted models, facts and observations; made when missing.
 
     ``REFUTABLE_CACHE`` names it; otherwise it is the user's cache folder of the platform.
+
+    Raises
+    ------
+    RefutableError
+        If it cannot be written to.
     """
     named = os.environ.get("REFUTABLE_CACHE")
     if named:
@@ -22,8 +28,35 @@ def cache_dir() -> Path:
         from platformdirs import user_cache_dir
 
         folder = Path(user_cache_dir("refutable"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return writable(folder, "let REFUTABLE_CACHE name a folder that can be written to")
+
+
+def writable(folder: Path, otherwise: str = "name another folder") -> Path:
+    """Return a folder to write to, made when missing.
+
+    Parameters
+    ----------
+    folder : Path
+        Where files are to be written.
+    otherwise : str
+        What to do where that is impossible.
+
+    Raises
+    ------
+    RefutableError
+        If it cannot be made or not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        reason = "a file is in the way"
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+    else:
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+        reason = "no permission"
+    raise RefutableError(f"cannot write to {folder}: {reason}; {otherwise}")
 
 
 def fixtures() -> Path:

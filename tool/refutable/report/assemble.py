@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from refutable.paths import writable
 from refutable.report import html, markdown
 from refutable.report import json as evidence_json
 from refutable.report.observations import read_observations, write_csv
@@ -38,10 +39,13 @@ def build(
     ------
     EvidenceError
         One line, when a file is unreadable, truncated or of another schema.
+    RefutableError
+        If the folder cannot be written to.
     """
     source = Path(evidence_path)
     folder = Path(out_dir) if out_dir is not None else source.parent
     evidence = evidence_json.read(source)
+    writable(folder)
     parquet = source.parent / OBSERVATIONS
     frame = read_observations(parquet) if parquet.is_file() else None
     drawn = html.Drawn(folder / "figures")

@@ -68,13 +68,17 @@ def read(path: str | os.PathLike[str]) -> Evidence:
         content = json.loads(text)
     except FileNotFoundError:
         raise EvidenceError(f"no evidence at {file}: make one with `refutable verify`") from None
+    except IsADirectoryError:
+        raise EvidenceError(f"{file} is a folder: name the evidence.json in it") from None
     except json.JSONDecodeError as problem:
         raise EvidenceError(
             f"{file} is not whole JSON (line {problem.lineno}: {problem.msg}): truncated? rerun it"
         ) from None
     except (OSError, UnicodeDecodeError) as problem:
         reason = getattr(problem, "strerror", None) or "not UTF-8 text"
-        raise EvidenceError(f"cannot read {file}: {reason}") from None
+        raise EvidenceError(
+            f"cannot read {file}: {reason}; give an evidence.json that `refutable verify` wrote"
+        ) from None
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
         found = repr(schema)[:60] if schema is not None else "none"

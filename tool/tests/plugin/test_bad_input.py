@@ -261,3 +261,36 @@ def test_a_broken_baseline_is_a_usage_error(project: pytest.Pytester, models: Pa
     text = result.stdout.str() + result.stderr.str()
     assert "baseline.json has schema 'another/1', expected 'refutable.baseline/1'" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("prompts", "says"),
+    [
+        ("none.toml", "none.toml has no [[family]] table: add one with a name and prompts"),
+        ("five-registers:verse", "prompt set 'five-registers' has no family 'verse'"),
+    ],
+)
+def test_prompts_that_cannot_be_used_on_shipped_models(
+    project: pytest.Pytester, prompts: str, says: str
+) -> None:
+    # Whether shipped models are measured ahead is asked before any item runs.
+    project.makepyfile(test_mine=module(claim_source("grows")))
+    (project.path / "none.toml").write_text("")
+    result = project.runpytest_inprocess("--claim-model=tiny-rmsnorm", f"--claim-prompts={prompts}")
+    result.assert_outcomes(errors=1)
+    (record,) = evidence(project)["results"]
+    assert (record["outcome"], record["verdict"]) == ("error", None)
+    assert says in record["reason"]
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_a_baseline_that_is_a_folder_is_a_usage_error(
+    project: pytest.Pytester, models: Path
+) -> None:
+    project.makepyfile(test_mine=module(claim_source("grows")))
+    (project.path / "reports" / "baseline.json").mkdir(parents=True)
+    result = project.runpytest_inprocess(f"--claim-model={models / 'little'}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert "cannot read baseline baseline.json (Is a directory): restore it, or delete it" in text
+    assert "Traceback" not in text
