@@ -37,8 +37,8 @@ def fetch(spec: ModelSpec, progress: Callable[[str], None]) -> Checkpoint:
         progress(f"fetching {spec.id} from the hub, {_size(bytes_)}")
         checkpoint = locate(spec)
     else:
-        progress(f"{spec.id} is on this machine already")
         checkpoint = locate(spec)
+        progress(f"{spec.id} is on this machine already")
     progress(f"{spec.id} is ready in {checkpoint.folder}")
     return checkpoint
 

@@ -16,6 +16,7 @@ from refutable.allocation import keep_freed_memory
 from refutable.errors import ModelError
 from refutable.models.build import one_line, quiet, read_config, read_tokenizer
 from refutable.models.checkpoint import Checkpoint
+from refutable.models.device import usable_device
 from refutable.models.fidelity import fidelity_checks
 from refutable.models.identify import identify_checkpoint
 from refutable.models.sources import locate
@@ -67,7 +68,7 @@ def load(spec: ModelSpec, *, device: str = "cpu", dtype: str = "float32") -> Loa
         If the model cannot be loaded at all, in one line.
     """
     keep_freed_memory()
-    place, kind = _device(device), _dtype(dtype)
+    place, kind = usable_device(device), _dtype(dtype)
     checkpoint = locate(spec)
     identity = identify_checkpoint(spec, checkpoint)
     model, report = _from_checkpoint(spec, checkpoint, kind)
@@ -180,12 +181,3 @@ def _dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise ModelError(f"expected dtype to be one of {', '.join(DTYPES)}, got dtype={name!r}")
     return DTYPES[name]
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as problem:
-        raise ModelError(f"device {name!r} cannot be used here: {one_line(problem)}") from None
-    return device

@@ -20,10 +20,12 @@ def _train() -> None:
 
 @train_app.command("no-position")
 def train_no_position_command(
-    seed: Annotated[int, typer.Option(help="Seed of the initialisation and the data order.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the initialisation and the data order.")
+    ] = 0,
     recipe: Annotated[
         str,
-        typer.Option(help="published (13 min), fast (30 s), max-schedule or min-schedule (2 min)."),
+        typer.Option(help="published (13 min), fast (40 s), max-schedule or min-schedule (2 min)."),
     ] = "published",
     out: Annotated[
         Path | None, typer.Option(help="Folder for weights and log [./no-position/RECIPE-SEED].")
@@ -31,15 +33,13 @@ def train_no_position_command(
     device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, mps.")] = "cpu",
 ) -> None:
     """Train the no-position model and print its held-out loss."""
-    from refutable.errors import RefutableError
+    from refutable.twins.no_position import recipe_named
     from refutable.twins.no_position_training import train_no_position
 
+    recipe_named(recipe)
     folder = out or Path("no-position") / f"{recipe}-{seed}"
-    try:
-        _, run = train_no_position(seed, recipe, folder, device=device)
-    except RefutableError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+    _check(folder, device)
+    _, run = train_no_position(seed, recipe, folder, device=device)
     typer.echo(
         f"{folder}: held-out loss {run.held_out_loss:.5f} nats after {len(run.losses)} steps "
         f"({run.seconds:.0f} s on {run.device})"
@@ -51,7 +51,9 @@ def train_twins_command(
     variant: Annotated[
         str | None, typer.Option(help="One variant, e.g. rmsnorm-both; all by default.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="One seed; the study's by default.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="One seed; the study's by default.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the runs [the cache, where claims find the twins]."),
@@ -63,12 +65,19 @@ def train_twins_command(
     ] = None,
 ) -> None:
     """Train the twins of the norm-ablation study and print their held-out losses."""
-    from refutable.errors import RefutableError
     from refutable.models.sources.twin import trained_twins
-    from refutable.twins.twins_command import train_twins
+    from refutable.twins.twins_command import planned, train_twins
 
-    try:
-        train_twins(variant, seed, out or trained_twins(), device, typer.echo, steps=steps)
-    except RefutableError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+    planned(variant, seed)
+    folder = out or trained_twins()
+    _check(folder, device)
+    train_twins(variant, seed, folder, device, typer.echo, steps=steps)
+
+
+def _check(folder: Path, device: str) -> None:
+    """Refuse a folder or device that cannot be used before anything is computed."""
+    from refutable.models.device import usable_device
+    from refutable.paths import writable
+
+    writable(folder)
+    usable_device(device)

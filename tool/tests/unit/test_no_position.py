@@ -146,5 +146,5 @@ def test_command_trains_and_reports(tmp_path, monkeypatch):
     assert (run.seed, run.data_seed, len(run.losses)) == (2, 125, 12)
     assert f"held-out loss {run.held_out_loss:.5f}" in done.output
     wrong = CliRunner().invoke(train_app, ["no-position", "--recipe", "no"])
-    assert wrong.exit_code == 2
-    assert "choose one of" in wrong.output
+    assert isinstance(wrong.exception, RefutableError)
+    assert "choose one of" in str(wrong.exception)
