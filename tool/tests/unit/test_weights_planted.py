@@ -124,8 +124,8 @@ def test_two_groups_of_heads_are_found(operator):
     observed = hd.cluster(hd.head_distances(weights, operator))
     labels = fcluster(observed.linkage, 2, "maxclust")
     assert len({tuple(pair) for pair in zip(labels, of, strict=True)}) == 2
-    copies = [hd.rotate(weights, RNG(s)) for s in range(19)]
-    references = [hd.cluster(hd.head_distances(c, operator)) for c in copies]
+    rotated = [hd.rotated_distances(weights, operator, RNG(s)) for s in range(19)]
+    references = [hd.cluster(distances) for distances in rotated]
     found, clusters = hd.gap(observed, references)
     assert clusters == 2
     assert found > 0.2
@@ -135,7 +135,7 @@ def test_two_groups_of_heads_are_found(operator):
 
 def test_heads_without_groups_have_no_gap():
     weights, _ = _heads(8, 1.0, seed=3)
-    copies = [hd.cluster(hd.head_distances(hd.rotate(weights, RNG(s)), "qk")) for s in range(19)]
+    copies = [hd.cluster(hd.rotated_distances(weights, "qk", RNG(s))) for s in range(19)]
     observed = hd.cluster(hd.head_distances(weights, "qk"))
     spread = [hd.gap(c, [o for o in copies if o is not c])[0] for c in copies]
     assert hd.gap(observed, copies)[0] <= max(spread)
@@ -159,7 +159,9 @@ def test_distances_do_not_depend_on_the_basis_inside_a_head():
 
 def test_rotations_keep_lengths_and_end_relations():
     weights, _ = _heads(2, 0.2)
-    copy = hd.rotate(weights, RNG(1))
+    rng = RNG(1)
+    factors = (weights.query, weights.key, weights.value, weights.output)
+    copy = hd.HeadWeights(*(hd.rotated(one, rng) for one in factors))
     for name in ("query", "key", "value", "output"):
         for head in range(8):
             before = np.linalg.svd(getattr(weights, name)[:, head], compute_uv=False)

@@ -85,12 +85,19 @@ def head_cosines(weights: HeadWeights, operator: str) -> Doubles:
     <A_a B_a^T, A_b B_b^T> is the sum over the elements of (A_a^T A_b) * (B_a^T B_b): two small
     Gram matrices, never a (d_model, d_model) product.
     """
-    first, second = (
-        (weights.query, weights.key) if operator == "qk" else (weights.value, weights.output)
-    )
-    heads = weights.heads
+    return _cosines(*_factors_of(weights, operator), weights.heads)
+
+
+def _factors_of(weights: HeadWeights, operator: str) -> tuple[Floats, Floats]:
+    if operator == "qk":
+        return weights.query, weights.key
+    return weights.value, weights.output
+
+
+def _cosines(first: Floats, second: Floats, heads: int) -> Doubles:
     left, right = _grams(first, heads), _grams(second, heads)
-    inner = (left * right).sum(axis=(1, 3), dtype=np.float64)
+    left *= right
+    inner = left.sum(axis=(1, 3), dtype=np.float64)
     size = np.sqrt(np.diagonal(inner))
     size = np.where(size > 0, size, 1.0)
     cosines: Doubles = inner / np.outer(size, size)
@@ -111,7 +118,17 @@ def _grams(factors: Floats, heads: int) -> Floats:
 
 def head_distances(weights: HeadWeights, operator: str) -> Doubles:
     """Distance of the heads' operators scaled to length one: sqrt(2 - 2 cos), (head, head)."""
-    found: Doubles = np.sqrt(np.clip(2 - 2 * head_cosines(weights, operator), 0, None))
+    return _distances(head_cosines(weights, operator))
+
+
+def rotated_distances(weights: HeadWeights, operator: str, rng: np.random.Generator) -> Doubles:
+    """The same of a copy whose heads are `rotated`; only the operator's two matrices are copied."""
+    first, second = _factors_of(weights, operator)
+    return _distances(_cosines(rotated(first, rng), rotated(second, rng), weights.heads))
+
+
+def _distances(cosines: Doubles) -> Doubles:
+    found: Doubles = np.sqrt(np.clip(2 - 2 * cosines, 0, None))
     np.fill_diagonal(found, 0.0)
     return found
 
@@ -177,28 +194,35 @@ def gap(observed: Clustering, references: list[Clustering]) -> tuple[float, int]
     return largest, int((gained >= 0.9 * largest).argmax()) + 1
 
 
-def rotate(weights: HeadWeights, rng: np.random.Generator) -> HeadWeights:
-    """A copy in which every head is turned in the residual stream by a rotation of its own.
+def rotated(factors: Floats, rng: np.random.Generator) -> Floats:
+    """Turn every head in the residual stream by a rotation of its own.
 
-    Each head keeps its factors' singular values and loses every relation to the other heads; heads
-    that share a key keep that. A rotation is random signs, a cosine transform, and random signs
-    and order: orthogonal, and linear in the size of the head.
+    Parameters
+    ----------
+    factors : array (d_model, head, head_dim)
+        One factor of a block's heads.
+    rng : numpy.random.Generator
+        Of the rotations.
+
+    Returns
+    -------
+    array (d_model, head, head_dim)
+        Each head keeps its singular values and loses every relation to the other heads; heads that
+        share a key keep that. A rotation is random signs, a cosine transform, and random signs and
+        order: orthogonal, and linear in the size of the head.
     """
-    return HeadWeights(*(_rotated(f, rng) for f in _factors(weights)))
-
-
-def _factors(weights: HeadWeights) -> tuple[Floats, Floats, Floats, Floats]:
-    return weights.query, weights.key, weights.value, weights.output
-
-
-def _rotated(factors: Floats, rng: np.random.Generator) -> Floats:
     from scipy.fft import dct
 
     wide, heads, _ = factors.shape
     signs = rng.integers(0, 2, (2, wide, heads, 1)).astype(np.float32) * 2 - 1
-    turned = dct(factors * signs[0], axis=0, norm="ortho", overwrite_x=True) * signs[1]
     order = np.argsort(rng.random((wide, heads)), axis=0)
-    return np.asarray(np.take_along_axis(turned, order[:, :, None], axis=0))
+    found = np.empty(factors.shape, dtype=np.float32)
+    # Head by head: a wide block at once takes three matrices more on the way.
+    for head in range(heads):
+        own = factors[:, head] * signs[0][:, head]
+        turned = dct(own, axis=0, norm="ortho", overwrite_x=True) * signs[1][:, head]
+        found[:, head] = turned[order[:, head]]
+    return found
 
 
 def slices_cophenetic(attention_input: Floats, slices: int) -> float:

@@ -94,7 +94,7 @@ def _clusterings(reader: WeightReader, layer: int) -> Doubles:
     own = heads.head_weights(reader, layer)
     rng = np.random.default_rng([layer, 12])
     # One copy at a time: those of a large block take as much memory as the block each.
-    grown = [_trees(own), *(_trees(heads.rotate(own, rng)) for _ in range(COPIES))]
+    grown = [_trees(own), *(_rotated_trees(own, rng) for _ in range(COPIES))]
     columns = []
     for trees in zip(*grown, strict=True):
         rows = []
@@ -108,6 +108,10 @@ def _clusterings(reader: WeightReader, layer: int) -> Doubles:
 
 def _trees(weights: heads.HeadWeights) -> list[heads.Clustering]:
     return [heads.cluster(heads.head_distances(weights, o)) for o in heads.OPERATORS]
+
+
+def _rotated_trees(weights: heads.HeadWeights, rng: np.random.Generator) -> list[heads.Clustering]:
+    return [heads.cluster(heads.rotated_distances(weights, o, rng)) for o in heads.OPERATORS]
 
 
 @weight_observable(dims=("layer",), unit="correlation")
