@@ -184,7 +184,7 @@ def across(
 
 
 def over_seeds(group: str, *, without: tuple[int, ...] = ()) -> Statistic[OverSeeds]:
-    """Mean over the training seeds of a group, each model giving one number.
+    """Mean over the training seeds of a group, each model giving a number, or one for each prompt.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ from refutable.vocabulary.base import (
     Prediction,
     fresh,
     judgement,
+    reduce_prompts,
     scalar,
     worded,
 )
@@ -139,7 +140,16 @@ class OverSeeds(_OfSeeds):
         return f"mean over the {seeds} {worded(self.region)}"
 
     def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
-        """Decide by the t interval over seeds; fewer than five seeds decide nothing."""
+        """Decide by the t interval over seeds; fewer than five seeds decide nothing.
+
+        Where the body returns a value for each prompt, by the two-way interval over seeds and
+        families.
+        """
+        by_family = self._by_family(values)
+        if by_family is not None:
+            _, table, n = by_family
+            how: dict[str, Any] = {"error": error, "seed": seed, "unit": unit}
+            return judgement([est.two_way(table, n=n, region=self.region, **how)], self.region)
         reduced = self.per_family(values)
         estimate = est.family_mean(
             reduced.means, reduced.names, error=error, seed=seed, unit=unit, region=self.region
@@ -147,6 +157,31 @@ class OverSeeds(_OfSeeds):
         if estimate.method == build.T_FAMILIES:
             estimate = replace(estimate, method=T_SEEDS)
         return judgement([estimate], self.region)
+
+    def per_family(self, values: Any) -> PerFamily:
+        """One number per seed; of values per prompt, each family's mean over seeds."""
+        by_family = self._by_family(values)
+        if by_family is None:
+            return _OfSeeds.per_family(self, values)
+        names, table, n = by_family
+        return PerFamily(names, table.mean(axis=0), n)
+
+    def read_control(self, values: Any, controls: Sequence[Any], **how: Any) -> Control:
+        """Hold the training seeds against the copies of the control, by family where there are."""
+        if self._by_family(values) is None:
+            return _OfSeeds.read_control(self, values, controls, **how)
+        return Prediction.read_control(self, values, controls, **how)
+
+    def _by_family(self, values: Mapping[str, Any]) -> tuple[tuple[str, ...], Floats, int] | None:
+        """Families, their means (seed, family) and prompts; ``None`` for a number per seed."""
+        found = values.get(self.group)
+        by_seed = found if isinstance(found, Mapping) else {0: found}
+        if not all("prompt" in getattr(array, "dims", ()) for array in by_seed.values()):
+            return None
+        reduced = [reduce_prompts(by_seed[seed]) for seed in sorted(by_seed)]
+        names = tuple(n for n in reduced[0].names if all(n in r.names for r in reduced))
+        table = np.array([[r.means[r.names.index(n)] for n in names] for r in reduced])
+        return names, table, min(r.n for r in reduced)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy import stats
 
 from refutable.errors import ClaimError
 from refutable.predictions import each_seed, over_seeds
 from refutable.records import Verdict
+from refutable.stats.estimate import two_way
 
 
 def _judge(prediction, numbers, error=0.0):
@@ -40,6 +42,33 @@ def test_mean_over_seeds_is_the_t_interval_of_scipy():
 )
 def test_verdicts_over_seeds(numbers, verdict):
     assert _judge(over_seeds("toy").below(1.0), numbers).decision.verdict is verdict
+
+
+def _documents(table):
+    """Values by seed of documents that are families of their own."""
+    names = [f"document-{i}" for i in range(table.shape[1])]
+    coords = {"prompt": names, "family": ("prompt", names)}
+    return {s: xr.DataArray(row, dims="prompt", coords=coords) for s, row in enumerate(table)}
+
+
+def test_values_of_prompts_make_families_units_beside_the_seeds():
+    random = np.random.default_rng(2)
+    table = 0.5 + 0.02 * random.standard_normal((6, 1)) + 0.4 * random.standard_normal((1, 14))
+    table = table + 0.05 * random.standard_normal((6, 14))
+    values = {"toy": _documents(table)}
+    prediction = over_seeds("toy").above(0.0)
+    found = prediction.judge(values, error=0.0, seed=0, unit="nats").estimate
+    expected = two_way(table, n=14, error=0.0, seed=0, unit="nats", region=prediction.region)
+    assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
+    assert (found.seeds, found.clusters, found.n) == (6, 14, 14)
+    alone = _judge(prediction, table.mean(axis=1)).estimate
+    assert found.high - found.low > 1.5 * (alone.high - alone.low), "documents vary most"
+    copies = [{"toy": {0: _documents(table[:1] * 0.0 + 0.01 * s)[0]}} for s in range(5)]
+    control = prediction.read_control(
+        values, copies, kind="untrained", models=("x",), sesoi=0.05, error=0.0, seed=0, unit="nats"
+    )
+    assert control.contrast.value == pytest.approx(table.mean() - 0.02)
+    assert control.reading == "informative"
 
 
 def test_each_seed_must_hold():
