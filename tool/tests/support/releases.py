@@ -107,6 +107,16 @@ def typed(frame):
     return whole.astype(kinds | {c: "string" for c in COLUMNS if c not in (*kinds, "value")})
 
 
+def numbers(name, values):
+    """Return what bodies that give one number each returned, by model."""
+    return typed(
+        pd.DataFrame(
+            {"claim": name, "quantity": "value", "model": list(values), "prompts": "set",
+             "arm": "no-bos", "value": list(values.values())}
+        )
+    )  # fmt: skip
+
+
 def statuses(report):
     return {change.claim: change.status for change in report.changes}
 

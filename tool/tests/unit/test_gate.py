@@ -105,27 +105,64 @@ def test_each_claim_is_compared_in_its_own_statistic(name, shift, status):
     assert report.changes[0].status is status
 
 
+CORRELATED = ("gain.correlation",)
+FAMILY = np.repeat(np.arange(20), 6)
+
+
+def pairs_of(x, y):
+    """What a correlation claim's body returned, for 20 families of six prompts."""
+    made = pd.DataFrame(
+        {
+            "claim": CORRELATED[0], "model": "m", "prompts": "set", "arm": "no-bos",
+            "family": [f"f{i:02}" for i in FAMILY], "prompt": [f"p{i}" for i in range(120)],
+        }
+    )  # fmt: skip
+    both = [made.assign(quantity=q, value=v) for q, v in (("value", x), ("value2", y))]
+    return typed(pd.concat(both))
+
+
 def test_a_changed_correlation_is_seen():
-    names = ("gain.correlation",)
     rng = np.random.default_rng(4)
-    family = np.repeat(np.arange(20), 6)
     x = rng.normal(size=120)
-
-    def frame(y):
-        made = pd.DataFrame(
-            {
-                "claim": names[0], "model": "m", "prompts": "set", "arm": "no-bos",
-                "family": [f"f{i}" for i in family], "prompt": [f"p{i}" for i in range(120)],
-            }
-        )  # fmt: skip
-        both = [made.assign(quantity=q, value=v) for q, v in (("value", x), ("value2", y))]
-        return typed(pd.concat(both))
-
     tight, loose = x + 0.3 * rng.normal(size=120), 0.3 * x + rng.normal(size=120)
-    found = gate(evidence(names), evidence(names), frame(tight), frame(loose)).changes[0]
+    found = gate(
+        evidence(CORRELATED), evidence(CORRELATED), pairs_of(x, tight), pairs_of(x, loose)
+    ).changes[0]
     assert found.status is Status.CHANGED
     assert found.part == "within families"
     assert found.change.value < -0.5
+
+
+def _jackknife_values(x, y):
+    """Of Fisher z over family means, family by family."""
+    means = [np.array([v[FAMILY == f].mean() for f in range(20)]) for v in (x, y)]
+
+    def z(keep):
+        return np.arctanh(stats.pearsonr(*(m[keep] for m in means)).statistic)
+
+    others = ~np.eye(20, dtype=bool)
+    return 20 * z(np.full(20, True)) - 19 * np.array([z(keep) for keep in others])
+
+
+def test_a_correlation_that_changed_between_families_alone_is_seen():
+    rng = np.random.default_rng(6)
+    centre, inner = rng.normal(size=20)[FAMILY], rng.normal(size=120)
+    inner -= np.array([inner[FAMILY == f].mean() for f in range(20)])[FAMILY]
+    other = rng.normal(size=20)[FAMILY]
+    x, before = centre + inner, 0.7 * centre + other + inner
+    after = -0.7 * centre + other + inner
+    found = gate(
+        evidence(CORRELATED), evidence(CORRELATED), pairs_of(x, before), pairs_of(x, after)
+    ).changes[0]
+    assert (found.status, found.part) == (Status.CHANGED, "between families")
+    d = _jackknife_values(x, after) - _jackknife_values(x, before)
+    assert found.change.value == pytest.approx(d.mean())
+    se = d.std(ddof=1) / np.sqrt(20)
+    p = stats.t.sf((abs(d.mean()) - MARGIN) / se, 19) + stats.t.sf(
+        (abs(d.mean()) + MARGIN) / se, 19
+    )
+    # Two parts: Bonferroni; one claim: nothing more by Holm.
+    assert found.p_adjusted == pytest.approx(2 * p)
 
 
 def test_missing_claim_is_lost():
@@ -165,6 +202,19 @@ def test_failed_check_of_a_model_is_told_once():
     told = [c for c in report.changes if c.status is Status.INSTRUMENT]
     assert [(c.claim, c.reason) for c in told] == [("", "fidelity: 3 tensors ignored")]
     assert report.exit_code == 1
+
+
+def test_failed_checks_are_told_beside_claims_of_other_models():
+    check = InstrumentCheck("packed", False, detail="differs by 0.3")
+    model = replace(evidence().models[0], checks=(check,))
+    other = replace(model, id="other", checks=(replace(check, detail="differs by 0.5"),))
+    candidate = replace(
+        altered(evidence(), "gain.mean", outcome=Outcome.ERROR, verdict=None, reason="no memory"),
+        models=(model, other),
+    )
+    report = gate(evidence(), candidate, observations(), observations())
+    told = [(c.claim, c.model, c.reason) for c in report.changes if c.status is Status.INSTRUMENT]
+    assert told == [("gain.mean", "m", "no memory"), ("", "other", "packed: differs by 0.5")]
 
 
 def test_moved_verdicts_are_listed_and_gate_nothing():

@@ -6,10 +6,20 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from support.releases import altered, evidence, jitter, observations, statuses, typed
+import pytest
+from support.releases import (
+    FAMILIES,
+    altered,
+    evidence,
+    jitter,
+    numbers,
+    observations,
+    statuses,
+)
 
 from refutable.gate import gate
 from refutable.gate_records import Status
+from refutable.predictions import share
 
 
 def test_a_renamed_model_is_paired_with_the_only_other():
@@ -85,12 +95,7 @@ def test_one_number_a_model_takes_the_models_as_units():
     made = replace(evidence(names), results=(group,))
 
     def frame(values):
-        return typed(
-            pd.DataFrame(
-                {"claim": "gain.mean", "quantity": "value", "model": members, "prompts": "set",
-                 "arm": "no-bos", "value": values}
-            )
-        )  # fmt: skip
+        return numbers("gain.mean", dict(zip(members, values, strict=True)))
 
     before = np.linspace(0, 1, 8)
     moved = gate(made, made, frame(before), frame(before + 0.2 + jitter(5, 0.05, 8))).changes[0]
@@ -98,3 +103,86 @@ def test_one_number_a_model_takes_the_models_as_units():
     assert moved.change.families == 8
     still = gate(made, made, frame(before), frame(before + jitter(5, 0.01, 8))).changes[0]
     assert still.status is Status.SAME
+
+
+def test_a_correlation_of_what_does_not_vary_alarms_nobody():
+    names = ("gain.correlation",)
+    rows = observations(names)
+    flat = rows.assign(value=rows["value"].where(rows["quantity"] == "value", 0.1))
+    for before, after in ((flat, flat), (flat, rows), (rows, flat)):
+        report = gate(evidence(names), evidence(names), before, after)
+        assert [c.status for c in report.changes] == [Status.UNDECIDED]
+        assert report.changes[0].p_adjusted == 1.0
+        assert report.exit_code == 0
+
+
+@pytest.mark.parametrize("blocks", ["one", "none shared"])
+def test_profiles_without_a_slope_are_undecided(blocks):
+    names = ("gain.trend",)
+    rows = observations(names)
+    if blocks == "one":
+        rows = rows[rows["layer"] == 2]
+    else:  # Every prompt lacks another block.
+        lacking = rows["prompt"].str[-1].astype(int)
+        rows = rows.assign(value=rows["value"].mask(rows["layer"] == lacking))
+    report = gate(evidence(names), evidence(names), rows, rows)
+    assert report.changes[0].status is Status.UNDECIDED
+    assert report.changes[0].p_adjusted == (1.0 if blocks == "one" else None)
+    assert report.exit_code == 0
+
+
+@pytest.mark.parametrize(("moved", "status"), [(0.04, Status.SAME), (0.06, Status.CHANGED)])
+def test_a_fact_moves_when_it_leaves_the_margin(moved, status):
+    names = ("weights.count",)
+    one = gate(
+        evidence(names),
+        evidence(names),
+        numbers("weights.count", {"m": 3.0}),
+        numbers("weights.count", {"m": 3 - moved}),
+    ).changes[0]
+    assert one.status is status
+    assert one.change.value == pytest.approx(-moved)
+    # Facts of several models are no sample of them: the one that moved most tells.
+    members = ("a", "b", "c")
+    result = replace(evidence(names).results[0], model="a~b~c", models=members)
+    made = replace(evidence(names), results=(result,))
+    before = numbers("weights.count", dict.fromkeys(members, 3.0))
+    after = numbers("weights.count", {"a": 3.01, "b": 3 - moved, "c": 3.0})
+    line = gate(made, made, before, after).changes[0]
+    assert (line.status, line.p_adjusted) == (status, None)
+    assert line.change.value == pytest.approx(-moved)
+
+
+def test_numbers_of_seeds_that_agree_within_the_noise_are_a_fact():
+    names, members = ("gain.mean",), tuple(f"seed-{i}" for i in range(8))
+    estimate = replace(evidence(names).results[0].estimate, error=0.01)
+    result = replace(evidence(names).results[0], model="twins", models=members, estimate=estimate)
+    made = replace(evidence(names), results=(result,))
+
+    def rows(shift):
+        values = {m: i + shift * (1 + i % 2 / 100) for i, m in enumerate(members)}
+        return numbers("gain.mean", values)
+
+    line = gate(made, made, rows(0.0), rows(0.2)).changes[0]
+    assert (line.status, line.p_adjusted) == (Status.CHANGED, None)
+
+
+@pytest.mark.parametrize(("hits", "status"), [(0, Status.SAME), (2, Status.CHANGED)])
+def test_a_share_of_what_holds_or_not_counts_what_holds(hits, status):
+    names = ("gain.share",)
+    claim = replace(evidence(names).claims[0], statistic=share.above(0.5).says)
+    made = replace(evidence(names), claims=(claim,))
+    held = observations(names)
+    held["value"] = np.tile([1.0, 0.0, 0.0], FAMILIES)
+    later = held.assign(value=np.tile([1.0, float(hits > 0), float(hits > 1)], FAMILIES))
+    line = gate(made, made, held, later).changes[0]
+    assert (line.status, line.change.value) == (status, pytest.approx(hits / 3))
+
+
+def test_how_many_prompts_were_paired_is_said_unless_it_is_all():
+    names = ("gain.mean",)
+    rows = observations(names)
+    pairs = evidence(names), evidence(names)
+    assert "paired" not in gate(*pairs, rows, rows).changes[0].reason
+    fewer = gate(*pairs, rows, rows[rows["family"] != "f3"]).changes[0]
+    assert fewer.reason.endswith("33 of 36 prompts paired")
