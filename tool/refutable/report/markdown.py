@@ -121,7 +121,8 @@ def _line(cell: Cell) -> str:
         detail = " ".join(filter(None, (cell.value, cell.ends, text.markdown(found.unit))))
         if found.n:
             detail += f", n = {found.n:,}"
-        if found.clusters:
+        # Batches and prompts that are taken as independent are their own families.
+        if found.clusters and found.clusters != found.n:
             detail += f" in {text.count(found.clusters, 'family', 'families')}"
         if found.p is not None:
             detail += f", {text.probability(found.p).replace('<', '&lt;')}"

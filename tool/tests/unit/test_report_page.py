@@ -227,3 +227,25 @@ def test_reports_need_neither_torch_nor_pytest(sample_report, tmp_path):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.strip() == "15"
+
+
+def test_units_are_named_only_where_they_group_something(sample_report, tmp_path):
+    evidence = read(sample_report / "evidence.json")
+    old = next(r for r in evidence.results if r.control is not None and r.estimate.clusters)
+    alone = replace(old.estimate, n=6, clusters=6)
+    placebo = replace(old.control, kind="placebo", models=("tiny@placebo",))
+    changed = replace(old, estimate=alone, control=placebo)
+    models = tuple(replace(m, layout="none", attention="none") for m in evidence.models)
+    other = replace(evidence, results=(changed,), models=models)
+    write(other, tmp_path / "evidence.json")
+    build(tmp_path / "evidence.json")
+    source = (tmp_path / "report.html").read_text()
+    assert f"in {old.estimate.clusters} families" in (sample_report / "report.html").read_text()
+    assert "n = 6" in source
+    assert "in 6 families" not in source
+    assert "in 6 families" not in (tmp_path / "report.md").read_text()
+    # A placebo is another body on the same model: there is no copy to count.
+    assert "<h4>Null control: placebo</h4>" in " ".join(source.split())
+    # Weights alone were read: no prompts were packed, no attention was computed.
+    assert "prompts none" not in source
+    assert "attention by none" not in source
