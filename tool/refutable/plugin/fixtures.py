@@ -73,7 +73,7 @@ def check_arguments(claim: Claim) -> None:
 
 def _fixture(item: Observable) -> Any:
     def read(claim_case: Case, request: pytest.FixtureRequest) -> Any:
-        from refutable.plugin.session import CONCLUSION
+        from refutable.plugin.found import CONCLUSION
 
         conclusion = request.node.stash.get(CONCLUSION, None)
         subject = None if conclusion is None else conclusion.subject

@@ -11,7 +11,8 @@ from refutable.errors import NotAvailableError, NotMeasurableError
 if TYPE_CHECKING:
     from refutable.claim import Claim
     from refutable.evaluate import Subject
-    from refutable.plugin.session import ClaimSession, Conclusion
+    from refutable.plugin.found import Conclusion
+    from refutable.plugin.session import ClaimSession
 
 
 @dataclass(slots=True)

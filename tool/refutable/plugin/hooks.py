@@ -130,10 +130,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Leave the evidence."""
-    from refutable.plugin.reporting import leave_evidence
+    from refutable.plugin.reporting import leave
 
     session.config.stash[SESSION].finish()
-    leave_evidence(session.config.stash[SESSION])
+    leave(session.config.stash[SESSION], session)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -12,7 +12,8 @@ from refutable.plugin.cases import Case
 if TYPE_CHECKING:
     from refutable.evaluate import Evaluation, Subject
     from refutable.laboratory import Need
-    from refutable.plugin.session import ClaimSession, Conclusion
+    from refutable.plugin.found import Conclusion
+    from refutable.plugin.session import ClaimSession
     from refutable.predictions import Judgement
 
 

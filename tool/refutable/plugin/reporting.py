@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import platform
 import shlex
-import sys
-import time
 from dataclasses import replace
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from refutable import baseline
+from refutable.errors import RefutableError
 from refutable.plugin.cases import case_of, claim_of
-from refutable.plugin.session import CONCLUSION, SESSION, ClaimSession, Conclusion
+from refutable.plugin.environment import environment
+from refutable.plugin.found import CONCLUSION, Conclusion
+from refutable.plugin.options import one_line
+from refutable.plugin.session import SESSION, ClaimSession
 from refutable.plugin.transport import plain, restore
 from refutable.records import (
     ClaimReport,
-    Environment,
     Evidence,
     ModelReport,
     Outcome,
@@ -32,7 +30,8 @@ from refutable.records import (
 if TYPE_CHECKING:
     from refutable.claim import Claim
 
-_PACKAGES = ("refutable", "torch", "transformers", "tokenizers", "numpy", "scipy", "statsmodels")
+SHARDS = ".shards"
+"""Folder beside the evidence in which workers leave rows for the controller."""
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -166,6 +165,10 @@ class ResultCollector:
     def __init__(self, session: ClaimSession) -> None:
         self._session = session
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """Remember that the user wants to stop."""
+        self._session.interrupted = True
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the result off a report."""
         carried = getattr(report, "refutable", None)
@@ -188,11 +191,29 @@ class ResultCollector:
 
 def drop_leftovers(session: ClaimSession) -> None:
     """Drop the rows of a run that was killed: they would pass for rows of this one."""
-    if session.is_worker:
+    if session.is_worker or not (session.options.out / SHARDS).exists():
         return
     from refutable.plugin import rows
 
     rows.clear(session)
+
+
+def leave(session: ClaimSession, run: pytest.Session) -> None:
+    """Leave the evidence of a run; what keeps it from being written is one line and an exit code.
+
+    Everything else that pytest has to say is said all the same.
+    """
+    try:
+        leave_evidence(session)
+    except (RefutableError, OSError) as problem:
+        what = one_line(problem) if isinstance(problem, RefutableError) else _of_system(problem)
+        session.problem = f"not all of what was found could be written: {what}"
+        run.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
+def _of_system(problem: OSError) -> str:
+    place = f" ({problem.filename})" if problem.filename else ""
+    return f"{problem.strerror or problem}{place}"
 
 
 def leave_evidence(session: ClaimSession) -> None:
@@ -214,7 +235,11 @@ def leave_evidence(session: ClaimSession) -> None:
     if session.options.update_baseline:
         changed = baseline.update(session.options.baseline, evidence.results)
         session.notes.append(f"baseline: {changed} verdicts recorded anew")
-    if session.options.report:
+    if session.options.report and session.interrupted:
+        where = os.path.relpath(out / "evidence.json", session.config.invocation_params.dir)
+        command = shlex.join(["refutable", "report", where])
+        session.notes.append(f"report: not made, the run was stopped: `{command}` makes it")
+    elif session.options.report:
         from refutable.report import build, kept
 
         if kept.is_current(evidence, out):
@@ -237,8 +262,16 @@ def gather_evidence(session: ClaimSession) -> Evidence:
         models=tuple(found.models[i] for i in sorted(found.models)),
         prompts=tuple(found.prompts[i] for i in sorted(found.prompts)),
         results=tuple(results),
-        notes=(*over_models(results), *session.notes),
+        notes=(*over_models(results), *_unfinished(session), *session.notes),
     )
+
+
+def _unfinished(session: ClaimSession) -> list[str]:
+    """Say of a run that was stopped how much it lacks: its evidence must not pass for a whole."""
+    lacking = session.planned_items - len(session.found.results)
+    if lacking > 0:
+        return [f"the run was stopped: {lacking} of {session.planned_items} cells were not tested"]
+    return ["the run was stopped before all cells were tested"] if session.interrupted else []
 
 
 def over_models(results: list[Result]) -> list[str]:
@@ -277,33 +310,3 @@ def _adjust(session: ClaimSession, results: list[Result]) -> tuple[list[Result],
             survives_holm=stays if decided else None,
         )
     return results, len(places)
-
-
-def _command(session: ClaimSession) -> str:
-    """Return what the user typed, without the path of the folder it was typed in."""
-    program = Path(sys.argv[0]).name
-    words = sys.argv[1:] if program == "refutable" else session.config.invocation_params.args
-    here = str(session.config.invocation_params.dir)
-    shown = [str(word).replace(here + os.sep, "").replace(here, ".") for word in words]
-    return shlex.join(["refutable" if program == "refutable" else "pytest", *shown])
-
-
-def environment(session: ClaimSession, family_size: int) -> Environment:
-    """Describe where and with what the run was made."""
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return Environment(
-        python=platform.python_version(),
-        platform=f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        versions=versions,
-        device=session.options.device,
-        dtype=session.options.dtype,
-        command=_command(session),
-        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session.started)),
-        seconds=round(time.time() - session.started, 3),
-        family_size=family_size,
-    )

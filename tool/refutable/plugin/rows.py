@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from refutable.plugin.cases import Case
-    from refutable.plugin.session import ClaimSession, Conclusion
+    from refutable.plugin.found import Conclusion
+    from refutable.plugin.session import ClaimSession
 
 
 MOST_ROWS = 30_000

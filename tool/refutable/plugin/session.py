@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,56 +14,24 @@ from refutable import baseline
 from refutable.claim import Claim, ClaimRegistry
 from refutable.errors import RefutableError
 from refutable.plugin.cases import Case, case_of, cases_of, claim_of
+from refutable.plugin.found import CONCLUSION, Conclusion, Found
 from refutable.plugin.options import Options, one_line, read_options
 from refutable.plugin.process import measure_ahead, say_line, share_cores
 from refutable.plugin.selection import check, is_skipped, names_of, refused
 from refutable.prompts import PromptSet, known_prompts, load_prompts
-from refutable.records import (
-    ClaimReport,
-    Evidence,
-    ModelReport,
-    PromptSetReport,
-    Result,
-    Verdict,
-)
+from refutable.records import Evidence, Verdict
 
 if TYPE_CHECKING:
     from refutable.ahead import Ahead
-    from refutable.evaluate import Evaluation, Subject
     from refutable.laboratory import Laboratory, Need
     from refutable.plugin.table import Table
 
 SESSION = pytest.StashKey["ClaimSession"]()
-CONCLUSION = pytest.StashKey["Conclusion"]()
 DEFAULT_PROMPTS = "battery"
 
 
 class ClaimMoved(UserWarning):
     """A verdict moved to or from INCONCLUSIVE against the baseline."""
-
-
-@dataclass(slots=True)
-class Conclusion:
-    """What was found for one item, kept until its report is made."""
-
-    case: Case
-    claim: Claim
-    evaluation: Evaluation | None = None
-    subject: Subject | None = None
-    sources: set[str] = field(default_factory=set)
-    """Where the observations of its models came from: ``live``, ``store`` or ``committed``."""
-    reason: str = ""
-    seconds: float = 0.0
-
-
-@dataclass(slots=True)
-class Found:
-    """What reports brought in, by node id or name."""
-
-    results: dict[str, Result] = field(default_factory=dict)
-    claims: dict[str, ClaimReport] = field(default_factory=dict)
-    models: dict[str, ModelReport] = field(default_factory=dict)
-    prompts: dict[str, PromptSetReport] = field(default_factory=dict)
 
 
 class ClaimSession:
@@ -84,6 +51,9 @@ class ClaimSession:
         self.found = Found()
         self.evidence: Evidence | None = None
         self.notes: list[str] = []
+        self.problem = ""
+        self.interrupted = False
+        self.planned_items = 0
         self._prompt_sets: dict[str, PromptSet] = {}
         self._laboratory: Laboratory | None = None
         self._expected: dict[baseline.Cell, Verdict] | None = None
@@ -200,6 +170,7 @@ class ClaimSession:
             if claim is None or case is None:
                 continue
             self.claims.add(claim)
+            self.planned_items += 1
             if not is_skipped(item):
                 needs.extend(self.needs(claim, case))
         self.claims.freeze(o.name for o in REGISTRY)

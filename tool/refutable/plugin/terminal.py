@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from refutable.records import Estimate, Outcome, Region, Result, Verdict
 
 if TYPE_CHECKING:
-    from refutable.plugin.session import ClaimSession, Conclusion
+    from refutable.plugin.found import Conclusion
+    from refutable.plugin.session import ClaimSession
 
 _STYLE = {
     Verdict.CONFIRMED: {"green": True},
@@ -71,6 +72,8 @@ def explain(conclusion: Conclusion, message: str) -> str:
 def summarise(reporter: Any, session: ClaimSession) -> None:
     """Print one line per claim and model, then where the evidence lies."""
     evidence = session.evidence
+    if session.problem:
+        reporter.write_line(f"ERROR: {session.problem}", red=True)
     if evidence is None:
         return
     # Not `section`: it leaves the reporter mid-line, which would break the first line in two.
