@@ -81,8 +81,14 @@ def test_a_fact_needs_no_families_and_is_open_on_its_edge():
     assert decide.decide(half, below_one).verdict is C
     assert decide.decide(one, below_one).verdict is I
     assert decide.decide(exactly, below_one).verdict is I
-    assert decide.decide(est.exact(2.0), below_one, sampled=False).reason.startswith(
-        "does not hold for this checkpoint"
+    for value, reason in (
+        (2.0, "does not hold for this checkpoint: [2, 2] lies outside the region below 1"),
+        (0.5, "holds for this checkpoint: [0.5, 0.5] lies inside the region below 1"),
+        (1.0, "[1, 1] lies on the edge of the region below 1"),
+    ):
+        assert decide.decide(est.exact(value), below_one, sampled=False).reason == reason
+    assert decide.decide(half, below_one).reason == (
+        "the same for every prompt: [0.5, 0.5] lies inside the region below 1"
     )
 
 
@@ -152,6 +158,11 @@ ABOVE = Region(0.02, None)
         ((-0.2, -0.1), (0.05, 0.2), Region(None, -0.02), Reading.UNINFORMATIVE),
         ((0.3, 0.4), (-0.4, -0.2), Region(-0.1, 0.1), Reading.INFORMATIVE),
         ((-0.05, 0.05), (-0.01, 0.01), Region(-0.1, 0.1), Reading.UNINFORMATIVE),
+        ((-0.05, 0.05), (-0.3, 0.01), Region(-0.1, 0.1), Reading.UNDETERMINED),
+        ((-0.05, 0.05), (-0.01, 0.3), Region(-0.1, 0.1), Reading.UNDETERMINED),
+        ((-0.05, 0.05), (-0.4, -0.2), Region(-0.1, 0.1), Reading.UNDETERMINED),  # both within
+        ((0.3, 0.4), (0.2, 0.4), Region(-0.1, 0.1), Reading.INFORMATIVE),
+        ((0.05, 0.1), (0.01, 0.05), ABOVE, Reading.UNDETERMINED),  # about the smallest effect
     ],
 )
 def test_reading_of_a_control(control, contrast, region, reading):
@@ -175,3 +186,10 @@ def test_rank_of_a_fact_among_its_controls():
     assert decide.reading_by_rank(0.9, [0.1] * 18, region)[0] is Reading.UNDETERMINED
     assert decide.reading_by_rank(0.9, [0.95] * 19, region)[0] is Reading.UNINFORMATIVE
     assert "0.05" in decide.reading_by_rank(0.9, [0.1] * 19, region)[1]
+    # A control that goes exactly as far counts against the model.
+    assert decide.reading_by_rank(0.9, [0.9, *[0.1] * 19], region)[0] is Reading.UNDETERMINED
+    # Controls count by their distance from the middle of a region of two bounds.
+    middle = Region(0.0, 1.0)
+    assert decide.reading_by_rank(0.5, [0.1, 0.9] * 10, middle)[0] is Reading.INFORMATIVE
+    assert decide.reading_by_rank(0.1, [0.5] * 20, middle)[0] is Reading.UNINFORMATIVE
+    assert decide.reading_by_rank(0.1, [float("nan")], middle)[1] == "no finite control"

@@ -127,6 +127,19 @@ def test_welch_matches_scipy():
     shifted = stats.ttest_ind(second, first + 0.1, equal_var=False)
     assert found.p == pytest.approx(shifted.pvalue)
     assert found.clusters == 6
+    # The spread of one family mean, both groups counting the same.
+    assert found.sd == pytest.approx(np.sqrt((np.var(first, ddof=1) + np.var(second, ddof=1)) / 2))
+
+
+def test_a_difference_has_the_error_of_both_its_sides():
+    rng = np.random.default_rng(2)
+    first, second = rng.normal(0, 1, 6), rng.normal(1, 3, 9)
+    plain = est.difference_of_groups(first, second, n=75)
+    wide = est.difference_of_groups(first, second, n=75, error=0.05, region=Region(0.1, None))
+    for end, by in (("low", -0.1), ("high", 0.1), ("check_low", -0.1), ("check_high", 0.1)):
+        assert getattr(wide, end) == pytest.approx(getattr(plain, end) + by)
+    shifted = stats.ttest_ind(second, first + 0.2, equal_var=False)
+    assert wide.p == pytest.approx(shifted.pvalue)
 
 
 def test_difference_check_resamples_each_group_on_its_own():
@@ -175,6 +188,36 @@ def test_two_way_variance_is_at_least_the_larger_component():
     assert float(limits.df) == 9
 
 
+def test_two_way_is_widened_by_the_error_and_knows_facts():
+    rng = np.random.default_rng(5)
+    table = rng.normal(size=(5, 7))
+    plain = est.two_way(table, n=35)
+    wide = est.two_way(table, n=35, error=0.25)
+    assert (wide.low, wide.high) == pytest.approx((plain.low - 0.25, plain.high + 0.25))
+    assert wide.check_low == pytest.approx(plain.check_low - 0.25)
+    assert (wide.n, wide.clusters, wide.seeds) == (35, 7, 5)
+    assert wide.sd == pytest.approx(table.mean(axis=1).std(ddof=1))
+    spread = table.std(ddof=1)
+    assert est.two_way(table, error=0.99 * spread).method == build.TWO_WAY
+    agreed = est.two_way(table, n=35, error=1.01 * spread, part="a - b")
+    # A fact that holds every cell, however far it lies from the mean.
+    assert (agreed.method, agreed.seeds, agreed.part) == (build.NO_SPREAD, 5, "a - b")
+    assert agreed.high - agreed.value == pytest.approx(np.abs(table - table.mean()).max())
+    table[2, 3] = np.nan
+    lost = est.two_way(table, n=35, unit="nats")
+    assert (lost.value, lost.n, lost.clusters, lost.unit) == (None, 35, 7, "nats")
+    assert lost.note == "1 of 35 values are NaN or infinite"
+
+
+def test_two_rows_or_two_columns_are_enough_for_an_interval():
+    table = np.array([[1.0, 2.0, 4.0], [2.0, 2.5, 3.0]])
+    for found in (est.two_way(table), est.two_way(table.T)):
+        assert found.low < found.value < found.high
+        assert found.check_low is not None
+    for found in (est.two_way(table[:1]), est.two_way(table[:, :1])):
+        assert (found.low, found.check_low) == (None, None)
+
+
 def test_share_is_clopper_pearson_over_families():
     hits = np.array([1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1], dtype=bool)
     names = [f for f in "abcdef" for _ in range(2)]
@@ -193,6 +236,21 @@ def test_share_without_a_miss_keeps_an_interval():
     assert found.low == pytest.approx(0.025 ** (1 / 6))
 
 
+def test_p_of_a_share_on_either_side_of_a_bound():
+    names = [f for f in "abcdef" for _ in range(2)]
+    few = np.array([1, 1] + [0] * 10, dtype=bool)
+    below = est.share(few, names, region=Region(None, 0.5))
+    assert below.p == pytest.approx(2 * stats.binom.cdf(1, 6, 0.5))
+    assert est.share(few, names, region=Region(0.5, None)).p == below.p
+    half = est.share(np.array([1, 0] * 6, dtype=bool), names, region=Region(0.5, None))
+    assert half.p == 1.0
+    # Families of shares 1 and 0: their spread is that of a coin with one head in six.
+    assert below.sd == pytest.approx(np.std([1, 0, 0, 0, 0, 0], ddof=1))
+    never = est.share(np.zeros(12, dtype=bool), names)
+    assert (never.value, never.low) == (0, 0)
+    assert never.high == pytest.approx(1 - 0.025 ** (1 / 6))
+
+
 def test_slope_and_its_error():
     values = np.array([[0.0, 1.0, 4.0], [3.0, 2.0, 1.0]])
     assert core.slopes(values) == pytest.approx([2.0, -1.0])
@@ -206,6 +264,8 @@ def test_prompts_as_independent_ignores_families():
     found = est.prompts_as_independent(values)
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert (found.n, found.clusters) == (4, 4)
+    assert found.sd == pytest.approx(values.std(ddof=1))
 
 
 def test_exact_is_value_and_error():
