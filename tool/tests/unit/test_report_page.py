@@ -245,7 +245,7 @@ def test_units_are_named_only_where_they_group_something(sample_report, tmp_path
     assert "in 6 families" not in source
     assert "in 6 families" not in (tmp_path / "report.md").read_text()
     # A placebo is another body on the same model: there is no copy to count.
-    assert "<h4>Null control: placebo</h4>" in " ".join(source.split())
+    assert "<h4>Null control: <bdi>placebo</bdi></h4>" in source
     # Weights alone were read: no prompts were packed, no attention was computed.
     assert "prompts none" not in source
     assert "attention by none" not in source
