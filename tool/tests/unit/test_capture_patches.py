@@ -44,7 +44,8 @@ def test_patches_that_change_nothing_change_nothing(name: str, layout: str) -> N
     sites = [f"blocks.1.attn.{s}" for s in (f"{rotary}q", f"{rotary}k", "v", "scores", "pattern")]
     sites += ["blocks.1.attn.z", "blocks.0.resid_pre", "blocks.2.resid_post", "blocks.1.mlp_out"]
     plain = run(model, {}, WITH_ATTENTION, layout)
-    patched = run(model, {s: lambda value, where: value.clone() for s in sites}, WITH_ATTENTION)
+    same = {s: lambda value, where: value.clone() for s in sites}
+    patched = run(model, same, WITH_ATTENTION, layout)
     for key, array in plain.items():
         np.testing.assert_allclose(patched[key].values, array.values, rtol=1e-4, atol=1e-6)
 

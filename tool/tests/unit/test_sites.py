@@ -184,12 +184,22 @@ def test_heads_and_neurons_feed_their_projections(case: str) -> None:
         names = names[:1]
     seen = record(model, sites, names, IDS)
     assert seen["blocks.2.attn.z"].shape == (1, IDS.shape[1], 32)
-    if case == "opt-post-norm" or case in SANDWICH:
+    mixed = mixing(seen["blocks.2.attn.z"])
+    if case == "opt-post-norm":
+        streams = ["blocks.2.resid_pre", "blocks.2.resid_mid"]
+        before, middle = record(model, sites, streams, IDS).values()
+        # Its norm stands in the stream itself: the middle is taken behind it.
+        norm = model.model.decoder.layers[2].self_attn_layer_norm
+        assert torch.allclose(norm(before + mixed), middle, atol=1e-5)
         return
+    after = [lambda x: x, lambda x: x]
+    if case in SANDWICH:
+        after = [sites[f"blocks.2.{name}"].module for name in ("ln1_post", "ln2_post")]
     out = record(model, sites, ["blocks.2.attn_out", "blocks.2.mlp_out"], IDS)
-    assert torch.allclose(mixing(seen["blocks.2.attn.z"]), out["blocks.2.attn_out"], atol=1e-5)
+    assert torch.allclose(after[0](mixed), out["blocks.2.attn_out"], atol=1e-5)
     down = sites["blocks.2.mlp.post"].module
-    assert torch.allclose(down(seen["blocks.2.mlp.post"]), out["blocks.2.mlp_out"], atol=1e-5)
+    moved = after[1](down(seen["blocks.2.mlp.post"]))
+    assert torch.allclose(moved, out["blocks.2.mlp_out"], atol=1e-5)
 
 
 def test_writing_to_a_site_changes_what_follows() -> None:
