@@ -1,0 +1,48 @@
+"""Null controls of claims about one model: whether they tell the model from its copies."""
+
+from __future__ import annotations
+
+import pytest
+from support.labels import labelled, noise
+
+from refutable.predictions import correlation, every, mean
+from refutable.records import Reading
+
+JUDGE = {"error": 1e-6, "seed": 1, "unit": "log ratio"}
+
+
+def _read(prediction, values, controls, sesoi=0.02):
+    names = tuple(f"untrained-{i}" for i in range(len(controls)))
+    return prediction.read_control(
+        values, controls, kind="untrained", models=names, sesoi=sesoi, **JUDGE
+    )
+
+
+def test_control_that_expands_as_well_is_uninformative():
+    shared = 0.2 * noise(8, 40)
+    model = labelled(0.5 + shared, 8, 5)
+    same = [labelled(0.5 + shared + 0.005 * noise(i, 40), 8, 5) for i in range(5)]
+    none = [labelled(0.02 * noise(i, 40), 8, 5) for i in range(5)]
+    assert _read(mean.above(0.02), model, same).reading is Reading.UNINFORMATIVE
+    found = _read(mean.above(0.02), model, none)
+    assert found.reading is Reading.INFORMATIVE
+    assert found.contrast.value == pytest.approx(0.5, abs=0.1)
+    assert found.contrast.seeds == 5
+    assert _read(mean.above(0.02), model, none[:4]).reading is Reading.UNDETERMINED
+
+
+def test_control_of_a_correlation_compares_within_families():
+    x = labelled(noise(9, 80), 8, 10)
+    y = labelled(x.values + 0.3 * noise(10, 80), 8, 10)
+    controls = [(labelled(noise(20 + i, 80), 8, 10), y) for i in range(5)]
+    found = _read(correlation.above(0.2), (x, y), controls, sesoi=None)
+    assert found.reading is Reading.INFORMATIVE
+    assert found.reason.startswith("within families")
+
+
+def test_control_of_a_universal_claim_counts_witnesses():
+    clean, broken = labelled([0.1, 0.2], 2, 1), labelled([0.1, -0.2], 2, 1)
+    assert _read(every.above(0.0), clean, [clean] * 5).reading is Reading.UNINFORMATIVE
+    assert _read(every.above(0.0), clean, [broken] * 19).reading is Reading.INFORMATIVE
+    assert _read(every.above(0.0), clean, [broken] * 5).reading is Reading.UNDETERMINED
+    assert "5 of 5" in _read(every.above(0.0), clean, [broken] * 5).reason
