@@ -10,7 +10,6 @@ itself.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,7 +53,7 @@ class Ahead:
         if self.shares:
             self.shares = False
             os.environ.pop("OMP_NUM_THREADS", None)
-            _set_threads(self.cores)
+            second_process.set_threads(self.cores)
 
 
 def start(laboratory: Laboratory, needs: Iterable[Need]) -> Ahead | None:
@@ -94,7 +93,7 @@ def start(laboratory: Laboratory, needs: Iterable[Need]) -> Ahead | None:
     shares = "OMP_NUM_THREADS" not in os.environ
     if shares:
         os.environ["OMP_NUM_THREADS"] = str(share)
-        _set_threads(share)
+        second_process.set_threads(share)
     return Ahead(process, cores, shares)
 
 
@@ -136,14 +135,6 @@ def _unmeasured(laboratory: Laboratory, model: str) -> bool:
     except RefutableError:
         # Its own items say what is wrong.
         return False
-
-
-def _set_threads(threads: int) -> None:
-    """Let torch use a number of threads; it reads the environment when it is imported."""
-    if "torch" in sys.modules:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def run(job: Job) -> None:

@@ -27,6 +27,12 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def set_threads(threads: int) -> None:
+    """Let torch use a number of threads, if it is loaded; else it reads ``OMP_NUM_THREADS``."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
+
+
 class SecondProcess:
     """A process that works beside this one.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from refutable.second_process import cores, set_threads
+
 if TYPE_CHECKING:
     from refutable.ahead import Ahead
     from refutable.laboratory import Laboratory, Need
@@ -21,7 +23,10 @@ def share_cores(config: pytest.Config) -> None:
     if "OMP_NUM_THREADS" in os.environ:
         return
     workers = int(getattr(config, "workerinput", {})["workercount"])
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+    share = max(1, cores() // workers)
+    os.environ["OMP_NUM_THREADS"] = str(share)
+    # A conftest may have imported torch, which has read the environment by then.
+    set_threads(share)
 
 
 def measure_ahead(config: pytest.Config, laboratory: Laboratory, needs: list[Need]) -> Ahead | None:

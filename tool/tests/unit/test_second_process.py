@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,3 +111,22 @@ def test_the_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
     assert second_process.cores() == 1
+
+
+def test_a_worker_that_has_loaded_torch_takes_its_share_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import torch
+
+    from refutable.plugin import process
+
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(process, "cores", lambda: 6)
+    try:
+        process.share_cores(SimpleNamespace(workerinput={"workercount": 2}))  # type: ignore[arg-type]
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
