@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refutable.capture.store import ObservationKey, from_tensor, labels, library_versions, to_tensor
+from refutable.errors import ModelError
 from refutable.records import ModelFacts
 
 if TYPE_CHECKING:
@@ -101,18 +102,31 @@ class Committed:
     @cached_property
     def _file(self) -> Any:
         # Kept open: opening it reads the whole header.
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        return safe_open(self.path, framework="numpy")
+        try:
+            return safe_open(self.path, framework="numpy")
+        except (OSError, SafetensorError) as problem:
+            raise self._unreadable(problem) from None
 
     @cached_property
     def _header(self) -> dict[str, Any]:
         if not self.path.is_file():
             return {"models": {}, "arrays": {}, "coords": {}, "notes": {}}
-        found = json.loads((self._file.metadata() or {})["refutable"])
-        if found["format"] != FORMAT:
-            raise ValueError(f"{self.path}: its format is {found['format']}, not {FORMAT}")
+        try:
+            found = json.loads((self._file.metadata() or {})["refutable"])
+            if found["format"] != FORMAT:
+                raise ValueError(f"its format is {found['format']}, not {FORMAT}")
+        except (KeyError, ValueError) as problem:
+            raise self._unreadable(problem) from None
         return dict(found)
+
+    def _unreadable(self, problem: Exception) -> ModelError:
+        what = " ".join(str(problem).split())
+        return ModelError(
+            f"cannot read the committed observations in {self.path.name} ({what}): install "
+            "refutable again, or restore the file"
+        )
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from safetensors.numpy import save_file
 
 from refutable.capture.committed import Committed, CommittedModel, CommittedWriter
 from refutable.capture.store import ObservationKey, Store
@@ -83,6 +84,19 @@ def test_without_a_file_nothing_is_committed(tmp_path: Path) -> None:
     assert KEY not in found
     assert found.model("twin") is None
     assert found.models == ()
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1", None])
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "committed.safetensors"
+    if content is None:
+        # A file of safetensors, but not one of these.
+        save_file({"a": np.zeros(2, dtype="float32")}, path, metadata={"refutable": "{}"})
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ModelError, match=r"cannot read the committed observations") as told:
+        Committed(path).model("twin")
+    assert "\n" not in str(told.value)
 
 
 # -- in a laboratory -----------------------------------------------------------------------------
