@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from refutable.errors import InstrumentError, NotAvailableError, NotHereError, RefutableError
@@ -61,6 +62,10 @@ class Measuring:
                 f"({problem.filename or self.lab.store.root}): free disk space, or name another "
                 "folder with REFUTABLE_CACHE"
             ) from None
+        except Exception as problem:
+            raise InstrumentError(
+                f"{self.state.facts.id}: measuring it failed: {_told(problem)}"
+            ) from problem
         if self.state.nbytes:
             # Arrays that were dropped from memory and are read again came from where they came.
             origin = self.state.report.origin
@@ -280,6 +285,17 @@ class Measuring:
         return array.assign_coords(
             {key: ("prompt", [families[n].get(key, "") for n in names]) for key in keys}
         )
+
+
+def _told(problem: Exception) -> str:
+    """Say in one line what was raised, and where; of a library's error the place is its caller."""
+    import traceback
+
+    what = " ".join(str(problem).split())[:300]
+    frames = traceback.extract_tb(problem.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+    return f"{type(problem).__name__}: {what}{place}"
 
 
 def recorded_only(names: Iterable[str]) -> set[str]:

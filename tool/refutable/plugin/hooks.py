@@ -85,10 +85,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
-    """Start what measures beside this process, unless no item will be run."""
-    failed = session.testsfailed and not session.config.option.continue_on_collection_errors
-    if not failed:
+    """Start the work, unless no item will be run."""
+    if session.testsfailed and not session.config.option.continue_on_collection_errors:
+        return
+    try:
         session.config.stash[SESSION].begin()
+    except RefutableError as problem:
+        raise refused(session.config, problem) from None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -141,6 +144,13 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from refutable.plugin.terminal import summarise
 
     summarise(terminalreporter, config.stash[SESSION])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """Count the cells of the run, which the controller does not collect itself."""
+    cells = sum(scope_of(nodeid) != nodeid for nodeid in ids)
+    node.config.stash[SESSION].planned_items = cells
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,11 +13,12 @@ import pytest
 from refutable import baseline
 from refutable.claim import Claim, ClaimRegistry
 from refutable.errors import RefutableError
+from refutable.paths import writable
 from refutable.plugin.cases import Case, case_of, cases_of, claim_of
 from refutable.plugin.found import CONCLUSION, Conclusion, Found
 from refutable.plugin.options import Options, one_line, read_options
 from refutable.plugin.process import measure_ahead, say_line, share_cores
-from refutable.plugin.selection import check, is_skipped, names_of, refused
+from refutable.plugin.selection import check, is_skipped, names_of
 from refutable.prompts import PromptSet, known_prompts, load_prompts
 from refutable.records import Evidence, Verdict
 
@@ -174,13 +175,25 @@ class ClaimSession:
             if not is_skipped(item):
                 needs.extend(self.needs(claim, case))
         self.claims.freeze(o.name for o in REGISTRY)
-        if needs and not self.config.option.collectonly:
+        option = self.config.option
+        if needs and not option.collectonly and not option.setupplan:
             self.laboratory.plan(needs)
             self._planned = needs
 
     def begin(self) -> None:
-        """Start what measures beside this process; only once it is certain that items are run."""
-        if self._planned and not self.is_worker:
+        """Start the work, now that it is certain that items are run.
+
+        Raises
+        ------
+        RefutableError
+            If it could not be written down at the end, or its verdicts not be compared: better
+            told now than after everything has been measured.
+        """
+        if not self._planned:
+            return
+        writable(self.options.out, "name another folder with --claim-out")
+        self._recorded()
+        if not self.is_worker:
             self._ahead = measure_ahead(self.config, self.laboratory, self._planned)
 
     def finish(self) -> None:
@@ -245,7 +258,7 @@ class ClaimSession:
             an error, never a refutation.
         """
         claim, case = claim_of(item), case_of(item)
-        if claim is None or case is None:
+        if claim is None or case is None or item.config.option.setupplan:
             return
         conclusion = Conclusion(case, claim)
         item.stash[CONCLUSION] = conclusion
@@ -307,13 +320,13 @@ class ClaimSession:
 
     def expected(self, conclusion: Conclusion) -> Verdict | None:
         """Return the verdict that the baseline records for an item."""
-        if self._expected is None:
-            try:
-                self._expected = baseline.load(self.options.baseline)
-            except RefutableError as problem:
-                raise refused(self.config, problem) from None
         case = conclusion.case
         cell = baseline.Cell(
             conclusion.claim.id, case.model, self.prompts_label(case.prompts), case.arm
         )
-        return self._expected.get(cell)
+        return self._recorded().get(cell)
+
+    def _recorded(self) -> dict[baseline.Cell, Verdict]:
+        if self._expected is None:
+            self._expected = baseline.load(self.options.baseline)
+        return self._expected

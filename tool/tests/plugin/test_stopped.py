@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.projects import claim_source, evidence, module
+from support.projects import claim_source, counting, evidence, loads, module
 
 from .conftest import DATA
 
@@ -55,20 +55,69 @@ def test_a_run_that_ends_with_its_first_failure_says_what_it_lacks(
     assert not [note for note in evidence(project)["notes"] if "stopped" in note]
 
 
-def test_evidence_that_cannot_be_written_is_one_line_beside_all_others(
-    project: pytest.Pytester, models: Path
+@pytest.mark.slow
+def test_workers_that_are_stopped_say_so_too(project: pytest.Pytester, models: Path) -> None:
+    project.makepyfile(test_mine=THREE)
+    result = project.runpytest_subprocess(f"--claim-model={models / 'little'}", "-x", "-n", "1")
+    result.assert_outcomes(passed=1, failed=1)
+    assert "the run was stopped: 1 of 3 cells were not tested" in evidence(project)["notes"]
+
+
+@pytest.mark.parametrize("what", ["out", "baseline"])
+def test_what_cannot_be_used_at_the_end_is_told_before_anything_is_measured(
+    project: pytest.Pytester, models: Path, what: str
 ) -> None:
+    log = project.path / "loads.txt"
+    project.makeconftest(DATA + counting(log))
     project.makepyfile(test_mine=THREE)
     (project.path / "taken").write_text("a file")
+    wrong = {"out": "taken/here", "baseline": "taken"}[what]
     result = project.runpytest_inprocess(
-        f"--claim-model={models / 'little'}", "--claim-out=taken/here"
+        f"--claim-model={models / 'little'}", f"--claim-{what}={wrong}"
     )
-    text = result.stdout.str() + result.stderr.str()
-    assert "Traceback" not in text
-    assert "INTERNALERROR" not in text
-    (line,) = (line for line in text.splitlines() if line.startswith("ERROR"))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in result.stderr.lines if line.strip())
     assert "taken" in line
-    assert result.ret != pytest.ExitCode.OK
+    assert loads(log) == []
+
+
+def test_a_plan_of_the_setup_measures_nothing(project: pytest.Pytester, models: Path) -> None:
+    log = project.path / "loads.txt"
+    project.makeconftest(DATA + counting(log))
+    project.makepyfile(test_mine=THREE)
+    result = project.runpytest_inprocess(f"--claim-model={models / 'little'}", "--setup-plan")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*test_grows*residual_norm*"])
+    assert loads(log) == []
+    assert not (project.path / "reports" / "latest").exists()
+
+
+FAILING = """
+def failing(spec, **how):
+    load(spec, **how)
+    raise RuntimeError("the device ran\\nout of memory")
+
+module.load = failing
+"""
+
+
+def test_what_fails_in_a_library_is_told_once_and_in_one_line(
+    project: pytest.Pytester, models: Path
+) -> None:
+    log = project.path / "loads.txt"
+    project.makeconftest(DATA + counting(log) + FAILING)
+    project.makepyfile(test_mine=THREE)
+    result = project.runpytest_inprocess(
+        f"--claim-model={models / 'little'}", f"--claim-model={models / 'other'}"
+    )
+    result.assert_outcomes(errors=6)
+    reasons = {r["model"]: r["reason"] for r in evidence(project)["results"]}
+    assert reasons["little"].startswith(
+        "little: measuring it failed: RuntimeError: the device ran out of memory (conftest.py, line"
+    )
+    assert "Traceback" not in result.stdout.str()
+    # The claims that follow do not try again.
+    assert loads(log) == ["little", "other"]
 
 
 def test_a_disk_that_fills_up_costs_no_other_line(project: pytest.Pytester, models: Path) -> None:
