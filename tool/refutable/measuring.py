@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -37,6 +38,7 @@ class Measuring:
         self.state = state
         self.checks: list[InstrumentCheck] = []
         self._not_here: dict[Any, str] = {}
+        self._others: dict[str, str] = {}
         self.groups: dict[tuple[str, str], dict[Control | None, set[str]]] = defaultdict(dict)
         for (prompts, arm, control), names in plan.wanted.items():
             self.groups[prompts, arm][control] = names
@@ -149,7 +151,19 @@ class Measuring:
             dtype=settings.dtype,
             device=settings.device.split(":")[0],
             role=role,
+            extra=self._compared_with(item),
         )
+
+    def _compared_with(self, item: Observable) -> str:
+        """Digest of the other models that an observable depends on; empty without any."""
+        if item.compared_with is None:
+            return ""
+        if item.name not in self._others:
+            from refutable.models.sources import locate
+
+            digests = [locate(spec).weights_digest for spec in item.compared_with()]
+            self._others[item.name] = hashlib.sha256("".join(digests).encode()).hexdigest()
+        return self._others[item.name]
 
     def missing(self, prompts: str, arm: str, role: str, names: Iterable[str]) -> set[str]:
         """Names of the arrays that the store does not hold."""
@@ -195,7 +209,7 @@ class Measuring:
         # What lies beside the weights counts too, such as the record of their training: the same
         # weights in another folder may have what they lack in this one.
         spec = self.state.spec
-        return replace(key, extra=f"{spec.source}:{spec.location}")
+        return replace(key, extra=f"{spec.source}:{spec.location}:{key.extra}")
 
     def put_notes(self, prompts: str, arm: str, layout: str, attention: str) -> None:
         """Store how prompts were batched, and every check made so far."""

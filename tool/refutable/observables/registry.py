@@ -50,6 +50,8 @@ class Observable:
     """Follows from the config alone, such as untrained copies: models of one config share it."""
     in_store_only: bool = False
     """Whether it stays out of a run's observations: large, and of use to claims alone."""
+    compared_with: Callable[[], Iterable[Any]] | None = None
+    """Gives the specs of other models that the numbers depend on; part of the store's key."""
 
     @property
     def derived(self) -> bool:
@@ -226,6 +228,7 @@ def experiment(
     drawn_with: str = "",
     of_training: bool = False,
     in_store_only: bool = False,
+    compared_with: Callable[[], Iterable[Any]] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a function of a loaded model as an observable.
 
@@ -246,6 +249,9 @@ def experiment(
         Name of an observable that this one illustrates: it is measured whenever that one is.
     in_store_only : bool
         Whether it stays out of the observations that a run leaves.
+    compared_with : callable, optional
+        Gives the specs of the models that it compares a model with: other weights of theirs are
+        another measurement.
 
     Returns
     -------
@@ -271,6 +277,7 @@ def experiment(
                 of_training=of_training,
                 drawn_with=drawn_with,
                 in_store_only=in_store_only,
+                compared_with=compared_with,
             )
         )
         return function

@@ -11,12 +11,14 @@ from safetensors import safe_open
 from support.projects import claim_source, counting, evidence, loads, module
 
 from refutable.capture.committed import Committed
-from refutable.capture.store import Store
+from refutable.capture.store import ObservationKey, Store
 from refutable.catalogue import find_claim
 from refutable.errors import NotMeasurableError
 from refutable.laboratory import Laboratory, Need, Settings
+from refutable.measuring import Measuring
 from refutable.models.registry import resolve
 from refutable.models.sources import locate
+from refutable.observables.registry import REGISTRY
 from refutable.paths import fixtures
 from refutable.prompts import load_prompts
 
@@ -166,3 +168,27 @@ def test_what_lies_beside_the_weights_counts(tmp_path: Path) -> None:
         subject(laboratory(tmp_path, copy=copy), claim, "copy")
     # The shipped model has the same weights, and the record of its training.
     assert subject(laboratory(tmp_path), claim, "no-position-0")
+
+
+def test_models_that_one_is_compared_with_are_part_of_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFUTABLE_CACHE", str(tmp_path / "cache"))
+    twin, claim = "twin-none-0", "ablation.another-model-is-alike"
+
+    def key(name: str) -> ObservationKey:
+        lab = laboratory(tmp_path)
+        lab.plan([Need(find_claim(claim), twin, "battery", "no-bos")])
+        measuring = Measuring(lab, lab.state(twin), lab.plan_for(twin))
+        return measuring.key(REGISTRY[name], "battery", "no-bos", "")
+
+    compared, alone = key("representation_alignment"), key("residual_norm")
+    assert key("representation_alignment") == compared
+    # Another reference was trained here, and stands for the shipped one.
+    other = locate(resolve("twin-layernorm-both-0")).folder
+    trained = tmp_path / "cache" / "twins" / "rmsnorm-both-0" / "checkpoint"
+    shutil.copytree(other, trained)
+    changed = key("representation_alignment")
+    assert changed.weights == compared.weights
+    assert changed != compared
+    assert key("residual_norm") == alone

@@ -265,7 +265,11 @@ def _reference_units(spec: ModelSpec, prompts: _Prompts, device: str, dtype: str
     return _units(last_residuals(loaded, prompts.read_by(loaded)), prompts.encoded.families)
 
 
-@experiment(dims=("estimator", "reference", "reference_layer", "layer"), unit="alignment")
+@experiment(
+    dims=("estimator", "reference", "reference_layer", "layer"),
+    unit="alignment",
+    compared_with=reference_models,
+)
 def representation_alignment(loaded: Any, encoded: Encoded) -> xr.DataArray:
     """Centred kernel alignment of each block with the blocks of the seed-0 twins and with noise.
 
@@ -276,8 +280,7 @@ def representation_alignment(loaded: Any, encoded: Encoded) -> xr.DataArray:
     prompt twice. ``estimator`` is ``debiased`` or ``plain``. ``reference`` is the variant of
     a twin, whose single seed stands for it, or ``gaussian``: independent normal numbers of as many
     rows and dims as the model's, drawn anew for each draw and ``reference_layer``. The debiased
-    form should find 0 there; what the plain form finds is its bias. Raise the version when the
-    shipped twins are trained again: they are no part of the store's key. NaN for fewer than four
+    form should find 0 there; what the plain form finds is its bias. NaN for fewer than four
     families.
     """
     import xarray as xr
