@@ -20,6 +20,7 @@ from support.releases import (
 from refutable.gate import gate
 from refutable.gate_records import Status
 from refutable.predictions import share
+from refutable.stats.build import NO_SPREAD
 
 
 def test_a_renamed_model_is_paired_with_the_only_other():
@@ -186,3 +187,79 @@ def test_how_many_prompts_were_paired_is_said_unless_it_is_all():
     assert "paired" not in gate(*pairs, rows, rows).changes[0].reason
     fewer = gate(*pairs, rows, rows[rows["family"] != "f3"]).changes[0]
     assert fewer.reason.endswith("33 of 36 prompts paired")
+
+
+def test_of_several_facts_the_one_that_moved_most_is_told():
+    names, members = ("gain.mean",), ("a", "b", "c")
+    result = evidence(names).results[0]
+    noisy = replace(result.estimate, error=1e-6)
+    group = replace(result, model="a~b~c", models=members, estimate=noisy)
+    made = replace(evidence(names), results=(group,))
+    before = pd.concat([observations(names, model=m) for m in members])
+    shifts = dict(zip(members, (0.1, -0.3, 0.2), strict=True))
+    after = pd.concat(
+        [observations(names, model=m, shifts={"gain.mean": s}) for m, s in shifts.items()]
+    )
+    line = gate(made, made, before, after).changes[0]
+    assert (line.status, line.part, line.p_adjusted) == (Status.CHANGED, "b", None)
+    assert line.change.value == pytest.approx(-0.3)
+
+
+def test_a_part_of_few_families_does_not_speak_for_the_others():
+    names, members = ("gain.mean",), ("a", "b")
+    group = replace(evidence(names).results[0], model="a~b", models=members)
+    made = replace(evidence(names), results=(group,))
+    # The model of four families moves most surely, that of twelve is tested.
+    few = {"families": 4, "model": "a"}
+    before = pd.concat([observations(names, **few), observations(names, model="b")])
+    moved = 0.3 + np.repeat(jitter(7, 0.1, FAMILIES), 3)
+    surely = 5 + np.repeat(jitter(8, 0.001, 4), 3)
+    after = pd.concat(
+        [
+            observations(names, shifts={"gain.mean": surely}, **few),
+            observations(names, model="b", shifts={"gain.mean": moved}),
+        ]
+    )
+    line = gate(made, made, before, after).changes[0]
+    assert (line.status, line.part) == (Status.CHANGED, "b")
+    assert line.change.families == FAMILIES
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, Status.CHANGED),
+        # No p and families: prompts that agree, whose spread between releases is not known.
+        ({"p": None, "method": NO_SPREAD, "sd": None}, Status.UNDECIDED),
+        ({"method": "Fisher z"}, Status.UNDECIDED),
+        ({"sd": None}, Status.UNDECIDED),
+        ({"clusters": 1}, Status.UNDECIDED),
+    ],
+    ids=["means", "fact of families", "another method", "no spread", "one family"],
+)
+def test_without_prompts_only_means_with_a_spread_are_compared(changes, status):
+    names = ("gain.mean",)
+    base = evidence(names)
+    found = replace(base.results[0].estimate, value=9.0, **changes)
+    for sides in ((base, altered(base, names[0], estimate=found)),
+                  (altered(base, names[0], estimate=found), base)):  # fmt: skip
+        line = gate(*sides, None, None).changes[0]
+        assert (line.status, line.paired) == (status, False)
+
+
+def test_units_are_those_of_the_statistic():
+    names = ("gain.mean", "gain.correlation")
+    made = evidence(names)
+    results = [replace(r, estimate=replace(r.estimate, unit="log ratio")) for r in made.results]
+    made = replace(made, results=tuple(results))
+    report = gate(made, made, observations(names), observations(names))
+    assert [c.unit for c in report.changes] == ["log ratio", "Fisher z"]
+
+
+def test_a_claim_without_a_margin_says_whether_it_moved_at_all():
+    names = ("weights.count",)
+    made = evidence(names, margin=None)
+    before = made.results[0].estimate
+    for value, reason in ((before.value, "unchanged"), (before.value + 1, "a fact that moved")):
+        later = altered(made, names[0], estimate=replace(before, value=value))
+        assert gate(made, later, None, None).changes[0].reason == reason
