@@ -16,7 +16,7 @@ from refutable.plugin.cases import claim_of, scope_of, sort_model_by_model
 from refutable.plugin.fixtures import claim_case  # noqa: F401  (a fixture)
 from refutable.plugin.options import add_options, one_line
 from refutable.plugin.selection import PROBLEM, refused, selects
-from refutable.plugin.session import SESSION, ClaimSession
+from refutable.plugin.session import RUN, SESSION, ClaimSession
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -123,9 +123,8 @@ def pytest_runtest_makereport(
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Collect results where reports arrive (with xdist: on the controller)."""
-    from refutable.plugin.reporting import ResultCollector, drop_leftovers
+    from refutable.plugin.reporting import ResultCollector
 
-    drop_leftovers(session.config.stash[SESSION])
     collector = ResultCollector(session.config.stash[SESSION])
     session.config.pluginmanager.register(collector, "refutable-collector")
 
@@ -144,6 +143,12 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     from refutable.plugin.terminal import summarise
 
     summarise(terminalreporter, config.stash[SESSION])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker to which run it belongs."""
+    node.workerinput[RUN] = node.config.stash[SESSION].run
 
 
 @pytest.hookimpl(optionalhook=True)

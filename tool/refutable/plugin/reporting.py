@@ -30,9 +30,6 @@ from refutable.records import (
 if TYPE_CHECKING:
     from refutable.claim import Claim
 
-SHARDS = ".shards"
-"""Folder beside the evidence in which workers leave rows for the controller."""
-
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put an item's result on the report that settles it, as plain data."""
@@ -189,15 +186,6 @@ class ResultCollector:
                 self._session.found.models[model.id] = model
 
 
-def drop_leftovers(session: ClaimSession) -> None:
-    """Drop the rows of a run that was killed: they would pass for rows of this one."""
-    if session.is_worker or not (session.options.out / SHARDS).exists():
-        return
-    from refutable.plugin import rows
-
-    rows.clear(session)
-
-
 def leave(session: ClaimSession, run: pytest.Session) -> None:
     """Leave the evidence of a run; what keeps it from being written is one line and an exit code.
 
@@ -230,6 +218,7 @@ def leave_evidence(session: ClaimSession) -> None:
     evidence_json.write(evidence, out / "evidence.json")
     write_observations(rows.gather(session), out / "observations.parquet")
     rows.clear(session)
+    rows.drop_leftovers(session)
     session.evidence = evidence
     session.notes += session.laboratory.store.notes
     if session.options.update_baseline:

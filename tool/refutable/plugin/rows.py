@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from refutable.plugin.session import ClaimSession
 
 
+SHARDS = ".shards"
+"""Folder beside the evidence in which workers leave rows for the controller."""
+LEFT_AFTER = 24 * 3600
+"""Seconds after which the shards of another run are taken for those of a killed one."""
 MOST_ROWS = 30_000
 """Values of an observable above which it stays in the store."""
 MOST_OF_A_MEMBER = 5_000
@@ -34,14 +40,25 @@ compared by, and no quantity of theirs."""
 
 
 def shards(session: ClaimSession) -> Path:
-    """Folder of this run's shards; workers and the controller share it."""
-    return session.options.out / ".shards"
+    """Folder of this run's shards; its workers and its controller share it, other runs do not."""
+    return session.options.out / SHARDS / session.run
 
 
 def clear(session: ClaimSession) -> None:
-    """Drop the rows of this run, and the shards of an earlier one."""
+    """Drop the rows of this run."""
     session.rows.clear()
     shutil.rmtree(shards(session), ignore_errors=True)
+
+
+def drop_leftovers(session: ClaimSession) -> None:
+    """Drop the shards of runs that were killed, long enough ago that they cannot still be at it."""
+    for path in (session.options.out / SHARDS).glob("*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFT_AFTER:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    # Only where no other run has shards.
+    with suppress(OSError):
+        (session.options.out / SHARDS).rmdir()
 
 
 def keep_values(session: ClaimSession, conclusion: Conclusion) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 SESSION = pytest.StashKey["ClaimSession"]()
 DEFAULT_PROMPTS = "battery"
+RUN = "refutable_run"
+"""Under which an xdist worker is told the name of its run."""
 
 
 class ClaimMoved(UserWarning):
@@ -51,6 +54,8 @@ class ClaimSession:
         self.started = time.time()
         self.found = Found()
         self.evidence: Evidence | None = None
+        own = f"{os.getpid()}-{time.time_ns()}"
+        self.run: str = getattr(config, "workerinput", {}).get(RUN, own)
         self.notes: list[str] = []
         self.problem = ""
         self.interrupted = False

@@ -165,22 +165,27 @@ def test_a_killed_run_goes_on_where_it_was(project: pytest.Pytester, models: Pat
     pd.testing.assert_frame_equal(*frames)
 
 
-def test_rows_of_a_killed_run_do_not_reach_the_next(project: pytest.Pytester, models: Path) -> None:
+def test_rows_of_another_run_stay_its_own(project: pytest.Pytester, models: Path) -> None:
     import pandas as pd
 
     project.makepyfile(test_mine=module(claim_source("grows"), ENTROPY))
     model = f"--claim-model={models / 'little'}"
     shards = project.path / "reports" / "latest" / ".shards"
-    shards.mkdir(parents=True)
-    # What a killed run leaves: rows of a claim that the next run does not select.
+    # Rows that the workers of two other runs have left: one is at work, one was killed long ago.
     columns = ["claim", "model", "prompts", "arm", "quantity", "control", "prompt", "layer"]
     left = pd.DataFrame([["gain.entropy", "little", "mine", "no-bos", "value", None, "f0/0", None]])
     left.columns = columns
-    left.assign(head=None, value=99.0).to_parquet(shards / "0123.parquet")
+    for run in ("at-work", "killed"):
+        (shards / run).mkdir(parents=True)
+        left.assign(head=None, value=99.0).to_parquet(shards / run / "0123.parquet")
+    long_ago = time.time() - 2 * 24 * 3600
+    os.utime(shards / "killed", (long_ago, long_ago))
     project.runpytest_inprocess(model, "-k", "grows").assert_outcomes(passed=1, deselected=1)
     rows = pd.read_parquet(project.path / "reports" / "latest" / "observations.parquet")
     assert set(rows["claim"].dropna()) == {"gain.grows"}
     assert not (rows["value"] == 99.0).any()
+    assert [path.name for path in shards.glob("*/*")] == ["0123.parquet"]
+    assert [path.name for path in shards.iterdir()] == ["at-work"]
 
 
 HEAVY = ("torch", "transformers", "matplotlib", "scipy.stats", "xarray", "pandas")
