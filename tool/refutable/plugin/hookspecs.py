@@ -11,6 +11,6 @@ import pytest
 def pytest_refutable_data(config: pytest.Config) -> Path | None:
     """Return the folder of a suite's own data.
 
-    The folder may hold ``models.toml``, ``prompts/*.toml`` and ``counterexamples/*.toml``; they
-    are found before those that refutable brings.
+    The folder may hold ``prompts/*.toml`` and ``counterexamples/*.toml``; they are found before
+    those that refutable brings.
     """
