@@ -9,7 +9,7 @@ from scipy import stats
 from refutable.records import Estimate, Region
 from refutable.stats import build, power
 from refutable.stats.multiplicity import holm
-from refutable.stats.paired import paired_change
+from refutable.stats.paired import ALPHA, paired_change, unpaired_change
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,44 @@ def test_one_family_says_nothing():
     assert not found.same
     assert not found.changed
     assert found.p == 1.0
+
+
+def test_the_change_test_is_at_5_percent():
+    d = np.array([0.01, 0.03, 0.02, 0.04, 0.05, 0.03])
+    half = stats.t.ppf(0.975, 5) * d.std(ddof=1) / np.sqrt(6)
+    # Against no margin at all both tails count, as in an interval of 95 %.
+    assert paired_change(d - d.mean() + 1.01 * half, margin=0.0).changed
+    assert not paired_change(d - d.mean() + 0.99 * half, margin=0.0).changed
+    assert ALPHA == 0.05
+
+
+def test_an_unpaired_change_is_welchs():
+    base, candidate = (1.0, 0.4, 8), (1.7, 0.9, 5)
+    found = unpaired_change(base, candidate, margin=0.0)
+    test = stats.ttest_ind_from_stats(*candidate, *base, equal_var=False)
+    assert found.value == pytest.approx(0.7)
+    assert found.p == pytest.approx(test.pvalue)
+    assert found.families == 5
+    variances = np.array([0.4**2 / 8, 0.9**2 / 5])
+    df = variances.sum() ** 2 / (variances**2 / [7, 4]).sum()
+    half = stats.t.ppf(0.95, df) * np.sqrt(variances.sum())
+    assert (found.low, found.high) == pytest.approx((0.7 - half, 0.7 + half))
+    # Inside a margin that holds the interval, and not inside one that ends within it.
+    assert unpaired_change(base, candidate, margin=0.7 + 1.01 * half).same
+    assert not unpaired_change(base, candidate, margin=0.7 + 0.99 * half).same
+    beyond = unpaired_change(base, candidate, margin=0.3)
+    se = np.sqrt(variances.sum())
+    expected = stats.t.sf((0.7 - 0.3) / se, df) + stats.t.sf((0.7 + 0.3) / se, df)
+    assert beyond.p == pytest.approx(expected)
+    back = unpaired_change(candidate, base, margin=0.3)
+    assert (back.value, back.p) == (pytest.approx(-0.7), pytest.approx(beyond.p))
+
+
+def test_estimates_without_any_spread_are_compared_by_value():
+    moved = unpaired_change((1.0, 0.0, 6), (1.5, 0.0, 9), margin=0.4)
+    assert (moved.changed, moved.same, moved.p, moved.families) == (True, False, None, 6)
+    assert unpaired_change((1.0, 0.0, 6), (1.5, 0.0, 9), margin=0.6).same
+    one_sided = unpaired_change((1.0, 0.0, 6), (1.5, 0.1, 9), margin=0.4)
+    assert one_sided.p == pytest.approx(
+        stats.t.sf(3.0, 8) + stats.t.sf(27.0, 8)  # df of the side that varies
+    )
