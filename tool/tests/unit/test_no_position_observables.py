@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -94,10 +95,16 @@ def test_exact_identities_hold_on_a_shipped_seed(trained):
     assert float(agreement.sel(form="published", layer=0)) < 0.9
 
 
-def test_mean_attention_rows_sum_to_one(trained):
+def test_mean_attention_is_that_of_the_eager_model(trained):
     pattern = activations.mean_attention(trained, None)
     np.testing.assert_allclose(pattern.sum("key"), 1.0, atol=1e-5)
     assert float(pattern.where(pattern["key"] > pattern["query"], 0.0).max()) == 0.0
+    eager = copy.deepcopy(trained.model)
+    eager.set_attn_implementation("eager")
+    with torch.no_grad():
+        tokens = activations.held_out(trained)
+        own = torch.stack(eager(tokens, output_attentions=True).attentions)
+    np.testing.assert_allclose(pattern, own.mean((1, 2)), atol=1e-5)
 
 
 def test_other_models_are_refused(trained):
