@@ -93,12 +93,14 @@ def evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None:
     }  # fmt: skip
     judgement = guarded(claim, case, lambda: claim.predicts.judge(found.values, **how))
     control = None
-    if claim.control is not None and found.controls:
+    # A group whose first member is left out has no copies to hold the others against.
+    controls = [copies for copies in found.controls if set(copies) == set(groups)]
+    if claim.control is not None and controls:
         control = guarded(
             claim,
             case,
             lambda: claim.predicts.read_control(
-                found.values, found.controls, kind=claim.control.kind,
+                found.values, controls, kind=claim.control.kind,
                 models=tuple(found.control_names), sesoi=claim.sesoi, **how,
             ),
         )  # fmt: skip

@@ -128,6 +128,33 @@ def test_a_result_says_where_its_own_numbers_came_from(project: pytest.Pytester)
         assert {m["origin"] for m in found["models"]} == {origin}
 
 
+SEEDS = """
+from refutable import contrast, untrained
+
+@claim(
+    id="gain.seeds", says="s", refuted_if="r", source=Source(study="mine", ref="S"), prompts="mine",
+    predicts=contrast("none", "layernorm-both", without=(0,)).above(-9.0),
+    control=untrained(seeds=2),
+)
+def test_seeds(residual_norm):
+    \"\"\"Log gain of the last block.\"\"\"
+    return growth(residual_norm)
+"""
+
+
+def test_a_group_whose_first_member_is_not_here_has_no_control(project: pytest.Pytester) -> None:
+    # Of one group the first seed was trained here, which has the copies; of the other the fifth.
+    for name, seed in (("layernorm-both", 1), ("none", 5)):
+        shipped = locate(resolve(f"twin-{name}-0")).folder
+        shutil.copytree(shipped, project.path / "cache" / "twins" / f"{name}-{seed}" / "checkpoint")
+    project.makepyfile(test_mine=module(SEEDS))
+    project.runpytest_inprocess().assert_outcomes(passed=1)
+    (record,) = evidence(project)["results"]
+    assert record["verdict"] == "inconclusive"
+    assert record["control"] is None
+    assert "of the models" in record["estimate"]["note"]
+
+
 # -- in a laboratory -----------------------------------------------------------------------------
 
 
