@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refutable.capture.committed import CommittedModel, CommittedWriter
+from refutable.capture.committed import Committed, CommittedModel, CommittedWriter
 from refutable.errors import NotAvailableError, RefutableError
 from refutable.laboratory import Laboratory, Need, Settings, not_applicable
 from refutable.observables.registry import REGISTRY
+from refutable.paths import writable
 
 if TYPE_CHECKING:
     from refutable.claim import Claim
@@ -37,20 +38,27 @@ def observe_twins(out: Path, say: Callable[[str], None]) -> int:
     Raises
     ------
     RefutableError
-        When no twin of the registry was trained here.
+        When no twin of the registry was trained here, when the file cannot be written, or when it
+        holds models that were not trained here and would be lost.
     """
     from refutable.catalogue import bundled_claims
-    from refutable.models.registry import all_specs
     from refutable.models.sources.twin import trained_twins
-    from refutable.models.spec import ModelSource
 
+    specs = _trained_here()
+    if not specs:
+        raise RefutableError(f"no trained twin in {trained_twins()}: run `refutable train twins`")
+    # Told before hours of measuring.
+    writable(out.parent)
+    lost = sorted(set(Committed(out).models) - {spec.id for spec in specs})
+    if lost:
+        raise RefutableError(
+            f"{out} holds {len(lost)} models that were not trained here ({lost[0]}, ...): train "
+            "them with `refutable train twins`, or write to another file"
+        )
     claims = list(bundled_claims())
     writer = CommittedWriter()
     controlled: set[str] = set()
-    for spec in all_specs():
-        folder = trained_twins() / f"{spec.group}-{spec.seed}" / "checkpoint"
-        if spec.source is not ModelSource.TWIN or not (folder / "config.json").is_file():
-            continue
+    for spec in specs:
         mine = [
             c
             for c in claims
@@ -59,10 +67,20 @@ def observe_twins(out: Path, say: Callable[[str], None]) -> int:
         say(f"{spec.id}: {len(mine)} claims")
         _observe(spec, mine, spec.group not in controlled, writer, say)
         controlled.add(spec.group)
-    if not writer.models:
-        raise RefutableError(f"no trained twin in {trained_twins()}: run `refutable train twins`")
     writer.write(out)
     return len(writer.models)
+
+
+def _trained_here() -> list[ModelSpec]:
+    from refutable.models.registry import all_specs
+    from refutable.models.sources.twin import trained_twins
+    from refutable.models.spec import ModelSource
+
+    def there(spec: ModelSpec) -> bool:
+        run = trained_twins() / f"{spec.group}-{spec.seed}"
+        return (run / "checkpoint" / "config.json").is_file()
+
+    return [spec for spec in all_specs() if spec.source is ModelSource.TWIN and there(spec)]
 
 
 def _observe(
