@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from refutable.twins.log import LOG, read_log
 from refutable.twins.model import TwinLMHeadModel
 from refutable.twins.recipe import TwinRecipe, config_of, variant_named
 from refutable.twins.tokenizer import shipped_tokenizer
-from refutable.twins.train import LOG, read_log
 
 
 def trained_twin(run: Path, *, step: int | None = None) -> TwinLMHeadModel:

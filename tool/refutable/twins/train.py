@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,43 +26,12 @@ from refutable.twins.data import (
     rows_of_one_pass,
     training_rows,
 )
+from refutable.twins.log import LOG, TwinLog, read_log
 from refutable.twins.model import TwinLMHeadModel, initialise
 from refutable.twins.recipe import TwinRecipe, Variant, config_of
 from refutable.twins.trigram import fit_trigram
 
 _RESUME = "resume.safetensors"
-LOG = "training.json"
-
-
-@dataclass(slots=True)
-class TwinLog:
-    """What is written down while a twin trains; ``training.json`` beside its weights."""
-
-    variant: str
-    seed: int
-    recipe: dict[str, Any]
-    corpus_digest: str
-    device: str
-    threads: int
-    versions: dict[str, str]
-    losses: list[float] = field(default_factory=list)
-    """Training loss of each step in nats, before its update."""
-    evaluations: list[tuple[int, float]] = field(default_factory=list)
-    """(step, held-out loss in nats) on the same few held-out rows for every twin."""
-    groups: list[str] = field(default_factory=list)
-    """Names of the tensor groups of the next two fields; norms are in none of them."""
-    gradient_norms: list[list[float]] = field(default_factory=list)
-    """Root mean square over ``log_every`` steps of each group's gradient norm, before clipping."""
-    weight_norms: list[list[float]] = field(default_factory=list)
-    """Norm of each group's weights at the last of those steps."""
-    seconds: float = 0.0
-    """Time in training steps, over all sittings."""
-    step_seconds: float = 0.0
-    """Median time of a step in the last sitting."""
-    held_out_loss: float = math.nan
-    """Final loss in nats on ``final_rows`` held-out rows."""
-    trigram_loss: float = math.nan
-    """Loss on these of the interpolated trigram model of the same training rows, each read once."""
 
 
 def groups_of(model: TwinLMHeadModel) -> dict[str, list[torch.nn.Parameter]]:
@@ -244,20 +213,6 @@ def train_twin(
     run.log.step_seconds = float(np.median(times)) if times else run.log.step_seconds
     _finish(run, data, out)
     return run.log
-
-
-def read_log(folder: Path) -> TwinLog:
-    """Return the log of a finished run.
-
-    Raises
-    ------
-    RefutableError
-        When the folder holds no finished run.
-    """
-    file = folder / LOG
-    if not file.exists():
-        raise RefutableError(f"no finished twin in {folder}: train it with `refutable train twins`")
-    return TwinLog(**json.loads(file.read_text()))
 
 
 def _finished(

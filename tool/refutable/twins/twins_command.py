@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from refutable.errors import RefutableError
+from refutable.twins.log import LOG, TwinLog, read_log
 from refutable.twins.recipe import TwinRecipe, runs, seeds_of, variant_named
 from refutable.twins.ship import ship
-from refutable.twins.train import LOG, TwinLog, read_log, train_twin
+from refutable.twins.train import train_twin
 
 SECONDS_OF_A_RUN = 60
 """One run of the default recipe on one core of 2020s server hardware with nothing beside it."""

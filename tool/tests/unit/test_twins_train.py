@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 from refutable.errors import RefutableError
 from refutable.twins.data import TwinData, held_out_rows, rows_of_one_pass, training_rows
+from refutable.twins.log import read_log
 from refutable.twins.recipe import TwinRecipe, variant_named
-from refutable.twins.train import build_twin, groups_of, loss_on, rate_at, read_log, train_twin
+from refutable.twins.train import build_twin, groups_of, loss_on, rate_at, train_twin
 from refutable.twins.trigram import fit_trigram
 from refutable.twins.twins_command import recipe_of
 

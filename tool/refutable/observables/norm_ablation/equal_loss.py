@@ -76,8 +76,8 @@ def at_level(loaded: Any, measured: Callable[[Any], Any]) -> Any:
     NotHereError
         When the checkpoints of its training are not there.
     """
+    from refutable.twins.log import read_log
     from refutable.twins.ship import trained_twin
-    from refutable.twins.train import read_log
 
     if loaded.weights_digest.startswith("untrained-"):
         return measured(loaded)
