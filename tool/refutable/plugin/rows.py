@@ -23,6 +23,7 @@ from refutable.report.observations import INTEGERS, TEXTS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from refutable.claim import Claim
     from refutable.plugin.cases import Case
     from refutable.plugin.found import Conclusion
     from refutable.plugin.session import ClaimSession
@@ -74,8 +75,13 @@ def keep_values(session: ClaimSession, conclusion: Conclusion) -> None:
     for name, values in zip(names, [found.values, *found.control_values], strict=False):
         for quantity, array in named_arrays(values).items():
             found_arrays.append((array, {**common, "quantity": quantity, "control": name}))
-    _write(session, f"{claim.id}|{case.label}", prompts, found_arrays)
+    _write(session, _key(claim, case), prompts, found_arrays)
     _keep_observables(session, case, case.model, prompts, label)
+
+
+def _key(claim: Claim, case: Case) -> str:
+    """Of one cell: its own names, since labels of different names may be alike."""
+    return "|".join((claim.id, case.model, case.prompts, case.arm))
 
 
 def keep_member(session: ClaimSession, conclusion: Conclusion, model: str, values: Any) -> None:
@@ -90,7 +96,7 @@ def keep_member(session: ClaimSession, conclusion: Conclusion, model: str, value
         for quantity, array in named_arrays(values).items()
         if getattr(array, "size", 1) <= MOST_OF_A_MEMBER
     ]
-    _write(session, f"{claim.id}|{case.label}|{model}", prompts, arrays)
+    _write(session, f"{_key(claim, case)}|{model}", prompts, arrays)
     _keep_observables(session, case, model, prompts, label)
 
 
