@@ -249,3 +249,19 @@ def test_units_are_named_only_where_they_group_something(sample_report, tmp_path
     # Weights alone were read: no prompts were packed, no attention was computed.
     assert "prompts none" not in source
     assert "attention by none" not in source
+
+
+def test_a_model_that_was_not_measured_was_not_measured_live(sample_report, tmp_path):
+    evidence = read(sample_report / "evidence.json")
+    models = tuple(replace(m, origin="live", error="", checks=()) for m in evidence.models)
+    pages = []
+    for error in ("", "its folder is empty"):
+        gone = tuple(replace(m, error=error) for m in models)
+        write(replace(evidence, models=gone), tmp_path / "evidence.json")
+        build(tmp_path / "evidence.json")
+        source = (tmp_path / "report.html").read_text()
+        pages.append(source[source.index('<h2 id="models">') : source.index("<h2>The run</h2>")])
+    measured, failed = pages
+    assert measured.count("live</bdi>") == len(models)
+    assert "live</bdi>" not in failed
+    assert failed.count("its folder is empty") == len(models)
