@@ -33,6 +33,9 @@ def _imported() -> None:
     for found in pkgutil.walk_packages(refutable.__path__[:1], "refutable."):
         if not found.name.startswith(LATE):
             importlib.import_module(found.name)
+    # Classes of models look for their own file among the imported modules.
+    for kind in ("gpt2", "llama"):
+        importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
 
 
 @pytest.fixture(scope="session")
