@@ -132,7 +132,7 @@ def compare(verdict: Verdict, expected: Verdict | None, *, strict: bool = False)
                 False,
                 False,
                 "refuted, and no verdict is recorded: if this is the finding, record it with "
-                "--claim-update-baseline",
+                "--claim-update-baseline (of `refutable verify`: --update-baseline)",
             )
         return Comparison(True, False, "")
     if verdict is expected:

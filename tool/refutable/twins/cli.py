@@ -21,18 +21,27 @@ def _train() -> None:
 @train_app.command("no-position")
 def train_no_position_command(
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the initialisation and the data order.")
+        int,
+        typer.Option(min=0, metavar="SEED", help="Seed of the initialisation and the data order."),
     ] = 0,
     recipe: Annotated[
         str,
-        typer.Option(help="published (13 min), fast (40 s), max-schedule or min-schedule (2 min)."),
+        typer.Option(
+            metavar="RECIPE",
+            help="published (13 min), fast (40 s), max-schedule or min-schedule (2 min).",
+        ),
     ] = "published",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for weights and log [./no-position/RECIPE-SEED].")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder for weights and log. [./no-position/RECIPE-SEED]"
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, mps.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where to train: cpu, cuda, mps.")
+    ] = "cpu",
 ) -> None:
-    """Train the no-position model and print its held-out loss."""
+    """Train the no-position model; prints its held-out loss."""
     from refutable.twins.no_position import recipe_named
     from refutable.twins.no_position_training import train_no_position
 
@@ -49,22 +58,33 @@ def train_no_position_command(
 @train_app.command("twins")
 def train_twins_command(
     variant: Annotated[
-        str | None, typer.Option(help="One variant, e.g. rmsnorm-both; all by default.")
+        str | None,
+        typer.Option(metavar="VARIANT", help="One variant, e.g. rmsnorm-both; all by default."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="One seed; the study's by default.")
+        int | None,
+        typer.Option(min=0, metavar="SEED", help="One seed; the study's by default."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the runs [the cache, where claims find the twins]."),
+        typer.Option(
+            metavar="FOLDER", help="Folder of the runs. [the cache, where claims find the twins]"
+        ),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, cuda, mps.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where to train: cpu, cuda, mps.")
+    ] = "cpu",
     steps: Annotated[
         int | None,
-        typer.Option(help="Training steps of a run [600]; a checkpoint of 1 MB every 100."),
+        typer.Option(
+            metavar="N", help="Training steps of a run; a checkpoint of 1 MB every 100. [600]"
+        ),
     ] = None,
 ) -> None:
-    """Train the twins of the norm-ablation study and print their held-out losses."""
+    """Train the twins; prints their held-out losses.
+
+    Needs a machine with apt-get (Debian 12), whose packages the text comes from: docs/twins.md.
+    """
     from refutable.models.sources.twin import trained_twins
     from refutable.twins.twins_command import planned, train_twins
 

@@ -55,7 +55,8 @@ def test_a_verdict_becomes_an_outcome_through_the_baseline(
     first.stdout.fnmatch_lines(
         [
             "gain.shrinks on little (mine, no-bos): refuted, and no verdict is recorded: "
-            "if this is the finding, record it with --claim-update-baseline",
+            "if this is the finding, record it with --claim-update-baseline "
+            "(of `refutable verify`: --update-baseline)",
             "  says        The last block grows the stream (shrinks).",
             "  refuted if  the mean log gain lies below 0",
             "  measured    +* n 30/10",
