@@ -92,7 +92,10 @@ def settle(
 
 
 def combine(
-    parts: Sequence[tuple[Estimate, Decision]], *, agree: bool = False
+    parts: Sequence[tuple[Estimate, Decision]],
+    *,
+    agree: bool = False,
+    region: Region | None = None,
 ) -> tuple[Estimate, Decision]:
     """Decide a claim whose parts must all hold.
 
@@ -107,6 +110,9 @@ def combine(
         The parts, each decided.
     agree : bool
         Whether a refutation also needs every part.
+    region : Region, optional
+        The predicted one; facts have no p, and the one nearest to its bound (or farthest outside)
+        settles it.
 
     Returns
     -------
@@ -116,14 +122,14 @@ def combine(
     """
     verdicts = [d.verdict for _, d in parts]
     if all(v is Verdict.CONFIRMED for v in verdicts):
-        estimate, decision = max(parts, key=lambda part: part[0].p or 0.0)
+        estimate, decision = min(parts, key=lambda part: _standing(part[0], region))
         return estimate, Decision(Verdict.CONFIRMED, _named(estimate, decision.reason))
     refuted = [part for part in parts if part[1].verdict is Verdict.REFUTED]
     if agree and len(refuted) == len(parts):
         estimate, decision = max(refuted, key=lambda part: part[0].p or 0.0)
         return estimate, Decision(Verdict.REFUTED, _named(estimate, decision.reason))
     if refuted and not agree:
-        estimate, decision = min(refuted, key=lambda part: part[0].p or 0.0)
+        estimate, decision = max(refuted, key=lambda part: _against(part[0], region))
         p = None if estimate.p is None else min(1.0, estimate.p * len(parts))
         estimate = replace(estimate, p=p)
         if p is None or p <= ALPHA:
@@ -136,6 +142,25 @@ def combine(
     estimate, decision = max(open_parts or refuted, key=lambda part: part[0].p or 1.0)
     reason = decision.reason if open_parts else "the parts disagree: " + decision.reason
     return estimate, Decision(Verdict.INCONCLUSIVE, _named(estimate, reason))
+
+
+def _standing(estimate: Estimate, region: Region | None) -> tuple[float, float]:
+    """How well a part that holds stands: by its p, and for facts by its distance from a bound."""
+    return -(estimate.p or 0.0), _depth(estimate, region)
+
+
+def _against(estimate: Estimate, region: Region | None) -> tuple[float, float]:
+    """How clearly a part that does not hold speaks against the claim."""
+    return -(estimate.p or 0.0), -_depth(estimate, region)
+
+
+def _depth(estimate: Estimate, region: Region | None) -> float:
+    """Distance of a value from the nearest bound of a region, negative outside."""
+    if region is None or estimate.value is None:
+        return 0.0
+    depths = [] if region.low is None else [estimate.value - region.low]
+    depths += [] if region.high is None else [region.high - estimate.value]
+    return min(depths, default=0.0)
 
 
 def universal(worst: float | None, bound: float, n: int, *, bad: int = 0) -> Decision:
@@ -268,12 +293,12 @@ def within(region: Region | None) -> str:
     if region is None or (region.low is None and region.high is None):
         return "the region"
     if region.low is None:
-        return f"the region below {region.high:g}"
+        return f"the region below {region.high:.4g}"
     if region.high is None:
-        return f"the region above {region.low:g}"
-    if f"{region.low:g}" == f"{region.high:g}":
-        return f"the region around {region.low:g}"
-    return f"the region between {region.low:g} and {region.high:g}"
+        return f"the region above {region.low:.4g}"
+    if f"{region.low:.4g}" == f"{region.high:.4g}":
+        return f"the region around {region.low:.4g}"
+    return f"the region between {region.low:.4g} and {region.high:.4g}"
 
 
 def _score(region: Region) -> Callable[[float], float]:

@@ -216,7 +216,9 @@ def judgement(
 ) -> Judgement:
     """Decide one estimate, or several that must all lie in the region."""
     decided = [decide.settle(part, region, sampled=sampled) for part in parts]
-    estimate, decision = decided[0] if len(decided) == 1 else decide.combine(decided, agree=agree)
+    estimate, decision = (
+        decided[0] if len(decided) == 1 else decide.combine(decided, agree=agree, region=region)
+    )
     needed = None
     if decision.verdict is Verdict.INCONCLUSIVE:
         needed = power.families_needed(estimate, region)

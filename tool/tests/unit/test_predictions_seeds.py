@@ -85,6 +85,13 @@ def test_each_seed_must_hold():
     assert not prediction.sampled
 
 
+def test_the_seed_that_settles_it_is_shown():
+    holds = _judge(each_seed("toy").above(0.98), [0.997, 0.986, 0.99])
+    assert (holds.estimate.part, holds.estimate.value) == ("seed 1", 0.986)
+    fails = _judge(each_seed("toy").above(0.98), [0.97, 0.99, 0.91])
+    assert (fails.estimate.part, fails.estimate.value) == ("seed 2", 0.91)
+
+
 def test_misuse_is_refused():
     with pytest.raises(ClaimError, match="name of a group"):
         over_seeds("")
