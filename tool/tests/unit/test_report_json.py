@@ -184,7 +184,7 @@ def test_missing_and_binary_files(tmp_path):
     (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(EvidenceError, match="not UTF-8 text"):
         read(tmp_path / "b.json")
-    with pytest.raises(EvidenceError, match="is a folder: name the evidence.json in it"):
+    with pytest.raises(EvidenceError, match=r"is a folder: name the evidence\.json in it"):
         read(tmp_path)
 
 
