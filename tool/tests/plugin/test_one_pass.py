@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,21 @@ def run(project: pytest.Pytester, *words: str, cache: str) -> subprocess.Complet
     )
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let runs of one process and of several add up in the same order: to the last bit."""
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.mark.slow
 def test_two_workers_measure_each_model_once_and_leave_the_same(
-    project: pytest.Pytester, models: Path
+    project: pytest.Pytester, models: Path, one_thread: None
 ) -> None:
     import pandas as pd
 
