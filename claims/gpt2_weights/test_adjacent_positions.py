@@ -1,8 +1,8 @@
 """Row W4: adjacent positions correlate strongly; a shared mean and outliers inflate that."""
 
 from refutable import Source, claim, replication
-from refutable.claim import positioned_by
 from refutable.predictions import fact
+from refutable.spec.claim import positioned_by
 
 SOURCE = Source(study="gpt2-weights", ref="W4")
 

@@ -1,9 +1,9 @@
 """Row W10: mean, spread, extremes and row variance move with depth."""
 
 from refutable import Source, claim, replication
-from refutable.claim import at_least_blocks
 from refutable.observables.weights import depth_correlation, depth_difference, log_depth_ratio
 from refutable.predictions import fact
+from refutable.spec.claim import at_least_blocks
 
 SOURCE = Source(study="gpt2-weights", ref="W10")
 DEEP = at_least_blocks(3)

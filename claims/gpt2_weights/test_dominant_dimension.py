@@ -1,8 +1,8 @@
 """Row W3: one dimension dominates the variance over positions (724 in GPT-2)."""
 
 from refutable import Source, claim, equals, replication
-from refutable.claim import named, positioned_by
 from refutable.predictions import fact
+from refutable.spec.claim import named, positioned_by
 
 SOURCE = Source(study="gpt2-weights", ref="W3")
 

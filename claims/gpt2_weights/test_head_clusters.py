@@ -4,9 +4,9 @@ The study's twelve "heads" are slices of [Q K V]: four of queries, four of keys,
 """
 
 from refutable import Source, claim, replication
-from refutable.claim import at_least_blocks, at_least_heads
 from refutable.observables.weights import depth_difference, rank_above
 from refutable.predictions import fact
+from refutable.spec.claim import at_least_blocks, at_least_heads
 
 SOURCE = Source(study="gpt2-weights", ref="W12")
 HEADS = at_least_heads(4)

@@ -1,9 +1,9 @@
 """Row W8: later layers spread more in the first two components."""
 
 from refutable import Source, claim, replication
-from refutable.claim import at_least_blocks
 from refutable.observables.weights import depth_difference
 from refutable.predictions import fact
+from refutable.spec.claim import at_least_blocks
 
 SESOI = 0.01
 

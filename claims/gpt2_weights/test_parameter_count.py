@@ -1,8 +1,8 @@
 """Row W1: size by category."""
 
 from refutable import Source, claim, equals, replication
-from refutable.claim import named
 from refutable.predictions import fact
+from refutable.spec.claim import named
 
 SOURCE = Source(study="gpt2-weights", ref="W1")
 

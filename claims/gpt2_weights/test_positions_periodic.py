@@ -1,9 +1,9 @@
 """Row W2: positional embeddings are periodic (shown in the study for dimensions 400 to 700)."""
 
 from refutable import Source, claim, replication
-from refutable.claim import positioned_by
 from refutable.observables.weights import rank_above
 from refutable.predictions import fact
+from refutable.spec.claim import positioned_by
 
 SOURCE = Source(study="gpt2-weights", ref="W2")
 STUDIED = (400, 500, 600, 700)

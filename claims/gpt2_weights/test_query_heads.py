@@ -3,8 +3,8 @@
 import numpy as np
 
 from refutable import Source, claim
-from refutable.claim import at_least_heads
 from refutable.predictions import fact
+from refutable.spec.claim import at_least_heads
 
 SESOI = 0.05
 

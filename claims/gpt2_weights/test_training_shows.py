@@ -8,9 +8,9 @@ changes does not yet say that a *well* trained model is told from a badly traine
 """
 
 from refutable import Source, claim
-from refutable.claim import at_least_heads, positioned_by
 from refutable.observables.weights import rank_among
 from refutable.predictions import fact, over_seeds
+from refutable.spec.claim import at_least_heads, positioned_by
 
 SOURCE = Source(study="gpt2-weights", ref="W13")
 TWIN = "layernorm-both"

@@ -1,8 +1,8 @@
 """Row G8: it is the kind of norm, not the family: models that differ in the norm alone."""
 
 from refutable import Source, claim
-from refutable.claim import untrained
 from refutable.predictions import contrast
+from refutable.spec.claim import untrained
 
 SESOI = 0.02
 SOURCE = Source(study="last-block-gain", ref="G8")

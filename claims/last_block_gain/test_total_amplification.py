@@ -3,7 +3,7 @@
 import numpy as np
 
 from refutable import Source, claim, mean, replication, trend, untrained
-from refutable.claim import at_least_blocks
+from refutable.spec.claim import at_least_blocks
 
 ARMS = ("no-bos", "bos")
 

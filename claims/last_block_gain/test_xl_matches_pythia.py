@@ -1,7 +1,7 @@
 """Row G5: GPT-2 XL is consistent with Pythia."""
 
 from refutable import Source, claim, mean, untrained
-from refutable.claim import named
+from refutable.spec.claim import named
 
 
 @claim(

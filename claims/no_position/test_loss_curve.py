@@ -4,7 +4,7 @@ import numpy as np
 
 from refutable import Source, claim
 from refutable.predictions import over_seeds
-from refutable.references import reference
+from refutable.spec.references import reference
 
 SOURCE = Source(study="no-position", ref="T2")
 KNEE_STEP, KNEE_LOSS = 2050, 0.5

@@ -4,7 +4,7 @@ import numpy as np
 
 from refutable import Source, claim
 from refutable.predictions import each_seed, over_seeds
-from refutable.references import reference
+from refutable.spec.references import reference
 
 SOURCE = Source(study="no-position", ref="T5")
 # Sites that hold the same numbers up to a linear map: replacing either gives the same loss.

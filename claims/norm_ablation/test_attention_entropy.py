@@ -1,8 +1,8 @@
 """Rows N1 and N3: without norms attention is more diffuse; partial norms lie between."""
 
 from refutable import Source, claim
-from refutable.claim import untrained
 from refutable.predictions import contrast, ordered
+from refutable.spec.claim import untrained
 
 SESOI = 0.02
 ARMS = ("no-bos", "bos")

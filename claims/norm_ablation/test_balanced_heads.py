@@ -7,9 +7,9 @@ the documents and read on the other half.
 """
 
 from refutable import Source, claim
-from refutable.claim import at_least_heads, reads_text, untrained
-from refutable.observables.norm_ablation.syntax import best_elsewhere
+from refutable.observables.prose.syntax import best_elsewhere
 from refutable.predictions import mean, over_seeds
+from refutable.spec.claim import at_least_heads, reads_text, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N2")
 SPREAD = 0.1

@@ -1,8 +1,8 @@
 """Row N12: RMSNorm reaches LayerNorm's loss."""
 
 from refutable import Source, claim
-from refutable.claim import untrained
 from refutable.predictions import contrast
+from refutable.spec.claim import untrained
 
 
 @claim(

@@ -3,8 +3,8 @@
 import math
 
 from refutable import Source, claim
-from refutable.claim import untrained
 from refutable.predictions import contrast
+from refutable.spec.claim import untrained
 
 SOURCE = Source(study="norm-ablation", ref="N4")
 

@@ -1,8 +1,8 @@
 """Row N5: norms change how specialised the heads of a block are."""
 
 from refutable import Source, claim
-from refutable.claim import untrained
 from refutable.predictions import contrast
+from refutable.spec.claim import untrained
 
 SESOI = 0.02
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from refutable import Source, claim
-from refutable.claim import reads_text, untrained
 from refutable.predictions import contrast, mean
+from refutable.spec.claim import reads_text, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N10")
 SESOI = math.log(1.1)

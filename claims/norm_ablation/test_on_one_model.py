@@ -8,9 +8,9 @@ looked at on any model, with the smallest effects of the contrasts.
 import numpy as np
 
 from refutable import Source, claim
-from refutable.claim import at_least_heads, reads_text, untrained
-from refutable.observables.norm_ablation.text import noise_slope
+from refutable.observables.prose.text import noise_slope
 from refutable.predictions import fact, mean
+from refutable.spec.claim import at_least_heads, reads_text, untrained
 
 
 def source(ref):

@@ -10,8 +10,8 @@ rare classes were guessed too often. The mean moved from .046 to .038, and the v
 """
 
 from refutable import Source, claim
-from refutable.claim import not_tagged, reads_text, untrained
 from refutable.predictions import fact, over_seeds
+from refutable.spec.claim import not_tagged, reads_text, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N9")
 SESOI = 0.05

@@ -10,9 +10,9 @@ another reference would have given, and the one that was taken gave the smallest
 """
 
 from refutable import Source, claim
-from refutable.claim import not_tagged, untrained
-from refutable.observables.norm_ablation.kernels import alignment_features, families_of
+from refutable.observables.similarity.kernels import alignment_features, families_of
 from refutable.predictions import Likeness, across, fact
+from refutable.spec.claim import not_tagged, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N7")
 SESOI = 0.05

@@ -1,8 +1,8 @@
 """Row N6: norms keep activations stable over depth."""
 
 from refutable import Source, claim
-from refutable.claim import untrained
 from refutable.predictions import contrast
+from refutable.spec.claim import untrained
 
 SOURCE = Source(study="norm-ablation", ref="N6")
 

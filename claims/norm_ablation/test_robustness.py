@@ -1,9 +1,9 @@
 """Row N11: norms make a model robust to noise in its text."""
 
 from refutable import Source, claim
-from refutable.claim import untrained
-from refutable.observables.norm_ablation.text import noise_slope
+from refutable.observables.prose.text import noise_slope
 from refutable.predictions import contrast
+from refutable.spec.claim import untrained
 
 SOURCE = Source(study="norm-ablation", ref="N11")
 SESOI = 0.1

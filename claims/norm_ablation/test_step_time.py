@@ -3,8 +3,8 @@
 import math
 
 from refutable import Source, claim
-from refutable.claim import named, placebo
 from refutable.predictions import mean
+from refutable.spec.claim import named, placebo
 
 SESOI = math.log(1.02)
 

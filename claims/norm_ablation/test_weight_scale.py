@@ -3,8 +3,8 @@
 import numpy as np
 
 from refutable import Source, claim
-from refutable.claim import untrained
 from refutable.predictions import contrast
+from refutable.spec.claim import untrained
 
 SOURCE = Source(study="norm-ablation", ref="N8")
 LOG_SESOI = 0.05

@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from refutable.capture.measure import measure
 from refutable.models.encode import Encoded
 from refutable.models.sites import Sites, find_sites
-from refutable.observables import REGISTRY
+from refutable.observables.registry import REGISTRY
 
 PAIRS = 31
 LENGTHS = (6, 6, 6, 8, 6, 24, 21, 18, 19, 21, 9, 4, 10, 3, 7, 14, 14, 15, 15, 14, 8, 8, 7, 6, 6)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 # Bound here and not on first use: importing the module `refutable.claim` later would otherwise
 # put the module where the decorator of the same name belongs.
-from refutable.claim import Source, claim, normalized_by, replication, untrained
+from refutable.spec.claim import Source, claim, normalized_by, replication, untrained
 
 if TYPE_CHECKING:
     from refutable.observables.registry import observable

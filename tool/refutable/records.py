@@ -1,6 +1,6 @@
 """Plain records of what was asked, measured and decided; they have no behaviour.
 
-``refutable.report.json`` turns them into the versioned ``evidence.json`` and back.
+`refutable.evidence.json` turns them into the versioned ``evidence.json`` and back.
 Unbounded or undefined numbers are ``None``, never NaN or infinity.
 """
 

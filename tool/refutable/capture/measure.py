@@ -53,7 +53,8 @@ def measure(
     observables : sequence of Observable
         Recorded observables; each prompt is run once however many there are.
     layout : {"packed", "padded", "single"}
-        How prompts share forward passes. Only a layout that `refutable.instrument.check` found to
+        How prompts share forward passes. Only a layout that
+        `refutable.measurement.instrument.check` found to
         equal single prompts is right.
     token_budget : int, optional
         Tokens per pass; by default 512 on a CPU, 8192 elsewhere, and never more than the model's

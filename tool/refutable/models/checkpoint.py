@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from refutable.errors import ModelError
-from refutable.paths import cache_dir
+from refutable.system.paths import cache_dir
 
 TOKENIZER_FILES = (
     "tokenizer.json",

@@ -10,7 +10,7 @@ from refutable.errors import PromptError
 from refutable.records import ModelFacts
 
 if TYPE_CHECKING:
-    from refutable.prompts import Prompt, PromptSet
+    from refutable.spec.prompts import Prompt, PromptSet
 
 
 @dataclass(frozen=True, slots=True)

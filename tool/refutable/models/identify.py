@@ -14,8 +14,8 @@ from refutable.errors import ModelError
 from refutable.models.checkpoint import Checkpoint, write_atomic
 from refutable.models.sources import locate
 from refutable.models.spec import ModelSpec
-from refutable.paths import cache_dir
 from refutable.records import ModelFacts
+from refutable.system.paths import cache_dir
 
 # Raised when facts are read in another way, so that remembered ones are made again.
 _FACTS = 3

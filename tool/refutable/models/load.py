@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from refutable.allocation import keep_freed_memory
 from refutable.errors import ModelError
 from refutable.models.build import one_line, quiet, read_config, read_tokenizer
 from refutable.models.checkpoint import Checkpoint
@@ -22,6 +21,7 @@ from refutable.models.identify import identify_checkpoint
 from refutable.models.sources import locate
 from refutable.models.spec import ModelSpec
 from refutable.records import InstrumentCheck, ModelFacts
+from refutable.system.memory import keep_freed_memory
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from refutable.errors import ModelError, near
 from refutable.models.spec import ModelSource, ModelSpec
-from refutable.paths import fixtures
+from refutable.system.paths import fixtures
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from refutable.errors import ClaimError, near
+from refutable.system.discovery import load_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,32 @@ class Observable:
 
 
 class Registry:
-    """Observables by name; refuses two meanings of one name."""
+    """Observables by name; refuses two meanings of one name.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    fill : callable, optional
+        Called once, before the first look-up: imports the modules that register observables.
+    """
+
+    def __init__(self, fill: Callable[[], None] = lambda: None) -> None:
         self._known: dict[str, Observable] = {}
+        self._fill: Callable[[], None] | None = fill
+
+    def _filled(self) -> dict[str, Observable]:
+        if self._fill is not None:
+            fill, self._fill = self._fill, None
+            fill()
+        return self._known
 
     def __iter__(self) -> Iterator[Observable]:
-        return iter(sorted(self._known.values(), key=lambda o: o.name))
+        return iter(sorted(self._filled().values(), key=lambda o: o.name))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._known
+        return name in self._filled()
 
     def __getitem__(self, name: str) -> Observable:
+        self._filled()
         try:
             return self._known[name]
         except KeyError:
@@ -115,7 +131,7 @@ class Registry:
             else:
                 found.add(name)
         if drawn:
-            found |= {item.name for item in self._known.values() if item.drawn_with in found}
+            found |= {item.name for item in self._filled().values() if item.drawn_with in found}
         return frozenset(found)
 
 
@@ -124,7 +140,7 @@ def _origin(item: Observable) -> str:
     return f"{getattr(made_by, '__module__', '?')}.{getattr(made_by, '__qualname__', '?')}"
 
 
-REGISTRY = Registry()
+REGISTRY = Registry(partial(load_parts, "observables"))
 
 
 def observable(

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from refutable.claim import Claim
 from refutable.errors import ClaimError, near
 from refutable.observables.registry import REGISTRY, Observable
-from refutable.plugin.cases import Case
+from refutable.spec.cell import Case
+from refutable.spec.claim import Claim
 
 _PUBLISHED = pytest.StashKey[set[str]]()
 
@@ -34,8 +34,6 @@ def publish(config: pytest.Config) -> None:
     Observables may be defined in any module that is imported before the claim that names them,
     so this runs whenever a claim is met.
     """
-    import refutable.observables  # noqa: F401  (fills the registry)
-
     done = config.stash.setdefault(_PUBLISHED, set())
     new = [item for item in REGISTRY if item.name not in done]
     if not new:
@@ -73,7 +71,7 @@ def check_arguments(claim: Claim) -> None:
 
 def _fixture(item: Observable) -> Any:
     def read(claim_case: Case, request: pytest.FixtureRequest) -> Any:
-        from refutable.plugin.found import CONCLUSION
+        from refutable.evaluation.outcome import CONCLUSION
 
         conclusion = request.node.stash.get(CONCLUSION, None)
         subject = None if conclusion is None else conclusion.subject

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from refutable.claim import ARMS
 from refutable.errors import RefutableError
+from refutable.spec.claim import ARMS
 
 _LISTS = {
     "model": (

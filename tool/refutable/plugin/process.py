@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from refutable.second_process import cores, set_threads
+from refutable.system.worker import cores, set_threads
 
 if TYPE_CHECKING:
-    from refutable.ahead import Ahead
-    from refutable.laboratory import Laboratory, Need
+    from refutable.measurement.harness import Laboratory, Need
+    from refutable.measurement.prefetch import Ahead
 
 
 def share_cores(config: pytest.Config) -> None:
@@ -33,7 +33,7 @@ def measure_ahead(config: pytest.Config, laboratory: Laboratory, needs: list[Nee
     """Start a second process on the models at the end of the list, where that pays."""
     if config.getoption("numprocesses", None):
         return None
-    from refutable.ahead import start
+    from refutable.measurement.prefetch import start
 
     ahead = start(laboratory, needs)
     if ahead is not None:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refutable import baseline
 from refutable.errors import RefutableError
-from refutable.plugin.cases import case_of, claim_of
+from refutable.evaluation.outcome import CONCLUSION, Conclusion
+from refutable.evidence import baseline
 from refutable.plugin.environment import environment
-from refutable.plugin.found import CONCLUSION, Conclusion
 from refutable.plugin.options import one_line
 from refutable.plugin.session import SESSION, ClaimSession
 from refutable.plugin.transport import plain, restore
@@ -26,9 +25,10 @@ from refutable.records import (
     Result,
     Verdict,
 )
+from refutable.spec.cell import case_of, claim_of
 
 if TYPE_CHECKING:
-    from refutable.claim import Claim
+    from refutable.spec.claim import Claim
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -49,7 +49,7 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         "models": [plain(m) for m in models if m is not None],
         "prompts": [plain(p) for p in _prompts_of(session, conclusion)],
     }
-    from refutable.report.properties import properties
+    from refutable.plugin.junit import properties
 
     carried = properties(result)
     report.user_properties.extend(carried)
@@ -208,9 +208,9 @@ def leave_evidence(session: ClaimSession) -> None:
     """Write the evidence, the observations, the report and, if asked to, the baseline."""
     if session.is_worker or not session.found.results:
         return
-    from refutable.plugin import rows
-    from refutable.report import json as evidence_json
-    from refutable.report.observations import write_observations
+    from refutable.evidence import json as evidence_json
+    from refutable.evidence import rows
+    from refutable.evidence.observations import write_observations
 
     out = session.options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -229,7 +229,8 @@ def leave_evidence(session: ClaimSession) -> None:
         command = shlex.join(["refutable", "report", where])
         session.notes.append(f"report: not made, the run was stopped: `{command}` makes it")
     elif session.options.report:
-        from refutable.report import build, kept
+        from refutable.report import build
+        from refutable.report import freshness as kept
 
         if kept.is_current(evidence, out):
             session.notes.append("report: kept, nothing in it changed")

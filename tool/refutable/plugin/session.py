@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from refutable import baseline
-from refutable.claim import Claim, ClaimRegistry
 from refutable.errors import RefutableError
-from refutable.paths import writable
-from refutable.plugin.cases import Case, case_of, cases_of, claim_of
-from refutable.plugin.found import CONCLUSION, Conclusion, Found
+from refutable.evaluation.outcome import CONCLUSION, Conclusion, Found
+from refutable.evidence import baseline
 from refutable.plugin.options import Options, one_line, read_options
 from refutable.plugin.process import measure_ahead, say_line, share_cores
 from refutable.plugin.selection import check, is_skipped, names_of
-from refutable.prompts import PromptSet, known_prompts, load_prompts
 from refutable.records import Evidence, Verdict
+from refutable.spec.cell import Case, case_of, cases_of, claim_of
+from refutable.spec.claim import Claim, ClaimRegistry
+from refutable.spec.prompts import PromptSet, known_prompts, load_prompts
+from refutable.system.paths import writable
 
 if TYPE_CHECKING:
-    from refutable.ahead import Ahead
-    from refutable.laboratory import Laboratory, Need
-    from refutable.plugin.table import Table
+    from refutable.evidence.table import Table
+    from refutable.measurement.harness import Laboratory, Need
+    from refutable.measurement.prefetch import Ahead
 
 SESSION = pytest.StashKey["ClaimSession"]()
 DEFAULT_PROMPTS = "battery"
@@ -71,7 +71,7 @@ class ClaimSession:
     @cached_property
     def rows(self) -> Table:
         """Rows of what was observed."""
-        from refutable.plugin.table import Table
+        from refutable.evidence.table import Table
 
         return Table()
 
@@ -80,7 +80,7 @@ class ClaimSession:
     @property
     def data_folders(self) -> list[Path]:
         """Folders that suites contribute, then the package's own fixtures."""
-        from refutable.paths import fixtures
+        from refutable.system.paths import fixtures
 
         given = self.config.hook.pytest_refutable_data(config=self.config)
         own = [Path(folder) for folder in given if folder is not None]
@@ -107,7 +107,7 @@ class ClaimSession:
         A model that is compared by its own name is no group of seeds: its seed is ``None``.
         Without ``--claim-model`` these are the models that refutable ships.
         """
-        from refutable.plugin.grouped import members_of
+        from refutable.evaluation.grouped import members_of
 
         return members_of(claim, self._names if self.options.models else None)
 
@@ -130,10 +130,10 @@ class ClaimSession:
     def laboratory(self) -> Laboratory:
         """The owner of models, made when first needed."""
         if self._laboratory is None:
-            from refutable.capture.committed import Committed
-            from refutable.capture.store import Store
-            from refutable.laboratory import Laboratory, Settings
-            from refutable.paths import cache_dir, fixtures
+            from refutable.measurement.harness import Laboratory, Settings
+            from refutable.store.committed import Committed
+            from refutable.store.store import Store
+            from refutable.system.paths import cache_dir, fixtures
 
             if self.is_worker:
                 share_cores(self.config)
@@ -208,7 +208,7 @@ class ClaimSession:
 
     def needs(self, claim: Claim, case: Case) -> list[Need]:
         """What one item asks of each of its models, with the stored witnesses to replay."""
-        from refutable.laboratory import Need
+        from refutable.measurement.harness import Need
 
         if claim.predicts.grouped:
             return [
@@ -229,7 +229,7 @@ class ClaimSession:
 
         Untrained copies follow from the config, which the members of a group share.
         """
-        from refutable.laboratory import Need
+        from refutable.measurement.harness import Need
 
         first = next(iter(members.values()))
         return Need(claim, model, case.prompts, case.arm, controlled=model == first)
@@ -244,7 +244,7 @@ class ClaimSession:
         known = known_prompts(folder / "counterexamples" for folder in self.data_folders)
         if claim.id not in known:
             return None
-        from refutable.prompts import read_prompts
+        from refutable.spec.prompts import read_prompts
 
         self._prompt_sets[name] = read_prompts(known[claim.id])
         return name
@@ -282,7 +282,7 @@ class ClaimSession:
             pytest.skip(reason)
 
     def _evaluate(self, conclusion: Conclusion) -> str | None:
-        from refutable.plugin.judging import evaluate_case
+        from refutable.evaluation.cell import evaluate_case
 
         self._leave_model(conclusion.case)
         return evaluate_case(self, conclusion)

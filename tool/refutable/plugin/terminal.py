@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from refutable.records import Estimate, Outcome, Region, Result, Verdict
 
 if TYPE_CHECKING:
-    from refutable.plugin.found import Conclusion
+    from refutable.evaluation.outcome import Conclusion
     from refutable.plugin.session import ClaimSession
 
 _STYLE = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from refutable.paths import writable
+from refutable.evidence import json as evidence_json
+from refutable.evidence.observations import read_observations, write_csv
 from refutable.report import html, markdown
-from refutable.report import json as evidence_json
-from refutable.report.observations import read_observations, write_csv
+from refutable.system.paths import writable
 
 OBSERVATIONS = "observations.parquet"
 

@@ -18,7 +18,12 @@ def pytest_refutable_data():
 """
 
 
-LATE = ("refutable.report.figures", "refutable.twins", "refutable.circuits", "refutable.falsify")
+LATE = (
+    "refutable.studies.norm_ablation.figures",
+    "refutable.training",
+    "refutable.studies.no_position.circuits",
+    "refutable.falsify",
+)
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from golden import sample_run
 
-from refutable.report.json import write
-from refutable.report.observations import write_observations
+from refutable.evidence.json import write
+from refutable.evidence.observations import write_observations
 
 PACKAGE = Path(__file__).parents[2] / "refutable"
 NEEDS = ("numpy", "pandas", "pyarrow", "scipy", "matplotlib", "jinja2", "pydantic", "typer", "rich")
@@ -65,7 +65,7 @@ def test_the_report_needs_no_torch(bare: Path, tmp_path: Path) -> None:
 
     for missing in ("torch", "transformers", "pytest", "xarray"):
         assert "ModuleNotFoundError" in python(f"import {missing}").stderr
-    program = "from refutable.cli import main; main()"
+    program = "from refutable.cli.app import main; main()"
     done = python(program, "report", str(tmp_path / "run" / "evidence.json"))
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "run" / "report.html").read_text("utf-8")
@@ -76,7 +76,7 @@ def test_the_report_needs_no_torch(bare: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_evidence_file_is_one_line(bare: Path, tmp_path: Path) -> None:
-    program = "from refutable.cli import main; main()"
+    program = "from refutable.cli.app import main; main()"
     command = [str(bare), "-c", program, "report", "none.json"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -19,7 +19,7 @@ CLAIM = "gain.layernorm-dampens"
 def refutable(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
     return subprocess.run(
-        [sys.executable, "-c", "from refutable.cli import main; main()", *words],
+        [sys.executable, "-c", "from refutable.cli.app import main; main()", *words],
         cwd=folder,
         env={**environment, "REFUTABLE_CACHE": str(folder / "cache"), "COLUMNS": "200"},
         capture_output=True,

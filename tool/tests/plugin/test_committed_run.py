@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refutable.capture.committed import Committed
-from refutable.capture.store import Store
-from refutable.catalogue import find_claim
-from refutable.evaluate import call, instrument_error
-from refutable.laboratory import Laboratory, Need, Settings
-from refutable.measuring import Measuring
+from refutable.evaluation.evaluate import call, instrument_error
+from refutable.measurement.archive import Measuring
+from refutable.measurement.harness import Laboratory, Need, Settings
 from refutable.models.registry import all_specs
 from refutable.models.sources import at_hand
-from refutable.paths import fixtures
-from refutable.prompts import load_prompts
+from refutable.spec.prompts import load_prompts
+from refutable.store.committed import Committed
+from refutable.store.store import Store
+from refutable.studies.catalogue import find_claim
+from refutable.system.paths import fixtures
 
 SHIPPED = "twin-layernorm-both-0"
 FILE = fixtures() / "twins" / "observations.safetensors"

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 # Notes when the second process is asked for and when it is ended.
 NOTING = """
-from refutable import ahead, second_process
+from refutable.measurement import prefetch as ahead
+from refutable.system import worker as second_process
 
 LOG = Path({log!r})
 REAL = ahead.start

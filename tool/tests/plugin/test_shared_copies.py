@@ -24,7 +24,7 @@ CLAIMS = "from refutable import equals\n" + module(
 def test_the_second_model_draws_nothing(
     project: pytest.Pytester, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from refutable.observables.weights.fresh import FreshTensors
+    from refutable.models.weights.fresh import FreshTensors
 
     drawn: list[str] = []
     draw = FreshTensors._draw

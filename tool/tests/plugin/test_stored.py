@@ -10,17 +10,17 @@ import pytest
 from safetensors import safe_open
 from support.projects import claim_source, counting, evidence, loads, module
 
-from refutable.capture.committed import Committed
-from refutable.capture.store import ObservationKey, Store
-from refutable.catalogue import find_claim
 from refutable.errors import NotMeasurableError
-from refutable.laboratory import Laboratory, Need, Settings
-from refutable.measuring import Measuring
+from refutable.measurement.archive import Measuring
+from refutable.measurement.harness import Laboratory, Need, Settings
 from refutable.models.registry import resolve
 from refutable.models.sources import locate
 from refutable.observables.registry import REGISTRY
-from refutable.paths import fixtures
-from refutable.prompts import load_prompts
+from refutable.spec.prompts import load_prompts
+from refutable.store.committed import Committed
+from refutable.store.store import ObservationKey, Store
+from refutable.studies.catalogue import find_claim
+from refutable.system.paths import fixtures
 
 from .conftest import DATA
 
@@ -66,7 +66,8 @@ def test_a_shuffled_control_may_be_all_that_is_missing(
 ) -> None:
     shuffled = claim_source("shuffles", more="control=shuffled(seeds=2),")
     project.makepyfile(
-        test_mine="from refutable.claim import shuffled\n" + module(claim_source("grows"), shuffled)
+        test_mine="from refutable.spec.claim import shuffled\n"
+        + module(claim_source("grows"), shuffled)
     )
     model = f"--claim-model={models / 'little'}"
     project.runpytest_inprocess(model, "-k", "grows").assert_outcomes(passed=1, deselected=1)

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from refutable.gate import gate
+from refutable.evidence.observations import COLUMNS
+from refutable.gate.compare import gate
 from refutable.predictions import mean
 from refutable.records import (
     ClaimReport,
@@ -20,7 +21,6 @@ from refutable.records import (
     Result,
     Verdict,
 )
-from refutable.report.observations import COLUMNS
 from refutable.stats.build import T_FAMILIES
 
 CLAIMS = tuple(f"gain.claim{i}" for i in range(3))

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from refutable import second_process
+from refutable.system import worker as second_process
 
 if TYPE_CHECKING:
     import pandas as pd

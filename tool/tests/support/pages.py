@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from refutable.report.json import write
-from refutable.report.observations import write_observations
+from refutable.evidence.json import write
+from refutable.evidence.observations import write_observations
 
 
 def save(folder, evidence, frame):

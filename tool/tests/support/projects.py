@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from refutable.report.kept import VOLATILE
+from refutable.report.freshness import VOLATILE
 
 FAMILIES = 10
 
@@ -113,7 +113,7 @@ def write_scaling_twin(folder: Path, factor: float, *, bare: bool = False) -> Pa
     """
     import torch
 
-    from refutable.twins.model import TwinConfig, TwinLMHeadModel, initialise
+    from refutable.models.twin_model import TwinConfig, TwinLMHeadModel, initialise
 
     config_class, model_class = _bare_classes() if bare else (TwinConfig, TwinLMHeadModel)
     width = 32
@@ -150,7 +150,7 @@ def _bare_classes() -> tuple[Any, Any]:
     from torch import nn
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from refutable.twins.model import TwinConfig, TwinLMHeadModel
+    from refutable.models.twin_model import TwinConfig, TwinLMHeadModel
 
     class BareConfig(TwinConfig):
         model_type = "bare-twin"

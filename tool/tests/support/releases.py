@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from refutable.evidence.observations import COLUMNS
 from refutable.predictions import correlation, equals, every, mean, ordered, share, trend
 from refutable.records import (
     ClaimReport,
@@ -20,7 +21,6 @@ from refutable.records import (
     Result,
     Verdict,
 )
-from refutable.report.observations import COLUMNS
 from refutable.stats.build import EXACT, T_FAMILIES
 
 FAMILIES, SIZE = 12, 3

@@ -8,11 +8,11 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from refutable.plugin.rows import tidy
-from refutable.prompts import Prompt, PromptSet
+from refutable.evidence.rows import tidy
 from refutable.records import Environment, Evidence, ModelFacts, ModelReport, Outcome, Result
 from refutable.report.figures import figures_for, style
 from refutable.report.figures.render import render
+from refutable.spec.prompts import Prompt, PromptSet
 
 MODELS = {f"twin-layernorm-both-{s}": ("layernorm-both", s) for s in range(4)}
 MODELS["twin-none-0"] = ("none", 0)
@@ -240,7 +240,7 @@ def test_planes_share_levels_and_curves_their_axes(specs, measured):
 
 
 def test_every_variant_keeps_its_colour(specs):
-    from refutable.report.figures.norm_ablation_data import look
+    from refutable.studies.norm_ablation.figures.data import look
 
     assert look("none", ["none"]) == look("none", ["layernorm-both", "none"])
     assert look("gpt2", ["none", "gpt2"]) != look("none", ["none", "gpt2"])

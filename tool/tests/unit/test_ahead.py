@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from refutable import ahead, second_process
-from refutable.capture.committed import Committed
-from refutable.capture.store import Store
-from refutable.catalogue import find_claim
-from refutable.laboratory import Laboratory, Need, Settings
-from refutable.paths import cache_dir, fixtures
-from refutable.prompts import load_prompts
+from refutable.measurement import prefetch as ahead
+from refutable.measurement.harness import Laboratory, Need, Settings
+from refutable.spec.prompts import load_prompts
+from refutable.store.committed import Committed
+from refutable.store.store import Store
+from refutable.studies.catalogue import find_claim
+from refutable.system import worker as second_process
+from refutable.system.paths import cache_dir, fixtures
 
 TWINS = ("twin-layernorm-both-0", "twin-rmsnorm-both-0", "twin-none-0")
 ABSENT = "twin-rmsnorm-both-3"
@@ -107,7 +108,8 @@ def test_the_cores_come_back_when_it_is_done(folder: Path, monkeypatch: pytest.M
 KILLED = """
 import sys, time
 from unit import test_ahead
-from refutable import ahead, second_process
+from refutable.measurement import prefetch as ahead
+from refutable.system import worker as second_process
 second_process.cores = lambda: 2
 second = ahead.start(*test_ahead.laboratory(test_ahead.TWINS))
 print(second.process.pid, flush=True)
@@ -120,7 +122,10 @@ def test_nothing_is_measured_on_after_a_kill(folder: Path) -> None:
     tests = str(Path(__file__).parents[1])
     first = subprocess.Popen(
         [sys.executable, "-c", KILLED],
-        env={**os.environ, "PYTHONPATH": tests},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join((tests, os.environ.get("PYTHONPATH", ""))),
+        },
         stdout=subprocess.PIPE,
         text=True,
     )

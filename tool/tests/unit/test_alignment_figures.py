@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from refutable.observables.norm_ablation.token_labels import LABELS
-from refutable.plugin.rows import tidy
+from refutable.evidence.rows import tidy
+from refutable.observables.probing.token_labels import LABELS
 from refutable.records import Environment, Evidence, ModelFacts, ModelReport, Outcome, Result
 from refutable.report.figures import figures_for, style
 

@@ -10,7 +10,7 @@ import pytest
 _PASSES = """
 import resource, sys
 import numpy as np
-from refutable.allocation import keep_freed_memory
+from refutable.system.memory import keep_freed_memory
 
 def faults():
     start = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from refutable import baseline
 from refutable.errors import EvidenceError
+from refutable.evidence import baseline
 from refutable.records import Outcome, Result, Verdict
 
 C, R, U = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE

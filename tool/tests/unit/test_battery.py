@@ -63,7 +63,7 @@ def test_the_content_hash_is_the_one_recorded(name):
 
 @pytest.mark.parametrize("name", CONTENT_HASH)
 def test_the_package_reads_the_same_content(name):
-    from refutable.prompts import read_prompts
+    from refutable.spec.prompts import read_prompts
 
     read = read_prompts(FOLDER / f"{name}.toml")
     assert read.content_hash == CONTENT_HASH[name]

@@ -19,10 +19,10 @@ import torch
 from support.architectures import CONFIGS, PACKING_IS_WRONG, VOCAB, build
 
 from refutable.capture.measure import measure
-from refutable.instrument import check
+from refutable.measurement.instrument import check
 from refutable.models.encode import Encoded
 from refutable.models.sites import find_sites
-from refutable.observables import REGISTRY
+from refutable.observables.registry import REGISTRY
 
 BLOCKS: dict[str, Callable[[Any], Any]] = {
     "gpt2": attrgetter("transformer.h"),

@@ -11,7 +11,7 @@ from refutable.capture.compare import compare, relative_difference
 from refutable.capture.packing import Pack, Segment, like_lengths, make_packs
 from refutable.capture.plan import make_plan
 from refutable.errors import ClaimError, InstrumentError
-from refutable.observables import REGISTRY
+from refutable.observables.registry import REGISTRY
 
 LENGTHS = [4, 9, 1, 6, 30, 5, 5, 12]
 

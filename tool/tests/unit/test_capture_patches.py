@@ -15,7 +15,7 @@ from refutable.capture.measure import measure
 from refutable.errors import NotAvailableError
 from refutable.models.encode import Encoded
 from refutable.models.sites import find_sites
-from refutable.observables import REGISTRY
+from refutable.observables.registry import REGISTRY
 
 LENGTHS = (9, 3, 14, 1, 22)
 ITEMS = [REGISTRY[n] for n in ("residual_norm", "next_token_entropy")]

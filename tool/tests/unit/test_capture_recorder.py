@@ -18,7 +18,7 @@ from refutable.capture.views import _next_token
 from refutable.errors import InstrumentError, NotAvailableError
 from refutable.models.encode import Encoded
 from refutable.models.sites import find_sites
-from refutable.observables import REGISTRY, Observable
+from refutable.observables.registry import REGISTRY, Observable
 
 LENGTHS = (9, 3, 14, 2, 22)
 LAYOUTS = pytest.mark.parametrize("layout", ["packed", "padded", "single"])
@@ -153,8 +153,8 @@ def test_a_model_without_an_unembedding_has_no_logits() -> None:
 def test_importing_observables_loads_no_torch() -> None:
     code = (
         "import sys\n"
-        "from refutable.observables import REGISTRY\n"
-        "import refutable.capture.plan, refutable.capture.store, refutable.capture.packing\n"
+        "from refutable.observables.registry import REGISTRY\n"
+        "import refutable.capture.plan, refutable.store.store, refutable.capture.packing\n"
         "assert 'residual_norm' in REGISTRY\n"
         "print(sorted({'torch', 'transformers', 'xarray', 'scipy'} & set(sys.modules)))\n"
     )

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from refutable import Source, claim, contrast, mean
-from refutable.claim import Claim
-from refutable.plugin.cases import Case, cases_of, scope_of, slug
 from refutable.plugin.options import Options
+from refutable.spec.cell import Case, cases_of, scope_of, slug
+from refutable.spec.claim import Claim
 
 
 def options(**changes: Any) -> Options:

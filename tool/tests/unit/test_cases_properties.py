@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refutable import Source, claim, mean
-from refutable.claim import ARMS, Claim
-from refutable.plugin.cases import Case, cases_of, scope_of, slug, sort_model_by_model
+from refutable.spec.cell import Case, cases_of, scope_of, slug, sort_model_by_model
+from refutable.spec.claim import ARMS, Claim
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
 arms = st.permutations(ARMS).flatmap(

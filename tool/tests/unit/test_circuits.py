@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from refutable.circuits import (
+from refutable.errors import NotAvailableError
+from refutable.studies.no_position.circuits import (
     centre_unembedding,
     centre_writing,
     direct_logit_attribution,
@@ -21,7 +22,6 @@ from refutable.circuits import (
     qk_circuit_as_published,
     read_gpt2,
 )
-from refutable.errors import NotAvailableError
 
 VOCABULARY, WIDTH, LAYERS, HEADS = 23, 12, 3, 2
 

@@ -8,7 +8,9 @@ import pytest
 
 from refutable import Source, claim, equals, every, mean, normalized_by, replication, untrained
 from refutable import claim as claim_decorator
-from refutable.claim import (
+from refutable.errors import ClaimError
+from refutable.records import ModelFacts, Region
+from refutable.spec.claim import (
     Claim,
     ClaimRegistry,
     any_model,
@@ -18,8 +20,6 @@ from refutable.claim import (
     positioned_by,
     shuffled,
 )
-from refutable.errors import ClaimError
-from refutable.records import ModelFacts, Region
 
 FACTS = ModelFacts(
     "some-model", "GPT2LMHeadModel", "LayerNorm", 12, 8, 64, 100, 128, 10**6, True, "learned",
@@ -175,7 +175,7 @@ def test_the_decorator_stays_itself_after_the_module_is_imported() -> None:
     import refutable
 
     # This must not put the module where the decorator of the same name belongs.
-    import refutable.claim
+    import refutable.spec.claim
 
     assert refutable.claim is claim_decorator
     assert callable(refutable.claim)

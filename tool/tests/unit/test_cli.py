@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from refutable import cli
-from refutable.capture.store import ObservationKey, Store
+from refutable.cli import app as cli
+from refutable.store.store import ObservationKey, Store
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +52,7 @@ def test_lists(
 def test_a_card_shows_the_claim(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from refutable.catalogue import find_claim
+    from refutable.studies.catalogue import find_claim
 
     code, out, _ = run(monkeypatch, capsys, "show", "gain.layernorm-dampens")
     claim = find_claim("gain.layernorm-dampens")
@@ -143,7 +143,7 @@ def test_help_sentences_are_whole(
 def test_lists_fit_a_narrow_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from refutable.catalogue import bundled_claims
+    from refutable.studies.catalogue import bundled_claims
 
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run(monkeypatch, capsys, "list", "claims")
@@ -160,7 +160,7 @@ def test_lists_fit_a_narrow_terminal(
 def test_a_pipe_gets_a_row_for_each_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from refutable.catalogue import bundled_claims
+    from refutable.studies.catalogue import bundled_claims
 
     monkeypatch.delenv("COLUMNS")
     _, out, _ = run(monkeypatch, capsys, "list", "claims")

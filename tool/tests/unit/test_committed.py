@@ -10,15 +10,15 @@ import pytest
 import xarray as xr
 from safetensors.numpy import save_file
 
-from refutable.capture.committed import Committed, CommittedModel, CommittedWriter
-from refutable.capture.store import ObservationKey, Store
 from refutable.errors import ModelError, NotAvailableError
-from refutable.laboratory import Laboratory, Need, Settings
+from refutable.measurement.harness import Laboratory, Need, Settings
 from refutable.models import registry
 from refutable.models.identify import identify
 from refutable.models.spec import ModelSource, ModelSpec
-from refutable.paths import fixtures
-from refutable.prompts import load_prompts
+from refutable.spec.prompts import load_prompts
+from refutable.store.committed import Committed, CommittedModel, CommittedWriter
+from refutable.store.store import ObservationKey, Store
+from refutable.system.paths import fixtures
 
 KEY = ObservationKey(
     weights="w", tokenizer="t", prompts="p", arm="bos", observable="depth", version=2,
@@ -107,7 +107,7 @@ ABSENT = ModelSpec(
 
 
 def claims() -> tuple[object, object]:
-    from refutable.catalogue import find_claim
+    from refutable.studies.catalogue import find_claim
 
     return find_claim("gain.norm-kind-decides"), find_claim("ablation.diffuse-attention")
 

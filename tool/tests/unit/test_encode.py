@@ -10,8 +10,8 @@ import pytest
 
 from refutable.errors import PromptError
 from refutable.models.encode import Encoded, encode
-from refutable.prompts import Prompt, PromptSet
 from refutable.records import ModelFacts
+from refutable.spec.prompts import Prompt, PromptSet
 
 FACTS = ModelFacts(
     id="m",

@@ -13,12 +13,12 @@ from safetensors.numpy import load_file
 from refutable.errors import NotAvailableError
 from refutable.models.load import load
 from refutable.models.registry import resolve
-from refutable.observables.norm_ablation import equal_loss
-from refutable.observables.norm_ablation.equal_loss import at_level, crossing
-from refutable.twins.data import TwinData
-from refutable.twins.recipe import TwinRecipe, variant_named
-from refutable.twins.ship import ship
-from refutable.twins.train import train_twin
+from refutable.studies.norm_ablation.observables import equal_loss
+from refutable.studies.norm_ablation.observables.equal_loss import at_level, crossing
+from refutable.training.data import TwinData
+from refutable.training.recipe import TwinRecipe, variant_named
+from refutable.training.ship import ship
+from refutable.training.train import train_twin
 
 CURVE = [(0, 7.0), (50, 6.2), (100, 5.5), (150, 5.1), (200, 4.9), (250, 4.7), (300, 4.6)]
 TINY = TwinRecipe(

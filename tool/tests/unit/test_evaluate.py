@@ -11,9 +11,8 @@ import xarray as xr
 from scipy import stats
 
 from refutable import Source, claim, correlation, equals, mean, replication, untrained
-from refutable.claim import Claim
 from refutable.errors import RefutableError
-from refutable.evaluate import (
+from refutable.evaluation.evaluate import (
     Observations,
     Subject,
     call,
@@ -22,6 +21,7 @@ from refutable.evaluate import (
     seed_of,
 )
 from refutable.records import Verdict
+from refutable.spec.claim import Claim
 
 FAMILIES, EACH = 8, 3
 
@@ -151,7 +151,6 @@ def test_arrays_must_agree_on_their_labels() -> None:
 
 
 def test_derived_observables_are_computed_once_from_what_was_measured() -> None:
-    import refutable.observables  # noqa: F401
 
     planted = gains(0.5, 0.1)
     observations = observed(norms(planted))

@@ -23,9 +23,9 @@ from support.releases import (
 )
 
 from refutable.errors import EvidenceError
-from refutable.gate import gate
-from refutable.gate_format import render
-from refutable.gate_records import Status
+from refutable.gate.compare import gate
+from refutable.gate.records import Status
+from refutable.gate.render import render
 from refutable.records import Counterexample, Estimate, InstrumentCheck, Outcome, Verdict
 from refutable.stats.build import EXACT
 

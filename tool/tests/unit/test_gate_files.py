@@ -7,11 +7,11 @@ import json
 import pytest
 from support.releases import altered, evidence, observations
 
-from refutable.gate import gate, run_gate
-from refutable.gate_format import render
+from refutable.evidence.json import write
+from refutable.evidence.observations import write_observations
+from refutable.gate.compare import gate, run_gate
+from refutable.gate.render import render
 from refutable.records import Outcome
-from refutable.report.json import write
-from refutable.report.observations import write_observations
 
 
 def _written(folder, made, frame):

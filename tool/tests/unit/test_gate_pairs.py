@@ -17,8 +17,8 @@ from support.releases import (
     statuses,
 )
 
-from refutable.gate import gate
-from refutable.gate_records import Status
+from refutable.gate.compare import gate
+from refutable.gate.records import Status
 from refutable.predictions import share
 from refutable.stats.build import NO_SPREAD
 

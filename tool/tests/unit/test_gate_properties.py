@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.releases import FAMILIES, KINDS, MARGIN, SIZE, altered, evidence, observations
 
-from refutable.gate import gate
-from refutable.gate_records import FAILS, Status
+from refutable.gate.compare import gate
+from refutable.gate.records import FAILS, Status
 from refutable.records import (
     Counterexample,
     Outcome,

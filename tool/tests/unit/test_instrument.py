@@ -15,10 +15,10 @@ from refutable.capture.hooks import Capture
 from refutable.capture.measure import measure
 from refutable.capture.packing import choose
 from refutable.errors import InstrumentError, NotAvailableError
-from refutable.instrument import InstrumentResult, check
+from refutable.measurement.instrument import InstrumentResult, check
 from refutable.models.encode import Encoded
 from refutable.models.sites import find_sites
-from refutable.observables import REGISTRY
+from refutable.observables.registry import REGISTRY
 from refutable.records import InstrumentCheck
 
 LENGTHS = (9, 3, 14, 1, 22, 7, 12, 6)

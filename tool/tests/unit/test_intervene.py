@@ -13,9 +13,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from refutable.circuits import forward, read_gpt2
-from refutable.errors import NotAvailableError, RefutableError
-from refutable.intervene import (
+from refutable.capture.intervene import (
     Intervention,
     available_sites,
     canonical,
@@ -24,7 +22,9 @@ from refutable.intervene import (
     site_names,
     sweep,
 )
-from refutable.twins.no_position import new_model, previous_token_loss, sequences
+from refutable.errors import NotAvailableError, RefutableError
+from refutable.studies.no_position.circuits import forward, read_gpt2
+from refutable.studies.no_position.model import new_model, previous_token_loss, sequences
 
 VOCABULARY = 31
 

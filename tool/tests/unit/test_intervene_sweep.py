@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
-from refutable.intervene import Intervention, available_sites, intervene, sweep
-from refutable.intervene_hooks import block_outputs
+from refutable.capture.edits import block_outputs
+from refutable.capture.intervene import Intervention, available_sites, intervene, sweep
 from refutable.models.sites import find_sites
-from refutable.twins.no_position import previous_token_loss
+from refutable.studies.no_position.model import previous_token_loss
 
 CONFIGS = {
     "gpt2": GPT2Config(

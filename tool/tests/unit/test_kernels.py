@@ -7,9 +7,9 @@ import xarray as xr
 from refutable.models.encode import encode
 from refutable.models.load import load
 from refutable.models.registry import resolve
-from refutable.observables.norm_ablation import kernels
-from refutable.observables.norm_ablation.similarity import debiased_cka, draws, last_residuals
-from refutable.prompts import read_prompts
+from refutable.observables.similarity import kernels
+from refutable.observables.similarity.alignment import debiased_cka, draws, last_residuals
+from refutable.spec.prompts import read_prompts
 
 FAMILIES, DRAWS = 7, 2
 

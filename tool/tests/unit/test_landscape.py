@@ -9,7 +9,7 @@ from support.architectures import VOCAB, build
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from refutable.observables.norm_ablation import landscape
+from refutable.observables import sharpness as landscape
 
 
 class Matrices(nn.Module):
@@ -121,7 +121,7 @@ def test_weights_come_back_after_an_error(subject):
 
 
 def test_the_loss_of_a_document_is_the_models_own(subject):
-    from refutable.observables.norm_ablation.text import documents
+    from refutable.observables.prose.text import documents
 
     names, loss = landscape.held_out(subject, every=9)
     texts = documents()[1][::9]

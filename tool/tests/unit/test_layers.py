@@ -49,10 +49,12 @@ def test_files_read_in_one_sitting(folder: str) -> None:
 
 LIGHT = """
 import sys
-from refutable import baseline, claim, errors, prompts, records
+from refutable import claim, errors, records
+from refutable.evidence import baseline
+from refutable.spec import prompts
 from refutable.observables import registry
 from refutable.plugin import hooks
-from refutable.report import json
+from refutable.evidence import json
 print(*(name for name in {heavy!r} if name in sys.modules))
 """
 
@@ -71,8 +73,8 @@ def test_statistics_and_reports_are_built_without_torch(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None\n"
         "import refutable.stats.decide, refutable.stats.estimate, refutable.predictions\n"
-        "import refutable.report.html, refutable.report.markdown, refutable.report.observations\n"
-        "import refutable.evaluate, refutable.gate, refutable.capture.store\n"
+        "import refutable.report.html, refutable.report.markdown, refutable.evidence.observations\n"
+        "import refutable.evaluation.evaluate, refutable.gate.compare, refutable.store.store\n"
         "print('built')"
     )
     done = subprocess.run(

@@ -84,7 +84,7 @@ def test_changed_file_is_seen_although_digests_are_remembered(tmp_path: Path) ->
 def test_models_of_this_project_load_from_any_folder(
     tmp_path: Path, place: str, positions: str, norms: int
 ) -> None:
-    from refutable.twins.model import TwinConfig, TwinLMHeadModel
+    from refutable.models.twin_model import TwinConfig, TwinLMHeadModel
 
     config = TwinConfig(
         norm_kind="rmsnorm",

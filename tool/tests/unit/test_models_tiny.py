@@ -13,8 +13,8 @@ from refutable.errors import RefutableError
 from refutable.models.load import LoadedModel, load, untrained
 from refutable.models.registry import resolve
 from refutable.models.sites import find_sites
-from refutable.paths import fixtures
-from refutable.twins.tiny import TinyRecipe, encode_corpus, python_topics, train
+from refutable.system.paths import fixtures
+from refutable.training.tiny import TinyRecipe, encode_corpus, python_topics, train
 
 PAIR = {spec.norm: spec for spec in (resolve("tiny-layernorm"), resolve("tiny-rmsnorm"))}
 TEXTS = tuple(f"Sentence {at} says that {at} and {at + 1} follow each other." for at in range(80))

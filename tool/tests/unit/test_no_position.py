@@ -10,8 +10,8 @@ import torch
 from typer.testing import CliRunner
 
 from refutable.errors import RefutableError
-from refutable.twins import no_position_training as training
-from refutable.twins.no_position import (
+from refutable.studies.no_position import train as training
+from refutable.studies.no_position.model import (
     EVALUATION_SEED,
     RECIPES,
     evaluation_tokens,
@@ -20,7 +20,7 @@ from refutable.twins.no_position import (
     recipe_named,
     sequences,
 )
-from refutable.twins.no_position_step import FastStep, PlainStep
+from refutable.studies.no_position.step import FastStep, PlainStep
 
 SMALL = replace(RECIPES["published"], name="small", batch=20, steps=12)
 
@@ -134,7 +134,7 @@ def test_unknown_recipe_and_unfinished_folder_say_what_to_do(tmp_path):
 
 
 def test_command_trains_and_reports(tmp_path, monkeypatch):
-    from refutable.twins.cli import train_app
+    from refutable.cli.train import train_app
 
     monkeypatch.setitem(RECIPES, "small", SMALL)
     out = tmp_path / "run"

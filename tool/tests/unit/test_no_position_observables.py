@@ -14,10 +14,10 @@ import xarray as xr
 from refutable.errors import NotAvailableError, RefutableError
 from refutable.models.load import load
 from refutable.models.registry import resolve
-from refutable.observables.no_position import activations, training, weights
-from refutable.references import reference
-from refutable.report.figures.no_position_training import _band
-from refutable.report.figures.places import placed
+from refutable.report.figures.coordinates import placed
+from refutable.spec.references import reference
+from refutable.studies.no_position.figures.training import _band
+from refutable.studies.no_position.observables import activations, training, weights
 
 
 def _pattern(rows):

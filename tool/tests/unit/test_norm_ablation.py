@@ -13,8 +13,9 @@ from refutable.capture.measure import measure
 from refutable.errors import NotAvailableError
 from refutable.models.encode import Encoded
 from refutable.models.sites import find_sites
-from refutable.observables import REGISTRY
-from refutable.observables.norm_ablation import gradients, text
+from refutable.observables import gradients
+from refutable.observables.prose import text
+from refutable.observables.registry import REGISTRY
 from refutable.predictions import contrast
 
 LENGTHS = (9, 3, 14, 2, 22)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from refutable.capture.committed import Committed
+from refutable.cli.commit import observe_twins
 from refutable.errors import RefutableError
 from refutable.models.registry import resolve
 from refutable.models.sources import locate
-from refutable.observing import observe_twins
-from refutable.paths import fixtures
+from refutable.store.committed import Committed
+from refutable.system.paths import fixtures
 
 COMMITTED = fixtures() / "twins" / "observations.safetensors"
 

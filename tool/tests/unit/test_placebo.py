@@ -10,11 +10,11 @@ import xarray as xr
 from scipy import stats
 
 from refutable import Source, claim, mean
-from refutable.claim import Claim, ClaimRegistry, ControlSpec, placebo
 from refutable.errors import ClaimError
-from refutable.evaluate import Observations, Subject, evaluate
-from refutable.laboratory import Need
+from refutable.evaluation.evaluate import Observations, Subject, evaluate
+from refutable.measurement.harness import Need
 from refutable.predictions import fact
+from refutable.spec.claim import Claim, ClaimRegistry, ControlSpec, placebo
 
 FAMILIES = 12
 
@@ -95,7 +95,6 @@ def test_a_fact_is_read_against_its_placebo_too() -> None:
 
 
 def test_what_the_placebo_reads_is_measured_and_no_copy_is() -> None:
-    import refutable.observables  # noqa: F401
 
     def own(residual_norm: Any) -> Any:
         """Norms."""

@@ -7,11 +7,12 @@ import xarray as xr
 from scipy.spatial.distance import cdist
 from sklearn.model_selection import GroupKFold
 
-from refutable.catalogue import find_claim
 from refutable.models.load import load
 from refutable.models.registry import resolve
-from refutable.observables.norm_ablation import probes, text
-from refutable.observables.norm_ablation.token_labels import LABELS, labels_of, token_spans
+from refutable.observables.probing import probes
+from refutable.observables.probing.token_labels import LABELS, labels_of, token_spans
+from refutable.observables.prose import text
+from refutable.studies.catalogue import find_claim
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from refutable.errors import PromptError
-from refutable.prompts import PromptSet, load_prompts, parse_prompts
+from refutable.spec.prompts import PromptSet, load_prompts, parse_prompts
 
 
 def parse(**raw: object) -> PromptSet:

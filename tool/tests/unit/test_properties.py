@@ -11,13 +11,13 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from refutable.baseline import compare
-from refutable.capture.store import ObservationKey, Store
-from refutable.plugin.cases import Case, scope_of, slug
-from refutable.prompts import parse_prompts
+from refutable.evidence.baseline import compare
 from refutable.records import Estimate, Region, Verdict
+from refutable.spec.cell import Case, scope_of, slug
+from refutable.spec.prompts import parse_prompts
 from refutable.stats.decide import decide
 from refutable.stats.estimate import family_mean
+from refutable.store.store import ObservationKey, Store
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 6))
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)

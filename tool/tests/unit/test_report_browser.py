@@ -7,8 +7,8 @@ import re
 import pytest
 from support.pages import browse
 
+from refutable.evidence.json import read
 from refutable.report import tables
-from refutable.report.json import read
 
 POLICY = "\"default-src 'none'\""
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from golden import sample_run
 
+from refutable.evidence.json import read, write
 from refutable.report import markdown
-from refutable.report.json import read, write
 
 EXPECTED = Path(__file__).parents[1] / "golden" / "report.md.txt"
 

@@ -9,6 +9,13 @@ import pandas as pd
 import pytest
 
 from refutable.errors import EvidenceError
+from refutable.evidence.json import read, write
+from refutable.evidence.observations import (
+    COLUMNS,
+    read_observations,
+    write_csv,
+    write_observations,
+)
 from refutable.records import (
     ClaimReport,
     Counterexample,
@@ -22,13 +29,6 @@ from refutable.records import (
     Replication,
     Result,
     Verdict,
-)
-from refutable.report.json import read, write
-from refutable.report.observations import (
-    COLUMNS,
-    read_observations,
-    write_csv,
-    write_observations,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,12 @@ import pytest
 from golden import sample_run
 from support.drawing import line
 
-from refutable import second_process
 from refutable.records import Evidence
-from refutable.report import kept
-from refutable.report.figures import beside
+from refutable.report import freshness as kept
+from refutable.report.figures import parallel as beside
 from refutable.report.figures.registry import Spec
 from refutable.report.figures.render import render
+from refutable.system import worker as second_process
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_every_figure_is_drawn_once_whoever_draws_it(
 ) -> None:
     monkeypatch.setattr(second_process, "cores", lambda: 2)
     # The second process finds the function that draws.
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
     asked = specs(10)
     with beside.Beside(asked, tmp_path, "today") as second:
         assert second.taken == {asked[place].name for place in (1, 3, 5, 7, 9)}

@@ -16,9 +16,9 @@ from golden import sample_run
 from support.pages import Page, page_of, save
 
 from refutable.errors import EvidenceError
+from refutable.evidence.json import read, write
 from refutable.records import Outcome, Verdict
 from refutable.report import build, tables, text
-from refutable.report.json import read, write
 from refutable.report.markdown import LIMIT
 
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from refutable.plugin.junit import properties
 from refutable.records import (
     Control,
     Counterexample,
@@ -17,7 +18,6 @@ from refutable.records import (
 )
 from refutable.report import text
 from refutable.report.charts import Line, Scale, number_line, scale_for, strip
-from refutable.report.properties import properties
 
 
 @pytest.mark.parametrize(

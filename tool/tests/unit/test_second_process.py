@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from refutable import second_process
+from refutable.system import worker as second_process
 
 SUPPORT = Path(__file__).parents[1]
 WORKER = "support.drawing"
 
 FIRST = """
 import sys, time
-from refutable import second_process
+from refutable.system import worker as second_process
 second = second_process.start({module!r}, {job}, speaks=True)
 print(second.pid, flush=True)
 time.sleep(600)
@@ -28,7 +28,7 @@ time.sleep(600)
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT), prepend=os.pathsep)
 
 
 def alive(pid: int) -> bool:

@@ -8,9 +8,9 @@ from refutable.errors import NotAvailableError
 from refutable.models.encode import encode
 from refutable.models.load import load
 from refutable.models.registry import resolve
-from refutable.observables.norm_ablation import similarity
-from refutable.observables.norm_ablation.similarity import debiased_cka, plain_cka
-from refutable.prompts import read_prompts
+from refutable.observables.similarity import alignment as similarity
+from refutable.observables.similarity.alignment import debiased_cka, plain_cka
+from refutable.spec.prompts import read_prompts
 
 TWIN = "twin-layernorm-both-0"
 

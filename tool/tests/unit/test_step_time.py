@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refutable.errors import NotAvailableError
-from refutable.observables.norm_ablation import speed
+from refutable.studies.norm_ablation.observables import step_time as speed
 
 
 class Machine:
@@ -72,7 +72,7 @@ class Subject:
 
 
 def twin():
-    from refutable.twins.model import TwinConfig, TwinLMHeadModel
+    from refutable.models.twin_model import TwinConfig, TwinLMHeadModel
 
     config = TwinConfig(
         vocab_size=60, n_positions=8, n_embd=16, n_layer=2, n_head=2, norm_kind="rmsnorm",

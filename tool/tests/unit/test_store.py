@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from refutable.capture.store import ObservationKey, Store, library_versions
+from refutable.store.store import ObservationKey, Store, library_versions
 
 KEY = ObservationKey(
     weights="w" * 64,
@@ -180,7 +180,7 @@ def test_size_and_clear(tmp_path: Path) -> None:
 def test_a_lock_keeps_another_process_out(tmp_path: Path) -> None:
     store = Store(tmp_path)
     code = (
-        "import sys; from refutable.capture.store import Store\n"
+        "import sys; from refutable.store.store import Store\n"
         "with Store(sys.argv[1]).locked('gpt2/five registers'): print('in', flush=True)\n"
     )
     with store.locked("gpt2/five registers"):
@@ -197,7 +197,7 @@ def test_reading_needs_no_torch(tmp_path: Path) -> None:
     Store(tmp_path).put(KEY, norms())
     code = (
         "import sys\n"
-        "from refutable.capture.store import ObservationKey, Store, library_versions\n"
+        "from refutable.store.store import ObservationKey, Store, library_versions\n"
         f"key = {KEY!r}\n"
         f"array = Store({str(tmp_path)!r}).get(key)\n"
         "assert library_versions()[0], 'torch has a version'\n"

@@ -12,8 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from refutable.models.load import load
 from refutable.models.registry import resolve
-from refutable.paths import fixtures
-from refutable.twins.recipe import VARIANTS, runs
+from refutable.system.paths import fixtures
+from refutable.training.recipe import VARIANTS, runs
 
 
 def saved_as_gpt2(twin: str, folder: Path) -> Path:

@@ -9,9 +9,9 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from refutable.errors import RefutableError
-from refutable.twins.model import TwinConfig, TwinLMHeadModel
-from refutable.twins.recipe import VARIANTS, TwinRecipe, config_of, runs, seeds_of, variant_named
-from refutable.twins.train import build_twin
+from refutable.models.twin_model import TwinConfig, TwinLMHeadModel
+from refutable.training.recipe import VARIANTS, TwinRecipe, config_of, runs, seeds_of, variant_named
+from refutable.training.train import build_twin
 
 TINY = TwinRecipe(blocks=2, width=16, heads=2, vocabulary=40, context=12)
 IDS = torch.tensor([[0, 7, 31, 7, 2, 19, 4], [5, 5, 38, 1, 0, 3, 11]])

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 
 from refutable.errors import RefutableError
-from refutable.twins.data import TwinData, held_out_rows, rows_of_one_pass, training_rows
-from refutable.twins.log import read_log
-from refutable.twins.recipe import TwinRecipe, variant_named
-from refutable.twins.train import build_twin, groups_of, loss_on, rate_at, train_twin
-from refutable.twins.trigram import fit_trigram
-from refutable.twins.twins_command import recipe_of
+from refutable.training.data import TwinData, held_out_rows, rows_of_one_pass, training_rows
+from refutable.training.log import read_log
+from refutable.training.recipe import TwinRecipe, variant_named
+from refutable.training.train import build_twin, groups_of, loss_on, rate_at, train_twin
+from refutable.training.trigram import fit_trigram
+from refutable.training.twins import recipe_of
 
 RECIPE = TwinRecipe(
     blocks=2, width=16, heads=2, vocabulary=40, context=12, steps=20, batch=4, warmup=4,
@@ -150,7 +150,7 @@ def test_the_rate_warms_up_and_ends_at_its_share():
 def test_a_shipped_twin_loads_everywhere_and_is_the_trained_one_in_half_precision(tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from refutable.twins.ship import ship, trained_twin
+    from refutable.training.ship import ship, trained_twin
 
     random = np.random.default_rng(0)
     stream = random.integers(1, 1024, 2000)
@@ -175,7 +175,7 @@ def test_a_shipped_twin_loads_everywhere_and_is_the_trained_one_in_half_precisio
 
 
 def test_planned_runs():
-    from refutable.twins.twins_command import planned
+    from refutable.training.twins import planned
 
     assert len(planned(None, None)) == 49
     assert len(planned(None, 0)) == 8

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from refutable.twins.trigram import fit_trigram
+from refutable.training.trigram import fit_trigram
 
 # Tokens: 0 a, 1 b, 2 c. Two rows: a b a b c / a b a.
 ROWS = np.array([[0, 1, 0, 1, 2], [0, 1, 0, 2, 2]])

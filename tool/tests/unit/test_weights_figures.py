@@ -9,9 +9,9 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
 from refutable.errors import NotAvailableError
+from refutable.evidence.rows import tidy
+from refutable.models.weights.reading import WeightReader
 from refutable.observables.registry import REGISTRY
-from refutable.observables.weights.reading import WeightReader
-from refutable.plugin.rows import tidy
 from refutable.records import (
     Environment,
     Evidence,

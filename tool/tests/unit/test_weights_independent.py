@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config
 
+from refutable.models.weights.reading import WeightReader
 from refutable.observables.weights import distribution, heads, pca, positions
-from refutable.observables.weights.reading import WeightReader
 
 D, H, L = 32, 4, 2
 BY_HAND = {"rel": 1e-5, "abs": 1e-5}

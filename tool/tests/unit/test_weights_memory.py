@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from transformers import LlamaConfig
 
-from refutable.observables.weights.reading import WeightReader
+from refutable.models.weights.reading import WeightReader
 from refutable.observables.weights.tables_heads import head_clustering
 from refutable.observables.weights.views import BLOCK_VIEWS
 from refutable.observables.weights.views import _views as views

@@ -12,6 +12,7 @@ from refutable.errors import NotAvailableError
 from refutable.models.identify import identify
 from refutable.models.load import load, untrained
 from refutable.models.registry import resolve
+from refutable.models.weights.reading import WeightReader
 from refutable.observables.registry import REGISTRY
 from refutable.observables.weights import (
     depth_correlation,
@@ -27,7 +28,6 @@ from refutable.observables.weights import (
     views,
 )
 from refutable.observables.weights.pca import MEASURES
-from refutable.observables.weights.reading import WeightReader
 from refutable.observables.weights.work import ends, spaced
 
 IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}

@@ -22,10 +22,10 @@ from transformers import (
 )
 
 from refutable.errors import ModelError, NotAvailableError
+from refutable.models.weights.files import SafetensorsFiles, chunks
+from refutable.models.weights.reading import WeightReader
+from refutable.models.weights.roles import layout_of, meta_model
 from refutable.observables.weights.counts import count, count_stored
-from refutable.observables.weights.files import SafetensorsFiles, chunks
-from refutable.observables.weights.reading import WeightReader
-from refutable.observables.weights.roles import layout_of, meta_model
 
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 2, "vocab_size": 50}
 IDS = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import GPT2Config
 
-from refutable.observables.weights.fresh import FreshTensors
-from refutable.observables.weights.roles import meta_model
+from refutable.models.weights.fresh import FreshTensors
+from refutable.models.weights.roles import meta_model
 
 
 def test_building_half_precision_models_side_by_side_keeps_the_default_type() -> None:

@@ -6,7 +6,7 @@ import torch
 import xarray as xr
 from support.architectures import VOCAB, build
 
-from refutable.observables.norm_ablation import syntax
+from refutable.observables.prose import syntax
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ class Subject:
 
 
 def test_maps_and_arcs_are_those_of_eager_attention():
-    from refutable.observables.norm_ablation.text import documents
+    from refutable.observables.prose.text import documents
 
     model = build("gpt2")
     subject = Subject(model)

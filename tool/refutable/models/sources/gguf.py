@@ -11,7 +11,7 @@ from typing import Any
 from refutable.errors import ModelError
 from refutable.models.checkpoint import Checkpoint, file_sha256, read_checkpoint
 from refutable.models.spec import ModelSpec
-from refutable.paths import cache_dir
+from refutable.system.paths import cache_dir
 
 # Raised when the conversion would give other weights.
 _CONVERSION = 1

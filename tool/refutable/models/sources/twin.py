@@ -8,11 +8,11 @@ from pathlib import Path
 from refutable.errors import ModelError
 from refutable.models.checkpoint import Checkpoint, read_checkpoint, read_json
 from refutable.models.spec import ModelSpec
-from refutable.paths import cache_dir, fixtures
+from refutable.system.paths import cache_dir, fixtures
 
 # Modules of this package that register a model class with transformers when imported. They lie
 # above this layer, so they are imported by name and only for a checkpoint that needs them.
-REGISTERED_BY = {"refutable-twin": "refutable.twins.model"}
+REGISTERED_BY = {"refutable-twin": "refutable.models.twin_model"}
 
 
 def locate(spec: ModelSpec) -> Checkpoint:

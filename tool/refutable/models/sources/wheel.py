@@ -14,7 +14,7 @@ from refutable.errors import ModelError
 from refutable.models.checkpoint import Checkpoint
 from refutable.models.sources import gguf
 from refutable.models.spec import ModelSpec
-from refutable.paths import cache_dir
+from refutable.system.paths import cache_dir
 
 _CHUNK = 1 << 22
 

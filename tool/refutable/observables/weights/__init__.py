@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from refutable.observables.weights import maps, tables, tables_heads, tables_positions, views
 from refutable.observables.weights.depth import (
     depth_correlation,
     depth_difference,
@@ -11,19 +10,12 @@ from refutable.observables.weights.depth import (
     rank_among,
     rank_below,
 )
-from refutable.observables.weights.register import weight_observable
 
 __all__ = [
     "depth_correlation",
     "depth_difference",
     "log_depth_ratio",
-    "maps",
     "rank_above",
     "rank_among",
     "rank_below",
-    "tables",
-    "tables_heads",
-    "tables_positions",
-    "views",
-    "weight_observable",
 ]

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from refutable.observables.weights.reading import WeightReader
-    from refutable.observables.weights.roles import Layout
+    from refutable.models.weights.reading import WeightReader
+    from refutable.models.weights.roles import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def count(layout: Layout) -> Counts:
     layout : Layout
         Roles of the parameters, from a config alone.
     """
-    from refutable.observables.weights.roles import CATEGORIES
+    from refutable.models.weights.roles import CATEGORIES
 
     total = dict.fromkeys(CATEGORIES, 0)
     blocks = [dict.fromkeys(CATEGORIES, 0) for _ in range(layout.blocks)]
@@ -95,7 +95,7 @@ def count_stored(reader: WeightReader) -> StoredCounts:
 
 
 def _equal(reader: WeightReader, first: str, second: str) -> bool:
-    from refutable.observables.weights.files import chunks
+    from refutable.models.weights.files import chunks
 
     pieces = zip(chunks(reader.tensors, first), chunks(reader.tensors, second), strict=True)
     return all(np.array_equal(a, b) for a, b in pieces)

@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from refutable.observables.weights.reading import WeightReader
+    from refutable.models.weights.reading import WeightReader
 
     Doubles = NDArray[np.float64]
     Floats = NDArray[np.float32]

@@ -12,7 +12,7 @@ from refutable.observables.registry import REGISTRY, Observable
 if TYPE_CHECKING:
     import xarray as xr
 
-    from refutable.observables.weights.reading import WeightReader
+    from refutable.models.weights.reading import WeightReader
 
     Measure = Callable[[WeightReader], xr.DataArray]
 

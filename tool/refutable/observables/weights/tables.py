@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refutable.models.weights.roles import CATEGORIES
 from refutable.observables.registry import observable
 from refutable.observables.weights import distribution, pca
 from refutable.observables.weights.register import labelled, weight_observable
-from refutable.observables.weights.roles import CATEGORIES
 from refutable.observables.weights.work import ends, over_layers, over_matrices, side_by_side
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from refutable.observables.weights.reading import WeightReader
+    from refutable.models.weights.reading import WeightReader
 
     Doubles = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from refutable.observables.weights.reading import WeightReader
+    from refutable.models.weights.reading import WeightReader
 
     Doubles = NDArray[np.float64]
 

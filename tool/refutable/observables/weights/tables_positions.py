@@ -13,7 +13,7 @@ from refutable.observables.weights.tables import COPIES
 if TYPE_CHECKING:
     import xarray as xr
 
-    from refutable.observables.weights.reading import WeightReader
+    from refutable.models.weights.reading import WeightReader
 
 FITS = ("r2_line", "r2_sinusoid", "period", "top3_share")
 

@@ -19,7 +19,7 @@ from refutable.observables.weights.work import averaged, side_by_side, spaced
 if TYPE_CHECKING:
     import xarray as xr
 
-    from refutable.observables.weights.reading import WeightReader
+    from refutable.models.weights.reading import WeightReader
 
 BLOCK_VIEWS = (
     "ks_normal",

@@ -23,7 +23,7 @@ class Reference:
 @cache
 def gain_references() -> tuple[Reference, ...]:
     """Return the reported mean gains of the last block; none where the file is not shipped."""
-    from refutable.paths import fixtures
+    from refutable.system.paths import fixtures
 
     path = fixtures() / "references.toml"
     if not path.is_file():

@@ -8,8 +8,6 @@ figure is drawn again only when its table (or its code) changed.
 from __future__ import annotations
 
 import hashlib
-import importlib
-import pkgutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from refutable.records import Evidence, ModelReport, Outcome, Result
 from refutable.report import text
+from refutable.system.discovery import load_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,7 +174,7 @@ def figures_for(
     drawable, omitted : tuple of Spec, tuple of Omitted
         One figure for each prompt set and arm it has data for.
     """
-    _load()
+    load_parts("figures")
     drawable: list[Spec] = []
     omitted: list[Omitted] = []
     for sample in _samples(evidence, frame):
@@ -192,14 +191,6 @@ def figures_for(
                 what = f"it failed ({type(problem).__name__}: {problem}): please report this"
                 omitted.append(Omitted(item.study, name, item.title, " ".join(what.split())))
     return tuple(drawable), tuple(omitted)
-
-
-def _load() -> None:
-    """Import every module of this package, so that a new file needs no registration elsewhere."""
-    import refutable.report.figures as package
-
-    for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
-        importlib.import_module(f"{package.__name__}.{module}")
 
 
 def _samples(evidence: Evidence, frame: pd.DataFrame) -> Iterator[Sample]:

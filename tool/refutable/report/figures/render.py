@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from refutable.report.figures.beside import Beside
+from refutable.evidence.json import replace
+from refutable.report.figures.parallel import Beside
 from refutable.report.figures.registry import Spec
-from refutable.report.json import replace
 
 INDEX = "index.json"
 SCHEMA = "refutable.figures/1"

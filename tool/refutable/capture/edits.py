@@ -1,0 +1,262 @@
+"""The hooks behind `refutable.capture.intervene`: one forward pass with edits at named sites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+
+from refutable.capture.interface import Attend, attending, eager_attention
+from refutable.errors import NotAvailableError, RefutableError
+from refutable.models.sites import Sites
+
+Edit = Callable[[torch.Tensor], torch.Tensor]
+
+_ATTENTION = ("q", "k", "v", "rot_q", "rot_k", "scores", "pattern")
+
+
+def reason_against(sites: Sites, name: str) -> str:
+    """Why a model does not have a site; empty when it does."""
+    reason = sites.reason(_module_site(name))
+    if not reason and name.endswith("resid_mid"):
+        return sites.reason(name.replace("resid_mid", "attn_out"))
+    if not reason and _in_attention(name) and not sites[name].writable:
+        return "this model's attention does not go through transformers' attention interface"
+    return reason
+
+
+@torch.no_grad()
+def run_edited(
+    model: Any, sites: Sites, tokens: torch.Tensor, edits: Mapping[str, Edit]
+) -> torch.Tensor:
+    """Return the logits of one pass, (batch, position, vocabulary), with every edit in place.
+
+    Raises
+    ------
+    NotAvailableError
+        When the model does not have a site.
+    RefutableError
+        When the tokens are not of shape (batch, position).
+    """
+    if tokens.ndim != 2:
+        raise RefutableError(
+            f"expected tokens of shape (batch, position), got {tuple(tokens.shape)}: give equally "
+            "long sequences"
+        )
+    for name in edits:
+        reason = reason_against(sites, name)
+        if reason:
+            raise NotAvailableError(f"site {name!r} is not available: {reason}")
+    inner = {name: edit for name, edit in edits.items() if _in_attention(name)}
+    with ExitStack() as stack:
+        # resid_mid reads the stream before the block and what attention adds: after their edits.
+        for name in sorted(edits, key=lambda name: name.endswith("resid_mid")):
+            if name not in inner:
+                _hook(stack, sites, name, edits[name])
+        if inner:
+            stack.enter_context(attending(model, _edited_attention(sites, inner)))
+        device = next(model.parameters()).device
+        logits: torch.Tensor = model(input_ids=tokens.to(device), use_cache=False).logits
+    return logits
+
+
+def block_outputs(model: Any, sites: Sites, tokens: torch.Tensor) -> list[Any] | None:
+    """Return what each block hands on, so that later passes can start behind it.
+
+    Returns
+    -------
+    list or None
+        ``None`` where a pass of two sequences that starts behind some block does not give the very
+        same logits: later blocks of such a model read more than the stream.
+    """
+    outputs, logits = _outputs(model, sites, tokens[:2])
+    for layers in range(1, len(sites.blocks) + 1):
+        with starting_behind(sites, outputs, layers):
+            if not torch.equal(run_edited(model, sites, tokens[:2], {}), logits):
+                return None
+    return _outputs(model, sites, tokens)[0]
+
+
+def _outputs(model: Any, sites: Sites, tokens: torch.Tensor) -> tuple[list[Any], torch.Tensor]:
+    outputs: list[Any] = []
+    with ExitStack() as stack:
+        for block in sites.blocks:
+            hook = block.register_forward_hook(lambda _, __, output: outputs.append(output))
+            stack.callback(hook.remove)
+        logits = run_edited(model, sites, tokens, {})
+    return outputs, logits
+
+
+@contextmanager
+def starting_behind(sites: Sites, outputs: Sequence[Any], layers: int) -> Iterator[None]:
+    """Let the first so many blocks hand on what is known instead of computing it."""
+    with ExitStack() as stack:
+        for block, known in zip(sites.blocks[:layers], outputs, strict=False):
+            own = block.__dict__.get("forward")
+            block.forward = partial(_hand_on, known)
+            stack.callback(_put_back, block, own)
+        yield
+
+
+def _hand_on(known: Any, *_: Any, **__: Any) -> Any:
+    # A copy: some models add to the stream in place.
+    if isinstance(known, torch.Tensor):
+        return known.clone()
+    return type(known)(item.clone() if isinstance(item, torch.Tensor) else item for item in known)
+
+
+def _put_back(block: Any, own: Any) -> None:
+    if own is None:
+        del block.forward
+    else:
+        block.forward = own
+
+
+def _in_attention(name: str) -> bool:
+    return ".attn." in name and name.rsplit(".", 1)[-1] in _ATTENTION
+
+
+def _module_site(name: str) -> str:
+    """Return the name under which a module holds a site: norms are one module, not two sites."""
+    return name.removesuffix(".normalized").removesuffix(".scale")
+
+
+def _edited_attention(sites: Sites, edits: Mapping[str, Edit]) -> Attend:
+    """Return an attention function that is the model's own but for the edits."""
+    layers = {id(module): layer for layer, module in enumerate(sites.attentions)}
+
+    def attend(
+        module: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        mask: torch.Tensor | None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        prefix = f"blocks.{layers.get(id(module))}.attn."
+        own = {n.removeprefix(prefix): e for n, e in edits.items() if n.startswith(prefix)}
+        for name, edit in own.items():
+            kind = name.removeprefix("rot_")
+            # The interface has heads before positions, the sites positions before heads.
+            if kind == "q":
+                query = edit(query.transpose(1, 2)).transpose(1, 2)
+            elif kind == "k":
+                key = edit(key.transpose(1, 2)).transpose(1, 2)
+            elif kind == "v":
+                value = edit(value.transpose(1, 2)).transpose(1, 2)
+        if "scores" in own:
+            mask = _mask_for_scores(own["scores"], query, key, mask, kwargs)
+        out, pattern = eager_attention(module)(module, query, key, value, mask, **kwargs)
+        if "pattern" in own:
+            pattern = own["pattern"](pattern)
+            out = torch.matmul(pattern, _repeat_heads(value, pattern.shape[1])).transpose(1, 2)
+        return out.contiguous(), pattern
+
+    return attend
+
+
+def _mask_for_scores(
+    edit: Edit,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    mask: torch.Tensor | None,
+    kwargs: Mapping[str, Any],
+) -> torch.Tensor:
+    """Return the additive mask that makes the model's own arithmetic use the edited scores."""
+    raw = torch.matmul(query, _repeat_heads(key, query.shape[1]).transpose(-1, -2))
+    scaling = kwargs.get("scaling")
+    raw = raw * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+    cap = kwargs.get("softcap")
+    if cap is not None:
+        raw = torch.tanh(raw / cap) * cap
+    lowest = torch.finfo(raw.dtype).min
+    if mask is None:
+        future = torch.ones(raw.shape[-2:], dtype=torch.bool, device=raw.device).triu(1)
+        mask = torch.zeros_like(raw).masked_fill(future, lowest)
+    shown = (raw + mask).masked_fill(mask <= lowest, float("-inf"))
+    wanted = edit(shown)
+    return torch.where(torch.isneginf(wanted), lowest, wanted - raw)
+
+
+def _repeat_heads(states: torch.Tensor, heads: int) -> torch.Tensor:
+    """Give each query head its key or value head (grouped-query attention)."""
+    return states.repeat_interleave(heads // states.shape[1], dim=1)
+
+
+def _hook(stack: ExitStack, sites: Sites, name: str, edit: Edit) -> None:
+    """Install the hook for a site that some module holds; the stack removes it."""
+    site = sites[_module_site(name)]
+    if name.endswith(".scale"):
+        hook = _scale_hook(sites, site.module, edit)
+        stack.callback(site.module.register_forward_hook(hook, with_kwargs=True).remove)
+    elif name.endswith("resid_mid"):
+        _hook_resid_mid(stack, sites, name, edit)
+    elif site.before:
+        hook = _before(edit)
+        stack.callback(site.module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+    else:
+        stack.callback(site.module.register_forward_hook(_after(edit)).remove)
+
+
+def _hook_resid_mid(stack: ExitStack, sites: Sites, name: str, edit: Edit) -> None:
+    """Edit the stream between the sublayers through what attention adds to it.
+
+    No module makes that stream, and the residual connection takes it past the norm that reads it.
+    """
+    layer = int(name.split(".")[1])
+    attention = sites[f"blocks.{layer}.attn_out"]
+    stream: list[torch.Tensor] = []
+
+    def remember(value: torch.Tensor) -> torch.Tensor:
+        stream[:] = [value]
+        return value
+
+    def edit_sum(added: torch.Tensor) -> torch.Tensor:
+        return edit(stream[0] + added) - stream[0]
+
+    before = sites.blocks[layer].register_forward_pre_hook(_before(remember), with_kwargs=True)
+    stack.callback(before.remove)
+    stack.callback(attention.module.register_forward_hook(_after(edit_sum)).remove)
+
+
+def _scale_hook(sites: Sites, module: Any, edit: Edit) -> Callable[..., torch.Tensor]:
+    """Return a hook that divides a norm's output by another scale than its own."""
+    kind = next(norm.kind for norm in sites.norms if norm.module is module)
+    epsilon = float(getattr(module, "eps", getattr(module, "variance_epsilon", 0.0)) or 0.0)
+    bias = getattr(module, "bias", None)
+    shift = bias if isinstance(bias, torch.Tensor) else 0.0
+
+    def hook(_: Any, args: Any, kwargs: Any, output: torch.Tensor) -> torch.Tensor:
+        stream = (args[0] if args else next(iter(kwargs.values()))).float()
+        if kind == "LayerNorm":
+            square = stream.var(dim=-1, unbiased=False, keepdim=True)
+        else:
+            square = stream.pow(2).mean(dim=-1, keepdim=True)
+        scale = (square + epsilon).sqrt()
+        factor = (scale / edit(scale)).to(output.dtype)
+        divided: torch.Tensor = (output - shift) * factor + shift
+        return divided
+
+    return hook
+
+
+def _before(edit: Edit) -> Callable[..., Any]:
+    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (edit(args[0]), *args[1:]), kwargs
+        name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs))
+        return args, {**kwargs, name: edit(kwargs[name])}
+
+    return hook
+
+
+def _after(edit: Edit) -> Callable[..., Any]:
+    def hook(_: Any, args: Any, output: Any) -> Any:
+        if isinstance(output, (tuple, list)):
+            return type(output)((edit(output[0]), *output[1:]))
+        return edit(output)
+
+    return hook

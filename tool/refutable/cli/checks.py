@@ -1,0 +1,62 @@
+"""What `refutable verify` refuses before anything is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from refutable.errors import ClaimError, ModelError, RefutableError, near
+
+
+def check_ids(patterns: Iterable[str]) -> None:
+    """Refuse an id or glob that matches no bundled claim.
+
+    Raises
+    ------
+    ClaimError
+        With near matches.
+    """
+    import fnmatch
+
+    from refutable.studies.catalogue import bundled_claims
+
+    patterns = list(patterns)
+    known = [claim.id for claim in bundled_claims()] if patterns else []
+    for pattern in patterns:
+        if not fnmatch.filter(known, pattern):
+            raise ClaimError(f"no claim matches {pattern!r}: {near(pattern, known)}")
+
+
+def check_models(names: Iterable[str]) -> None:
+    """Refuse an empty name, which would mean the folder one is in.
+
+    Raises
+    ------
+    ModelError
+    """
+    if not all(name.strip() for name in names):
+        raise ModelError("--model is empty: name a model, see `refutable list models`")
+
+
+def check_places(out: Path | None, baseline: Path | None, update_baseline: bool) -> None:
+    """Refuse a folder that cannot be written to, and a baseline that is not there.
+
+    Without ``--baseline`` a missing file means that nothing is recorded yet; one that was named
+    and does not exist is a slip of the pen, and would let every turned verdict pass.
+
+    Raises
+    ------
+    RefutableError
+    """
+    from refutable.system.paths import writable
+
+    if out is not None:
+        writable(out)
+    if baseline is None:
+        return
+    if update_baseline:
+        writable(baseline.parent)
+    elif not baseline.is_file():
+        raise RefutableError(
+            f"no baseline {baseline}: name a file that exists, or write it with --update-baseline"
+        )

@@ -1,0 +1,140 @@
+"""Write the committed observations: what claims over training seeds ask of every trained twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refutable.errors import NotAvailableError, RefutableError
+from refutable.measurement.harness import Laboratory, Need, Settings, not_applicable
+from refutable.observables.registry import REGISTRY
+from refutable.store.committed import Committed, CommittedModel, CommittedWriter
+from refutable.system.paths import writable
+
+if TYPE_CHECKING:
+    from refutable.models.spec import ModelSpec
+    from refutable.spec.claim import Claim
+
+PROMPTS = "battery"
+"""Prompt set of claims that name none."""
+
+
+def observe_twins(out: Path, say: Callable[[str], None]) -> int:
+    """Measure every twin trained here for the bundled claims over seeds, and write one file.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        The file, e.g. ``fixtures/twins/observations.safetensors``.
+    say : callable
+        Gets a line for each model.
+
+    Returns
+    -------
+    int
+        Number of models in the file.
+
+    Raises
+    ------
+    RefutableError
+        When no twin of the registry was trained here, when the file cannot be written, or when it
+        holds models that were not trained here and would be lost.
+    """
+    from refutable.models.sources.twin import trained_twins
+    from refutable.studies.catalogue import bundled_claims
+
+    specs = _trained_here()
+    if not specs:
+        raise RefutableError(f"no trained twin in {trained_twins()}: run `refutable train twins`")
+    # Told before hours of measuring.
+    writable(out.parent)
+    lost = sorted(set(Committed(out).models) - {spec.id for spec in specs})
+    if lost:
+        raise RefutableError(
+            f"{out} holds {len(lost)} models that were not trained here ({lost[0]}, ...): train "
+            "them with `refutable train twins`, or write to another file"
+        )
+    claims = list(bundled_claims())
+    writer = CommittedWriter()
+    controlled: set[str] = set()
+    for spec in specs:
+        mine = [
+            c
+            for c in claims
+            if spec.group in c.predicts.names or (spec.default and not c.predicts.grouped)
+        ]
+        say(f"{spec.id}: {len(mine)} claims")
+        _observe(spec, mine, spec.group not in controlled, writer, say)
+        controlled.add(spec.group)
+    writer.write(out)
+    return len(writer.models)
+
+
+def _trained_here() -> list[ModelSpec]:
+    from refutable.models.registry import all_specs
+    from refutable.models.sources.twin import trained_twins
+    from refutable.models.spec import ModelSource
+
+    def there(spec: ModelSpec) -> bool:
+        run = trained_twins() / f"{spec.group}-{spec.seed}"
+        return (run / "checkpoint" / "config.json").is_file()
+
+    return [spec for spec in all_specs() if spec.source is ModelSource.TWIN and there(spec)]
+
+
+def _observe(
+    spec: ModelSpec,
+    claims: list[Claim],
+    controlled: bool,
+    writer: CommittedWriter,
+    say: Callable[[str], None],
+) -> None:
+    """Measure one twin and put its arrays into the writer."""
+    from refutable.measurement.archive import Measuring
+
+    lab = _laboratory()
+    # A seed that a claim leaves out is measured like the others: it may illustrate.
+    needs = [
+        Need(claim, spec.id, claim.prompts or PROMPTS, arm, controlled)
+        for claim in claims
+        for arm in claim.arms
+        if not_applicable(Need(claim, spec.id, "", arm), lab.facts(spec.id)) is None
+    ]
+    lab.plan(needs)
+    for need in needs:
+        try:
+            lab.subject(need)
+        except NotAvailableError as problem:
+            # Such as a loss that this run never reached.
+            say(f"{spec.id}, {need.claim.id}: {problem}")
+    state = lab.state(spec.id)
+    report = state.report
+    writer.models[spec.id] = CommittedModel(
+        state.facts, report.weights_digest, report.tokenizer_digest, state.config_digest
+    )
+    # Claims about a single model are decided on shipped weights: only their null controls are
+    # replayed, untrained copies that follow from the config.
+    replayed = {name for n in needs if n.claim.predicts.grouped for name in n.observables}
+    for key, value in Measuring(lab, state, lab.plan_for(spec.id)).keyed():
+        if isinstance(value, dict):
+            writer.put_json(key, value)
+        elif value is None or REGISTRY[key.observable].drawn_with:
+            continue
+        elif key.observable in replayed or key.role.startswith("untrained-"):
+            writer.put(key, value)
+
+
+def _laboratory() -> Laboratory:
+    from refutable.spec.prompts import load_prompts
+    from refutable.store.store import Store
+    from refutable.system.paths import cache_dir, fixtures
+
+    sets: dict[str, Any] = {}
+
+    def prompts(name: str) -> Any:
+        if name not in sets:
+            sets[name] = load_prompts(name, [fixtures() / "prompts"])
+        return sets[name]
+
+    return Laboratory(Store(cache_dir() / "observations"), prompts, Settings())

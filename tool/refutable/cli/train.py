@@ -1,0 +1,103 @@
+"""`refutable train`: train the small models whose weights this project ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+train_app = typer.Typer(
+    help="Train the controlled models. A run that is stopped goes on where it was.",
+    no_args_is_help=True,
+)
+
+
+@train_app.callback()
+def _train() -> None:
+    """Keep each study a command of its own, even while there is one alone."""
+
+
+@train_app.command("no-position")
+def train_no_position_command(
+    seed: Annotated[
+        int,
+        typer.Option(min=0, metavar="SEED", help="Seed of the initialisation and the data order."),
+    ] = 0,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            metavar="RECIPE",
+            help="published (13 min), fast (40 s), max-schedule or min-schedule (2 min).",
+        ),
+    ] = "published",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder for weights and log. [./no-position/RECIPE-SEED]"
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where to train: cpu, cuda, mps.")
+    ] = "cpu",
+) -> None:
+    """Train the no-position model; prints its held-out loss."""
+    from refutable.studies.no_position.model import recipe_named
+    from refutable.studies.no_position.train import train_no_position
+
+    recipe_named(recipe)
+    folder = out or Path("no-position") / f"{recipe}-{seed}"
+    _check(folder, device)
+    _, run = train_no_position(seed, recipe, folder, device=device)
+    typer.echo(
+        f"{folder}: held-out loss {run.held_out_loss:.5f} nats after {len(run.losses)} steps "
+        f"({run.seconds:.0f} s on {run.device})"
+    )
+
+
+@train_app.command("twins")
+def train_twins_command(
+    variant: Annotated[
+        str | None,
+        typer.Option(metavar="VARIANT", help="One variant, e.g. rmsnorm-both; all by default."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="SEED", help="One seed; the study's by default."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder of the runs. [the cache, where claims find the twins]"
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="Where to train: cpu, cuda, mps.")
+    ] = "cpu",
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="Training steps of a run; a checkpoint of 1 MB every 100. [600]"
+        ),
+    ] = None,
+) -> None:
+    """Train the twins; prints their held-out losses.
+
+    Needs a machine with apt-get (Debian 12), whose packages the text comes from: docs/twins.md.
+    """
+    from refutable.models.sources.twin import trained_twins
+    from refutable.training.twins import planned, train_twins
+
+    planned(variant, seed)
+    folder = out or trained_twins()
+    _check(folder, device)
+    train_twins(variant, seed, folder, device, typer.echo, steps=steps)
+
+
+def _check(folder: Path, device: str) -> None:
+    """Refuse a folder or device that cannot be used before anything is computed."""
+    from refutable.models.device import usable_device
+    from refutable.system.paths import writable
+
+    writable(folder)
+    usable_device(device)

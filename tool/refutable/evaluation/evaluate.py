@@ -1,0 +1,220 @@
+"""From observations to a verdict: one claim on one model, with its control and its replication.
+
+Nothing here measures and nothing here knows pytest.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from refutable.errors import RefutableError
+from refutable.observables.registry import REGISTRY
+from refutable.records import Control, Estimate, Replication
+from refutable.spec.claim import Claim, ReplicationSpec
+
+if TYPE_CHECKING:
+    from refutable.predictions.base import Judgement
+
+# Rounding of one forward pass in units of the dtype's epsilon: the floor of the instrument's
+# error, for when packed and single runs happen to agree to the last bit.
+_ROUNDING = {"float64": 1e-12, "float32": 1e-6, "bfloat16": 4e-3, "float16": 5e-4}
+
+
+class Observations(Mapping[str, Any]):
+    """Labelled arrays by name; derived observables are computed when first asked for.
+
+    Parameters
+    ----------
+    recorded : mapping of str to xarray.DataArray
+        What was measured.
+    """
+
+    def __init__(self, recorded: Mapping[str, Any]) -> None:
+        self._arrays = dict(recorded)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._arrays:
+            item = REGISTRY[name]
+            if item.function is None:
+                raise RefutableError(f"observable {name!r} was not measured on this model")
+            self._arrays[name] = call(item.function, self, item.needs)
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def call(body: Callable[..., Any], observations: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """Call a body on observations; arrays must agree on their coordinates exactly.
+
+    By default xarray aligns ``a.isel(layer=slice(1, None)) / a.isel(layer=slice(None, -1))`` on
+    the layer coordinate and silently gives ones; here that is an error.
+    """
+    import xarray as xr
+
+    with xr.set_options(arithmetic_join="exact", keep_attrs=False):  # type: ignore[no-untyped-call]
+        return body(**{name: observations[name] for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a claim is evaluated on."""
+
+    observations: Observations
+    controls: tuple[Observations, ...] = ()
+    control_names: tuple[str, ...] = ()
+    check: tuple[Observations, Observations] | None = None
+    """The same few prompts in the chosen layout and one by one."""
+    dtype: str = "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Values, verdict, control and replication of one claim on one model."""
+
+    values: Any
+    control_values: tuple[Any, ...]
+    judgement: Judgement
+    control: Control | None
+    replication: Replication | None
+    error: float
+
+
+def seed_of(claim: str, model: str = "") -> int:
+    """Return the seed of every random draw made for one claim on one model."""
+    return zlib.crc32(f"{claim}|{model}".encode())
+
+
+def evaluate(claim: Claim, subject: Subject, *, model: str = "") -> Evaluation:
+    """Evaluate a claim about a single model.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    subject : Subject
+        Observations of the model, of its null controls, and of the instrument check.
+    model : str
+        The model's id; seeds the bootstrap together with the claim's id.
+
+    Returns
+    -------
+    Evaluation
+    """
+    from refutable.predictions.against import AgainstControl
+
+    values = call(claim.body, subject.observations, claim.observables)
+    error = instrument_error(claim, subject, values)
+    seed = seed_of(claim.id, model)
+    controls, names = _controls(claim, subject, model)
+    how: dict[str, Any] = {"error": error, "seed": seed, "unit": claim.unit}
+    if isinstance(claim.predicts, AgainstControl):
+        judgement = claim.predicts.judge_against(values, controls, **how)
+    else:
+        judgement = claim.predicts.judge(values, **how)
+    control = None
+    if claim.control is not None and controls:
+        control = claim.predicts.read_control(
+            values,
+            controls,
+            kind=claim.control.kind,
+            models=names,
+            sesoi=claim.sesoi,
+            **how,
+        )
+    replicated = _replicate(claim.replication, subject.observations) if claim.replication else None
+    return Evaluation(values, controls, judgement, control, replicated, error)
+
+
+def _controls(
+    claim: Claim, subject: Subject, model: str
+) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    """Values of the null control, and what each was measured on."""
+    spec = claim.control
+    if spec is not None and spec.body is not None:
+        return (call(spec.body, subject.observations, spec.observables),), (f"{model}@placebo",)
+    found = tuple(call(claim.body, o, claim.observables) for o in subject.controls)
+    return found, subject.control_names
+
+
+def instrument_error(claim: Claim, subject: Subject, values: Any) -> float:
+    """Largest difference of the body's values between the chosen layout and single prompts.
+
+    It is at least the rounding of the dtype, scaled by the size of the values where that is
+    above 1.
+    """
+    import numpy as np
+
+    size = _largest(values)
+    floor = _ROUNDING.get(subject.dtype, 1e-6) * max(1.0, size)
+    if not claim.predicts.sampled:
+        floor = 0.0
+    if subject.check is None:
+        return floor
+    try:
+        pair = [call(claim.body, o, claim.observables) for o in subject.check]
+    except (ValueError, KeyError, IndexError, RefutableError):
+        # A body that needs all families cannot be computed on the few checked prompts.
+        return floor
+    differences = [
+        np.abs(np.asarray(a, float) - np.asarray(b, float))
+        for a, b in zip(_arrays(pair[0]), _arrays(pair[1]), strict=True)
+    ]
+    found = max((float(np.nanmax(d)) for d in differences if d.size), default=0.0)
+    return max(floor, found if np.isfinite(found) else 0.0)
+
+
+def _arrays(values: Any) -> list[Any]:
+    import xarray as xr
+
+    if isinstance(values, xr.Dataset):
+        return [values[name] for name in values.data_vars]
+    if isinstance(values, tuple | list):
+        return list(values)
+    return [values]
+
+
+def _largest(values: Any) -> float:
+    import numpy as np
+
+    sizes = [np.abs(np.asarray(a, float)) for a in _arrays(values)]
+    finite = [float(s[np.isfinite(s)].max()) for s in sizes if np.isfinite(s).any()]
+    return max(finite, default=0.0)
+
+
+def _replicate(spec: ReplicationSpec, observations: Observations) -> Replication:
+    import inspect
+
+    from refutable.stats import estimate as est
+
+    values = call(spec.body, observations, tuple(inspect.signature(spec.body).parameters))
+    if spec.statistic == "pooled correlation":
+        x, y = _arrays(values)
+        estimate = est.pooled_correlation(x.values, y.values)
+    elif spec.statistic == "prompts as independent":
+        estimate = est.prompts_as_independent(values.values)
+    else:
+        estimate = est.exact(float(values), 0.0)
+    return Replication(spec.says, estimate, spec.region, _reading(estimate, spec), spec.published)
+
+
+def _reading(estimate: Estimate, spec: ReplicationSpec) -> str:
+    low, high = estimate.low, estimate.high
+    if low is None or high is None:
+        return "undefined"
+    region = spec.region
+    inside = (region.low is None or low > region.low) and (
+        region.high is None or high < region.high
+    )
+    outside = (region.low is not None and high < region.low) or (
+        region.high is not None and low > region.high
+    )
+    if inside:
+        return "would say: as claimed"
+    return "would say: the opposite" if outside else "would say: not significant"

@@ -1,0 +1,1 @@
+"""Two runs compared: what changed from one release to the next."""

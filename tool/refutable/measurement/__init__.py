@@ -1,0 +1,1 @@
+"""Measuring what claims ask for: each model loaded once, each prompt run once."""

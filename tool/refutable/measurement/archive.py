@@ -1,0 +1,322 @@
+"""Completing one model's plan: read what is stored, measure only what is missing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from refutable.errors import InstrumentError, NotAvailableError, NotHereError, RefutableError
+from refutable.measurement.harness import Control, Laboratory, Plan, State
+from refutable.observables.registry import REGISTRY, Observable
+from refutable.records import InstrumentCheck
+
+COMMITTED = "committed"
+"""Attribute of an array that was not measured here but comes with the suite."""
+
+Groups = Mapping[tuple[str, str], Mapping[Control | None, set[str]]]
+
+
+class Measuring:
+    """Completes one model's plan from the store, loading the model only for what is missing.
+
+    Parameters
+    ----------
+    lab : Laboratory
+        For its store, prompts and settings.
+    state : State
+        What is known of the model; arrays and the report are put here.
+    plan : Plan
+        The union of what the selected claims ask of it.
+    """
+
+    def __init__(self, lab: Laboratory, state: State, plan: Plan) -> None:
+        self.lab = lab
+        self.state = state
+        self.checks: list[InstrumentCheck] = []
+        self._not_here: dict[Any, str] = {}
+        self._others: dict[str, str] = {}
+        self.groups: dict[tuple[str, str], dict[Control | None, set[str]]] = defaultdict(dict)
+        for (prompts, arm, control), names in plan.wanted.items():
+            self.groups[prompts, arm][control] = names
+
+    def complete(self) -> None:
+        """Leave every planned array in the state.
+
+        Raises
+        ------
+        InstrumentError
+            If a check of the instrument failed, now or when the stored arrays were measured.
+        """
+        try:
+            origin = self._complete()
+        except RefutableError:
+            self.state.report = replace(self.state.report, checks=tuple(self.checks))
+            raise
+        except OSError as problem:
+            # Told once and in one line: the items that follow would only meet it again.
+            reason = problem.strerror or str(problem)
+            raise InstrumentError(
+                f"{self.state.facts.id}: cannot read or write what is measured: {reason} "
+                f"({problem.filename or self.lab.store.root}): free disk space, or name another "
+                "folder with REFUTABLE_CACHE"
+            ) from None
+        except Exception as problem:
+            raise InstrumentError(
+                f"{self.state.facts.id}: measuring it failed: {_told(problem)}"
+            ) from problem
+        if self.state.nbytes:
+            # Arrays that were dropped from memory and are read again came from where they came.
+            origin = self.state.report.origin
+        self.state.report = replace(self.state.report, checks=tuple(self.checks), origin=origin)
+
+    def _complete(self) -> str:
+        if self._read():
+            self.refuse_failed()
+            return self._origin("store")
+        if not self.state.at_hand:
+            raise NotAvailableError(self._lacking())
+        # Two workers may want the same model: the second waits and finds it done.
+        with self.lab.store.locked(self.state.report.weights_digest[:32]):
+            if self._read():
+                self.refuse_failed()
+                return self._origin("store")
+            from refutable.measurement.runner import Passes
+
+            self.checks = []
+            Passes(self).run()
+            if not self._read():
+                raise InstrumentError(
+                    f"{self.state.facts.id}: the store did not keep what was measured: free disk "
+                    "space or run `refutable cache --clear`"
+                )
+        self.refuse_failed()
+        return self._origin("live")
+
+    def _origin(self, otherwise: str) -> str:
+        """Say how the model is known; what only training shows may be committed all the same."""
+        return otherwise if self.state.at_hand else "committed"
+
+    def _lacking(self) -> str:
+        """Say what is not committed of a model whose weights are not here."""
+        names: set[str] = set()
+        where = ""
+        for (prompts, arm), by_control in self.groups.items():
+            wanted = {n for n in by_control.get(None, ()) if not REGISTRY[n].drawn_with}
+            found = self.missing(prompts, arm, "", wanted)
+            names |= found
+            where = f" on prompts {prompts} ({arm})" if found else where
+        spec = self.state.spec
+        return (
+            f"the weights of {spec.id} are not shipped, and {', '.join(sorted(names)[:3])} of it "
+            f"is not committed{where}: train it with `refutable train twins --variant {spec.group} "
+            f"--seed {spec.seed}`"
+        )
+
+    def refuse_failed(self) -> None:
+        """Stop when a check failed: nothing measured on this model counts."""
+        failed = [f"{c.name}: {c.detail}" for c in self.checks if not c.passed]
+        if failed:
+            raise InstrumentError(
+                f"{self.state.facts.id}: instrument check failed: {'; '.join(failed)}"
+            )
+
+    def keyed(self) -> Iterator[tuple[Any, Any]]:
+        """Yield every array that was read with its key, and how the instrument was checked."""
+        for (prompts, arm, role), arrays in self.state.arrays.items():
+            for name, array in arrays.items():
+                yield self.key(REGISTRY[name], prompts, arm, role), array
+        for prompts, arm in self.groups:
+            yield self._notes_key(prompts, arm), self.notes(prompts, arm)
+
+    # -- the store ---------------------------------------------------------------------------
+
+    def key(self, item: Observable, prompts: str, arm: str, role: str) -> Any:
+        """Return the store's key of one array; facts of the model alone have no prompts."""
+        from refutable.store.store import ObservationKey
+
+        report, settings = self.state.report, self.lab.settings
+        # An untrained control depends on the config and its seed alone.
+        untrained = role.startswith("untrained-")
+        return ObservationKey(
+            weights=self.state.config_digest if untrained else report.weights_digest,
+            tokenizer=report.tokenizer_digest,
+            prompts=self.lab.prompts(prompts).content_hash if item.per_prompt else "",
+            arm=arm if item.per_prompt else "",
+            observable=item.name,
+            version=item.version,
+            dtype=settings.dtype,
+            device=settings.device.split(":")[0],
+            role=role,
+            extra=self._compared_with(item),
+        )
+
+    def _compared_with(self, item: Observable) -> str:
+        """Digest of the other models that an observable depends on; empty without any."""
+        if item.compared_with is None:
+            return ""
+        if item.name not in self._others:
+            from refutable.models.sources import locate
+
+            digests = [locate(spec).weights_digest for spec in item.compared_with()]
+            self._others[item.name] = hashlib.sha256("".join(digests).encode()).hexdigest()
+        return self._others[item.name]
+
+    def missing(self, prompts: str, arm: str, role: str, names: Iterable[str]) -> set[str]:
+        """Names of the arrays that the store does not hold."""
+        return {
+            name
+            for name in names
+            if (key := self.key(REGISTRY[name], prompts, arm, role)) not in self.lab.store
+            and self._reason(key) is None
+            and not (self._replays(name, role) and key in self.lab.committed)  # type: ignore[operator]
+        }
+
+    def _replays(self, name: str, role: str) -> bool:
+        """Whether a committed value may stand for a measurement of this run.
+
+        Only where there are no weights, for untrained copies (they follow from the config), and
+        for what only the checkpoints of training show.
+        """
+        if self.lab.committed is None:
+            return False
+        return not self.state.at_hand or role.startswith("untrained-") or REGISTRY[name].of_training
+
+    def put(self, name: str, prompts: str, arm: str, role: str, array: Any) -> None:
+        """Store one array."""
+        self.lab.store.put(self.key(REGISTRY[name], prompts, arm, role), array)
+
+    def put_reason(
+        self, name: str, prompts: str, arm: str, role: str, problem: NotAvailableError
+    ) -> None:
+        """Keep why a model does not have an observable; for this run alone if that may change."""
+        key = self._reason_key(self.key(REGISTRY[name], prompts, arm, role))
+        if isinstance(problem, NotHereError):
+            self._not_here[key] = str(problem)
+        else:
+            self.lab.store.put_json(key, {"not available": str(problem)})
+
+    def _reason(self, key: Any) -> str | None:
+        """Return why a model does not have an observable, if it was found out."""
+        key = self._reason_key(key)
+        stated = self.lab.store.get_json(key)
+        return self._not_here.get(key) if stated is None else str(stated["not available"])
+
+    def _reason_key(self, key: Any) -> Any:
+        # What lies beside the weights counts too, such as the record of their training: the same
+        # weights in another folder may have what they lack in this one.
+        spec = self.state.spec
+        return replace(key, extra=f"{spec.source}:{spec.location}:{key.extra}")
+
+    def put_notes(self, prompts: str, arm: str, layout: str, attention: str) -> None:
+        """Store how prompts were batched, and every check made so far."""
+        notes = {
+            "layout": layout,
+            "attention": attention,
+            "checks": [asdict(c) for c in self.checks],
+        }
+        self.lab.store.put_json(self._notes_key(prompts, arm), notes)
+
+    def notes(self, prompts: str, arm: str) -> dict[str, Any] | None:
+        """Return what `put_notes` stored for prompts and arm."""
+        key = self._notes_key(prompts, arm)
+        found = self.lab.store.get_json(key)
+        if found is None and not self.state.at_hand and self.lab.committed is not None:
+            found = self.lab.committed.get_json(key)
+        return found
+
+    def _notes_key(self, prompts: str, arm: str) -> Any:
+        return self.key(Observable("instrument-notes", "", (), "", 1), prompts, arm, "notes")
+
+    def _read(self) -> bool:
+        """Read all that is planned; False when something is missing."""
+        self.checks = []
+        self.state.arrays.clear()
+        self.state.replayed.clear()
+        self.state.unavailable.clear()
+        for (prompts, arm), by_control in self.groups.items():
+            for control, names in by_control.items():
+                role = control.name if control else ""
+                if not self._read_role(prompts, arm, role, names, needed=True):
+                    return False
+            if not self._read_checks(prompts, arm, by_control.get(None, set())):
+                return False
+        return True
+
+    def _read_checks(self, prompts: str, arm: str, names: set[str]) -> bool:
+        recorded = recorded_only(names)
+        if not measured_on_a_model(names):
+            return True
+        notes = self.notes(prompts, arm)
+        if notes is None:
+            return False
+        for role in ("check-chosen", "check-single"):
+            self._read_role(prompts, arm, role, recorded, needed=False)
+        known = {c.name for c in self.checks}
+        found = [InstrumentCheck(**raw) for raw in notes["checks"]]
+        self.checks += [check for check in found if check.name not in known]
+        if notes["layout"] != "none" or not self.state.report.layout:
+            self.state.report = replace(
+                self.state.report, layout=notes["layout"], attention=notes["attention"]
+            )
+        return True
+
+    def _read_role(
+        self, prompts: str, arm: str, role: str, names: Iterable[str], *, needed: bool
+    ) -> bool:
+        found = {}
+        for name in sorted(names):
+            key = self.key(REGISTRY[name], prompts, arm, role)
+            array = self.lab.store.get(key)
+            if array is None and self.lab.committed is not None and self._replays(name, role):
+                array = self.lab.committed.get(key)
+                if array is not None:
+                    self.state.replayed.add((prompts, arm, role))
+                    array = array.assign_attrs({COMMITTED: True})
+            if array is None and (reason := self._reason(key)) is not None:
+                self.state.unavailable[prompts, arm, role, name] = reason
+                continue
+            if array is None:
+                # What only illustrates is not committed.
+                if needed and (self.state.at_hand or not REGISTRY[name].drawn_with):
+                    return False
+                continue
+            found[name] = self._with_remarks(array, prompts)
+        if found or needed:
+            self.state.arrays[prompts, arm, role] = found
+        return True
+
+    def _with_remarks(self, array: Any, prompts: str) -> Any:
+        """Put the remarks of each prompt's family (register, kind, ...) along ``prompt``."""
+        if "prompt" not in array.dims:
+            return array
+        families = self.lab.prompts(prompts).families
+        keys = sorted({key for remarks in families.values() for key in remarks})
+        names = [str(name) for name in array["family"].values]
+        return array.assign_coords(
+            {key: ("prompt", [families[n].get(key, "") for n in names]) for key in keys}
+        )
+
+
+def _told(problem: Exception) -> str:
+    """Say in one line what was raised, and where; of a library's error the place is its caller."""
+    import traceback
+
+    what = " ".join(str(problem).split())[:300]
+    frames = traceback.extract_tb(problem.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+    return f"{type(problem).__name__}: {what}{place}"
+
+
+def recorded_only(names: Iterable[str]) -> set[str]:
+    """Names of the observables that the packed pass records."""
+    return {name for name in names if REGISTRY[name].recorder is not None}
+
+
+def measured_on_a_model(names: Iterable[str]) -> set[str]:
+    """Names of the observables that need the model itself, not its weights alone."""
+    return {name for name in names if REGISTRY[name].weights is None}

@@ -1,0 +1,169 @@
+"""Measure small models ahead of the run, in a second process.
+
+The passes of a model of half a million parameters keep one core busy, with Python as much as with
+arithmetic; more threads do not help. So where a run has several such models to measure and a core
+to spare, a second process takes them from the other end of the list. Both share the store and its
+locks: what one has measured the other reads, and when the second one fails the first measures
+itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from refutable.errors import RefutableError
+from refutable.measurement.harness import Laboratory, Need, Settings
+from refutable.spec.prompts import PromptSet
+from refutable.system import worker as second_process
+
+FEWEST = 3
+"""Models to measure below which a second process is not worth its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the second process is told, on its standard input."""
+
+    needs: tuple[tuple[str, str, str, str, bool], ...]
+    """Claim, model, prompts, arm, and whether null controls are measured."""
+    prompts: tuple[tuple[str, PromptSet], ...]
+    settings: Settings
+
+
+@dataclass(slots=True)
+class Ahead:
+    """The second process of a run, and the cores that it was left."""
+
+    process: second_process.SecondProcess
+    cores: int
+    shares: bool
+    """Whether the threads of this process were limited for it."""
+
+    def settle(self) -> None:
+        """Take its cores back if it is done."""
+        if not self.process.running:
+            self.end()
+
+    def end(self) -> None:
+        """Stop it and take its cores back; more than once does no harm."""
+        self.process.end()
+        if self.shares:
+            self.shares = False
+            os.environ.pop("OMP_NUM_THREADS", None)
+            second_process.set_threads(self.cores)
+
+
+def start(laboratory: Laboratory, needs: Iterable[Need]) -> Ahead | None:
+    """Start measuring in a second process if there is enough to measure and a core for it.
+
+    Parameters
+    ----------
+    laboratory : Laboratory
+        Of the run, with its plan made.
+    needs : iterable of Need
+        Everything the run asks for.
+
+    Returns
+    -------
+    Ahead or None
+        To be ended with the run.
+    """
+    cores = second_process.cores()
+    if cores < 2 or laboratory.settings.device != "cpu":
+        return None
+    wanted = [need for need in needs if _shipped(laboratory.name_of(need.model))]
+    models = dict.fromkeys(need.model for need in wanted)
+    waiting = {model for model in models if _unmeasured(laboratory, model)}
+    sets = _prompt_sets(laboratory, wanted)
+    mine = [n for n in reversed(wanted) if n.model in waiting and n.prompts in sets]
+    if len({need.model for need in mine}) < FEWEST:
+        return None
+    job = Job(
+        tuple((n.claim.id, n.model, n.prompts, n.arm, n.controlled) for n in mine),
+        tuple((name, sets[name]) for name in dict.fromkeys(n.prompts for n in mine)),
+        laboratory.settings,
+    )
+    share = max(1, cores // 2)
+    process = second_process.start(__name__, job, env={"OMP_NUM_THREADS": str(share)})
+    if process is None:
+        return None
+    shares = "OMP_NUM_THREADS" not in os.environ
+    if shares:
+        os.environ["OMP_NUM_THREADS"] = str(share)
+        second_process.set_threads(share)
+    return Ahead(process, cores, shares)
+
+
+def _prompt_sets(laboratory: Laboratory, needs: list[Need]) -> dict[str, PromptSet]:
+    """Return the prompt sets that can be read; the items of the others tell what is wrong."""
+    found: dict[str, PromptSet] = {}
+    for name in dict.fromkeys(need.prompts for need in needs):
+        with suppress(RefutableError):
+            found[name] = laboratory.prompts(name)
+    return found
+
+
+def _shipped(name: str) -> bool:
+    """Whether what a model is named by is one of those in fixtures/, which are small."""
+    from refutable.models.registry import all_specs
+    from refutable.models.spec import ModelSource
+
+    return any(s.id == name and s.source is ModelSource.TWIN for s in all_specs())
+
+
+def _unmeasured(laboratory: Laboratory, model: str) -> bool:
+    """Whether a model has to be measured, as far as can be told without loading libraries."""
+    from refutable.measurement.archive import Measuring
+    from refutable.models.identify import known
+    from refutable.models.registry import resolve
+
+    try:
+        spec = resolve(laboratory.name_of(model))
+        if laboratory.replayable(spec) is not None:
+            return False
+        if not known(spec):
+            return True
+        do = Measuring(laboratory, laboratory.state(model), laboratory.plan_for(model))
+        return any(
+            do.missing(prompts, arm, control.name if control else "", names)
+            for (prompts, arm), by_control in do.groups.items()
+            for control, names in by_control.items()
+        )
+    except RefutableError:
+        # Its own items say what is wrong.
+        return False
+
+
+def run(job: Job) -> None:
+    """Measure what a job asks for, model by model."""
+    from refutable.store.committed import Committed
+    from refutable.store.store import Store
+    from refutable.studies.catalogue import bundled_claims
+    from refutable.system.paths import cache_dir, fixtures
+
+    claims = {claim.id: claim for claim in bundled_claims()}
+    laboratory = Laboratory(
+        Store(cache_dir() / "observations"),
+        dict(job.prompts).__getitem__,
+        job.settings,
+        committed=Committed(fixtures() / "twins" / "observations.safetensors"),
+    )
+    # A claim of another package is left to the run itself.
+    needs = [
+        Need(claims[claim], model, prompts, arm, controlled)
+        for claim, model, prompts, arm, controlled in job.needs
+        if claim in claims
+    ]
+    laboratory.plan(needs)
+    for model in dict.fromkeys(need.model for need in needs):
+        # The run meets the same error, and tells it.
+        with suppress(RefutableError):
+            laboratory.measure(model)
+        laboratory.forget(model)
+
+
+if __name__ == "__main__":
+    run(second_process.receive())

@@ -1,0 +1,224 @@
+"""Measuring what the store lacks of one model: weights, the packed pass, experiments, controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from refutable.errors import NotAvailableError
+from refutable.measurement.archive import Measuring, measured_on_a_model, recorded_only
+from refutable.measurement.harness import Control
+from refutable.observables.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from refutable.models.load import LoadedModel
+
+
+class Passes:
+    """Loads one model, once, and measures what is missing on it and on its null controls.
+
+    Parameters
+    ----------
+    measuring : Measuring
+        The plan and the store.
+    """
+
+    def __init__(self, measuring: Measuring) -> None:
+        self.do = measuring
+        self.lab = measuring.lab
+        self.state = measuring.state
+        self._loaded: LoadedModel | None = None
+        self._sites: tuple[LoadedModel, Any] | None = None
+
+    def run(self) -> None:
+        """Measure; what is done is stored at once, so that a killed run goes on from there."""
+        try:
+            self._from_weights()
+            # A shuffled control is measured on the model itself, so it may be all that is missing.
+            needed = (None, *self._controls("shuffled"))
+            groups = self.do.groups
+            if any(self._missing_on_model(*group, one) for group in groups for one in needed):
+                self._on_the_model()
+            for control in self._controls("untrained"):
+                self._on_a_control(control)
+        finally:
+            # A model must not live on in a frame or a traceback.
+            self._loaded = None
+            self._sites = None
+
+    def _controls(self, kind: str) -> list[Control]:
+        found = {c for by in self.do.groups.values() for c in by if c is not None}
+        return sorted(c for c in found if c.kind == kind)
+
+    def _missing_on_model(self, prompts: str, arm: str, control: Control | None) -> set[str]:
+        """Names to measure on a model: of the packed pass all or none, so that one pass serves."""
+        wanted = measured_on_a_model(self.do.groups[prompts, arm].get(control, ()))
+        role = control.name if control else ""
+        lacking = self.do.missing(prompts, arm, role, wanted)
+        if lacking & recorded_only(wanted) or (
+            control is None and wanted and self.do.notes(prompts, arm) is None
+        ):
+            lacking |= recorded_only(wanted)
+            # Without notes an empty plan of recorded arrays still has its checks to leave.
+            return lacking or wanted
+        return lacking
+
+    # -- weights -----------------------------------------------------------------------------
+
+    def _from_weights(self) -> None:
+        """Measure observables of weights alone, without building the model."""
+        reader: Any = None
+        for (prompts, arm), by_control in self.do.groups.items():
+            for control, names in by_control.items():
+                role = control.name if control else ""
+                wanted = set(names) - measured_on_a_model(names)
+                for name in sorted(self.do.missing(prompts, arm, role, wanted)):
+                    if reader is None:
+                        self.lab.say(f"reading the weights of {self.state.facts.id}")
+                        reader = _open(self.state.spec)
+                    subject = reader
+                    if control is not None and control.kind == "untrained":
+                        subject = reader.untrained(control.seed)
+                    function = REGISTRY[name].weights
+                    assert function is not None  # noqa: S101  (chosen by this field)
+                    self._keep(name, prompts, arm, role, partial(function, subject))
+
+    def _keep(self, name: str, prompts: str, arm: str, role: str, make: Callable[[], Any]) -> None:
+        """Store one array, or the reason why this model has no such observable."""
+        try:
+            array = self._shared(name, make) if REGISTRY[name].of_config else make()
+        except NotAvailableError as problem:
+            self.do.put_reason(name, prompts, arm, role, problem)
+        else:
+            self.do.put(name, prompts, arm, role, array)
+
+    def _shared(self, name: str, make: Callable[[], Any]) -> Any:
+        """Read what another model of this config has left, or make it and leave it."""
+        key = replace(
+            self.do.key(REGISTRY[name], "", "", ""), weights=self.state.config_digest, tokenizer=""
+        )
+        array = self.lab.store.get(key)
+        if array is None:
+            array = make()
+            self.lab.store.put(key, array)
+        return array
+
+    # -- the model itself --------------------------------------------------------------------
+
+    def _model(self) -> LoadedModel:
+        if self._loaded is None:
+            from refutable.models.load import load
+
+            facts, settings = self.state.facts, self.lab.settings
+            size = f"{facts.blocks} blocks, {facts.parameters:,} parameters"
+            self.lab.say(f"measuring {facts.id} ({size})")
+            self._loaded = load(self.state.spec, device=settings.device, dtype=settings.dtype)
+            self.do.checks = list(self._loaded.checks)
+            self.do.refuse_failed()
+        return self._loaded
+
+    def _on_the_model(self) -> None:
+        loaded = self._model()
+        for (prompts, arm), by_control in self.do.groups.items():
+            names = self._missing_on_model(prompts, arm, None)
+            if names:
+                self._check(prompts, arm, names)
+                self._measure(loaded, prompts, arm, "", names)
+            for control in by_control:
+                if control is not None and control.kind == "shuffled":
+                    lacking = self._missing_on_model(prompts, arm, control)
+                    self._measure(loaded, prompts, arm, control.name, lacking, control.seed)
+
+    def _check(self, prompts: str, arm: str, names: set[str]) -> None:
+        """Check the instrument on these prompts before anything measured on them counts."""
+        from refutable.measurement.instrument import check
+
+        recorded = [REGISTRY[name] for name in sorted(recorded_only(names))]
+        if not recorded:
+            if self.do.notes(prompts, arm) is None:
+                self.do.put_notes(prompts, arm, "none", "none")
+            return
+        loaded = self._model()
+        encoded = self._encoded(loaded, prompts, arm, None)
+        found = check(loaded, self._sites_of(loaded), encoded, recorded)
+        tag = f" [{prompts}, {arm}]"
+        self.do.checks += [replace(c, name=c.name + tag) for c in found.checks]
+        self.do.refuse_failed()
+        for role, arrays in (("check-chosen", found.packed), ("check-single", found.reference)):
+            for name, array in arrays.items():
+                self.do.put(name, prompts, arm, role, array)
+        self.do.put_notes(prompts, arm, found.layout, found.attention)
+
+    def _layout(self, prompts: str, arm: str) -> str:
+        notes = self.do.notes(prompts, arm)
+        # A control has the architecture of the model, for which the layout was checked.
+        return "single" if notes is None or notes["layout"] == "none" else str(notes["layout"])
+
+    def _measure(
+        self,
+        loaded: LoadedModel,
+        prompts: str,
+        arm: str,
+        role: str,
+        names: set[str],
+        shuffle: int | None = None,
+    ) -> None:
+        from refutable.capture.measure import measure
+
+        items = [REGISTRY[name] for name in sorted(names)]
+        encoded: Any = None
+        if any(item.per_prompt for item in items):
+            encoded = self._encoded(loaded, prompts, arm, shuffle)
+        recorded = [item for item in items if item.recorder is not None]
+        if recorded:
+            layout = self._layout(prompts, arm)
+            arrays = measure(loaded.model, self._sites_of(loaded), encoded, recorded, layout=layout)
+            for name, array in arrays.items():
+                self.do.put(name, prompts, arm, role, array)
+        for item in items:
+            if item.experiment is not None:
+                make = partial(item.experiment, loaded, encoded if item.per_prompt else None)
+                self._keep(item.name, prompts, arm, role, make)
+
+    # -- null controls -----------------------------------------------------------------------
+
+    def _on_a_control(self, control: Control) -> None:
+        from refutable.models.load import untrained
+
+        work = {
+            group: lacking
+            for group in self.do.groups
+            if (lacking := self._missing_on_model(*group, control))
+        }
+        if not work:
+            return
+        model = self._model()
+        self.lab.say(f"measuring control {control.name} of {self.state.facts.id}")
+        copy = untrained(model, control.seed)
+        for (prompts, arm), names in work.items():
+            self._measure(copy, prompts, arm, control.name, names)
+
+    # -- helpers -----------------------------------------------------------------------------
+
+    def _encoded(self, loaded: LoadedModel, prompts: str, arm: str, shuffle: int | None) -> Any:
+        from refutable.models.encode import encode
+
+        return encode(
+            self.lab.prompts(prompts), loaded.tokenizer, loaded.facts, arm, shuffle_seed=shuffle
+        )
+
+    def _sites_of(self, loaded: LoadedModel) -> Any:
+        # Finding sites runs the model, so it is done once for each set of weights.
+        from refutable.models.sites import find_sites
+
+        if self._sites is None or self._sites[0] is not loaded:
+            self._sites = (loaded, find_sites(loaded.model))
+        return self._sites[1]
+
+
+def _open(spec: Any) -> Any:
+    from refutable.models.weights.reading import WeightReader
+
+    return WeightReader.from_spec(spec)

@@ -1,0 +1,1 @@
+"""Tensors of a checkpoint, read without building the model."""

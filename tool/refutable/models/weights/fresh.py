@@ -1,0 +1,94 @@
+"""Untrained weights of a config, drawn a module at a time: a null without a whole model."""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refutable.models.weights.files import Stored
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+_DRAWING = threading.Lock()
+
+
+class FreshTensors:
+    """Tensors as the model class itself initialises them.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        On the meta device, from `roles.meta_model`; copies of one config may share it.
+    seed : int
+        Seed of the copy; every module draws from a seed of its own made from it.
+
+    Notes
+    -----
+    The class's own rule is applied to one part of a block (attention, feed-forward, a norm), or one
+    module outside the blocks, at a time. So rules that look at a whole part, as GPT-2's smaller
+    scale for what writes into the residual stream, hold. Only the last part drawn is kept.
+    """
+
+    def __init__(self, model: Any, seed: int) -> None:
+        from refutable.models.structure import find_structure
+
+        self._model = model
+        self._blocks = find_structure(self._model).blocks_path
+        self._seed = seed
+        self._unit = ""
+        self._held: dict[str, Floats] = {}
+        self._reading = threading.Lock()
+        self._stored = {
+            name: Stored(name, tuple(p.shape), "F32") for name, p in self._model.named_parameters()
+        }
+
+    @property
+    def stored(self) -> Mapping[str, Stored]:
+        """Every unique parameter, by name."""
+        return self._stored
+
+    def flat(self, name: str, start: int, stop: int) -> Floats:
+        """Elements `start` to `stop` of a parameter."""
+        unit = self._unit_of(name)
+        # Threads that look at matrices side by side share a copy and the part that it holds.
+        with self._reading:
+            if unit != self._unit:
+                # The part before is let go first: two of a wide model are half a gigabyte.
+                self._held = {}
+                self._held = self._draw(unit)
+                self._unit = unit
+            tensor = self._held[name]
+        return tensor.reshape(-1)[start:stop]
+
+    def _unit_of(self, name: str) -> str:
+        owner = name.rpartition(".")[0]
+        if not name.startswith(f"{self._blocks}."):
+            return owner
+        depth = self._blocks.count(".") + 3  # the list of blocks, the block, its part
+        return ".".join(owner.split(".")[:depth])
+
+    def _draw(self, unit: str) -> dict[str, Floats]:
+        import torch
+
+        module = self._model.get_submodule(unit)
+        # torch's generator is one for all threads, and so is the model.
+        with _DRAWING, torch.random.fork_rng(devices=[]), torch.no_grad():
+            module.to_empty(device="cpu")
+            torch.manual_seed(zlib.crc32(f"{self._seed}:{unit}".encode()))
+            self._initialise(module)
+            held = {f"{unit}.{n}": p.detach().numpy() for n, p in module.named_parameters()}
+            module.to(device="meta")
+        return held
+
+    def _initialise(self, module: Any) -> None:
+        # Children first, as transformers does: a block's own rule overrides its parts'.
+        for child in module.children():
+            self._initialise(child)
+        self._model._init_weights(module)

@@ -1,0 +1,54 @@
+"""Gradients of the held-out loss relative to the weights they would change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from refutable.observables.registry import experiment
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@experiment(dims=("text", "layer"), unit="log ratio", per_prompt=False)
+def relative_gradient_norm(loaded: Any, prompts: None) -> xr.DataArray:
+    """Log of gradient norm over weight norm of each block, for the loss on each held-out document.
+
+    Notes
+    -----
+    Norm gains and biases are left out: a block without norms has none. The model itself is not
+    changed; its gradients are switched off again.
+    """
+    import numpy as np
+    import torch
+    import xarray as xr
+    from torch.nn.functional import cross_entropy
+
+    from refutable.models.sites import find_sites
+    from refutable.observables.prose.text import documents, windows_of
+
+    names, texts = documents()
+    blocks = [_matrices(block) for block in find_sites(loaded.model).blocks]
+    flat = [p for own in blocks for p in own]
+    weights = [torch.stack([p.norm() for p in own]).norm() for own in blocks]
+    rows = []
+    for parameter in flat:
+        parameter.requires_grad_(True)
+    try:
+        for text in texts:
+            ids = windows_of(loaded, text)
+            logits = loaded.model(input_ids=ids, use_cache=False).logits[:, :-1]
+            loss = cross_entropy(logits.transpose(1, 2).float(), ids[:, 1:])
+            found = iter(torch.autograd.grad(loss, flat))
+            norms = [torch.stack([next(found).norm() for _ in own]).norm() for own in blocks]
+            rows.append([float((g / w).log()) for g, w in zip(norms, weights, strict=True)])
+    finally:
+        for parameter in flat:
+            parameter.requires_grad_(False)
+    coords = {"text": names, "family": ("text", names), "layer": range(len(blocks))}
+    return xr.DataArray(np.array(rows), dims=("text", "layer"), coords=coords)
+
+
+def _matrices(block: Any) -> list[Any]:
+    """Return a block's matrices."""
+    return [parameter for parameter in block.parameters() if parameter.dim() > 1]

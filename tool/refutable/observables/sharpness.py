@@ -1,0 +1,259 @@
+"""The loss around a model's weights, along filter-normalized random directions.
+
+A direction is normal noise in every matrix, each filter of it (the weights that make one output,
+or one token's embedding) scaled to the norm of the model's own filter; biases and norm gains, which
+are no matrices, stay as they are. So a step of length .1 changes each filter by a tenth of itself,
+and models whose weights differ in scale alone have the same landscape (Li et al. 2018, "Visualizing
+the Loss Landscape of Neural Nets"; study row N10).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from refutable.observables.prose.text import documents, windows_of
+from refutable.observables.registry import experiment
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    import xarray as xr
+
+    Direction = dict[str, torch.Tensor]
+    Losses = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+RADIUS = 0.2
+"""Length of the steps of `sharpness`, relative to each filter."""
+DIRECTIONS = 4
+TOKENS = 64
+"""Tokens of each document."""
+LARGE = 20_000_000
+"""Parameters above which fewer and shorter documents are read, along half as many directions."""
+CURVE = tuple(round(-0.4 + 0.1 * i, 1) for i in range(9))
+SURFACE = tuple(round(-0.45 + 0.15 * i, 2) for i in range(7))
+
+
+def filters(model: Any) -> dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]]:
+    """Return every matrix of a model by name, with the dimensions that make up one filter of it."""
+    from transformers.pytorch_utils import Conv1D
+
+    turned = {id(m.weight) for m in model.modules() if isinstance(m, Conv1D)}
+    return {
+        name: (p, (0,) if id(p) in turned else tuple(range(1, p.dim())))
+        for name, p in model.named_parameters()
+        if p.dim() > 1
+    }
+
+
+def random_direction(model: Any, seed: int, index: int) -> Direction:
+    """Draw a filter-normalized direction.
+
+    Parameters
+    ----------
+    model
+        Its matrices give the shapes and the norms.
+    seed, index : int
+        With a tensor's name they fix its noise, so that models that share a tensor share it.
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+        One tensor for each matrix, on its device.
+    """
+    import torch
+
+    drawn = {}
+    for name, (parameter, dims) in filters(model).items():
+        digest = hashlib.sha256(f"{seed}:{index}:{name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        noise = torch.randn(parameter.shape, generator=generator).to(parameter)
+        length = noise.norm(dim=dims, keepdim=True).clamp_min(torch.finfo(noise.dtype).tiny)
+        drawn[name] = noise.mul_(parameter.detach().norm(dim=dims, keepdim=True) / length)
+    return drawn
+
+
+@contextmanager
+def _displaced(model: Any) -> Iterator[Callable[[Sequence[tuple[float, Direction]]], None]]:
+    """Give a function that moves the weights from where they were; they end there, bit for bit."""
+    import torch
+
+    parameters = {name: parameter for name, (parameter, _) in filters(model).items()}
+    saved = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+    def move(steps: Sequence[tuple[float, Direction]]) -> None:
+        for name, parameter in parameters.items():
+            parameter.copy_(saved[name])
+            for length, direction in steps:
+                parameter.add_(direction[name], alpha=length)
+
+    with torch.no_grad():
+        try:
+            yield move
+        finally:
+            move(())
+
+
+def losses_along(
+    model: Any,
+    loss: Callable[[], Losses],
+    points: Sequence[Sequence[tuple[float, Direction]]],
+) -> Losses:
+    """Loss at displaced weights.
+
+    Parameters
+    ----------
+    model
+        Left as it was, bit for bit.
+    loss : callable
+        Loss of the model as it is when called: an array of any shape, e.g. ``(text,)``.
+    points : sequence of sequence of (float, direction)
+        Each point is a sum of directions times a length; an empty one is the model itself.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(point, ...)``, in the unit of `loss`.
+    """
+    import numpy as np
+
+    found = []
+    with _displaced(model) as move:
+        for point in points:
+            move(point)
+            found.append(loss())
+    return np.array(found)
+
+
+def sharpness_of(
+    model: Any,
+    loss: Callable[[], Losses],
+    *,
+    seed: int,
+    radius: float = RADIUS,
+    directions: int = DIRECTIONS,
+) -> Losses:
+    """Mean rise of the loss at a distance along random directions and against them.
+
+    Parameters
+    ----------
+    model, loss
+        As for `losses_along`.
+    seed : int
+        Of the directions.
+    radius : float
+        Length of the step relative to each filter.
+    directions : int
+        How many are averaged; each is taken with both signs, so that the slope falls out.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape of what `loss` returns.
+    """
+    import numpy as np
+
+    (here,) = losses_along(model, loss, [()])
+    rises = []
+    for index in range(directions):
+        drawn = random_direction(model, seed, index)
+        there, back = losses_along(model, loss, [[(radius, drawn)], [(-radius, drawn)]])
+        rises.append((there + back) / 2 - here)
+    found: Losses = np.mean(rises, axis=0)
+    return found
+
+
+def held_out(loaded: Any, every: int = 1) -> tuple[list[str], Callable[[], Losses]]:
+    """Return names of held-out documents and the function that gives the loss on each.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        A model above 20 million parameters reads a quarter of the documents and 48 tokens of each.
+    every : int
+        Take only each so many-th document.
+    """
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    names, texts = documents()
+    large = loaded.facts.parameters > LARGE
+    tokens, step = (48, 4 * every) if large else (TOKENS, every)
+    names, texts = names[::step], texts[::step]
+    rows = torch.cat([windows_of(loaded, text, windows=1)[:, :tokens] for text in texts])
+
+    def loss() -> Losses:
+        with torch.no_grad():
+            logits = loaded.model(input_ids=rows, use_cache=False).logits[:, :-1]
+        targets = rows[:, 1:]
+        each = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+        found: Losses = each.view(targets.shape).double().mean(1).cpu().numpy()
+        return found
+
+    return names, loss
+
+
+def sharpness_by_document(loaded: Any, *, seed: int | None = None) -> xr.DataArray:
+    """Rise of the loss on each held-out document at a relative distance of .2, in nats.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        Left as it was.
+    seed : int, optional
+        Of the directions; by default the model's training seed, so that directions differ between
+        seeds and are shared by the variants of a seed.
+    """
+    import xarray as xr
+
+    names, loss = held_out(loaded)
+    own = (loaded.spec.seed or 0) if seed is None else seed
+    few = DIRECTIONS // 2 if loaded.facts.parameters > LARGE else DIRECTIONS
+    rises = sharpness_of(loaded.model, loss, seed=own, directions=few)
+    coords = {"text": names, "family": ("text", names)}
+    return xr.DataArray(rises, dims=("text",), coords=coords)
+
+
+@experiment(dims=("text",), unit="nats", per_prompt=False)
+def sharpness(loaded: Any, prompts: None) -> xr.DataArray:
+    """Rise of the held-out loss when every filter is moved by .2 of itself in a random direction.
+
+    Notes
+    -----
+    Mean over four filter-normalized directions (two for a model above 20 million parameters) with
+    both signs, for each document of held-out prose. At a distance of 0 it is exactly 0.
+    """
+    return sharpness_by_document(loaded)
+
+
+@experiment(dims=("direction", "step"), unit="nats", per_prompt=False, drawn_with="sharpness")
+def landscape_curve(loaded: Any, prompts: None) -> xr.DataArray:
+    """Rise of the held-out loss along three filter-normalized random directions."""
+    import xarray as xr
+
+    _, loss = held_out(loaded, every=6)
+    rows = []
+    for index in range(3):
+        drawn = random_direction(loaded.model, loaded.spec.seed or 0, index)
+        points = [[(step, drawn)] for step in CURVE]
+        losses = losses_along(loaded.model, loss, points).mean(axis=1)
+        rows.append(losses - losses[CURVE.index(0.0)])
+    coords = {"direction": range(len(rows)), "step": list(CURVE)}
+    return xr.DataArray(rows, dims=("direction", "step"), coords=coords)
+
+
+@experiment(dims=("first", "second"), unit="nats", per_prompt=False, drawn_with="sharpness")
+def landscape_surface(loaded: Any, prompts: None) -> xr.DataArray:
+    """Rise of the held-out loss on a plane of two filter-normalized random directions."""
+    import xarray as xr
+
+    _, loss = held_out(loaded, every=6)
+    u, v = (random_direction(loaded.model, loaded.spec.seed or 0, index) for index in range(2))
+    points = [[(a, u), (b, v)] for a in SURFACE for b in SURFACE]
+    losses = losses_along(loaded.model, loss, points).mean(axis=1)
+    table = losses.reshape(len(SURFACE), len(SURFACE))
+    middle = SURFACE.index(0.0)
+    coords = {"first": list(SURFACE), "second": list(SURFACE)}
+    return xr.DataArray(table - table[middle, middle], dims=("first", "second"), coords=coords)

@@ -1,0 +1,1 @@
+"""How alike models represent the same prompts."""

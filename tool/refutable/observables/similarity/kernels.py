@@ -1,0 +1,95 @@
+"""How a model's prompts resemble each other: what the alignment of two models is computed from.
+
+Alignment compares two models, and a claim over training seeds compares many pairs of them. So each
+model leaves the resemblances of its prompts, from which any two models can be aligned later.
+"""
+
+from __future__ import annotations
+
+from math import isqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refutable.observables.registry import experiment
+from refutable.observables.similarity.alignment import draws, last_residuals, some, u_centred
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from refutable.models.encode import Encoded
+
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@experiment(dims=("draw", "layer", "pair"), unit="", in_store_only=True)
+def representation_kernel(loaded: Any, encoded: Encoded) -> xr.DataArray:
+    """Inner products of the residual stream of each pair of prompts, after each block.
+
+    Notes
+    -----
+    The residual stream at the last token, before the final norm, less its mean over prompts. One
+    prompt of each family, at most four draws of them, no prompt twice. ``pair`` runs over the pairs
+    of families, (0, 1), (0, 2), ..., (1, 2), ...; products of a prompt with itself are left out,
+    because the unbiased alignment does not use them. Each draw and block is scaled to a mean square
+    of 1, which changes no alignment.
+    """
+    import xarray as xr
+
+    encoded = some(encoded, sorted(place for taken in draws(encoded.families) for place in taken))
+    vectors = last_residuals(loaded, encoded)
+    taken = [vectors[rows].swapaxes(0, 1) for rows in draws(encoded.families)]
+    products = np.stack([_products(layers) for layers in taken])
+    return xr.DataArray(products.astype(np.float32), dims=("draw", "layer", "pair"))
+
+
+def _products(layers: Floats) -> Floats:
+    """Inner products of pairs of rows, ``(layer, pair)``, of arrays ``(layer, row, dim)``."""
+    centred = layers - layers.mean(axis=1, keepdims=True)
+    kernels = centred @ centred.swapaxes(1, 2)
+    rows, columns = np.triu_indices(layers.shape[1], k=1)
+    pairs = kernels[:, rows, columns]
+    size = np.sqrt((pairs**2).mean(axis=1, keepdims=True))
+    found: Floats = pairs / np.where(size > 0, size, 1.0)
+    return found
+
+
+def families_of(kernel: xr.DataArray) -> int:
+    """Number of families of rows of a `representation_kernel`."""
+    pairs = kernel.sizes["pair"]
+    return (1 + isqrt(1 + 8 * pairs)) // 2
+
+
+def alignment_features(kernel: xr.DataArray, without: int | None = None) -> Floats:
+    """Turn a `representation_kernel` into a vector whose inner product with another's aligns them.
+
+    Parameters
+    ----------
+    kernel : xarray.DataArray
+        ``(draw, layer, pair)``.
+    without : int, optional
+        Place of a family to leave out.
+
+    Returns
+    -------
+    array, (feature,)
+        The inner product of two models' vectors is the mean over draws and blocks of their
+        debiased centred kernel alignment: 1 for a model with itself. NaN where fewer than four
+        families are left, or a block does not vary.
+    """
+    count = families_of(kernel)
+    rows, columns = np.triu_indices(count, k=1)
+    values = kernel.transpose("draw", "layer", "pair").values.astype(np.float64)
+    square = np.zeros((*values.shape[:2], count, count))
+    square[..., rows, columns] = values
+    square[..., columns, rows] = values
+    if without is not None:
+        kept = np.delete(np.arange(count), without)
+        square = square[..., kept[:, None], kept]
+    if square.shape[-1] < 4:
+        return np.full(values.size, np.nan)
+    centred = u_centred(square).reshape(*values.shape[:2], -1)
+    length = np.linalg.norm(centred, axis=-1, keepdims=True)
+    unit = np.divide(centred, length, out=np.full_like(centred, np.nan), where=length > 0)
+    found: Floats = unit.ravel() / np.sqrt(values.shape[0] * values.shape[1])
+    return found

@@ -1,0 +1,125 @@
+"""Predictions about how values go together: over prompts (correlation) and over depth (trend)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from refutable.errors import ClaimError
+from refutable.predictions.base import Judgement, PerFamily, Prediction, judgement, labelled
+from refutable.records import Control, Region
+from refutable.stats import build, core
+from refutable.stats import correlation as corr
+from refutable.stats import estimate as est
+from refutable.stats.core import Floats
+
+FEWEST_BLOCKS = 5
+"""Blocks a trend needs, so that three are left without the first and the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Correlation(Prediction):
+    """Correlation of two values over prompts, between families and within them; both must hold."""
+
+    kind: ClassVar[str] = "correlation"
+    what: ClassVar[str] = "correlation, between and within families each,"
+
+    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+        """Decide both parts; the body returns a pair of arrays (or a Dataset of two)."""
+        x, y, families = _pair(values)
+        parts = corr.correlation_parts(
+            x, y, families, error=(error, error), seed=seed, region=self.region
+        )
+        return judgement(parts, self.region)
+
+    def per_family(self, values: Any) -> PerFamily:
+        """Fisher z of each family of four prompts or more."""
+        x, y, families = _pair(values)
+        finite = bool(np.isfinite(x).all() and np.isfinite(y).all())
+        z = corr.family_correlations(x, y, families) if finite else {}
+        return PerFamily(tuple(z), np.array(list(z.values()), dtype=float), len(families))
+
+    def control_region(self) -> Region:
+        """Region of the correlation on the Fisher z scale."""
+        ends = (self.region.low, self.region.high)
+        low, high = (None if end is None else float(core.fisher(end)) for end in ends)
+        return Region(low, high)
+
+    def read_control(
+        self,
+        values: Any,
+        controls: Sequence[Any],
+        *,
+        kind: str,
+        models: tuple[str, ...],
+        sesoi: float | None,
+        error: float,
+        seed: int,
+        unit: str,
+    ) -> Control:
+        """Hold the within-family correlations against the control's, on the Fisher z scale."""
+        found = Prediction.read_control(
+            self, values, controls, kind=kind, models=models, sesoi=sesoi, error=0.0,
+            seed=seed, unit="Fisher z",
+        )  # fmt: skip
+        return replace(found, reason=f"within families (Fisher z): {found.reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Trend(Prediction):
+    """Slope over the blocks: one least-squares slope per prompt, families as units.
+
+    It speaks about this model's profile: the blocks are its whole population, not a sample.
+    """
+
+    over: str = "layer"
+
+    kind: ClassVar[str] = "trend"
+    what: ClassVar[str] = "mean slope per block, with and without the first and the last block,"
+
+    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+        """Decide the slope over all blocks and over all but the first and last; both must agree."""
+        found = labelled(values, extra=(self.over,))
+        array = found.values.astype(float)
+        blocks = array.shape[-1]
+        if blocks < FEWEST_BLOCKS:
+            reason = f"{blocks} blocks; a trend needs {FEWEST_BLOCKS} or more"
+            few = build.undecidable(reason, unit=unit, n=len(found.prompts))
+            return judgement([few], self.region)
+        parts = [
+            replace(
+                est.family_mean(
+                    core.slopes(part), found.families, seed=seed, unit=_per_block(unit),
+                    error=core.slope_error(part.shape[-1], error), region=self.region,
+                ),
+                part=name,
+            )
+            for name, part in (
+                ("all blocks", array),
+                ("without the first and the last block", array[:, 1:-1]),
+            )
+        ]  # fmt: skip
+        return judgement(parts, self.region, agree=True)
+
+    def per_family(self, values: Any) -> PerFamily:
+        """Mean slope of each family, over all blocks."""
+        found = labelled(values, extra=(self.over,))
+        means, names = core.group_means(core.slopes(found.values.astype(float)), found.families)
+        return PerFamily(names, means, len(found.prompts))
+
+
+def _per_block(unit: str) -> str:
+    return unit if unit.endswith("per block") else f"{unit} per block".strip()
+
+
+def _pair(values: Any) -> tuple[Floats, Floats, tuple[str, ...]]:
+    arrays = [values[n] for n in values.data_vars] if hasattr(values, "data_vars") else values
+    if not isinstance(arrays, tuple | list) or len(arrays) != 2:
+        raise ClaimError("expected the body of a correlation claim to return a pair of arrays")
+    first, second = (labelled(a) for a in arrays)
+    if first.prompts != second.prompts:
+        raise ClaimError("expected both arrays of a correlation claim over the same prompts")
+    return first.values.astype(float), second.values.astype(float), first.families

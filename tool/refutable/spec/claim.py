@@ -1,0 +1,340 @@
+"""The form of a claim: a function of observables with a prediction attached."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from refutable.errors import ClaimError
+from refutable.records import ClaimReport, Region
+from refutable.spec.applicability import Applicability as Applicability
+from refutable.spec.applicability import any_model as any_model
+from refutable.spec.applicability import at_least_blocks as at_least_blocks
+from refutable.spec.applicability import at_least_heads as at_least_heads
+from refutable.spec.applicability import named as named
+from refutable.spec.applicability import normalized_by as normalized_by
+from refutable.spec.applicability import not_tagged as not_tagged
+from refutable.spec.applicability import positioned_by as positioned_by
+from refutable.spec.applicability import reads_text as reads_text
+
+if TYPE_CHECKING:
+    from refutable.predictions.base import Prediction
+
+PREFIXES = ("gain", "weights", "ablation", "noposition", "thoughts", "literature")
+KINDS = ("observational", "interventional", "probing", "weights", "training")
+ARMS = ("no-bos", "bos")
+_ID = re.compile(r"^[a-z][a-z0-9]*\.[a-z0-9]+(-[a-z0-9]+)*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a claim was made."""
+
+    study: str
+    ref: str
+    citation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSpec:
+    """A null control: where the same body should say nothing."""
+
+    kind: str
+    seeds: int
+    body: Callable[..., Any] | None = None
+    """Of a placebo: takes the place of the claim's body, on the same model."""
+    what: str = ""
+    """What a placebo does."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("untrained", "shuffled", "placebo"):
+            raise ClaimError(
+                f"expected kind 'untrained', 'shuffled' or 'placebo', got kind={self.kind!r}"
+            )
+        if (self.kind == "placebo") != (self.body is not None):
+            raise ClaimError("a placebo, and only a placebo, has a body: use placebo(body, says=)")
+        if self.seeds < 1:
+            raise ClaimError(f"expected seeds of 1 or more, got seeds={self.seeds}")
+
+    @property
+    def says(self) -> str:
+        """One phrase for reports."""
+        if self.body is not None:
+            return self.what
+        what = {
+            "untrained": "untrained models of the same config",
+            "shuffled": "the same prompts with their tokens shuffled",
+        }[self.kind]
+        return f"{self.seeds} seeds of {what}"
+
+    @property
+    def observables(self) -> tuple[str, ...]:
+        """Names of the observables that a placebo's body takes."""
+        return tuple(inspect.signature(self.body).parameters) if self.body is not None else ()
+
+
+def untrained(*, seeds: int = 5) -> ControlSpec:
+    """The same body on freshly initialised models of the same config."""
+    return ControlSpec("untrained", seeds)
+
+
+def shuffled(*, seeds: int = 5) -> ControlSpec:
+    """The same body on the same prompts with the order of their tokens shuffled."""
+    return ControlSpec("shuffled", seeds)
+
+
+def placebo(body: Callable[..., Any], *, says: str) -> ControlSpec:
+    """Another body on the same model's observables, where there is nothing to find.
+
+    Parameters
+    ----------
+    body : callable
+        A function of observables that gives values in the form of the claim's own body, of a
+        comparison in which nothing differs, such as the times of two equal models.
+    says : str
+        What it does, in one phrase.
+    """
+    _check_text(says=says)
+    return ControlSpec("placebo", 1, body, says)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicationSpec:
+    """A study's own procedure, kept beside the sound one for comparison."""
+
+    says: str
+    body: Callable[..., Any]
+    region: Region
+    statistic: str = "prompts as independent"
+    """``prompts as independent`` (one-sample t) or ``pooled correlation``."""
+    published: Mapping[str, float] = field(default_factory=dict)
+
+
+def replication(
+    body: Callable[..., Any],
+    *,
+    says: str,
+    below: float | None = None,
+    above: float | None = None,
+    statistic: str = "prompts as independent",
+    published: Mapping[str, float] | None = None,
+) -> ReplicationSpec:
+    """Keep a study's own procedure beside the sound one.
+
+    Parameters
+    ----------
+    body : callable
+        A function of observables, one value per prompt (or a pair of them for a correlation).
+    says : str
+        The procedure in one sentence.
+    below, above : float, optional
+        The region the study predicted for the statistic.
+    statistic : {"prompts as independent", "pooled correlation"}
+        How the study reduced the values.
+    published : mapping of str to float, optional
+        Published numbers by model id.
+    """
+    return ReplicationSpec(says, body, Region(above, below), statistic, dict(published or {}))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A prediction about a quantity measured on a model; made by the `claim` decorator."""
+
+    id: str
+    says: str
+    refuted_if: str
+    source: Source
+    predicts: Prediction
+    body: Callable[..., Any]
+    quantity: str
+    observables: tuple[str, ...]
+    beside: tuple[str, ...]
+    """Observables that are measured with it because figures show them."""
+    models: Applicability
+    prompts: str | None
+    arms: tuple[str, ...]
+    control: ControlSpec | None
+    replication: ReplicationSpec | None
+    kind: str
+    unit: str
+    sesoi: float | None
+    margin: float | None
+
+    def report(self) -> ClaimReport:
+        """Return the claim as a plain record for the evidence."""
+        return ClaimReport(
+            id=self.id,
+            study=self.source.study,
+            ref=self.source.ref,
+            kind=self.kind,
+            says=self.says,
+            refuted_if=self.refuted_if,
+            quantity=self.quantity,
+            statistic=self.predicts.says,
+            region=self.predicts.region,
+            unit=self.unit,
+            sesoi=self.sesoi,
+            margin=self.margin,
+            applies_to=self.models.says,
+            control=self.control.says if self.control else "",
+            citation=self.source.citation,
+            sampled=self.predicts.sampled,
+        )
+
+
+def claim(
+    *,
+    id: str,
+    says: str,
+    refuted_if: str,
+    source: Source,
+    predicts: Prediction,
+    models: Applicability | None = None,
+    prompts: str | None = None,
+    arms: tuple[str, ...] = ("no-bos",),
+    control: ControlSpec | None = None,
+    replication: ReplicationSpec | None = None,
+    kind: str = "observational",
+    unit: str = "",
+    sesoi: float | None = None,
+    margin: float | None = None,
+    beside: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a test function a claim.
+
+    Parameters
+    ----------
+    id : str
+        ``<prefix>.<slug>``; stable, it keys baselines and gates.
+    says : str
+        The claim in one sentence.
+    refuted_if : str
+        The observation that would refute it, in one sentence.
+    source : Source
+        Study and row (or paper) that makes the claim.
+    predicts : Prediction
+        The region for the quantity, e.g. ``mean.below(-0.02)``.
+    models : Applicability, optional
+        Which models the claim speaks about; any by default.
+    prompts : str, optional
+        Name of the prompt set; the run's default when left out.
+    arms : tuple of {"no-bos", "bos"}
+        Whether a BOS token is put first; each arm is a test of its own.
+    control : ControlSpec, optional
+        The null control read beside the verdict.
+    replication : ReplicationSpec, optional
+        The study's own procedure, for comparison.
+    kind : {"observational", "interventional", "probing", "weights", "training"}
+        Keeps apart what is seen, caused and merely read out.
+    unit : str
+        Unit of the quantity.
+    sesoi : float, optional
+        Smallest effect of interest, used for the control's reading.
+    margin : float, optional
+        Smallest difference between two releases that the gate calls a change.
+    beside : tuple of str
+        Observables to measure with it although its body does not take them: figures show them.
+
+    Returns
+    -------
+    callable
+        A decorator; the function keeps its name and gains a ``__claim__`` attribute.
+
+    Raises
+    ------
+    ClaimError
+        If a field is empty or malformed.
+    """
+    _check_text(id=id, says=says, refuted_if=refuted_if)
+    if not _ID.match(id):
+        raise ClaimError(f"expected id like 'gain.layernorm-dampens', got id={id!r}")
+    if kind not in KINDS:
+        raise ClaimError(f"expected kind to be one of {KINDS}, got kind={kind!r} in claim {id}")
+    unknown = [arm for arm in arms if arm not in ARMS]
+    if unknown or not arms:
+        raise ClaimError(f"expected arms from {ARMS}, got arms={arms!r} in claim {id}")
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        doc = (inspect.getdoc(function) or "").strip()
+        if not doc:
+            raise ClaimError(f"claim {id} has no docstring: say in one line what is measured")
+        function.__claim__ = Claim(  # type: ignore[attr-defined]
+            id=id,
+            says=says,
+            refuted_if=refuted_if,
+            source=source,
+            predicts=predicts,
+            body=function,
+            quantity=" ".join(doc.split("\n\n")[0].split()),
+            observables=tuple(inspect.signature(function).parameters),
+            beside=tuple(beside),
+            models=models or any_model(),
+            prompts=prompts,
+            arms=tuple(arms),
+            control=control,
+            replication=replication,
+            kind=kind,
+            unit=unit,
+            sesoi=sesoi,
+            margin=margin,
+        )
+        return function
+
+    return decorate
+
+
+def _check_text(**fields: str) -> None:
+    for name, value in fields.items():
+        if not isinstance(value, str) or not value.strip():
+            raise ClaimError(f"expected {name} to be a non-empty string, got {name}={value!r}")
+
+
+class ClaimRegistry:
+    """The claims of a run by id; frozen after collection."""
+
+    def __init__(self) -> None:
+        self._claims: dict[str, Claim] = {}
+        self._frozen = False
+
+    def __iter__(self) -> Iterator[Claim]:
+        return iter(self._claims[key] for key in sorted(self._claims))
+
+    def __len__(self) -> int:
+        return len(self._claims)
+
+    def add(self, new: Claim) -> None:
+        """Register a claim; two functions must not share an id."""
+        old = self._claims.get(new.id)
+        if old is not None and _where(old) != _where(new):
+            raise ClaimError(
+                f"claim id {new.id!r} is used by {_where(old)} and {_where(new)}: rename"
+            )
+        if old is None and self._frozen:
+            raise ClaimError(
+                f"claim {new.id!r} arrived after collection: define it in a test module"
+            )
+        self._claims[new.id] = new
+
+    def freeze(self, known: Iterable[str] = ()) -> None:
+        """Refuse further claims; with `known` observables given, check each claim's arguments."""
+        names = set(known)
+        for item in self._claims.values():
+            asked = (
+                *item.observables,
+                *item.beside,
+                *(item.control.observables if item.control else ()),
+            )
+            for argument in asked:
+                if names and argument not in names:
+                    raise ClaimError(f"claim {item.id} asks for {argument!r}, not an observable")
+        self._frozen = True
+
+
+def _where(item: Claim) -> str:
+    code = getattr(item.body, "__code__", None)
+    file = getattr(code, "co_filename", "?")
+    return f"{file}:{item.body.__name__}"

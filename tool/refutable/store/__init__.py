@@ -1,0 +1,1 @@
+"""Measured arrays that are kept between runs."""

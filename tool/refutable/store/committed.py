@@ -1,0 +1,202 @@
+"""Observations that are committed beside the code: of models whose weights are not shipped.
+
+One safetensors file holds the arrays of many models, with the digests of the weights they were
+measured on, so that anyone can train those again and compare. It is read only; a run's own
+measurements lie in `refutable.store.store`. Reading needs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refutable.errors import ModelError
+from refutable.records import ModelFacts
+from refutable.store.store import ObservationKey, from_tensor, labels, library_versions, to_tensor
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FORMAT = "refutable.committed/1"
+DTYPE = "float32"
+"""Committed values were measured in float32; a run in another type does not use them."""
+# What a committed value shares with the key of a run's own measurement. Device and versions are
+# left out: that they may differ is what the label "committed" says.
+_FIELDS = ("weights", "tokenizer", "prompts", "arm", "observable", "version", "role")
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedModel:
+    """What is known of a model without its files."""
+
+    facts: ModelFacts
+    weights_digest: str
+    tokenizer_digest: str
+    config_digest: str
+
+
+class Committed:
+    """The committed observations; nothing where there is no such file.
+
+    Parameters
+    ----------
+    path : path
+        A file that `CommittedWriter` wrote.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._coordinates: dict[int, tuple[Any, Any]] = {}
+
+    def model(self, name: str) -> CommittedModel | None:
+        """Return what is known of a model, or ``None`` if it is not among them."""
+        raw = self._header["models"].get(name)
+        if raw is None:
+            return None
+        facts = ModelFacts(**{**raw["facts"], "tags": tuple(raw["facts"]["tags"])})
+        return CommittedModel(facts, raw["weights"], raw["tokenizer"], raw["config"])
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models whose observations it holds."""
+        return tuple(self._header["models"])
+
+    def __contains__(self, key: ObservationKey) -> bool:
+        return key.dtype == DTYPE and _identity(key) in self._header["arrays"]
+
+    def get(self, key: ObservationKey) -> xr.DataArray | None:
+        """Read an array, ``None`` if it was not committed."""
+        if key not in self:
+            return None
+        import xarray as xr
+
+        entry = self._header["arrays"][_identity(key)]
+        values = self._file.get_tensor(str(entry["tensor"]))
+        coords = {name: self._coordinate(place) for name, place in entry["coords"].items()}
+        array = from_tensor(values, entry["kind"]).reshape(entry["shape"])
+        return xr.DataArray(
+            array, dims=entry["dims"], coords=coords, name=entry["name"], attrs=entry["attrs"]
+        )
+
+    def get_json(self, key: ObservationKey) -> dict[str, Any] | None:
+        """Read how an instrument was checked."""
+        found = self._header["notes"].get(_identity(key)) if key.dtype == DTYPE else None
+        return None if found is None else dict(found)
+
+    def _coordinate(self, place: int) -> tuple[Any, Any]:
+        import numpy as np
+
+        if place not in self._coordinates:
+            content = self._header["coords"][str(place)]
+            labels = np.asarray(content["values"], dtype=content["dtype"])
+            self._coordinates[place] = (content["dims"], labels)
+        return self._coordinates[place]
+
+    @cached_property
+    def _file(self) -> Any:
+        # Kept open: opening it reads the whole header.
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            return safe_open(self.path, framework="numpy")
+        except (OSError, SafetensorError) as problem:
+            raise self._unreadable(problem) from None
+
+    @cached_property
+    def _header(self) -> dict[str, Any]:
+        if not self.path.is_file():
+            return {"models": {}, "arrays": {}, "coords": {}, "notes": {}}
+        try:
+            found = json.loads((self._file.metadata() or {})["refutable"])
+            if found["format"] != FORMAT:
+                raise ValueError(f"its format is {found['format']}, not {FORMAT}")
+        except (KeyError, ValueError) as problem:
+            raise self._unreadable(problem) from None
+        return dict(found)
+
+    def _unreadable(self, problem: Exception) -> ModelError:
+        what = " ".join(str(problem).split())
+        return ModelError(
+            f"cannot read the committed observations in {self.path.name} ({what}): install "
+            "refutable again, or restore the file"
+        )
+
+
+@dataclass(slots=True)
+class CommittedWriter:
+    """Collects arrays and writes them as one file."""
+
+    models: dict[str, CommittedModel] = field(default_factory=dict)
+    _arrays: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _tensors: dict[str, Any] = field(default_factory=dict)
+    _coords: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
+    _notes: dict[str, Any] = field(default_factory=dict)
+
+    def put(self, key: ObservationKey, array: xr.DataArray) -> None:
+        """Take up an array; wide floats are kept as float32."""
+        import numpy as np
+
+        values = np.asarray(array.values)
+        if values.dtype == np.float64:
+            values = values.astype(np.float32)
+        tensor, kind = to_tensor(values)
+        identity = _identity(key)
+        place = self._arrays.get(identity, {}).get("tensor", len(self._arrays))
+        self._tensors[str(place)] = tensor
+        self._arrays[identity] = {
+            "tensor": place,
+            "kind": kind,
+            "name": array.name,
+            "dims": list(array.dims),
+            "shape": list(array.shape),
+            "coords": {str(n): self._shared(c) for n, c in array.coords.items()},
+            "attrs": array.attrs,
+        }
+
+    def put_json(self, key: ObservationKey, value: Mapping[str, Any]) -> None:
+        """Take up how an instrument was checked."""
+        self._notes[_identity(key)] = dict(value)
+
+    def _shared(self, coordinate: Any) -> int:
+        """Number a coordinate; prompts and families are the same for every model."""
+        content = {"dims": list(coordinate.dims), **labels(coordinate.values)}
+        text = json.dumps(content, sort_keys=True)
+        return self._coords.setdefault(text, (len(self._coords), content))[0]
+
+    def write(self, path: Path) -> None:
+        """Write the file; a reader sees the old one or the new one."""
+        from safetensors.numpy import save
+
+        versions = library_versions()
+        header = {
+            "format": FORMAT,
+            "made_with": {"torch": versions[0], "transformers": versions[1]},
+            "models": {
+                name: {
+                    "facts": dataclasses.asdict(model.facts),
+                    "weights": model.weights_digest,
+                    "tokenizer": model.tokenizer_digest,
+                    "config": model.config_digest,
+                }
+                for name, model in sorted(self.models.items())
+            },
+            "coords": {str(place): content for place, content in self._coords.values()},
+            "arrays": self._arrays,
+            "notes": self._notes,
+        }
+        text = json.dumps(header, separators=(",", ":"), sort_keys=True)
+        partial = path.with_suffix(".part")
+        partial.write_bytes(save(self._tensors, metadata={"refutable": text}))
+        os.replace(partial, path)
+
+
+def _identity(key: ObservationKey) -> str:
+    content = json.dumps({name: getattr(key, name) for name in _FIELDS}, sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:24]

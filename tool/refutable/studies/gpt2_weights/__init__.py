@@ -1,0 +1,1 @@
+"""The study gpt2 weights: what no other study needs."""

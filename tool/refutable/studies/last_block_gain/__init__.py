@@ -1,0 +1,1 @@
+"""The study last block gain: what no other study needs."""

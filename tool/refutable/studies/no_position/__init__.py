@@ -1,0 +1,1 @@
+"""The study no position: what no other study needs."""

@@ -1,0 +1,1 @@
+"""Observables of the study no position, measured on its trained seeds; loads no torch."""

@@ -1,0 +1,77 @@
+"""Loss curves of the no-position study: as published, under the faulty schedule, and live."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from refutable.observables.registry import experiment
+from refutable.studies.no_position.observables.subject import folder_of, run_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def _curve(losses: Sequence[float]) -> xr.DataArray:
+    import numpy as np
+    import xarray as xr
+
+    steps = np.arange(len(losses))
+    return xr.DataArray(np.asarray(losses, dtype=float), dims=("step",), coords={"step": steps})
+
+
+@experiment(dims=("step",), unit="nats", per_prompt=False)
+def training_loss(loaded: Any, prompts: None) -> xr.DataArray:
+    """Training loss of every step of the published recipe, before the step's update."""
+    return _curve(run_of(loaded).losses)
+
+
+@experiment(dims=("step",), unit="nats", per_prompt=False)
+def growing_rate_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
+    """Training loss of the same seed, batch 64, under the faulty schedule max(step / 100, 1)."""
+    return _sibling(loaded, "max-schedule")
+
+
+@experiment(dims=("step",), unit="nats", per_prompt=False)
+def constant_rate_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
+    """Training loss of the same seed, batch 64, under min(step / 100, 1), its control."""
+    return _sibling(loaded, "min-schedule")
+
+
+def _sibling(loaded: Any, recipe: str) -> xr.DataArray:
+    from refutable.studies.no_position.train import read_run
+
+    return _curve(read_run(folder_of(loaded).parent / f"{recipe}-{run_of(loaded).seed}").losses)
+
+
+@experiment(dims=("step",), unit="nats", per_prompt=False, version=3)
+def live_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
+    """Training loss of the fast recipe, trained now from the model's seed."""
+    from refutable.studies.no_position.train import train_no_position
+
+    _, run = train_no_position(run_of(loaded).seed, "fast", None, device=loaded.device)
+    return _curve(run.losses)
+
+
+@experiment(dims=(), unit="nats", per_prompt=False, version=2)
+def held_out_recall_loss(loaded: Any, prompts: None) -> xr.DataArray:
+    """Mean loss of the previous token over 4000 held-out sequences, as many as the study took."""
+    import xarray as xr
+
+    from refutable.studies.no_position.model import held_out_loss
+
+    folder_of(loaded)
+    return xr.DataArray(held_out_loss(loaded.model, 4000))
+
+
+@experiment(dims=("when",), per_prompt=False)
+def position_table_norm(loaded: Any, prompts: None) -> xr.DataArray:
+    """Euclidean norm of the position embedding before and after training."""
+    import xarray as xr
+
+    from refutable.studies.no_position.model import new_model
+
+    before = new_model(run_of(loaded).seed).transformer.wpe.weight
+    after = loaded.model.transformer.wpe.weight
+    norms = [float(weight.detach().double().norm()) for weight in (before, after)]
+    return xr.DataArray(norms, dims=("when",), coords={"when": ["before", "after"]})

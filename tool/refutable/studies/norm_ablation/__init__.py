@@ -1,0 +1,1 @@
+"""The study norm ablation: what no other study needs."""

@@ -1,0 +1,150 @@
+"""Attention maps of the norm-ablation study, all on one colour scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refutable.report.figures import style
+from refutable.report.figures.registry import Drawing, Sample, figure
+from refutable.studies.gpt2_weights.figures.data import evenly
+from refutable.studies.norm_ablation.figures.data import STUDY, facts, first_seeds, titled
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+MOST_BLOCKS, MOST_HEADS = 8, 8
+ALL = "all"
+SCALE = (
+    "The colour scale is the same on all attention figures of the study, from 0 to 1, and that of "
+    "square roots: most weights are small."
+)
+
+
+def _maps(sample: Sample) -> pd.DataFrame:
+    rows = first_seeds(facts(sample, "attention_map", "query", "key"))
+    rows = rows.astype({"query": int, "key": int, "layer": int, "head": int})
+    found: pd.DataFrame = rows[rows["key"] <= rows["query"]].reset_index(drop=True)
+    return found
+
+
+def _picked(own: pd.DataFrame, column: str, most: int) -> pd.DataFrame:
+    kept = evenly(sorted(int(x) for x in own[column].unique()), most)
+    found: pd.DataFrame = own[own[column].isin(kept)]
+    return found
+
+
+@figure(study=STUDY, name="attention-heads", title="Attention of every head")
+def attention_heads(sample: Sample) -> Drawing:
+    """Maps of each model: blocks are rows, heads are columns."""
+    import pandas as pd
+
+    rows = _maps(sample)
+    parts = [
+        _picked(_picked(own, "layer", MOST_BLOCKS), "head", MOST_HEADS)
+        for _, own in rows.groupby("variant", sort=False)
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    return Drawing(
+        table[["variant", "layer", "head", "query", "key", "value"]],
+        _draw_heads,
+        "Attention weight of each query (row) on each key (column) of the first tokens of held-out "
+        "documents, mean over documents. Of models with more than eight blocks or heads, eight "
+        f"evenly spaced ones. {SCALE}",
+        rows,
+    )
+
+
+@figure(study=STUDY, name="attention-blocks", title="Attention of each block and of each model")
+def attention_blocks(sample: Sample) -> Drawing:
+    """Maps averaged over heads, by block, and over everything below them."""
+    import pandas as pd
+
+    rows = _maps(sample)
+    parts = []
+    for variant, own in rows.groupby("variant", sort=False):
+        by_block = own.groupby(["layer", "query", "key"])["value"].mean().reset_index()
+        whole = by_block.groupby(["query", "key"])["value"].mean().reset_index()
+        by_block = _picked(by_block, "layer", MOST_BLOCKS)
+        both = [by_block.astype({"layer": str}), whole.assign(layer=ALL)]
+        parts.append(pd.concat(both, ignore_index=True).assign(variant=variant))
+    table = pd.concat(parts, ignore_index=True)
+    return Drawing(
+        table[["variant", "layer", "query", "key", "value"]],
+        _draw_blocks,
+        "Mean over the heads of each block, and in the last row over all heads and blocks; first "
+        f"tokens of held-out documents, mean over documents. {SCALE}",
+        rows,
+    )
+
+
+def _mosaic(
+    own: pd.DataFrame, rows: list[Any], columns: list[Any]
+) -> tuple[NDArray[np.float64], int]:
+    """Put maps side by side with a gap of one cell: rows by ``layer``, columns by ``head``."""
+    size = int(own["query"].max()) + 1
+    step = size + 1
+    canvas = np.full((len(rows) * step - 1, len(columns) * step - 1), np.nan)
+    top = own["layer"].map({name: place * step for place, name in enumerate(rows)})
+    left = own["head"].map({name: place * step for place, name in enumerate(columns)})
+    canvas[top + own["query"], left + own["key"]] = own["value"]
+    return canvas, step
+
+
+def _draw_mosaics(table: pd.DataFrame, across: int, tall: float) -> tuple[Figure, list[Any]]:
+    """Draw one mosaic for each variant on the common scale, and the scale beside them."""
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure as Canvas
+
+    groups = list(table.groupby("variant", sort=False))
+    down = -(-len(groups) // across)
+    across = -(-len(groups) // down)
+    fig = Canvas(figsize=(style.WIDTH, tall * down + 0.6), layout="constrained")
+    grid = fig.subplots(down, across, squeeze=False)
+    axes = list(grid.flat)
+    for spare in axes[len(groups) :]:
+        spare.set_visible(False)
+    image = None
+    for axis, (variant, own) in zip(axes, groups, strict=False):
+        rows = list(dict.fromkeys(own["layer"]))
+        columns = sorted(own["head"].unique())
+        canvas, step = _mosaic(own, rows, columns)
+        image = axis.imshow(canvas, cmap="magma_r", norm=PowerNorm(0.5, 0, 1),
+                            interpolation="nearest")  # fmt: skip
+        middle = (step - 2) / 2
+        same = rows == list(dict.fromkeys(groups[0][1]["layer"]))
+        labelled = not same or axis.get_subplotspec().is_first_col()
+        axis.set_yticks(
+            [middle + step * i for i in range(len(rows))],
+            [str(r) if labelled else "" for r in rows],
+        )
+        axis.set_xticks([middle + step * i for i in range(len(columns))], [str(c) for c in columns])
+        axis.tick_params(length=0, labelsize=7.5)
+        axis.set_title(titled(str(variant)), fontsize=8)
+        axis.grid(visible=False)
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    for row in grid:
+        row[0].set_ylabel("block")
+    if image is not None:
+        fig.colorbar(image, ax=axes, label="attention weight (share)", shrink=0.7, aspect=30)
+    return fig, axes[: len(groups)]
+
+
+def _draw_heads(table: pd.DataFrame) -> Figure:
+    blocks = table.groupby("variant")["layer"].nunique().max()
+    fig, axes = _draw_mosaics(table, 4, 0.42 * blocks + 0.5)
+    for axis in axes:
+        axis.set_xlabel("head")
+    return fig
+
+
+def _draw_blocks(table: pd.DataFrame) -> Figure:
+    rows = table.groupby("variant")["layer"].nunique().max()
+    fig, axes = _draw_mosaics(table.assign(head=0), 8, 0.62 * rows + 0.3)
+    for axis in axes:
+        axis.set_xticks([])
+    return fig

@@ -1,0 +1,1 @@
+"""Observables that only the study of norm ablation can have."""

@@ -1,0 +1,1 @@
+"""What the process has: paths, files, progress, memory, a worker process."""

@@ -1,0 +1,52 @@
+"""Parts of the package that are found by name, so that adding one touches no list."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+
+@cache
+def load_parts(part: str) -> None:
+    """Import every module of ``refutable.PART`` and of ``refutable.studies.STUDY.PART``.
+
+    Parameters
+    ----------
+    part : str
+        ``observables`` or ``figures``: what the modules register when they are imported.
+    """
+    for parent in ("refutable", *_packages("refutable.studies")):
+        if (package := _package(f"{parent}.{part}")) is not None:
+            for name in _modules(package):
+                importlib.import_module(name)
+
+
+def part_folders(part: str) -> list[Path]:
+    """Return the folders ``studies/STUDY/PART`` that exist."""
+    studies = _package("refutable.studies")
+    assert studies is not None  # noqa: S101  (it is part of this package)
+    found = (Path(base) for base in studies.__path__)
+    return sorted(path for base in found for path in base.glob(f"*/{part}") if path.is_dir())
+
+
+def _packages(name: str) -> list[str]:
+    package = importlib.import_module(name)
+    return [f"{name}.{m.name}" for m in pkgutil.iter_modules(package.__path__) if m.ispkg]
+
+
+def _package(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name != name:
+            raise
+        return None
+
+
+def _modules(package: ModuleType) -> Iterator[str]:
+    prefix = f"{package.__name__}."
+    return (module.name for module in pkgutil.walk_packages(package.__path__, prefix))

@@ -1,1 +1,0 @@
-"""The predictions behind the words of `refutable.predictions`."""
