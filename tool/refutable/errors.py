@@ -41,6 +41,34 @@ class EvidenceError(RefutableError):
     """An evidence file is unreadable, truncated or of another schema."""
 
 
+def one_line(problem: BaseException, *, most: int = 300) -> str:
+    """Say in one line what was raised.
+
+    Parameters
+    ----------
+    problem : BaseException
+        What was raised.
+    most : int
+        Characters of a foreign message to show; messages of this package are never cut.
+
+    Returns
+    -------
+    str
+        The message alone of an error of this package; of the operating system its reason and the
+        file; of anything else the kind of exception before what it says, if it says anything.
+    """
+    said = " ".join(str(problem).split())
+    if isinstance(problem, RefutableError):
+        return said
+    if isinstance(problem, OSError) and problem.strerror:
+        place = f" ({problem.filename})" if problem.filename else ""
+        said = f"{' '.join(problem.strerror.split())}{place}"
+    else:
+        kind = type(problem).__name__
+        said = f"{kind}: {said}" if said else kind
+    return said if len(said) <= most else f"{said[: most - 3]}..."
+
+
 def near(name: str, known: Iterable[str], *, most: int = 4) -> str:
     """Suggest what may have been meant.
 

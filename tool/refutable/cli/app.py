@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from refutable.errors import RefutableError
+from refutable.errors import RefutableError, one_line
 
 app = typer.Typer(
     help="Research claims about transformer internals as executable tests.",
@@ -288,7 +288,7 @@ def main() -> None:
     except typer.Abort:
         raise SystemExit(130) from None
     except RefutableError as problem:
-        _refuse(str(problem))
+        _refuse(one_line(problem))
     except Exception as problem:
         # What was typed wrong; the class is typer's own in new versions and click's in older ones.
         if not hasattr(problem, "format_message"):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refutable.errors import NotAvailableError, RefutableError
+from refutable.errors import NotAvailableError, RefutableError, one_line
 from refutable.measurement.harness import Laboratory, Need, Settings, not_applicable
 from refutable.observables.registry import REGISTRY
 from refutable.store.committed import Committed, CommittedModel, CommittedWriter
@@ -107,7 +107,7 @@ def _observe(
             lab.subject(need)
         except NotAvailableError as problem:
             # Such as a loss that this run never reached.
-            say(f"{spec.id}, {need.claim.id}: {problem}")
+            say(f"{spec.id}, {need.claim.id}: {one_line(problem)}")
     state = lab.state(spec.id)
     report = state.report
     writer.models[spec.id] = CommittedModel(

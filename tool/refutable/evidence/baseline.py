@@ -7,14 +7,13 @@ xpass does.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from refutable.errors import EvidenceError
 from refutable.records import Result, Verdict
+from refutable.system import files
 
 SCHEMA = "refutable.baseline/1"
 
@@ -83,19 +82,8 @@ def update(path: Path, results: Iterable[Result]) -> int:
         }
         for cell, verdict in sorted(merged.items())
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps({"schema": SCHEMA, "verdicts": rows}, indent=1) + "\n")
+    files.write(path, json.dumps({"schema": SCHEMA, "verdicts": rows}, indent=1) + "\n")
     return sum(known.get(cell) != verdict for cell, verdict in merged.items())
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that no reader ever sees half of it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    # mkstemp makes private files; a baseline is meant to be committed and shared.
-    os.chmod(name, 0o644)
-    os.replace(name, path)
 
 
 @dataclass(frozen=True, slots=True)

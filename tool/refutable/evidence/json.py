@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import EvidenceError
 from refutable.records import SCHEMA, Evidence
+from refutable.system import files
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -41,7 +41,7 @@ def write(evidence: Evidence, path: str | os.PathLike[str]) -> None:
     content = _plain(_adapter().dump_python(evidence, mode="python"))
     text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     _validate(text, Path(path), "would not be readable")
-    replace(Path(path), text.encode())
+    files.write(Path(path), text.encode())
 
 
 def read(path: str | os.PathLike[str]) -> Evidence:
@@ -84,26 +84,6 @@ def read(path: str | os.PathLike[str]) -> Evidence:
         found = repr(schema)[:60] if schema is not None else "none"
         raise EvidenceError(f"{file} has schema {found}, expected {SCHEMA!r}: rerun it")
     return _validate(text, file, "is malformed")
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file through a temporary neighbour, so a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 @cache

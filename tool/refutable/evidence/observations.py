@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refutable.errors import EvidenceError
+from refutable.errors import EvidenceError, one_line
+from refutable.system import files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,12 +57,10 @@ def write_observations(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Non
     import pyarrow as pa
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    from refutable.evidence.json import replace
-
     table = _table(frame)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    replace(Path(path), sink.getvalue().to_pybytes())
+    files.write(Path(path), sink.getvalue().to_pybytes())
 
 
 def read_observations(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -100,15 +99,13 @@ def write_csv(parquet: str | os.PathLike[str], path: str | os.PathLike[str]) -> 
     import pyarrow.compute as pc  # type: ignore[import-untyped]
     from pyarrow import csv
 
-    from refutable.evidence.json import replace
-
     whole = _read(Path(parquet))
     own = pc.and_(pc.is_valid(whole["claim"]), pc.is_null(whole["control"]))
     table = whole.filter(own).drop_columns(["text"])
     decoded = table.cast(pa.schema([(field.name, _csv_type(field.type)) for field in table.schema]))
     buffer = io.BytesIO()
     csv.write_csv(decoded, buffer)
-    replace(Path(path), buffer.getvalue())
+    files.write(Path(path), buffer.getvalue())
 
 
 def _csv_type(kind: pa.DataType) -> pa.DataType:
@@ -147,8 +144,7 @@ def _table(frame: pd.DataFrame) -> pa.Table:
         whole = whole.astype(dict.fromkeys(INTEGERS, "Int64") | dict.fromkeys(texts, "string"))
         return pa.Table.from_pandas(whole, schema=_schema(), preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError) as problem:
-        detail = str(problem).splitlines()[0][:120]
-        raise EvidenceError(f"observations do not fit their columns: {detail}") from None
+        raise EvidenceError(f"observations do not fit their columns: {one_line(problem)}") from None
 
 
 def _read(file: Path) -> pa.Table:
@@ -160,8 +156,7 @@ def _read(file: Path) -> pa.Table:
     except FileNotFoundError:
         raise EvidenceError(f"no observations at {file}: keep them beside evidence.json") from None
     except (OSError, pa.ArrowException) as problem:
-        detail = str(problem).splitlines()[0][:120]
-        raise EvidenceError(f"cannot read {file} as Parquet: {detail}") from None
+        raise EvidenceError(f"cannot read {file} as Parquet: {one_line(problem)}") from None
     missing = [name for name in COLUMNS if name not in table.column_names]
     lacking = [name for name in missing if name not in LATER]
     if lacking:

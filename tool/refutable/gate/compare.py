@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refutable.errors import EvidenceError
+from refutable.errors import EvidenceError, one_line
 from refutable.gate.pairs import Paired, Rows, pair
 from refutable.gate.records import ClaimChange, GateReport, Status
 from refutable.predictions.association import Correlation
@@ -67,7 +67,7 @@ def run_gate(
         (old, old_rows), (new, new_rows) = found
         report = gate(old, new, old_rows, new_rows, strict=strict)
     except EvidenceError as problem:
-        return f"cannot judge: {' '.join(str(problem).split())}", 3
+        return f"cannot judge: {one_line(problem)}", 3
     return render(report, format), report.exit_code
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from logging import CRITICAL
 from typing import Any
 
-from refutable.errors import ModelError
+from refutable.errors import ModelError, one_line
 from refutable.models.checkpoint import Checkpoint, read_json
 from refutable.models.sources.twin import register
 from refutable.models.spec import ModelSpec
@@ -27,13 +27,6 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def one_line(problem: BaseException) -> str:
-    """First line of an exception's message, shortened."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    text = lines[0] if lines else type(problem).__name__
-    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def read_config(spec: ModelSpec, checkpoint: Checkpoint) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refutable.errors import ModelError
+from refutable.errors import ModelError, one_line
+from refutable.system import files
 from refutable.system.paths import cache_dir
 
 TOKENIZER_FILES = (
@@ -125,7 +125,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
-        raise ModelError(f"cannot read {path}: {problem}") from None
+        raise ModelError(f"cannot read {path}: {one_line(problem)}") from None
     if not isinstance(found, dict):
         raise ModelError(f"cannot read {path}: expected a JSON object")
     return found
@@ -159,13 +159,5 @@ def file_sha256(path: Path) -> str:
     with real.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
-    write_atomic(remembered, digest.hexdigest())
+    files.write(remembered, digest.hexdigest())
     return digest.hexdigest()
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from refutable.errors import ModelError
-from refutable.models.build import one_line
+from refutable.errors import ModelError, one_line
 
 _SHORT = 80
 

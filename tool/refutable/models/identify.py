@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from refutable.errors import ModelError
-from refutable.models.checkpoint import Checkpoint, write_atomic
+from refutable.models.checkpoint import Checkpoint
 from refutable.models.sources import locate
 from refutable.models.spec import ModelSpec
 from refutable.records import ModelFacts
+from refutable.system import files
 from refutable.system.paths import cache_dir
 
 # Raised when facts are read in another way, so that remembered ones are made again.
@@ -63,7 +64,7 @@ def identify_checkpoint(spec: ModelSpec, checkpoint: Checkpoint) -> Identity:
     facts = _remembered(path)
     if facts is None:
         facts = _read(spec, checkpoint)
-        write_atomic(path, json.dumps(dataclasses.asdict(facts), indent=1))
+        files.write(path, json.dumps(dataclasses.asdict(facts), indent=1))
     facts = dataclasses.replace(facts, id=spec.id, tags=spec.tags, group=spec.group, seed=spec.seed)
     return Identity(
         checkpoint.weights_digest, checkpoint.tokenizer_digest, facts, _config_digest(checkpoint)

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from refutable.errors import ModelError
-from refutable.models.build import one_line, quiet, read_config, read_tokenizer
+from refutable.errors import ModelError, one_line
+from refutable.models.build import quiet, read_config, read_tokenizer
 from refutable.models.checkpoint import Checkpoint
 from refutable.models.device import usable_device
 from refutable.models.fidelity import fidelity_checks

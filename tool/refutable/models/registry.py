@@ -8,7 +8,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from refutable.errors import ModelError, near
+from refutable.errors import ModelError, near, one_line
 from refutable.models.spec import ModelSource, ModelSpec
 from refutable.system.paths import fixtures
 
@@ -39,7 +39,7 @@ def read(path: Path) -> tuple[ModelSpec, ...]:
         tables = tomllib.loads(path.read_text(encoding="utf-8")).get("model", [])
         specs = TypeAdapter(tuple[ModelSpec, ...]).validate_python(tables)
     except (OSError, tomllib.TOMLDecodeError) as problem:
-        raise ModelError(f"cannot read the model registry {path}: {problem}") from None
+        raise ModelError(f"cannot read the model registry {path}: {one_line(problem)}") from None
     except ValidationError as problem:
         first = problem.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from refutable.errors import RefutableError
+from refutable.errors import RefutableError, one_line
 from refutable.plugin import fixtures, hookspecs
 from refutable.plugin.fixtures import claim_case  # noqa: F401  (a fixture)
-from refutable.plugin.options import add_options, one_line
+from refutable.plugin.options import add_options
 from refutable.plugin.selection import PROBLEM, refused, selects
 from refutable.plugin.session import RUN, SESSION, ClaimSession
 from refutable.spec.cell import claim_of, scope_of, sort_model_by_model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from refutable.errors import RefutableError
+from refutable.errors import one_line as one_line
 from refutable.spec.claim import ARMS
 
 _LISTS = {
@@ -144,8 +144,3 @@ def _models_from(path: Path) -> tuple[str, ...]:
         ) from None
     names = (line.split("#")[0].strip() for line in lines)
     return tuple(name for name in names if name)
-
-
-def one_line(problem: RefutableError) -> str:
-    """Return an error's message as one line."""
-    return " ".join(str(problem).split())

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from refutable.errors import RefutableError
+from refutable.errors import RefutableError, one_line
 from refutable.evaluation.outcome import CONCLUSION, Conclusion
 from refutable.evidence import baseline
 from refutable.plugin.environment import environment
-from refutable.plugin.options import one_line
 from refutable.plugin.session import SESSION, ClaimSession
 from refutable.plugin.transport import plain, restore
 from refutable.records import (
@@ -194,14 +193,8 @@ def leave(session: ClaimSession, run: pytest.Session) -> None:
     try:
         leave_evidence(session)
     except (RefutableError, OSError) as problem:
-        what = one_line(problem) if isinstance(problem, RefutableError) else _of_system(problem)
-        session.problem = f"not all of what was found could be written: {what}"
+        session.problem = f"not all of what was found could be written: {one_line(problem)}"
         run.exitstatus = pytest.ExitCode.INTERNAL_ERROR
-
-
-def _of_system(problem: OSError) -> str:
-    place = f" ({problem.filename})" if problem.filename else ""
-    return f"{problem.strerror or problem}{place}"
 
 
 def leave_evidence(session: ClaimSession) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from refutable.errors import ClaimError, ModelError, RefutableError, near
-from refutable.plugin.options import Options, one_line
+from refutable.errors import ClaimError, ModelError, RefutableError, near, one_line
+from refutable.plugin.options import Options
 
 PROBLEM = "refutable_usage"
 """Under which an xdist worker tells its controller what is wrong with the command line."""

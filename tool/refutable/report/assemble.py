@@ -8,6 +8,7 @@ from pathlib import Path
 from refutable.evidence import json as evidence_json
 from refutable.evidence.observations import read_observations, write_csv
 from refutable.report import html, markdown
+from refutable.system import files
 from refutable.system.paths import writable
 
 OBSERVATIONS = "observations.parquet"
@@ -59,7 +60,7 @@ def build(
     written: list[Path] = []
     page = html.render(evidence, frame, drawn)
     for name, content in (("report.html", page), ("report.md", markdown.render(evidence))):
-        evidence_json.replace(folder / name, content.encode("utf-8", "backslashreplace"))
+        files.write(folder / name, content.encode("utf-8", "backslashreplace"))
         written.append(folder / name)
     if frame is not None:
         write_csv(parquet, folder / "observations.csv")

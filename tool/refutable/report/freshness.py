@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from importlib import metadata
 from pathlib import Path
 
 from refutable.records import Evidence
+from refutable.system import files
 from refutable.system.discovery import part_folders
 from refutable.system.paths import fixtures
 
@@ -52,9 +52,7 @@ def is_current(evidence: Evidence, folder: Path) -> bool:
 
 def mark(evidence: Evidence, folder: Path) -> None:
     """Note that the folder's report is that of this evidence."""
-    partial = folder / f"{_MARK}.part"
-    partial.write_text(_digest(evidence, folder))
-    os.replace(partial, folder / _MARK)
+    files.write(folder / _MARK, _digest(evidence, folder))
 
 
 def _digest(evidence: Evidence, folder: Path) -> str:

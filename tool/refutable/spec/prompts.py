@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from refutable.errors import PromptError, near
+from refutable.errors import PromptError, near, one_line
 from refutable.records import PromptSetReport
 
 
@@ -150,8 +150,7 @@ def read_prompts(path: Path) -> PromptSet:
     try:
         raw = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        reason = " ".join(str(problem).split())
-        raise PromptError(f"cannot read prompt file {path.name}: {reason}") from None
+        raise PromptError(f"cannot read prompt file {path.name}: {one_line(problem)}") from None
     return parse_prompts(raw, origin=path.name, default_name=path.stem)
 
 

@@ -17,9 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refutable.errors import ModelError
+from refutable.errors import ModelError, one_line
 from refutable.records import ModelFacts
 from refutable.store.store import ObservationKey, from_tensor, labels, library_versions, to_tensor
+from refutable.system import files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -122,10 +123,9 @@ class Committed:
         return dict(found)
 
     def _unreadable(self, problem: Exception) -> ModelError:
-        what = " ".join(str(problem).split())
         return ModelError(
-            f"cannot read the committed observations in {self.path.name} ({what}): install "
-            "refutable again, or restore the file"
+            f"cannot read the committed observations in {self.path.name} ({one_line(problem)}): "
+            "install refutable again, or restore the file"
         )
 
 
@@ -192,9 +192,7 @@ class CommittedWriter:
             "notes": self._notes,
         }
         text = json.dumps(header, separators=(",", ":"), sort_keys=True)
-        partial = path.with_suffix(".part")
-        partial.write_bytes(save(self._tensors, metadata={"refutable": text}))
-        os.replace(partial, path)
+        files.write(path, save(self._tensors, metadata={"refutable": text}))
 
 
 def _identity(key: ObservationKey) -> str:

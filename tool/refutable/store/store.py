@@ -10,9 +10,8 @@ import hashlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from refutable.errors import one_line
+from refutable.system import files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -160,10 +162,9 @@ class Store:
         if path in self._damaged:
             return
         self._damaged.add(path)
-        reason = " ".join(str(error).split()) or type(error).__name__
         self.notes.append(
             f"stored {key.observable} ({key.digest()[:12]}) is damaged and is measured again: "
-            f"{reason}"
+            f"{one_line(error)}"
         )
 
     def put(self, key: ObservationKey, array: xr.DataArray) -> None:
@@ -188,7 +189,7 @@ class Store:
         self._replace(self.path(key), content)
 
     def _replace(self, path: Path, content: bytes) -> None:
-        _write_whole(path, content)
+        files.write(path, content)
         self._damaged.discard(path)
 
     def size(self) -> Usage:
@@ -213,18 +214,18 @@ class Store:
         unknown = set(fields) - set(ObservationKey.__dataclass_fields__)
         if unknown:
             raise TypeError(f"expected fields of a key, got {', '.join(sorted(unknown))}")
-        files = freed = 0
+        count = freed = 0
         for path in self._files():
             if fields and not _matches(path, fields):
                 continue
             freed += path.stat().st_size
-            files += 1
+            count += 1
             path.unlink(missing_ok=True)
         if not fields:
             # What a process that was killed had begun to write.
-            for path in (self.root / "observations").glob("*/*.part"):
+            for path in (self.root / "observations").glob(f"*/.*{files.SUFFIX}"):
                 path.unlink(missing_ok=True)
-        return Usage(files, freed)
+        return Usage(count, freed)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
@@ -244,19 +245,6 @@ class Store:
     def _files(self) -> list[Path]:
         folder = self.root / "observations"
         return sorted([*folder.glob("*/*.safetensors"), *folder.glob("*/*.json")])
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
 
 
 def _header(path: Path) -> dict[str, Any]:

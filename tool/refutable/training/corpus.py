@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from refutable.errors import RefutableError
+from refutable.system import files
 from refutable.system.paths import cache_dir, fixtures
 from refutable.training.corpus_sources import SOURCES
 
@@ -116,9 +116,7 @@ def build(folder: Path | None = None) -> Corpus:
     )
     corpus = Corpus(documents)
     packed = gzip.compress(json.dumps([asdict(d) for d in documents]).encode(), mtime=0)
-    partial = kept.with_suffix(".partial")
-    partial.write_bytes(packed)
-    os.replace(partial, kept)
+    files.write(kept, packed)
     return corpus
 
 
@@ -139,9 +137,8 @@ def _unpacked(package: str, root: Path) -> None:
     archives = sorted(download.glob("*.deb"))
     if len(archives) != 1:
         raise RefutableError(f"apt-get left {len(archives)} archives of {package} in {download}")
-    unpacking = root / f"{package}.partial"
-    _run(["dpkg-deb", "-x", str(archives[0]), str(unpacking)], download, package)
-    os.replace(unpacking, target)
+    with files.draft(target) as unpacking:
+        _run(["dpkg-deb", "-x", str(archives[0]), str(unpacking)], download, package)
     shutil.rmtree(download)
 
 

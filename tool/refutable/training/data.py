@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from refutable.system.files import draft
 from refutable.system.paths import cache_dir
 from refutable.training.corpus import Document, build
 from refutable.training.recipe import TwinRecipe
@@ -59,14 +59,14 @@ def load_data(folder: Path | None = None) -> TwinData:
     if not kept.exists():
         corpus = build(folder)
         tokenizer = shipped_tokenizer()
-        partial = folder / f"tokens.{os.getpid()}.npz"
-        np.savez(
-            partial,
-            train=stream(corpus.split(held_out=False), tokenizer),
-            held_out=stream(corpus.split(held_out=True), tokenizer),
-            digest=np.array(corpus.digest),
-        )
-        os.replace(partial, kept)
+        # A file that is open: numpy would add its ending to a name.
+        with draft(kept) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                train=stream(corpus.split(held_out=False), tokenizer),
+                held_out=stream(corpus.split(held_out=True), tokenizer),
+                digest=np.array(corpus.digest),
+            )
     with np.load(kept) as arrays:
         return TwinData(
             arrays["train"].astype(np.int64),

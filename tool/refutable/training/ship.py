@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from refutable.models.twin_model import TwinLMHeadModel
+from refutable.system import files
 from refutable.training.log import LOG, read_log
 from refutable.training.recipe import TwinRecipe, config_of, variant_named
 from refutable.training.tokenizer import shipped_tokenizer
@@ -59,6 +59,4 @@ def ship(run: Path, out: Path) -> None:
     log = read_log(run)
     slim = replace(log, losses=[float(f"{loss:.4g}") for loss in log.losses])
     fields = {name: getattr(slim, name) for name in slim.__slots__}
-    partial = out / f"{LOG}.partial"
-    partial.write_text(json.dumps(fields, separators=(",", ":")) + "\n")
-    os.replace(partial, out / LOG)
+    files.write(out / LOG, json.dumps(fields, separators=(",", ":")) + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from refutable.errors import RefutableError
 from refutable.models.twin_model import TwinLMHeadModel, initialise
+from refutable.system import files
 from refutable.system.progress import progress
 from refutable.training.data import (
     Tokens,
@@ -245,9 +245,7 @@ def _finish(run: _Run, data: TwinData, out: Path) -> None:
     log.trigram_loss = float(f"{fit_trigram(once, recipe.vocabulary).loss(rows):.6g}")
     log.seconds = round(log.seconds, 2)
     _write(out / "model.safetensors", _tensors(run.model), {"format": "pt"})
-    partial = out / f"{LOG}.partial"
-    partial.write_text(json.dumps(asdict(log)))
-    os.replace(partial, out / LOG)
+    files.write(out / LOG, json.dumps(asdict(log)))
     (out / _RESUME).unlink(missing_ok=True)
 
 
@@ -260,9 +258,8 @@ def _halves(model: TwinLMHeadModel) -> dict[str, torch.Tensor]:
 
 
 def _write(file: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    save_file(tensors, partial, metadata)
-    os.replace(partial, file)
+    with files.draft(file) as partial:
+        save_file(tensors, partial, metadata)
 
 
 def _identity(log: TwinLog) -> list[object]:

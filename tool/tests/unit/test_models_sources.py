@@ -28,6 +28,7 @@ from refutable.models.load import load
 from refutable.models.registry import resolve
 from refutable.models.sources import hub, wheel
 from refutable.models.spec import ModelSource, ModelSpec
+from refutable.system.files import SUFFIX
 
 IDS = torch.tensor([[3, 14, 15, 92, 65, 35]])
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -211,7 +212,7 @@ def test_gguf_file_is_converted_once_to_the_same_model(
 def test_half_done_conversion_is_taken_up_again(cache: Path, gguf_file: tuple[Path, Any]) -> None:
     path, _ = gguf_file
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    rest = cache / "converted" / f"{digest[:40]}-1-draft-killed"
+    rest = cache / "converted" / f".{digest[:40]}-1.4711.abcd{SUFFIX}"
     rest.mkdir(parents=True)
     (rest / "config.json").write_text("{", encoding="utf-8")
     load(resolve(str(path)))

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from refutable.errors import RefutableError
+from refutable.system.files import SUFFIX
 from refutable.training.data import TwinData, held_out_rows, rows_of_one_pass, training_rows
 from refutable.training.log import read_log
 from refutable.training.recipe import TwinRecipe, variant_named
@@ -47,7 +48,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(data, tmp_path):
     first, second = (load_file(tmp_path / n / "model.safetensors") for n in ("whole", "halves"))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[k], second[k]) for k in first)
-    assert not list(halves.glob("*.partial"))
+    assert not list(halves.glob(f".*{SUFFIX}"))
     assert read_log(halves).losses == whole.losses
 
 

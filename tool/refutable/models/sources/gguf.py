@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from refutable.errors import ModelError
+from refutable.errors import ModelError, one_line
 from refutable.models.checkpoint import Checkpoint, file_sha256, read_checkpoint
 from refutable.models.spec import ModelSpec
+from refutable.system import files
 from refutable.system.paths import cache_dir
 
 # Raised when the conversion would give other weights.
@@ -67,19 +67,14 @@ def convert(spec: ModelSpec, path: Path, digest: str) -> Checkpoint:
         done = converted(digest)
         if done is not None:
             return done
-        for rest in folder.parent.glob(f"{folder.name}-draft-*"):
-            shutil.rmtree(rest)
-        draft = Path(tempfile.mkdtemp(prefix=f"{folder.name}-draft-", dir=folder.parent))
-        try:
-            _write(spec, path, draft)
-        except ModelError:
-            shutil.rmtree(draft)
-            raise
+        # What a process that was killed left of the same conversion, or a folder that is not whole.
+        for rest in (folder, *folder.parent.glob(f".{folder.name}.*{files.SUFFIX}")):
+            shutil.rmtree(rest, ignore_errors=True)
         stamp = {"file": path.name, "sha256": digest, "conversion": _CONVERSION}
-        (draft / _MARK).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        draft.replace(folder)
+        with files.draft(folder) as draft:
+            draft.mkdir()
+            _write(spec, path, draft)
+            (draft / _MARK).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
     return read_checkpoint(folder, weights_digest=f"gguf-{_CONVERSION}-{digest}")
 
 
@@ -88,7 +83,7 @@ def _folder(digest: str) -> Path:
 
 
 def _write(spec: ModelSpec, path: Path, folder: Path) -> None:
-    from refutable.models.build import one_line, quiet
+    from refutable.models.build import quiet
 
     try:
         with quiet():

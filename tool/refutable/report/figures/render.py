@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from refutable.evidence.json import replace
 from refutable.report.figures.parallel import Beside
 from refutable.report.figures.registry import Spec
+from refutable.system import files
 
 INDEX = "index.json"
 SCHEMA = "refutable.figures/1"
@@ -82,7 +82,7 @@ def render(specs: Sequence[Spec], folder: Path, date: str) -> tuple[Rendered, ..
     _remove(folder, set(known) - {spec.name for spec in specs})
     entries = {r.name: {k: v for k, v in asdict(r).items() if k != "redrawn"} for r in rendered}
     content = json.dumps({"schema": SCHEMA, "figures": entries}, indent=1) + "\n"
-    replace(folder / INDEX, content.encode())
+    files.write(folder / INDEX, content.encode())
     return tuple(rendered)
 
 
@@ -122,7 +122,7 @@ def draw(spec: Spec, folder: Path, date: str) -> Rendered:
             figure.savefig(buffer, format=kind, dpi=DPI, **how)
             # Arranging the panels takes longer than drawing them and needs doing only once.
             figure.set_layout_engine("none")
-            replace(folder / f"{spec.name}.{kind}", buffer.getvalue())
+            files.write(folder / f"{spec.name}.{kind}", buffer.getvalue())
     return _record(spec, footer, redrawn=True)
 
 

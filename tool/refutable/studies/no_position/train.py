@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from refutable.studies.no_position.model import (
     sequences,
 )
 from refutable.studies.no_position.step import FastStep, TrainingStep, trainable
+from refutable.system import files
 from refutable.system.memory import keep_freed_memory
 from refutable.system.progress import progress
 
@@ -186,10 +186,8 @@ def _keep(
         tensors[f"mean.{index}"] = moments["exp_avg"]
         tensors[f"square.{index}"] = moments["exp_avg_sq"]
     tensors["losses"] = torch.tensor(losses, dtype=torch.float64)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    save_file(tensors, part, metadata={"identity": identity, "seconds": str(seconds)})
-    os.replace(part, file)
+    with files.draft(file) as part:
+        save_file(tensors, part, metadata={"identity": identity, "seconds": str(seconds)})
 
 
 def _restore(
@@ -220,7 +218,5 @@ def _restore(
 def _finish(out: Path, model: GPT2LMHeadModel, run: TrainingRun) -> None:
     """Write the final weights, then the record that marks the run as finished."""
     model.save_pretrained(out)
-    part = out / "training.json.part"
-    part.write_text(json.dumps(asdict(run)))
-    os.replace(part, out / "training.json")
+    files.write(out / "training.json", json.dumps(asdict(run)))
     (out / _RESUME).unlink(missing_ok=True)
