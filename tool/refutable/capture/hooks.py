@@ -18,6 +18,7 @@ from refutable.capture.plan import Plan
 from refutable.capture.recorder import ALL_LOGITS, LOGITS, PATTERN
 from refutable.capture.views import LogitView, TokenView
 from refutable.errors import InstrumentError, NotAvailableError
+from refutable.models.stream import Entry, pick, put
 
 if TYPE_CHECKING:
     from refutable.capture.recorder import Recorder
@@ -145,20 +146,30 @@ class Capture:
     def _hook(
         self, site: Site, layer: int, readers: list[tuple[str, Recorder]], patch: Patch | None
     ) -> None:
+        turned = site.dims[:1] == ("position",)
+
         def see(value: torch.Tensor) -> torch.Tensor | None:
             batch = self._batch
             if batch is None:
                 return None
+            if turned:
+                value = value.transpose(0, 1)
+            if site.entry is not None and value.shape[:-1] != (batch.pack.rows, batch.pack.width):
+                raise InstrumentError(
+                    f"{site.name} has shape {tuple(value.shape)} in a pass of {batch.pack.rows} "
+                    f"rows of {batch.pack.width} tokens: no stream with a position a token"
+                )
             changed = _patch_tokens(value, batch, layer, patch) if patch else None
             view = TokenView(value if changed is None else changed, batch)
             for name, recorder in readers:
                 recorder.read(name, layer, view)
-            return changed
+            return changed.transpose(0, 1) if turned and changed is not None else changed
 
         if site.before:
-            self._keep(site.module.register_forward_pre_hook(_before(see), with_kwargs=True))
+            hook = _before(see, site.entry)
+            self._keep(site.module.register_forward_pre_hook(hook, with_kwargs=True))
         else:
-            self._keep(site.module.register_forward_hook(_after(see)))
+            self._keep(site.module.register_forward_hook(_after(see, site.entry)))
 
     def _select_positions(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -224,30 +235,46 @@ def _patch_tokens(value: torch.Tensor, batch: Batch, layer: int, patch: Patch) -
     return flat.index_copy(0, batch.tokens, new.to(flat.dtype)).view_as(value).contiguous()
 
 
-def _before(see: Callable[[torch.Tensor], torch.Tensor | None]) -> Callable[..., Any]:
-    """Return a pre-hook that shows (and replaces) a module's first tensor argument."""
+def _before(
+    see: Callable[[torch.Tensor], torch.Tensor | None], entry: Entry | None
+) -> Callable[..., Any]:
+    """Return a pre-hook that shows (and replaces) what lies at an entry of a module's input.
+
+    Without an entry it is the module's first tensor argument.
+    """
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for at, value in enumerate(args):
-            if torch.is_tensor(value):
-                changed = see(value)
-                return None if changed is None else ((*args[:at], changed, *args[at + 1 :]), kwargs)
-        for name, value in kwargs.items():
-            if torch.is_tensor(value):
-                changed = see(value)
-                return None if changed is None else (args, {**kwargs, name: changed})
-        raise InstrumentError(f"{type(module).__name__} was called without a tensor")
+        given = (args, kwargs)
+        at = _first(given) if entry is None else entry
+        if at is None:
+            raise InstrumentError(f"{type(module).__name__} was called without a tensor")
+        changed = see(pick(given, at))
+        return None if changed is None else put(given, at, changed)
 
     return hook
 
 
-def _after(see: Callable[[torch.Tensor], torch.Tensor | None]) -> Callable[..., Any]:
-    """Return a hook that shows (and replaces) a module's output, or the first tensor of it."""
+def _first(given: tuple[tuple[Any, ...], dict[str, Any]]) -> Entry | None:
+    """Entry of the first tensor argument."""
+    args, kwargs = given
+    items = [((0, at), value) for at, value in enumerate(args)]
+    items += [((1, name), value) for name, value in kwargs.items()]
+    return next((entry for entry, value in items if torch.is_tensor(value)), None)
+
+
+def _after(
+    see: Callable[[torch.Tensor], torch.Tensor | None], entry: Entry | None
+) -> Callable[..., Any]:
+    """Return a hook that shows (and replaces) what lies at an entry of a module's output.
+
+    Without an entry it is the output, or the first item of it.
+    """
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        if not isinstance(output, (tuple, list)):
-            return see(output)
-        changed = see(output[0])
-        return None if changed is None else type(output)((changed, *output[1:]))
+        at: Entry = entry or ()
+        if entry is None and isinstance(output, (tuple, list)):
+            at = (0,)
+        changed = see(pick(output, at))
+        return None if changed is None else put(output, at, changed)
 
     return hook

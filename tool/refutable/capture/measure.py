@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from refutable.capture.attention import Patch
+    from refutable.capture.packing import Pack
     from refutable.models.encode import Encoded
     from refutable.models.sites import Sites
 
@@ -39,6 +40,7 @@ def measure(
     layout: str = "packed",
     token_budget: int | None = None,
     patches: Mapping[str, Patch] | None = None,
+    packs: Sequence[Pack] | None = None,
 ) -> dict[str, xr.DataArray]:
     """Record observables of a model on a prompt set.
 
@@ -61,6 +63,8 @@ def measure(
         context.
     patches : mapping of str to callable, optional
         Sites to alter during the pass; see `refutable.capture.hooks.Capture`.
+    packs : sequence of Pack, optional
+        Some of the passes of `passes_of`: only they are run, and only their prompts come back.
 
     Returns
     -------
@@ -78,17 +82,26 @@ def measure(
     from refutable.capture.hooks import Capture
 
     plan = make_plan(observables)
-    lengths = [len(ids) for ids in encoded.ids]
-    budget, most = _limits(model, plan, token_budget)
-    packs = make_packs(lengths, layout, token_budget=budget, most_prompts=most)
+    if packs is None:
+        packs = passes_of(model, encoded, plan, layout, token_budget)
     parts: dict[str, list[Array]] = {item.name: [] for item in plan.observables}
     with Capture(model, sites, plan, patches) as capture:
         for pack in packs:
             for name, value in capture.run(pack, encoded.ids).items():
                 parts[name].append(value.numpy())
-    order = np.argsort([prompt for pack in packs for prompt in pack.prompts])
-    labels = _Labels(encoded)
+    ran = [prompt for pack in packs for prompt in pack.prompts]
+    order = np.argsort(ran)
+    labels = _Labels(encoded.only(sorted(ran)) if len(ran) < len(encoded) else encoded)
     return {item.name: labels.array(item, parts[item.name], order) for item in plan.observables}
+
+
+def passes_of(
+    model: Any, encoded: Encoded, plan: Plan, layout: str, token_budget: int | None = None
+) -> tuple[Pack, ...]:
+    """Lay the prompts of a run out in its passes."""
+    lengths = [len(ids) for ids in encoded.ids]
+    budget, most = _limits(model, plan, token_budget)
+    return make_packs(lengths, layout, token_budget=budget, most_prompts=most)
 
 
 def _limits(model: Any, plan: Plan, token_budget: int | None) -> tuple[int, int | None]:

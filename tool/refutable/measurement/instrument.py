@@ -10,25 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from refutable.capture.compare import Difference, compare
+from refutable.capture.layouts import LastLogits, Trial
 from refutable.capture.measure import measure
 from refutable.capture.packing import LAYOUTS, choose
 from refutable.capture.plan import needs_attention
-from refutable.capture.recorder import LOGITS, Recorder
+from refutable.errors import NotAvailableError
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.observables.residual import NBlocks, ResidualNormTokens
 from refutable.records import InstrumentCheck
 
 if TYPE_CHECKING:
-    import torch
     import xarray as xr
 
-    from refutable.capture.packing import Pack
-    from refutable.capture.views import LogitView
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
     from refutable.models.sites import Sites
@@ -66,24 +64,13 @@ class InstrumentResult:
     """Largest relative difference between the two, or between plain and hooked runs."""
 
 
-class _LastLogits(Recorder):
-    name: ClassVar[str] = "check_logits"
-    reads: ClassVar[tuple[str, ...]] = (LOGITS,)
-
-    def read(self, site: str, layer: int, view: LogitView) -> None:
-        self._value = view.last()
-
-    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
-        return self._value
-
-
 _LOGITS = Observable(
-    name=_LastLogits.name,
+    name=LastLogits.name,
     says="Logits after the last token.",
     dims=("prompt", "vocab"),
     unit="logit",
     version=1,
-    recorder=_LastLogits,
+    recorder=LastLogits,
 )
 
 
@@ -104,7 +91,8 @@ def check(
     sites : Sites
         Its parts.
     encoded : Encoded
-        The prompts it will be measured on; six of different length are used.
+        The prompts it will be measured on. Their passes are checked as the run makes them: all of
+        a small set, of a larger one those that mix most.
     observables : sequence of Observable
         The recorded observables that will be asked for.
     bound : float, optional
@@ -138,19 +126,21 @@ class _Check:
         self.sites = sites
         self.dtype = str(next(self.model.parameters()).dtype).removeprefix("torch.")
         self.bound = bound or BOUNDS.get(self.dtype, BOUNDS["float32"])
-        picked = choose([len(ids) for ids in encoded.ids])
-        self.encoded = replace(
-            encoded,
-            ids=tuple(encoded.ids[i] for i in picked),
-            prompt_ids=tuple(encoded.prompt_ids[i] for i in picked),
-            families=tuple(encoded.families[i] for i in picked),
-        )
+        self.whole = encoded
+        lengths = [len(ids) for ids in encoded.ids]
+        self.encoded = encoded.only(choose(lengths))
         self.asked = {item.name: item for item in observables}
-        probes = [REGISTRY[ResidualNormTokens.name], REGISTRY[NBlocks.name], _LOGITS]
-        if sites.unembedding is None:
-            probes.remove(_LOGITS)
+        self.stream = not sites.reason("blocks.0.resid_post")
+        probes = [_LOGITS] if sites.unembedding is not None else []
+        if self.stream:
+            probes += [REGISTRY[ResidualNormTokens.name], REGISTRY[NBlocks.name]]
+        if not probes:
+            raise NotAvailableError(sites.reason("blocks.0.resid_post"))
         self.probes = probes
         self.attention = needs_attention([*observables, *probes])
+        self.trial = Trial(
+            self.model, sites, encoded, list(self.asked.values()), probes, self.bound
+        )
         self.checks: list[InstrumentCheck] = []
 
     def run(self) -> InstrumentResult:
@@ -161,7 +151,9 @@ class _Check:
         if not self._finite(reference):
             return self._result("single", reference, reference, 0.0)
         hooked = self._hooks(plain, reference)
-        layout, measured, error = self._layout(reference)
+        self._memory(reference)
+        self._causal()
+        layout, measured, reference, error = self._layout(reference)
         if self.attention:
             self._patterns(layout)
         self._clean(before)
@@ -219,6 +211,8 @@ class _Check:
         return found
 
     def _blocks(self, reference: Arrays) -> None:
+        if not self.stream:
+            return
         seen = int(reference[NBlocks.name])
         stated = int(self.model.config.get_text_config().num_hidden_layers)
         self._add(
@@ -230,6 +224,8 @@ class _Check:
         )
 
     def _finite(self, reference: Arrays) -> bool:
+        if not self.stream:
+            return self._finite_logits(reference)
         norms = reference[ResidualNormTokens.name].values
         lengths = np.array([len(ids) for ids in self.encoded.ids])
         inside = np.arange(norms.shape[2]) < lengths[:, None]
@@ -238,12 +234,16 @@ class _Check:
         if bad.any():
             detail = f"block {int(bad.argmax())} gives values that are not finite in {self.dtype}"
         elif _LOGITS.name in reference:
-            logits = reference[_LOGITS.name].values
-            # A model may rule a token out with -inf.
-            if np.isnan(logits).any() or np.isposinf(logits).any():
-                bad, detail = np.array([True]), f"logits are not finite in {self.dtype}"
+            return self._finite_logits(reference, detail)
         self._add("finite", not bad.any(), detail)
         return not bool(bad.any())
+
+    def _finite_logits(self, reference: Arrays, detail: str = "logits are finite") -> bool:
+        logits = reference[_LOGITS.name].values
+        # A model may rule a token out with -inf.
+        bad = bool(np.isnan(logits).any() or np.isposinf(logits).any())
+        self._add("finite", not bad, f"logits are not finite in {self.dtype}" if bad else detail)
+        return not bad
 
     def _hooks(
         self, plain: Mapping[str, np.ndarray[Any, np.dtype[Any]]], reference: Arrays
@@ -265,37 +265,70 @@ class _Check:
         )
         return found.value
 
-    def _layout(self, reference: Arrays) -> tuple[str, Arrays, float]:
+    def _memory(self, reference: Arrays) -> None:
+        """Prompts ran by rising length: the first must give the same again after the longest."""
+        first = self.encoded.only([0])
+        again = measure(self.model, self.sites, first, self.probes, layout="single")
+        wanted = {
+            name: array.isel(prompt=[0]) if "prompt" in array.dims else array
+            for name, array in ((item.name, reference[item.name]) for item in self.probes)
+        }
+        if self.stream:
+            norms = ResidualNormTokens.name
+            wanted[norms] = wanted[norms].isel(position=slice(again[norms].sizes["position"]))
+        found = compare(again, wanted, ranged=_LOGITS.name)
+        detail = f"a prompt gives the same after a longer one, to {found.value:.1e}"
+        if found.value > self.bound:
+            detail = (
+                f"a prompt gives other values after a longer one ({found.what} off by "
+                f"{found.value:.1e}): the model keeps something from prompt to prompt"
+            )
+        self._add("no memory of other prompts", found.value <= self.bound, detail, found.value)
+        self.checks[-1] = replace(self.checks[-1], bound=self.bound)
+
+    def _causal(self) -> None:
+        from refutable.capture.causality import causality
+
+        found = causality(self.model, self.sites, self.whole)
+        # Alike rows of one product differ by rounding alone, which half precision makes large.
+        bound = self.bound if self.dtype in ("float16", "bfloat16") else self.bound / 10
+        detail = "replacing the last token changes the last position and nothing before it"
+        if found.before > bound:
+            detail = (
+                f"replacing the last token of a prompt changes {found.where} before it by "
+                f"{found.before:.1e} of their range: the model sees later tokens (an encoder, or a "
+                "bidirectional variant), so it has no next-token distribution"
+            )
+        elif found.at == 0:
+            detail = (
+                f"replacing the last token of a prompt leaves {found.where} at the last position "
+                "as they are: what is read there is not the last token's"
+            )
+        self._add("causal", found.before <= bound and found.at > 0, detail, found.before, bound)
+
+    def _layout(self, reference: Arrays) -> tuple[str, Arrays, Arrays, float]:
         refused: list[str] = []
         for layout in LAYOUTS[:-1]:
             try:
-                measured, found = self._try(layout, reference)
+                measured, alone, found = self.trial.run(layout)
             # An architecture may refuse position ids or masks in any way it likes.
             except Exception as error:
                 first = (str(error).splitlines() or [""])[0][:120]
                 refused.append(f"{layout} refused ({type(error).__name__}: {first})")
                 continue
-            if found.value <= self.bound:
-                self._chosen(layout, refused, found)
-                return layout, measured, found.value
-            refused.append(f"{layout} refused ({found.what} off by {found.value:.1e})")
-        self._chosen("single", refused, Difference(0.0))
-        return "single", reference, 0.0
+            if measured is None:
+                refused.append(f"{layout}: no two prompts share a pass")
+            elif found.value <= self.bound:
+                self._chosen(layout, refused, found, measured)
+                return layout, measured, alone, found.value
+            else:
+                refused.append(f"{layout} refused ({found.what} off by {found.value:.1e})")
+        self._chosen("single", refused, Difference(0.0), reference)
+        return "single", reference, reference, 0.0
 
-    def _try(self, layout: str, reference: Arrays) -> tuple[Arrays, Difference]:
-        measured = self._measure(layout)
-        found = compare(measured, reference, ranged=_LOGITS.name)
-        if self.attention and found.value <= self.bound:
-            # Read through our own function, attention is right even where the model's own mask
-            # lets packed prompts see each other; the model must be right without it too.
-            own = self._measure(layout, asked=False)
-            wanted = {item.name: reference[item.name] for item in self.probes}
-            other = compare(own, wanted, ranged=_LOGITS.name)
-            found = max(found, other, key=lambda item: item.value)
-        return measured, found
-
-    def _chosen(self, layout: str, refused: list[str], found: Difference) -> None:
-        equal = f"{layout} equals single prompts to {found.value:.1e}"
+    def _chosen(self, layout: str, refused: list[str], found: Difference, measured: Arrays) -> None:
+        compared = max(a.sizes["prompt"] for a in measured.values() if "prompt" in a.dims)
+        equal = f"{layout} equals single prompts to {found.value:.1e} ({compared} compared)"
         detail = "; ".join(
             [*refused, "prompts are run one by one" if layout == "single" else equal]
         )

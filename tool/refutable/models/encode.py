@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import PromptError
@@ -27,6 +28,15 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def only(self, places: Sequence[int]) -> Encoded:
+        """Keep the prompts at some places."""
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in places),
+            prompt_ids=tuple(self.prompt_ids[i] for i in places),
+            families=tuple(self.families[i] for i in places),
+        )
 
 
 def encode(

@@ -17,22 +17,23 @@ name                                  what
 ====================================  =====================================================
 
 Names tell nothing about an architecture. How the parts of a block are wired is read from one run
-of four tokens, and a site counts only where the numbers add up.
+of a few tokens, and a site counts only where the numbers add up; the residual stream is what one
+block makes, the next one gets and the modules after the last one read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from refutable.errors import NotAvailableError, near
 from refutable.models.norms import NormModule
+from refutable.models.stream import Entry
 from refutable.models.structure import Structure, find_structure
-from refutable.models.trace import Trace, trace
+from refutable.models.trace import Trace, same, trace
 from refutable.models.wiring import Wiring, wire
 
 ATTENTION_QUANTITIES = ("q", "k", "v", "scores", "pattern")
@@ -53,6 +54,8 @@ class Site:
     dims: tuple[str, ...] = ("batch", "position", "dim")
     writable: bool = True
     """Whether replacing the value here changes all that is computed from it."""
+    entry: Entry | None = None
+    """Where the value lies in what the module gets or makes; ``None``: the first tensor."""
 
     @property
     def before(self) -> bool:
@@ -150,11 +153,12 @@ def find_sites(model: Any) -> Sites:
     Notes
     -----
     ``attn_out`` and ``mlp_out`` are accepted only where ``resid_pre + attn_out + mlp_out`` equals
-    ``resid_post`` on a run of four tokens; ``resid_mid`` only where it equals
+    ``resid_post`` on a run of a few tokens; ``resid_mid`` only where it equals
     ``resid_pre + attn_out``.
     """
     structure = find_structure(model)
     run = trace(model, structure)
+    structure = replace(structure, final_norm=_final_norm(structure, run))
     found = _Collector(structure)
     found.embeddings()
     places: dict[str, str] = {}
@@ -186,12 +190,13 @@ class _Collector:
         *,
         dims: tuple[str, ...] = ("batch", "position", "dim"),
         writable: bool = True,
+        entry: Entry | None = None,
         without: str = "",
     ) -> None:
         if module is None:
             self.missing[name] = without
         else:
-            self.sites[name] = Site(name, module, path, at, dims, writable)
+            self.sites[name] = Site(name, module, path, at, dims, writable, entry)
 
     def embeddings(self) -> None:
         s = self.structure
@@ -202,24 +207,38 @@ class _Collector:
     def block(self, layer: int, wiring: Wiring, run: Trace) -> None:
         s = self.structure
         name, path, block = f"blocks.{layer}", f"{s.blocks_path}.{layer}", s.blocks[layer]
-        chained = layer == 0 or torch.equal(run.made[layer - 1], run.given[layer])
-        broken = "" if chained else f"block {layer} does not get what block {layer - 1} made"
-        self.add(f"{name}.resid_pre", None if broken else block, path, "input", without=broken)
-        self.add(f"{name}.resid_post", block, path, "output")
+        stream = run.stream
+        self._resid(f"{name}.resid_pre", block, path, stream.given, run)
+        self._resid(f"{name}.resid_post", block, path, stream.made, run)
         for site, part in wiring.parts.items():
-            if isinstance(part, str):
-                self.missing[f"{name}.{site}"] = part
-            else:
-                full = f"{path}.{part.path}"
-                self.add(
-                    f"{name}.{site}",
-                    part.module,
-                    full,
-                    part.at,
-                    dims=part.dims,
-                    writable=part.writable,
-                )
+            missing = part if isinstance(part, str) else "" if stream.dims else stream.problem
+            if isinstance(part, str) or missing:
+                self.missing[f"{name}.{site}"] = missing
+                continue
+            full = f"{path}.{part.path}"
+            self.add(
+                f"{name}.{site}",
+                part.module,
+                full,
+                part.at,
+                dims=part.dims,
+                writable=part.writable,
+            )
         self._attention(layer)
+
+    def _resid(self, name: str, block: nn.Module, path: str, entry: Entry, run: Trace) -> None:
+        # Of a stream that is broken anywhere no block is measured: norms of different blocks
+        # would be compared in different scales.
+        stream = run.stream
+        self.add(
+            name,
+            None if stream.problem else block,
+            path,
+            "input" if name.endswith("pre") else "output",
+            dims=stream.dims,
+            entry=entry,
+            without=stream.problem,
+        )
 
     def _attention(self, layer: int) -> None:
         s = self.structure
@@ -253,7 +272,7 @@ class _Collector:
         final = s.final_norm
         self.add(
             "ln_final",
-            final.module if final and run.final is not None else None,
+            final.module if final else None,
             final.path if final else "",
             "output",
             without="no norm between the last block and the unembedding",
@@ -266,3 +285,18 @@ class _Collector:
             dims=("batch", "position", "vocabulary"),
             without="the model has no unembedding",
         )
+
+
+def _final_norm(structure: Structure, run: Trace) -> NormModule | None:
+    """Find the norm that reads what the last block made, from a run.
+
+    Where several streams are merged first, it is the last norm before the unembedding.
+    """
+    norms = {norm.path: norm for norm in structure.norms if norm.layer is None and norm.stream}
+    head = f"{structure.unembedding_path}." if structure.unembedding_path else "/"
+    called = [call for call in run.after if call.path in norms and not call.path.startswith(head)]
+    last = run.made[-1]
+    reads = [call for call in called if same(call.given, last, run.tolerance)]
+    merged = called[-1:] if not run.stream.dims else []
+    chosen = reads[:1] or merged
+    return norms[chosen[0].path] if chosen else None

@@ -5,8 +5,9 @@ Everything here can be read from modules on the meta device: no weight is needed
 
 from __future__ import annotations
 
-import inspect
+import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,13 @@ from torch import nn
 
 from refutable.errors import ModelError
 from refutable.models.norms import NormModule, NormProbe, kind_of
+from refutable.models.positions import kind_of_positions, position_table
+
+# Norms of queries, keys and values, and those inside a mixer or an expert, are none of the stream.
+_OF_HEADS = re.compile(
+    r"(?i)(^|[._])(q|k|v|kv|qk|qkv|query|key|value|head|[qk](uery|ey)?norm|q_a|kv_a|q_b|kv_b|ssm"
+    r"|mixer|mamba|conv|expert|experts|router|gate|indexer|compressor)(_|\.|$|\d|layernorm|norm)"
+).search
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,13 +74,14 @@ def find_structure(model: Any) -> Structure:
     """
     config = text_config(model)
     count = block_count(config)
-    blocks_path, blocks = _blocks(model, count)
+    embedding = model.get_input_embeddings()
+    own = _own_modules(model, embedding)
+    blocks_path, blocks = _blocks(own, count, type(model).__name__)
     d_model = int(config.hidden_size)
     attentions = [_attention(block) for block in blocks]
-    norms = _norms(model, blocks_path, d_model)
+    norms = _norms(own, blocks_path, d_model)
     paths = {id(module): path for path, module in model.named_modules()}
-    embedding = model.get_input_embeddings()
-    position = _position_table(model, blocks_path, embedding)
+    position = position_table(own, blocks_path, embedding, config)
     unembedding = model.get_output_embeddings()
     return Structure(
         blocks=tuple(blocks),
@@ -83,14 +92,14 @@ def find_structure(model: Any) -> Structure:
             for layer, (name, _) in enumerate(attentions)
         ),
         norms=norms,
-        final_norm=_final_norm(model, blocks_path, norms),
+        final_norm=_final_norm(own, blocks_path, norms),
         embedding=embedding,
         embedding_path=paths[id(embedding)],
         position_embedding=position,
         position_path=paths[id(position)] if position is not None else "",
         unembedding=unembedding,
         unembedding_path=paths.get(id(unembedding), ""),
-        positions=_positions(model, config, position),
+        positions=kind_of_positions(model, own, config, position),
         attention_interface=_uses_interface([module for _, module in attentions]),
         norm_kind=kind_of(norms),
         heads=int(getattr(config, "num_attention_heads", 0) or 0),
@@ -116,15 +125,39 @@ def block_count(config: Any) -> int:
     return count
 
 
-def _blocks(model: nn.Module, count: int) -> tuple[str, list[nn.Module]]:
+def _own_modules(model: nn.Module, embedding: nn.Module) -> dict[str, nn.Module]:
+    """Modules of the text decoder by path: those of a picture or sound encoder are left out.
+
+    An encoder is a transformers model of its own that does not hold the token embedding.
+    """
+    from transformers import PreTrainedModel
+
+    foreign = [
+        f"{path}."
+        for path, module in model.named_modules()
+        if path
+        and isinstance(module, PreTrainedModel)
+        and not any(child is embedding for child in module.modules())
+    ]
+    everything = dict(model.named_modules())
+    own = {
+        path: module
+        for path, module in everything.items()
+        if not any(f"{path}.".startswith(root) for root in foreign)
+    }
+    holds_blocks = any(isinstance(module, nn.ModuleList) for module in own.values())
+    return own if holds_blocks else everything
+
+
+def _blocks(own: Mapping[str, nn.Module], count: int, name: str) -> tuple[str, list[nn.Module]]:
     found = [
         (path, list(module))
-        for path, module in model.named_modules()
+        for path, module in own.items()
         if isinstance(module, nn.ModuleList) and len(module) == count
     ]
     if not found:
         raise ModelError(
-            f"no list of {count} blocks among the modules of {type(model).__name__}: only "
+            f"no list of {count} blocks among the modules of {name}: only "
             "decoders built from a list of blocks can be measured"
         )
     # Lists inside blocks (experts, say) hold fewer parameters than the blocks themselves.
@@ -133,10 +166,19 @@ def _blocks(model: nn.Module, count: int) -> tuple[str, list[nn.Module]]:
 
 def _attention(block: nn.Module) -> tuple[str, nn.Module | None]:
     # transformers names the class of every attention module so, whatever the attribute is called
-    for name, child in block.named_children():
-        holds_weights = next(child.parameters(), None) is not None
-        if "attention" in type(child).__name__.lower() and holds_weights:
+    named = [
+        (name, child)
+        for name, child in block.named_children()
+        if "attention" in type(child).__name__.lower()
+        and next(child.parameters(), None) is not None
+    ]
+    for name, child in named:
+        if type(child).__name__.lower().endswith("attention"):
             return name, child
+    for name, child in named:
+        # A module of norms and attention together holds the attention module.
+        inner, module = _attention(child)
+        return (f"{name}.{inner}", module) if module is not None else (name, child)
     return "", None
 
 
@@ -147,16 +189,16 @@ def _uses_interface(attentions: list[nn.Module | None]) -> bool:
     return bool(homes) and all(hasattr(home, "ALL_ATTENTION_FUNCTIONS") for home in homes)
 
 
-def _norms(model: nn.Module, blocks_path: str, d_model: int) -> tuple[NormModule, ...]:
+def _norms(own: Mapping[str, nn.Module], blocks_path: str, d_model: int) -> tuple[NormModule, ...]:
     probe = NormProbe(d_model)
     found = []
-    for path, module in model.named_modules():
+    for path, module in own.items():
         behaviour = probe.behaviour(module)
         if behaviour is None:
             continue
         layer, slot = _place(path, blocks_path)
         size = next((parameter.shape[0] for parameter in module.parameters()), d_model)
-        outside_attention = layer is None or "." not in slot
+        outside_attention = layer is None or "." not in slot or not _OF_HEADS(slot)
         found.append(
             NormModule(
                 path=path,
@@ -179,9 +221,9 @@ def _place(path: str, blocks_path: str) -> tuple[int | None, str]:
 
 
 def _final_norm(
-    model: nn.Module, blocks_path: str, norms: tuple[NormModule, ...]
+    own: Mapping[str, nn.Module], blocks_path: str, norms: tuple[NormModule, ...]
 ) -> NormModule | None:
-    order = {path: at for at, (path, _) in enumerate(model.named_modules())}
+    order = {path: at for at, path in enumerate(own)}
     after = [
         norm
         for norm in norms
@@ -194,42 +236,3 @@ def _final_norm(
     before = [norm for norm in norms if norm.layer is None and norm.stream]
     named = [norm for norm in before if "embed" not in norm.path.rsplit(".", 1)[-1]]
     return named[-1] if named else None
-
-
-def _position_table(
-    model: nn.Module, blocks_path: str, embedding: nn.Module
-) -> nn.Embedding | None:
-    for path, module in model.named_modules():
-        outside = not path.startswith(f"{blocks_path}.")
-        if isinstance(module, nn.Embedding) and module is not embedding and outside:
-            return module
-    return None
-
-
-def _positions(model: nn.Module, config: Any, table: nn.Embedding | None) -> str:
-    if table is not None:
-        weight = table.weight
-        # A frozen table can only be read once it has weights (identify.py does).
-        empty = not weight.is_meta and not bool(weight.any())
-        return "none" if empty else "learned"
-    alibi = getattr(config, "alibi", None)
-    if alibi:
-        return "alibi"
-    names = [type(module).__name__.lower() for module in model.modules()]
-    buffers = [name.rsplit(".", 1)[-1] for name, _ in model.named_buffers()]
-    if any("rotary" in name for name in names) or "inv_freq" in buffers:
-        return "rotary"
-    if any("sinusoidal" in name for name in names):
-        return "sinusoidal"
-    if hasattr(config, "rotary_dim") or hasattr(config, "rope_parameters"):
-        return "rotary"
-    return "alibi" if alibi is None and _passes_alibi(model) else "none"
-
-
-def _passes_alibi(model: nn.Module) -> bool:
-    for module in model.modules():
-        forward = inspect.signature(type(module).forward).parameters
-        if "alibi" in forward or "position_bias" in forward:
-            return True
-    source = sys.modules.get(type(model).__module__)
-    return any("alibi" in name.lower() for name in vars(source or object))

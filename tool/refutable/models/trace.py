@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from refutable.errors import ModelError
+from refutable.models.stream import Entry, Passed, Stream, StreamFinder, copied, leaves
 from refutable.models.structure import Structure
 
-_TOKENS = 4
+# No usual number of residual streams: a prompt of as many tokens would look like them.
+_TOKENS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +25,8 @@ class Call:
     module: nn.Module
     given: torch.Tensor | None
     made: torch.Tensor | None
+    all_given: tuple[torch.Tensor, ...] = ()
+    """Every tensor it got, in its own shape; kept of modules outside the blocks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,8 +38,10 @@ class Trace:
     made: tuple[torch.Tensor, ...]
     """Residual stream after each block, `(token, dim)`."""
     inside: tuple[tuple[Call, ...], ...]
-    final: Call | None
-    """The call of the norm after the last block."""
+    after: tuple[Call, ...]
+    """Calls of modules outside the blocks, after the last block."""
+    stream: Stream
+    """Where the residual stream was found."""
     tolerance: float
 
 
@@ -52,7 +58,7 @@ def first_tensor(values: Any) -> torch.Tensor | None:
 
 @torch.no_grad()
 def trace(model: Any, structure: Structure) -> Trace:
-    """Run four tokens through the model and keep what every module of a block got and made.
+    """Run a few tokens through the model and keep what every module of a block got and made.
 
     Parameters
     ----------
@@ -66,67 +72,108 @@ def trace(model: Any, structure: Structure) -> Trace:
     Trace
         Tensors are flattened to `(token, dim)` in float32 on the CPU.
     """
-    calls: list[list[Call]] = [[] for _ in structure.blocks]
-    ends: dict[int, Call] = {}
-    final: list[Call] = []
-    hooks = []
-
-    def keep(path: str, into: list[Call]) -> Any:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            given = first_tensor(args)
-            given = first_tensor(kwargs) if given is None else given
-            into.append(Call(path, module, _flat(given), _flat(first_tensor(output))))
-
-        return hook
-
-    def end(layer: int) -> Any:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-            # The stream before the block is kept when the block starts: it may be changed in place.
-            ends[layer] = Call("", module, starts[layer], _flat(first_tensor(output)))
-
-        return hook
-
-    starts: dict[int, torch.Tensor | None] = {}
-
-    def start(layer: int) -> Any:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            given = first_tensor(args)
-            starts[layer] = _flat(first_tensor(kwargs) if given is None else given)
-
-        return hook
-
+    recorder = _Recording(structure)
     try:
-        for layer, block in enumerate(structure.blocks):
-            hooks.append(block.register_forward_pre_hook(start(layer), with_kwargs=True))
-            hooks.append(block.register_forward_hook(end(layer), with_kwargs=True))
-            for path, module in block.named_modules():
-                if path:
-                    hook = keep(path, calls[layer])
-                    hooks.append(module.register_forward_hook(hook, with_kwargs=True))
-        if structure.final_norm is not None:
-            module = structure.final_norm.module
-            path = structure.final_norm.path
-            hooks.append(module.register_forward_hook(keep(path, final), with_kwargs=True))
+        recorder.hook(model)
         model(input_ids=_ids(structure), use_cache=False)
-    # Whatever a model class raises on four plain tokens, it cannot be measured.
+    # Whatever a model class raises on a few plain tokens, it cannot be measured.
     except Exception as problem:
         first = str(problem).strip().splitlines()[:1]
         raise ModelError(
-            f"{type(model).__name__} cannot run four tokens ({type(problem).__name__}: "
+            f"{type(model).__name__} cannot run {_TOKENS} tokens ({type(problem).__name__}: "
             f"{' '.join(first)}): check its config against its weights"
         ) from problem
     finally:
-        for handle in hooks:
-            handle.remove()
-    order = range(len(structure.blocks))
+        recorder.remove()
     half = next(model.parameters()).dtype in (torch.float16, torch.bfloat16)
-    return Trace(
-        given=tuple(_known(ends[layer].given) for layer in order),
-        made=tuple(_known(ends[layer].made) for layer in order),
-        inside=tuple(tuple(block) for block in calls),
-        final=final[-1] if final else None,
-        tolerance=3e-2 if half else 1e-4,
-    )
+    return recorder.trace(3e-2 if half else 1e-4)
+
+
+class _Recording:
+    """Hooks that keep what blocks and the modules in and after them got and made."""
+
+    def __init__(self, structure: Structure) -> None:
+        self.structure = structure
+        self.starts: dict[int, Mapping[Entry, torch.Tensor]] = {}
+        self.passed: dict[int, Passed] = {}
+        self.inside: list[list[Call]] = [[] for _ in structure.blocks]
+        self.after: list[Call] = []
+        self._hooks: list[Any] = []
+
+    def hook(self, model: nn.Module) -> None:
+        """Install the hooks."""
+        prefix = f"{self.structure.blocks_path}."
+        for layer, block in enumerate(self.structure.blocks):
+            self._keep(block.register_forward_pre_hook(self._start(layer), with_kwargs=True))
+            self._keep(block.register_forward_hook(self._end(layer), with_kwargs=True))
+            for path, module in block.named_modules():
+                if path:
+                    hook = self._call(path, layer)
+                    self._keep(module.register_forward_hook(hook, with_kwargs=True))
+        for path, module in model.named_modules():
+            if path and not path.startswith(prefix):
+                hook = self._call(path, None)
+                self._keep(module.register_forward_hook(hook, with_kwargs=True))
+
+    def remove(self) -> None:
+        """Remove them."""
+        for handle in self._hooks:
+            handle.remove()
+
+    def _keep(self, handle: Any) -> None:
+        self._hooks.append(handle)
+
+    def _start(self, layer: int) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            # Kept when the block starts: the stream may be changed in place.
+            found = {entry: copied(value) for entry, value in leaves((args, kwargs))}
+            self.starts.setdefault(layer, found)
+
+        return hook
+
+    def _end(self, layer: int) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            made = {entry: copied(value) for entry, value in leaves(output)}
+            self.passed.setdefault(layer, Passed(self.starts[layer], made))
+            self.after.clear()
+
+        return hook
+
+    def _call(self, path: str, layer: int | None) -> Any:
+        into = self.after if layer is None else self.inside[layer]
+
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            given = first_tensor(args)
+            given = first_tensor(kwargs) if given is None else given
+            whole = [copied(value) for _, value in leaves((args, kwargs))] if layer is None else []
+            made = _flat(first_tensor(output))
+            into.append(Call(path, module, _flat(given), made, tuple(whole)))
+
+        return hook
+
+    def trace(self, tolerance: float) -> Trace:
+        """Put together what was kept."""
+        order = range(len(self.structure.blocks))
+        idle = [layer for layer in order if layer not in self.passed]
+        if idle:
+            raise ModelError(
+                f"block {idle[0]} of {len(order)} did not run on {_TOKENS} tokens "
+                f"({len(idle)} did not): only models that run every block can be measured"
+            )
+        blocks = [self.passed[layer] for layer in order]
+        # Modules that hold the blocks end after them too, and get what came before.
+        held = (self.structure.blocks_path + ".").startswith
+        after = [call for call in self.after if not held(call.path + ".")]
+        ends = [value for call in after for value in call.all_given]
+        stream = StreamFinder(blocks, ends, _TOKENS, tolerance).find()
+        return Trace(
+            given=tuple(_known(b.given.get(stream.given)) for b in blocks),
+            made=tuple(_known(b.made.get(stream.made)) for b in blocks),
+            inside=tuple(tuple(calls) for calls in self.inside),
+            after=tuple(after),
+            stream=stream,
+            tolerance=tolerance,
+        )
 
 
 def _ids(structure: Structure) -> torch.Tensor:
@@ -142,7 +189,7 @@ def _flat(value: torch.Tensor | None) -> torch.Tensor | None:
 
 
 def _known(value: torch.Tensor | None) -> torch.Tensor:
-    return torch.empty(0) if value is None else value
+    return torch.empty(0) if value is None else value.reshape(-1, value.shape[-1])
 
 
 def same(left: torch.Tensor | None, right: torch.Tensor | None, tolerance: float) -> bool:

@@ -64,6 +64,8 @@ def test_a_sound_model_passes_every_check_and_is_left_as_it_was() -> None:
         "blocks",
         "finite",
         "hooks change nothing",
+        "no memory of other prompts",
+        "causal",
         "layout",
         "attention is read once per block",
         "attention agrees with the model's own",

@@ -1,0 +1,152 @@
+"""Does a position see only what comes before it? Asked of the model itself, not of its config.
+
+The last token of a prompt is replaced. In a causal language model nothing before it changes, and
+the last position does. Both are looked at in the logits and, where it can be read, in the residual
+stream: a stream whose last row is not the last token's fails here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+
+from refutable.capture.measure import measure
+from refutable.capture.recorder import RESID_POST, BlockRecorder, Tokens
+
+if TYPE_CHECKING:
+    from refutable.capture.packing import Pack
+    from refutable.models.encode import Encoded
+    from refutable.models.sites import Sites
+
+    Array = np.ndarray[Any, np.dtype[np.float64]]
+
+# Numbers of one full logit array (256 MB in float32).
+_MOST_LOGITS = 1 << 26
+_SHORT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Causality:
+    """What replacing the last token changes; relative to the range of the values."""
+
+    before: float
+    """Largest change at positions before it."""
+    at: float
+    """Change at its own position; 0 where something there does not depend on it."""
+    where: str
+    """What changed before, or did not change at, the last position."""
+
+
+class _Projection(BlockRecorder):
+    """Each token's stream along one fixed direction: token by token, whatever its norm."""
+
+    name: ClassVar[str] = "check_projection"
+    reads: ClassVar[tuple[str, ...]] = (RESID_POST,)
+
+    def read(self, site: str, layer: int, view: Tokens) -> None:
+        states = view.all().float()
+        steps = torch.arange(states.shape[-1], device=states.device, dtype=torch.float32)
+        self.keep(layer, states @ torch.cos(1.0 + 1.7 * steps))
+        self._view = view
+
+    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
+        per_token = super().take(pack, blocks)
+        return self._view.by_prompt(per_token.T).transpose(0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    name: str = _Projection.name
+    dims: tuple[str, ...] = ("prompt", "layer", "position")
+    unit: str = ""
+    per_prompt: bool = True
+    recorder: Any = _Projection
+
+
+def causality(model: Any, sites: Sites, encoded: Encoded) -> Causality:
+    """Replace the last token of a short and of the longest prompt and see what changes.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        In eval mode.
+    sites : Sites
+        Its parts.
+    encoded : Encoded
+        Prompts of the run.
+
+    Returns
+    -------
+    Causality
+        The worst over both prompts.
+    """
+    found: list[Causality] = []
+    for ids in _prompts(encoded, sites.structure.d_vocab):
+        # Another token may by chance do what the first does: the last position must move for one.
+        tried = [_one(model, sites, encoded, ids, other) for other in _others(encoded, ids, sites)]
+        worst = max(tried, key=lambda one: one.before)
+        moves = max(tried, key=lambda one: one.at)
+        found.append(
+            replace(worst, at=moves.at, where=worst.where if worst.before else moves.where)
+        )
+    leak = max(found, key=lambda one: one.before)
+    still = min(found, key=lambda one: one.at)
+    return Causality(leak.before, still.at, still.where if still.at == 0 else leak.where)
+
+
+def _prompts(encoded: Encoded, vocabulary: int) -> list[tuple[int, ...]]:
+    most = max(2, _MOST_LOGITS // max(vocabulary, 1))
+    long = sorted((ids[:most] for ids in encoded.ids if len(ids) > 1), key=len)
+    if not long:
+        # Prompts of one token have nothing before the last.
+        joined = tuple(token for ids in encoded.ids for token in ids)[:_SHORT]
+        return [joined if len(joined) > 1 else joined * 2]
+    short = next((ids for ids in long if len(ids) >= min(_SHORT, len(long[-1]))), long[-1])
+    return [short] if short == long[-1] else [short, long[-1]]
+
+
+def _others(encoded: Encoded, ids: Sequence[int], sites: Sites) -> list[int]:
+    """Two tokens to put last: of other prompts where there are any, so that none is special."""
+    seen = {token for other in encoded.ids for token in other[-2:]} - {ids[-1]}
+    more = {(ids[-1] + step) % sites.structure.d_vocab for step in (7, 13)} - {ids[-1]}
+    return [*sorted(seen), *sorted(more)][:2]
+
+
+def _one(model: Any, sites: Sites, encoded: Encoded, ids: tuple[int, ...], other: int) -> Causality:
+    pair = replace(
+        encoded,
+        ids=(ids, (*ids[:-1], other)),
+        prompt_ids=("own/0", "other/0"),
+        families=("own", "other"),
+    )
+    values = {"logits": _logits(model, pair)}
+    if not sites.reason("blocks.0.resid_post"):
+        stream = measure(model, sites, pair, [_Probe()], layout="single")[_Projection.name].values
+        values |= {f"block {layer}": stream[:, layer, :, None] for layer in range(stream.shape[1])}
+    parts = [_compared(name, value.astype(np.float64)) for name, value in values.items()]
+    leak = max(parts, key=lambda one: one.before)
+    still = min(parts, key=lambda one: one.at)
+    return Causality(leak.before, still.at, still.where if still.at == 0 else leak.where)
+
+
+@torch.no_grad()
+def _logits(model: Any, pair: Encoded) -> Array:
+    device = next(model.parameters()).device
+    found = []
+    for ids in pair.ids:
+        out = model(input_ids=torch.tensor([ids], device=device), use_cache=False, return_dict=True)
+        found.append(out.logits[0].float().cpu().numpy())
+    return np.stack(found)
+
+
+def _compared(name: str, values: Array) -> Causality:
+    """Compare two prompts' values, (2, position, ...)."""
+    # A token that the model rules out (-inf) is ruled out in both.
+    values = np.nan_to_num(values, neginf=0.0, posinf=0.0)
+    scale = float(np.ptp(values)) or 1.0
+    gap = np.abs(values[0] - values[1]).reshape(values.shape[1], -1).max(-1) / scale
+    return Causality(float(gap[:-1].max(initial=0.0)), float(gap[-1]), name)

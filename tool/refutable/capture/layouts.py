@@ -1,0 +1,117 @@
+"""Trying a layout: passes of the run itself against the same prompts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from refutable.capture.compare import Difference, compare
+from refutable.capture.measure import measure, passes_of
+from refutable.capture.plan import make_plan
+from refutable.capture.recorder import LOGITS, Recordable, Recorder
+from refutable.capture.selection import checked_packs, compared_prompts, switches_of
+
+if TYPE_CHECKING:
+    import torch
+    import xarray as xr
+
+    from refutable.capture.packing import Pack
+    from refutable.capture.views import LogitView
+    from refutable.models.encode import Encoded
+    from refutable.models.sites import Sites
+
+    Arrays = dict[str, xr.DataArray]
+
+
+class LastLogits(Recorder):
+    """Logits after each prompt's last token, whole."""
+
+    name: ClassVar[str] = "check_logits"
+    reads: ClassVar[tuple[str, ...]] = (LOGITS,)
+
+    def read(self, site: str, layer: int, view: LogitView) -> None:
+        """Keep them."""
+        self._value = view.last()
+
+    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
+        """Hand them over: prompt, vocab."""
+        return self._value
+
+
+class Trial:
+    """Runs passes as a run of these prompts would make them, and compares.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        In eval mode.
+    sites : Sites
+        Its parts.
+    encoded : Encoded
+        All prompts of the run.
+    asked : sequence of Recordable
+        What the run records: it decides how many prompts share a pass.
+    probes : sequence of Recordable
+        What is compared besides.
+    bound : float
+        Largest relative difference that counts as equal.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        sites: Sites,
+        encoded: Encoded,
+        asked: Sequence[Recordable],
+        probes: Sequence[Recordable],
+        bound: float,
+    ) -> None:
+        self._model, self._sites, self._encoded = model, sites, encoded
+        self._asked, self._probes, self._bound = asked, probes, bound
+        self._lengths = [len(ids) for ids in encoded.ids]
+
+    def run(self, layout: str) -> tuple[Arrays | None, Arrays, Difference]:
+        """Compare a layout with single prompts.
+
+        Returns
+        -------
+        measured, alone, difference
+            Of the compared prompts; ``None`` where no two prompts share a pass, so that there is
+            nothing to compare.
+        """
+        plan = make_plan(self._asked or self._probes)
+        packs = passes_of(self._model, self._encoded, plan, layout)
+        switches = switches_of(self._model.config.get_text_config(), max(self._lengths))
+        packs = checked_packs(packs, self._lengths, switches)
+        if not packs:
+            return None, {}, Difference(0.0)
+        places = compared_prompts(packs, self._lengths, switches)
+        chosen = self._encoded.only(places)
+        items = {item.name: item for item in (*self._asked, *self._probes)}.values()
+        measured = only(self._measure(list(items), packs), chosen)
+        alone = measure(self._model, self._sites, chosen, list(items), layout="single")
+        found = compare(measured, alone, ranged=LastLogits.name)
+        if plan.attention and found.value <= self._bound:
+            # Read through our own function, attention is right even where the model's own mask
+            # lets packed prompts see each other; the model must be right without it too.
+            own = only(self._measure(self._probes, packs), chosen)
+            wanted = {item.name: alone[item.name] for item in self._probes}
+            other = compare(own, wanted, ranged=LastLogits.name)
+            found = max(found, other, key=lambda item: item.value)
+        return measured, alone, found
+
+    def _measure(self, items: Sequence[Recordable], packs: Sequence[Pack]) -> Arrays:
+        return measure(self._model, self._sites, self._encoded, items, packs=packs)
+
+
+def only(arrays: Arrays, chosen: Encoded) -> Arrays:
+    """Keep some prompts, and the positions that they have."""
+    longest = max(len(ids) for ids in chosen.ids)
+    kept = {}
+    for name, array in arrays.items():
+        if "prompt" in array.dims:
+            array = array.sel(prompt=list(chosen.prompt_ids))
+        if "position" in array.dims:
+            array = array.isel(position=slice(longest))
+        kept[name] = array
+    return kept

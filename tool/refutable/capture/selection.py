@@ -1,0 +1,108 @@
+"""Which passes of a run are checked against single prompts, and which prompts of them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from refutable.capture.packing import Pack
+
+# Sets of no more prompts are checked whole; of larger ones a few passes, chosen for what they mix.
+_WHOLE = 48
+_MOST_PACKS = 6
+_MOST_COMPARED = 5
+_SWITCHES = ("window", "chunk", "original_max", "block_size", "local", "threshold", "switch")
+
+
+def checked_packs(
+    packs: Sequence[Pack], lengths: Sequence[int], switches: Sequence[int]
+) -> tuple[Pack, ...]:
+    """Choose passes of a run that hold more than one prompt.
+
+    Parameters
+    ----------
+    packs : sequence of Pack
+        All passes of the run, in its layout and under its token budget.
+    lengths : sequence of int
+        Tokens of each prompt.
+    switches : sequence of int
+        Lengths at which the architecture may change what it does.
+
+    Returns
+    -------
+    tuple of Pack
+        All of them in a small set. Otherwise those with the longest prompt, the widest range of
+        lengths, the most padding, the most prompts and the first, and one that holds prompts on
+        either side of each switch. Empty where no two prompts share a pass.
+    """
+    shared = [pack for pack in packs if len(pack.segments) > 1]
+    if len(lengths) <= _WHOLE or len(shared) <= 2:
+        return tuple(shared)
+    found = {}
+    for pack in _notable(shared, switches):
+        found.setdefault(id(pack), pack)
+    return tuple(found.values())[:_MOST_PACKS]
+
+
+def _notable(shared: Sequence[Pack], switches: Sequence[int]) -> Iterator[Pack]:
+    for switch in switches:
+        both = [p for p in shared if _shortest(p) <= switch < _longest(p)]
+        yield from both[:1]
+    yield max(shared, key=_longest)
+    yield max(shared, key=lambda p: _longest(p) / _shortest(p))
+    yield max(shared, key=lambda p: p.rows * p.width - p.tokens)
+    yield max(shared, key=lambda p: len(p.segments))
+    yield shared[0]
+
+
+def compared_prompts(
+    packs: Sequence[Pack], lengths: Sequence[int], switches: Sequence[int]
+) -> tuple[int, ...]:
+    """Choose the prompts of some passes whose values are compared, in rising order.
+
+    Returns
+    -------
+    tuple of int
+        All prompts in a small set; otherwise of each pass the shortest, the longest, the first, the
+        last, one between, and the longest below each switch.
+    """
+    found: set[int] = set()
+    for pack in packs:
+        by_length = sorted(pack.prompts, key=lambda i: (lengths[i], i))
+        if len(lengths) <= _WHOLE or len(by_length) <= _MOST_COMPARED:
+            found |= set(by_length)
+            continue
+        middle = by_length[len(by_length) // 2]
+        found |= {by_length[0], by_length[-1], pack.prompts[0], pack.prompts[-1], middle}
+        for switch in switches:
+            below = [i for i in by_length if lengths[i] <= switch]
+            if below and len(below) < len(by_length):
+                found.add(below[-1])
+    return tuple(sorted(found))
+
+
+def switches_of(config: Any, longest: int) -> tuple[int, ...]:
+    """Read from a config at which lengths, shorter than the longest prompt, something may change.
+
+    Windows, chunks and the context of before an extension: whatever is named so.
+    """
+    stated = config.to_dict() if hasattr(config, "to_dict") else dict(vars(config))
+    found = {value for value in _lengths(stated) if 1 < value < longest}
+    return tuple(sorted(found)[:_MOST_PACKS])
+
+
+def _lengths(stated: Mapping[str, Any]) -> Iterator[int]:
+    for name, value in stated.items():
+        if isinstance(value, Mapping):
+            yield from _lengths(value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            if any(word in str(name) for word in _SWITCHES):
+                yield value
+
+
+def _longest(pack: Pack) -> int:
+    return max(segment.length for segment in pack.segments)
+
+
+def _shortest(pack: Pack) -> int:
+    return min(segment.length for segment in pack.segments)
