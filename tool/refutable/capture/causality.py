@@ -40,6 +40,21 @@ class Causality:
     where: str
     """What changed before, or did not change at, the last position."""
 
+    def told(self, bound: float) -> str:
+        """Say in one line what was found, under a bound for what comes before."""
+        if self.before > bound:
+            return (
+                f"replacing the last token of a prompt changes {self.where} before it by "
+                f"{self.before:.1e} of their range: the model sees later tokens (an encoder, or a "
+                "bidirectional variant), so it has no next-token distribution"
+            )
+        if self.at == 0:
+            return (
+                f"replacing the last token of a prompt leaves {self.where} at the last position as "
+                "they are: what is read there is not the last token's"
+            )
+        return "replacing the last token changes the last position and nothing before it"
+
 
 class _Projection(BlockRecorder):
     """Each token's stream along one fixed direction: token by token, whatever its norm."""

@@ -257,7 +257,7 @@ def _before(
 def _first(given: tuple[tuple[Any, ...], dict[str, Any]]) -> Entry | None:
     """Entry of the first tensor argument."""
     args, kwargs = given
-    items = [((0, at), value) for at, value in enumerate(args)]
+    items: list[tuple[Entry, Any]] = [((0, at), value) for at, value in enumerate(args)]
     items += [((1, name), value) for name, value in kwargs.items()]
     return next((entry for entry, value in items if torch.is_tensor(value)), None)
 

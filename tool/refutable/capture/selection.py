@@ -38,7 +38,7 @@ def checked_packs(
     shared = [pack for pack in packs if len(pack.segments) > 1]
     if len(lengths) <= _WHOLE or len(shared) <= 2:
         return tuple(shared)
-    found = {}
+    found: dict[int, Pack] = {}
     for pack in _notable(shared, switches):
         found.setdefault(id(pack), pack)
     return tuple(found.values())[:_MOST_PACKS]

@@ -9,15 +9,16 @@ right, else right-padded, else single prompts. No architecture is known by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refutable.capture.compare import Difference, compare
+from refutable.capture.compare import Difference, compare, relative_difference
 from refutable.capture.layouts import LastLogits, Trial
 from refutable.capture.measure import measure
 from refutable.capture.packing import LAYOUTS, choose
+from refutable.capture.plain import plain_logits, state_of
 from refutable.capture.plan import needs_attention
 from refutable.errors import NotAvailableError
 from refutable.observables.registry import REGISTRY, Observable
@@ -42,9 +43,6 @@ BOUNDS: Mapping[str, float] = {
 """Largest relative difference between a shared and a single run that still counts as equal. In
 half precision the two round differently in every layer; a wrong mask is off by the logits
 themselves."""
-
-# Numbers of one full logit array of the plain run (256 MB in float32).
-_MOST_LOGITS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +142,14 @@ class _Check:
         self.checks: list[InstrumentCheck] = []
 
     def run(self) -> InstrumentResult:
-        before = _state(self.model)
-        plain = self._plain()
+        before = state_of(self.model)
+        plain = self._plain(self.encoded)
+        self._memory(plain)
         reference = self._measure("single")
         self._blocks(reference)
         if not self._finite(reference):
             return self._result("single", reference, reference, 0.0)
         hooked = self._hooks(plain, reference)
-        self._memory(reference)
         self._causal()
         layout, measured, reference, error = self._layout(reference)
         if self.attention:
@@ -192,23 +190,10 @@ class _Check:
             )
         )
 
-    def _plain(self) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-        """Last-token logits of each prompt from the model's own forward, without any hook."""
-        import torch
-
+    def _plain(self, encoded: Encoded) -> Mapping[str, np.ndarray[Any, np.dtype[Any]]]:
         if self.sites.unembedding is None:
             return {}
-        vocab = self.sites.structure.d_vocab
-        device = next(self.model.parameters()).device
-        found: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
-        for name, ids in zip(self.encoded.prompt_ids, self.encoded.ids, strict=True):
-            if found and len(ids) * vocab > _MOST_LOGITS:
-                continue
-            with torch.no_grad():
-                tokens = torch.tensor([ids], device=device)
-                out = self.model(input_ids=tokens, use_cache=False, return_dict=True)
-            found[name] = out.logits[0, -1].float().cpu().numpy()
-        return found
+        return plain_logits(self.model, encoded, self.sites.structure.d_vocab)
 
     def _blocks(self, reference: Arrays) -> None:
         if not self.stream:
@@ -265,26 +250,25 @@ class _Check:
         )
         return found.value
 
-    def _memory(self, reference: Arrays) -> None:
-        """Prompts ran by rising length: the first must give the same again after the longest."""
-        first = self.encoded.only([0])
-        again = measure(self.model, self.sites, first, self.probes, layout="single")
-        wanted = {
-            name: array.isel(prompt=[0]) if "prompt" in array.dims else array
-            for name, array in ((item.name, reference[item.name]) for item in self.probes)
-        }
-        if self.stream:
-            norms = ResidualNormTokens.name
-            wanted[norms] = wanted[norms].isel(position=slice(again[norms].sizes["position"]))
-        found = compare(again, wanted, ranged=_LOGITS.name)
-        detail = f"a prompt gives the same after a longer one, to {found.value:.1e}"
-        if found.value > self.bound:
+    def _memory(self, plain: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> None:
+        """Prompts ran by rising length: after the longest they must give the same again."""
+        if not plain:
+            return
+        places = sorted({0, max(len(self.encoded) - 2, 0)})
+        again = self._plain(self.encoded.only(places))
+        gaps = [
+            relative_difference(value, plain[name], by_range=True)
+            for name, value in again.items()
+            if name in plain
+        ]
+        worst = max(gaps, default=0.0)
+        detail = f"a prompt gives the same after a longer one, to {worst:.1e}"
+        if worst > self.bound:
             detail = (
-                f"a prompt gives other values after a longer one ({found.what} off by "
-                f"{found.value:.1e}): the model keeps something from prompt to prompt"
+                f"logits of a prompt move by {worst:.1e} of their range after a longer prompt: the "
+                "model keeps something from prompt to prompt"
             )
-        self._add("no memory of other prompts", found.value <= self.bound, detail, found.value)
-        self.checks[-1] = replace(self.checks[-1], bound=self.bound)
+        self._add("no memory of other prompts", worst <= self.bound, detail, worst, self.bound)
 
     def _causal(self) -> None:
         from refutable.capture.causality import causality
@@ -292,19 +276,9 @@ class _Check:
         found = causality(self.model, self.sites, self.whole)
         # Alike rows of one product differ by rounding alone, which half precision makes large.
         bound = self.bound if self.dtype in ("float16", "bfloat16") else self.bound / 10
-        detail = "replacing the last token changes the last position and nothing before it"
-        if found.before > bound:
-            detail = (
-                f"replacing the last token of a prompt changes {found.where} before it by "
-                f"{found.before:.1e} of their range: the model sees later tokens (an encoder, or a "
-                "bidirectional variant), so it has no next-token distribution"
-            )
-        elif found.at == 0:
-            detail = (
-                f"replacing the last token of a prompt leaves {found.where} at the last position "
-                "as they are: what is read there is not the last token's"
-            )
-        self._add("causal", found.before <= bound and found.at > 0, detail, found.before, bound)
+        detail = found.told(bound)
+        passed = found.before <= bound and found.at > 0
+        self._add("causal", passed, detail, found.before, bound)
 
     def _layout(self, reference: Arrays) -> tuple[str, Arrays, Arrays, float]:
         refused: list[str] = []
@@ -362,19 +336,9 @@ class _Check:
         )
 
     def _clean(self, before: tuple[int, tuple[str, ...]]) -> None:
-        after = _state(self.model)
+        after = state_of(self.model)
         left = after[0] - before[0]
         detail = f"{left} hooks remain" if left else "none remains"
         if after[1] != before[1]:
             detail = f"the attention implementation is {after[1]} and was {before[1]}"
         self._add("no hook remains", after == before, detail)
-
-
-def _state(model: Any) -> tuple[int, tuple[str, ...]]:
-    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
-    implementations = {
-        str(getattr(m.config, "_attn_implementation", ""))
-        for m in model.modules()
-        if hasattr(m, "config")
-    }
-    return hooks, tuple(sorted(implementations))

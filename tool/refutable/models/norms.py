@@ -89,10 +89,9 @@ def _probe(module: nn.Module, size: int, *, gains: bool) -> _Behaviour | None:
     try:
         subject = copy.deepcopy(module).to_empty(device="cpu").float().eval()
         source = torch.Generator().manual_seed(0)
-        rows = torch.randn(4, size, generator=source, dtype=torch.float32)
-        rows = rows * torch.tensor([[10.0], [30.0], [90.0], [270.0]]) + torch.tensor(
-            [[7.0], [-20.0], [40.0], [-90.0]]
-        )
+        rows = torch.randn(4, size, generator=source, dtype=torch.float32, device="cpu")
+        scale, shift = [[10.0], [30.0], [90.0], [270.0]], [[7.0], [-20.0], [40.0], [-90.0]]
+        rows = rows * torch.tensor(scale, device="cpu") + torch.tensor(shift, device="cpu")
         _fill(subject, 1.0)
         out = subject(rows)
         if not isinstance(out, torch.Tensor) or out.shape != rows.shape:

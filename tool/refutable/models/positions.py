@@ -36,7 +36,7 @@ def position_table(
     config : transformers.PretrainedConfig
         Of the text decoder, for the number of positions.
     """
-    widths = {int(config.hidden_size), int(embedding.weight.shape[1])}
+    widths = {int(config.hidden_size), int(embedding.weight.shape[1])  # type: ignore[index]}
     for path, module in own.items():
         if not isinstance(module, nn.Embedding) or module is embedding:
             continue

@@ -196,7 +196,7 @@ def _norms(own: Mapping[str, nn.Module], blocks_path: str, d_model: int) -> tupl
         behaviour = probe.behaviour(module)
         if behaviour is None:
             continue
-        layer, slot = _place(path, blocks_path)
+        layer, slot = _place(path, blocks_path, own)
         size = next((parameter.shape[0] for parameter in module.parameters()), d_model)
         outside_attention = layer is None or "." not in slot or not _OF_HEADS(slot)
         found.append(
@@ -213,11 +213,16 @@ def _norms(own: Mapping[str, nn.Module], blocks_path: str, d_model: int) -> tupl
     return tuple(found)
 
 
-def _place(path: str, blocks_path: str) -> tuple[int | None, str]:
-    if not path.startswith(f"{blocks_path}."):
-        return None, path
-    layer, _, slot = path[len(blocks_path) + 1 :].partition(".")
-    return int(layer), slot
+def _place(path: str, blocks_path: str, own: Mapping[str, nn.Module]) -> tuple[int | None, str]:
+    if path.startswith(f"{blocks_path}."):
+        layer, _, slot = path[len(blocks_path) + 1 :].partition(".")
+        return int(layer), slot
+    # Some classes keep lists of norms beside the list of blocks, as long as that.
+    parent, _, last = path.rpartition(".")
+    beside, blocks = own.get(parent), own[blocks_path]
+    if isinstance(beside, nn.ModuleList) and len(beside) == len(blocks):  # type: ignore[arg-type]
+        return int(last), parent
+    return None, path
 
 
 def _final_norm(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -166,6 +166,9 @@ class _Recording:
         after = [call for call in self.after if not held(call.path + ".")]
         ends = [value for call in after for value in call.all_given]
         stream = StreamFinder(blocks, ends, _TOKENS, tolerance).find()
+        if len({id(block) for block in self.structure.blocks}) < len(blocks):
+            reused = "one block is run several times, and what each run makes is not kept apart"
+            stream = replace(stream, problem=reused)
         return Trace(
             given=tuple(_known(b.given.get(stream.given)) for b in blocks),
             made=tuple(_known(b.made.get(stream.made)) for b in blocks),

@@ -61,10 +61,10 @@ def test_a_sound_model_passes_every_check_and_is_left_as_it_was() -> None:
     result = run(model)
     assert failed(result) == []
     assert [item.name for item in result.checks] == [
+        "no memory of other prompts",
         "blocks",
         "finite",
         "hooks change nothing",
-        "no memory of other prompts",
         "causal",
         "layout",
         "attention is read once per block",
