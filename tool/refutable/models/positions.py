@@ -36,7 +36,8 @@ def position_table(
     config : transformers.PretrainedConfig
         Of the text decoder, for the number of positions.
     """
-    widths = {int(config.hidden_size), int(embedding.weight.shape[1])  # type: ignore[index]}
+    rows: Any = embedding.weight
+    widths = {int(config.hidden_size), int(rows.shape[1])}
     for path, module in own.items():
         if not isinstance(module, nn.Embedding) or module is embedding:
             continue
