@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotAvailableError, RefutableError, one_line
-from refutable.measurement.harness import Laboratory, Need, Settings, not_applicable
+from refutable.measurement.harness import open_harness
+from refutable.measurement.needs import Need, not_applicable
 from refutable.observables.registry import REGISTRY
+from refutable.spec.cell import DEFAULT_PROMPTS
+from refutable.spec.prompts import PromptLibrary
 from refutable.store.committed import Committed, CommittedModel, CommittedWriter
-from refutable.system.paths import writable
+from refutable.system.paths import fixtures, writable
 
 if TYPE_CHECKING:
     from refutable.models.spec import ModelSpec
     from refutable.spec.claim import Claim
-
-PROMPTS = "battery"
-"""Prompt set of claims that name none."""
 
 
 def observe_twins(out: Path, say: Callable[[str], None]) -> int:
@@ -91,24 +91,22 @@ def _observe(
     say: Callable[[str], None],
 ) -> None:
     """Measure one twin and put its arrays into the writer."""
-    from refutable.measurement.archive import Measuring
-
-    lab = _laboratory()
+    harness = open_harness(PromptLibrary([fixtures()]))
     # A seed that a claim leaves out is measured like the others: it may illustrate.
     needs = [
-        Need(claim, spec.id, claim.prompts or PROMPTS, arm, controlled)
+        Need(claim, spec.id, claim.prompts or DEFAULT_PROMPTS, arm, controlled)
         for claim in claims
         for arm in claim.arms
-        if not_applicable(Need(claim, spec.id, "", arm), lab.facts(spec.id)) is None
+        if not_applicable(Need(claim, spec.id, "", arm), harness.facts(spec.id)) is None
     ]
-    lab.plan(needs)
+    harness.plan(needs)
     for need in needs:
         try:
-            lab.subject(need)
+            harness.subject(need)
         except NotAvailableError as problem:
             # Such as a loss that this run never reached.
             say(f"{spec.id}, {need.claim.id}: {one_line(problem)}")
-    state = lab.state(spec.id)
+    state = harness.state(spec.id)
     report = state.report
     writer.models[spec.id] = CommittedModel(
         state.facts, report.weights_digest, report.tokenizer_digest, state.config_digest
@@ -116,25 +114,10 @@ def _observe(
     # Claims about a single model are decided on shipped weights: only their null controls are
     # replayed, untrained copies that follow from the config.
     replayed = {name for n in needs if n.claim.predicts.grouped for name in n.observables}
-    for key, value in Measuring(lab, state, lab.plan_for(spec.id)).keyed():
+    for key, value in harness.archive(spec.id).keyed():
         if isinstance(value, dict):
             writer.put_json(key, value)
         elif value is None or REGISTRY[key.observable].drawn_with:
             continue
         elif key.observable in replayed or key.role.startswith("untrained-"):
             writer.put(key, value)
-
-
-def _laboratory() -> Laboratory:
-    from refutable.spec.prompts import load_prompts
-    from refutable.store.store import Store
-    from refutable.system.paths import cache_dir, fixtures
-
-    sets: dict[str, Any] = {}
-
-    def prompts(name: str) -> Any:
-        if name not in sets:
-            sets[name] = load_prompts(name, [fixtures() / "prompts"])
-        return sets[name]
-
-    return Laboratory(Store(cache_dir() / "observations"), prompts, Settings())

@@ -1,143 +1,103 @@
-"""Evaluating one item: a claim on one model, or on several."""
+"""Evaluating one cell: a claim on one model or on several, by a plain function call."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
-from refutable.errors import NotMeasurableError, RefutableError
-from refutable.spec.cell import Case
+from refutable.errors import NotMeasurableError
+from refutable.evaluation.evaluate import Evaluation, evaluate
+from refutable.evaluation.grouped import evaluate_group
+from refutable.evaluation.guard import guarded
+from refutable.evaluation.outcome import CellOutcome
+from refutable.measurement.harness import Harness
+from refutable.measurement.needs import Need, needs_of, not_applicable
+from refutable.records import Verdict
+from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
+from refutable.spec.prompts import PromptLibrary
 
-if TYPE_CHECKING:
-    from refutable.evaluation.evaluate import Evaluation, Subject
-    from refutable.evaluation.outcome import Conclusion
-    from refutable.measurement.harness import Need
-    from refutable.plugin.session import ClaimSession
-    from refutable.predictions import Judgement
+Watch: TypeAlias = Callable[[str, Any], None]
+"""Told a model and what the body returned on it, while the model's arrays are at hand."""
 
 
-def evaluate_case(session: ClaimSession, conclusion: Conclusion) -> str | None:
-    """Measure and evaluate an item; return the reason if the claim does not apply.
+def evaluate_cell(
+    claim: Claim,
+    cell: Cell,
+    harness: Harness,
+    prompts: PromptLibrary,
+    *,
+    watch: Watch = lambda model, values: None,
+) -> CellOutcome:
+    """Measure what a claim needs in a cell, if the store lacks it, and evaluate the claim.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    cell : Cell
+        Model or models, prompt set and arm; see `refutable.spec.cell.cells_of`.
+    harness : Harness
+        Owner of the models; see `refutable.measurement.harness.open_harness`.
+    prompts : PromptLibrary
+        Prompt sets, and stored counterexamples, by name.
+    watch : callable, optional
+        For a claim about several models: told each model and the body's values on it.
+
+    Returns
+    -------
+    CellOutcome
+        Without an evaluation, and with the reason, where the claim does not apply.
 
     Raises
     ------
     RefutableError
-        If the model, the instrument or the environment failed.
+        If the model, the instrument, the environment or the claim's body failed: that is an
+        error, never a refutation.
     """
-    if conclusion.case.grouped:
-        return _evaluate_group(session, conclusion)
-    return _evaluate_single(session, conclusion)
-
-
-def _evaluate_single(session: ClaimSession, conclusion: Conclusion) -> str | None:
-    from refutable.evaluation.evaluate import evaluate
-    from refutable.measurement.harness import not_applicable
-
-    claim, case = conclusion.claim, conclusion.case
-    needs = session.needs(claim, case)
-    facts = session.laboratory.facts(case.model)
-    reason = not_applicable(needs[0], facts)
+    needs = needs_of(claim, cell, harness.models, prompts)
+    harness.plan(needs)
+    if cell.grouped:
+        return evaluate_group(claim, cell, harness, watch)
+    outcome = CellOutcome(cell, claim)
+    reason = not_applicable(needs[0], harness.facts(cell.model))
     if reason is not None:
-        return reason
+        outcome.reason = reason
+        return outcome
     try:
-        subject = session.laboratory.subject(needs[0])
+        subject = harness.subject(needs[0])
     except NotMeasurableError as problem:
-        return str(problem)
-    conclusion.subject = subject
-    conclusion.sources.add(source_of(session, needs[0], subject))
-    found = guarded(claim, case, lambda: evaluate(claim, subject, model=case.model))
+        outcome.reason = str(problem)
+        return outcome
+    outcome.subject = subject
+    outcome.sources.add(harness.source_of(needs[0], subject))
+    found = guarded(claim, cell, lambda: evaluate(claim, subject, model=cell.model))
     if len(needs) > 1:
-        found = _replay(session, conclusion, found)
-    conclusion.evaluation = _with_witness_text(session, conclusion, found)
-    _keep_rows(session, conclusion)
-    return None
+        found = _replay(harness, needs[1], cell, found)
+    outcome.evaluation = _with_text(found, {need.prompts for need in needs}, prompts)
+    return outcome
 
 
-def source_of(session: ClaimSession, need: Need, subject: Subject) -> str:
-    """Say where what a claim rests on came from; what only illustrates it does not count."""
-    from refutable.measurement.archive import COMMITTED
-
-    rests_on = need.of_controls & set(subject.observations)
-    if any(subject.observations[name].attrs.get(COMMITTED) for name in rests_on):
-        return "committed"
-    report = session.laboratory.report(need.model)
-    return "store" if report is None else report.origin
-
-
-def _with_witness_text(
-    session: ClaimSession, conclusion: Conclusion, found: Evaluation
-) -> Evaluation:
+def _with_text(found: Evaluation, sets: set[str], prompts: PromptLibrary) -> Evaluation:
     """Show a counterexample by its text: the id of a prompt says nothing to a reader."""
-    witness = found.judgement.counterexample
-    if witness is None:
+    shown = found.judgement.counterexample
+    if shown is None:
         return found
-    sets = {need.prompts for need in session.needs(conclusion.claim, conclusion.case)}
-    text = {p.id: p.shown for name in sets for p in session.prompt_set(name).prompts}
-    shown = replace(witness, prompt=text.get(witness.prompt, witness.prompt))
+    text = {p.id: p.shown for name in sets for p in prompts(name).prompts}
+    shown = replace(shown, prompt=text.get(shown.prompt, shown.prompt))
     return replace(found, judgement=replace(found.judgement, counterexample=shown))
 
 
-def guarded(claim: Claim, case: Case, work: Any) -> Any:
-    """Run a claim's body; what it raises is an error of the claim, told in one line."""
-    try:
-        return work()
-    except RefutableError as problem:
-        if claim.id in str(problem):
-            raise
-        raise type(problem)(f"{claim.id} on {case.model}: {problem}") from problem
-    except Exception as problem:
-        what = " ".join(str(problem).split())[:300]
-        place = _place(problem, claim)
-        kind = type(problem).__name__
-        raise RefutableError(
-            f"the body of {claim.id} failed on {case.model}: {kind}: {what}{place}"
-        ) from problem
-
-
-def _place(problem: BaseException, claim: Claim) -> str:
-    import traceback
-
-    code = claim.body.__code__
-    for frame in traceback.extract_tb(problem.__traceback__):
-        if frame.filename == code.co_filename:
-            return f" (line {frame.lineno} of its file)"
-    return ""
-
-
-def _replay(session: ClaimSession, conclusion: Conclusion, found: Evaluation) -> Evaluation:
-    """Judge the stored witnesses of a universal claim too; one that still violates refutes it."""
-    from refutable.evaluation.evaluate import evaluate
-    from refutable.records import Verdict
-
-    claim, case = conclusion.claim, conclusion.case
-    need = session.needs(claim, case)[1]
-    subject = session.laboratory.subject(need)
-    bare = replace_controls(subject)
-    again = guarded(claim, case, lambda: evaluate(claim, bare, model=case.model))
-    judgement: Judgement = again.judgement
+def _replay(harness: Harness, need: Need, cell: Cell, found: Evaluation) -> Evaluation:
+    """Judge the stored counterexamples of a universal claim too; one that holds refutes it."""
+    claim = need.claim
+    bare = replace(harness.subject(need), controls=(), control_names=())
+    judgement = guarded(claim, cell, lambda: evaluate(claim, bare, model=cell.model)).judgement
     if judgement.decision.verdict is not Verdict.REFUTED or judgement.counterexample is None:
         return found
-    witness = replace(judgement.counterexample, origin="replayed")
     if found.judgement.decision.verdict is Verdict.REFUTED:
         return found
-    decided = replace(judgement, counterexample=witness, estimate=found.judgement.estimate)
+    shown = replace(judgement.counterexample, origin="replayed")
+    decided = replace(judgement, counterexample=shown, estimate=found.judgement.estimate)
     return replace(found, judgement=decided)
-
-
-def replace_controls(subject: Subject) -> Subject:
-    """Return a subject without its controls."""
-    return replace(subject, controls=(), control_names=())
-
-
-def _evaluate_group(session: ClaimSession, conclusion: Conclusion) -> str | None:
-    """Evaluate a claim about several models, from what is stored of each."""
-    from refutable.evaluation.grouped import evaluate_group
-
-    return evaluate_group(session, conclusion)
-
-
-def _keep_rows(session: ClaimSession, conclusion: Conclusion) -> None:
-    from refutable.evidence.rows import keep_values
-
-    keep_values(session, conclusion)

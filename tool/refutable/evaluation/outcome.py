@@ -1,41 +1,35 @@
-"""What a run found: of one item until its report is made, of all items as their reports come in."""
+"""What the evaluation of one cell came to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-import pytest
-
-from refutable.records import ClaimReport, ModelReport, PromptSetReport, Result
-from refutable.spec.cell import Case
+from refutable.evaluation.evaluate import Evaluation
+from refutable.measurement.subject import Subject
+from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
-
-if TYPE_CHECKING:
-    from refutable.evaluation.evaluate import Evaluation, Subject
-
-CONCLUSION = pytest.StashKey["Conclusion"]()
 
 
 @dataclass(slots=True)
-class Conclusion:
-    """What was found for one item, kept until its report is made."""
+class CellOutcome:
+    """What was found for one claim on one model, or on one set of models."""
 
-    case: Case
+    cell: Cell
     claim: Claim
     evaluation: Evaluation | None = None
+    """``None`` where the claim does not apply, or was not evaluated."""
     subject: Subject | None = None
+    """The observations behind it; ``None`` for a claim about several models."""
     sources: set[str] = field(default_factory=set)
     """Where the observations of its models came from: ``live``, ``store`` or ``committed``."""
     reason: str = ""
+    """Why the claim does not apply, or what failed; else empty."""
     seconds: float = 0.0
 
-
-@dataclass(slots=True)
-class Found:
-    """What reports brought in, by node id or name."""
-
-    results: dict[str, Result] = field(default_factory=dict)
-    claims: dict[str, ClaimReport] = field(default_factory=dict)
-    models: dict[str, ModelReport] = field(default_factory=dict)
-    prompts: dict[str, PromptSetReport] = field(default_factory=dict)
+    @property
+    def source(self) -> str:
+        """Where it rests: on committed numbers, if any did; else live, if any was measured."""
+        for origin in ("committed", "live"):
+            if origin in self.sources:
+                return origin
+        return "store"

@@ -1,111 +1,16 @@
-"""Tidy rows of what was observed, kept until the run leaves one parquet file.
-
-A run holds them in memory; a worker leaves them as a shard for each item, which the controller
-gathers. Texts are kept as codes: a run has a million rows and few different words.
-"""
+"""Tidy rows of what was observed: one for each value of an array."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import time
-from contextlib import suppress
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refutable.evidence.observations import INTEGERS, TEXTS
 from refutable.evidence.table import Table
-from refutable.observables.registry import REGISTRY
 from refutable.spec.prompts import PromptSet
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from refutable.evaluation.outcome import Conclusion
-    from refutable.plugin.session import ClaimSession
-    from refutable.spec.cell import Case
-    from refutable.spec.claim import Claim
-
-
-SHARDS = ".shards"
-"""Folder beside the evidence in which workers leave rows for the controller."""
-LEFT_AFTER = 24 * 3600
-"""Seconds after which the shards of another run are taken for those of a killed one."""
-MOST_ROWS = 30_000
-"""Values of an observable above which it stays in the store."""
-MOST_OF_A_MEMBER = 5_000
-"""Values above which what a body returned on one of several models is not kept: what models are
-compared by, and no quantity of theirs."""
-
-
-def shards(session: ClaimSession) -> Path:
-    """Folder of this run's shards; its workers and its controller share it, other runs do not."""
-    return session.options.out / SHARDS / session.run
-
-
-def clear(session: ClaimSession) -> None:
-    """Drop the rows of this run."""
-    session.rows.clear()
-    shutil.rmtree(shards(session), ignore_errors=True)
-
-
-def drop_leftovers(session: ClaimSession) -> None:
-    """Drop the shards of runs that were killed, long enough ago that they cannot still be at it."""
-    for path in (session.options.out / SHARDS).glob("*"):
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > LEFT_AFTER:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-    # Only where no other run has shards.
-    with suppress(OSError):
-        (session.options.out / SHARDS).rmdir()
-
-
-def keep_values(session: ClaimSession, conclusion: Conclusion) -> None:
-    """Keep what the claim's body returned, on the model and on its controls."""
-    case, claim, found = conclusion.case, conclusion.claim, conclusion.evaluation
-    if found is None:
-        return
-    prompts = session.prompt_set(case.prompts)
-    label = session.prompts_label(case.prompts)
-    common = {"claim": claim.id, "model": case.model, "prompts": label, "arm": case.arm}
-    found_arrays = []
-    names = [None, *(o.name for o in controls_of(claim))]
-    for name, values in zip(names, [found.values, *found.control_values], strict=False):
-        for quantity, array in named_arrays(values).items():
-            found_arrays.append((array, {**common, "quantity": quantity, "control": name}))
-    _write(session, _key(claim, case), prompts, found_arrays)
-    _keep_observables(session, case, case.model, prompts, label)
-
-
-def _key(claim: Claim, case: Case) -> str:
-    """Of one cell: its own names, since labels of different names may be alike."""
-    return "|".join((claim.id, case.model, case.prompts, case.arm))
-
-
-def keep_member(session: ClaimSession, conclusion: Conclusion, model: str, values: Any) -> None:
-    """Keep what the body of a claim about several models returned on one of them."""
-    import xarray as xr
-
-    case, claim = conclusion.case, conclusion.claim
-    prompts, label = session.prompt_set(case.prompts), session.prompts_label(case.prompts)
-    common = {"claim": claim.id, "model": model, "prompts": label, "arm": case.arm}
-    arrays = [
-        (xr.DataArray(array), {**common, "quantity": quantity, "control": None})
-        for quantity, array in named_arrays(values).items()
-        if getattr(array, "size", 1) <= MOST_OF_A_MEMBER
-    ]
-    _write(session, f"{_key(claim, case)}|{model}", prompts, arrays)
-    _keep_observables(session, case, model, prompts, label)
-
-
-def controls_of(claim: Any) -> list[Any]:
-    """Return the copies of a claim's null control."""
-    from refutable.measurement.harness import Control
-
-    spec = claim.control
-    return [Control(spec.kind, seed) for seed in range(spec.seeds)] if spec else []
 
 
 def named_arrays(values: Any) -> dict[str, Any]:
@@ -119,41 +24,15 @@ def named_arrays(values: Any) -> dict[str, Any]:
     return {("value" if i == 0 else f"value{i + 1}"): array for i, array in enumerate(values)}
 
 
-def _keep_observables(
-    session: ClaimSession, case: Case, model: str, prompts: PromptSet, label: str
-) -> None:
-    """Keep the stored observables of a model once; large ones stay in the store."""
-    for (name, arm, role), arrays in session.laboratory.arrays(model).items():
-        if name != case.prompts or arm != case.arm or role.startswith("check"):
-            continue
-        target = f"observables|{model}|{case.prompts}|{case.arm}|{role}"
-        for quantity, array in arrays.items():
-            if quantity in REGISTRY and REGISTRY[quantity].in_store_only:
-                continue
-            per_prompt = "prompt" in array.dims and set(array.dims) - {"prompt", "layer"}
-            if per_prompt or array.size > MOST_ROWS or array.dtype.kind not in "fiu":
-                continue
-            key = f"{target}|{quantity}"
-            common = {
-                "claim": None,
-                "quantity": quantity,
-                "model": model,
-                "control": role or None,
-                "prompts": label,
-                "arm": arm,
-            }
-            _write(session, key, prompts, [(array, common)])
-
-
 def tidy(array: Any, prompts: PromptSet | None, common: dict[str, Any]) -> pd.DataFrame:
     """Return one row per value of an array; dims beside prompt, layer and head go to ``at``."""
     table = Table()
-    _put(table, "", array, prompts, common)
+    put_rows(table, "", array, prompts, common)
     found = table.frame(ordered=False)
     return found.astype(dict.fromkeys(TEXTS, "string"))
 
 
-def _put(
+def put_rows(
     table: Table, key: str, array: Any, prompts: PromptSet | None, common: dict[str, Any]
 ) -> None:
     """Put the values of an array into a table."""
@@ -207,39 +86,3 @@ def _labels(array: Any, dim: Any) -> Any:
 
     values = array[dim].values if dim in array.coords else np.arange(array.sizes[dim])
     return [f"{dim}={value}" for value in np.asarray(values)]
-
-
-def gather(session: ClaimSession) -> pd.DataFrame:
-    """Return all rows in an order that does not depend on who measured them."""
-    import pandas as pd
-
-    for path in sorted(shards(session).glob("*.parquet")):
-        session.rows.add_frame(pd.read_parquet(path))
-    return session.rows.frame()
-
-
-def _path(session: ClaimSession, key: str) -> Path:
-    return shards(session) / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
-
-
-def _write(
-    session: ClaimSession, key: str, prompts: PromptSet, arrays: list[tuple[Any, dict[str, Any]]]
-) -> None:
-    """Keep the rows of arrays under a key, once however often they are asked for."""
-    if not session.is_worker:
-        if key not in session.rows:
-            for array, common in arrays:
-                _put(session.rows, key, array, prompts, common)
-        return
-    path = _path(session, key)
-    if path.exists():
-        return
-    table = Table()
-    for array, common in arrays:
-        _put(table, key, array, prompts, common)
-    if key not in table:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    table.frame(ordered=False).to_parquet(part)
-    os.replace(part, path)

@@ -1,4 +1,4 @@
-"""Completing one model's plan: read what is stored, measure only what is missing."""
+"""The observations of one model: their keys, what is stored of them, and what is missing."""
 
 from __future__ import annotations
 
@@ -6,101 +6,48 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from refutable.errors import InstrumentError, NotAvailableError, NotHereError, RefutableError
-from refutable.measurement.harness import Control, Laboratory, Plan, State
+from refutable.errors import InstrumentError, NotAvailableError, NotHereError
+from refutable.measurement.needs import ControlCopy, Plan
+from refutable.measurement.state import COMMITTED, Sources, State
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.records import InstrumentCheck
+from refutable.store.store import ObservationKey
 
-COMMITTED = "committed"
-"""Attribute of an array that was not measured here but comes with the suite."""
+if TYPE_CHECKING:
+    import xarray as xr
 
-Groups = Mapping[tuple[str, str], Mapping[Control | None, set[str]]]
+Groups = Mapping[tuple[str, str], Mapping[ControlCopy | None, set[str]]]
 
 
-class Measuring:
-    """Completes one model's plan from the store, loading the model only for what is missing.
+class ObservationArchive:
+    """What is stored of one model's plan, read into its state; nothing is measured here.
 
     Parameters
     ----------
-    lab : Laboratory
-        For its store, prompts and settings.
+    sources : Sources
+        The store, the committed observations, prompt sets and settings.
     state : State
         What is known of the model; arrays and the report are put here.
     plan : Plan
         The union of what the selected claims ask of it.
     """
 
-    def __init__(self, lab: Laboratory, state: State, plan: Plan) -> None:
-        self.lab = lab
+    def __init__(self, sources: Sources, state: State, plan: Plan) -> None:
+        self.store = sources.store
+        self.committed = sources.committed
+        self.settings = sources.settings
+        self.prompts = sources.prompts
         self.state = state
         self.checks: list[InstrumentCheck] = []
         self._not_here: dict[Any, str] = {}
         self._others: dict[str, str] = {}
-        self.groups: dict[tuple[str, str], dict[Control | None, set[str]]] = defaultdict(dict)
+        self.groups: dict[tuple[str, str], dict[ControlCopy | None, set[str]]] = defaultdict(dict)
         for (prompts, arm, control), names in plan.wanted.items():
             self.groups[prompts, arm][control] = names
 
-    def complete(self) -> None:
-        """Leave every planned array in the state.
-
-        Raises
-        ------
-        InstrumentError
-            If a check of the instrument failed, now or when the stored arrays were measured.
-        """
-        try:
-            origin = self._complete()
-        except RefutableError:
-            self.state.report = replace(self.state.report, checks=tuple(self.checks))
-            raise
-        except OSError as problem:
-            # Told once and in one line: the items that follow would only meet it again.
-            reason = problem.strerror or str(problem)
-            raise InstrumentError(
-                f"{self.state.facts.id}: cannot read or write what is measured: {reason} "
-                f"({problem.filename or self.lab.store.root}): free disk space, or name another "
-                "folder with REFUTABLE_CACHE"
-            ) from None
-        except Exception as problem:
-            raise InstrumentError(
-                f"{self.state.facts.id}: measuring it failed: {_told(problem)}"
-            ) from problem
-        if self.state.nbytes:
-            # Arrays that were dropped from memory and are read again came from where they came.
-            origin = self.state.report.origin
-        self.state.report = replace(self.state.report, checks=tuple(self.checks), origin=origin)
-
-    def _complete(self) -> str:
-        if self._read():
-            self.refuse_failed()
-            return self._origin("store")
-        if not self.state.at_hand:
-            raise NotAvailableError(self._lacking())
-        # Two workers may want the same model: the second waits and finds it done.
-        with self.lab.store.locked(self.state.report.weights_digest[:32]):
-            if self._read():
-                self.refuse_failed()
-                return self._origin("store")
-            from refutable.measurement.runner import Passes
-
-            self.checks = []
-            Passes(self).run()
-            if not self._read():
-                raise InstrumentError(
-                    f"{self.state.facts.id}: the store did not keep what was measured: free disk "
-                    "space or run `refutable cache --clear`"
-                )
-        self.refuse_failed()
-        return self._origin("live")
-
-    def _origin(self, otherwise: str) -> str:
-        """Say how the model is known; what only training shows may be committed all the same."""
-        return otherwise if self.state.at_hand else "committed"
-
-    def _lacking(self) -> str:
+    def lacking(self) -> str:
         """Say what is not committed of a model whose weights are not here."""
         names: set[str] = set()
         where = ""
@@ -134,17 +81,15 @@ class Measuring:
 
     # -- the store ---------------------------------------------------------------------------
 
-    def key(self, item: Observable, prompts: str, arm: str, role: str) -> Any:
+    def key(self, item: Observable, prompts: str, arm: str, role: str) -> ObservationKey:
         """Return the store's key of one array; facts of the model alone have no prompts."""
-        from refutable.store.store import ObservationKey
-
-        report, settings = self.state.report, self.lab.settings
+        report, settings = self.state.report, self.settings
         # An untrained control depends on the config and its seed alone.
         untrained = role.startswith("untrained-")
         return ObservationKey(
             weights=self.state.config_digest if untrained else report.weights_digest,
             tokenizer=report.tokenizer_digest,
-            prompts=self.lab.prompts(prompts).content_hash if item.per_prompt else "",
+            prompts=self.prompts(prompts).content_hash if item.per_prompt else "",
             arm=arm if item.per_prompt else "",
             observable=item.name,
             version=item.version,
@@ -170,9 +115,9 @@ class Measuring:
         return {
             name
             for name in names
-            if (key := self.key(REGISTRY[name], prompts, arm, role)) not in self.lab.store
+            if (key := self.key(REGISTRY[name], prompts, arm, role)) not in self.store
             and self._reason(key) is None
-            and not (self._replays(name, role) and key in self.lab.committed)  # type: ignore[operator]
+            and not self._is_committed(key, name, role)
         }
 
     def _replays(self, name: str, role: str) -> bool:
@@ -181,13 +126,21 @@ class Measuring:
         Only where there are no weights, for untrained copies (they follow from the config), and
         for what only the checkpoints of training show.
         """
-        if self.lab.committed is None:
+        if self.committed is None:
             return False
-        return not self.state.at_hand or role.startswith("untrained-") or REGISTRY[name].of_training
+        return (
+            not self.state.weights_available
+            or role.startswith("untrained-")
+            or REGISTRY[name].of_training
+        )
 
-    def put(self, name: str, prompts: str, arm: str, role: str, array: Any) -> None:
+    def _is_committed(self, key: ObservationKey, name: str, role: str) -> bool:
+        committed = self.committed
+        return committed is not None and self._replays(name, role) and key in committed
+
+    def put(self, name: str, prompts: str, arm: str, role: str, array: xr.DataArray) -> None:
         """Store one array."""
-        self.lab.store.put(self.key(REGISTRY[name], prompts, arm, role), array)
+        self.store.put(self.key(REGISTRY[name], prompts, arm, role), array)
 
     def put_reason(
         self, name: str, prompts: str, arm: str, role: str, problem: NotAvailableError
@@ -197,15 +150,15 @@ class Measuring:
         if isinstance(problem, NotHereError):
             self._not_here[key] = str(problem)
         else:
-            self.lab.store.put_json(key, {"not available": str(problem)})
+            self.store.put_json(key, {"not available": str(problem)})
 
-    def _reason(self, key: Any) -> str | None:
+    def _reason(self, key: ObservationKey) -> str | None:
         """Return why a model does not have an observable, if it was found out."""
         key = self._reason_key(key)
-        stated = self.lab.store.get_json(key)
+        stated = self.store.get_json(key)
         return self._not_here.get(key) if stated is None else str(stated["not available"])
 
-    def _reason_key(self, key: Any) -> Any:
+    def _reason_key(self, key: ObservationKey) -> ObservationKey:
         # What lies beside the weights counts too, such as the record of their training: the same
         # weights in another folder may have what they lack in this one.
         spec = self.state.spec
@@ -218,20 +171,20 @@ class Measuring:
             "attention": attention,
             "checks": [asdict(c) for c in self.checks],
         }
-        self.lab.store.put_json(self._notes_key(prompts, arm), notes)
+        self.store.put_json(self._notes_key(prompts, arm), notes)
 
     def notes(self, prompts: str, arm: str) -> dict[str, Any] | None:
         """Return what `put_notes` stored for prompts and arm."""
         key = self._notes_key(prompts, arm)
-        found = self.lab.store.get_json(key)
-        if found is None and not self.state.at_hand and self.lab.committed is not None:
-            found = self.lab.committed.get_json(key)
+        found = self.store.get_json(key)
+        if found is None and not self.state.weights_available and self.committed is not None:
+            found = self.committed.get_json(key)
         return found
 
-    def _notes_key(self, prompts: str, arm: str) -> Any:
+    def _notes_key(self, prompts: str, arm: str) -> ObservationKey:
         return self.key(Observable("instrument-notes", "", (), "", 1), prompts, arm, "notes")
 
-    def _read(self) -> bool:
+    def read(self) -> bool:
         """Read all that is planned; False when something is missing."""
         self.checks = []
         self.state.arrays.clear()
@@ -270,9 +223,9 @@ class Measuring:
         found = {}
         for name in sorted(names):
             key = self.key(REGISTRY[name], prompts, arm, role)
-            array = self.lab.store.get(key)
-            if array is None and self.lab.committed is not None and self._replays(name, role):
-                array = self.lab.committed.get(key)
+            array = self.store.get(key)
+            if array is None and self.committed is not None and self._replays(name, role):
+                array = self.committed.get(key)
                 if array is not None:
                     self.state.replayed.add((prompts, arm, role))
                     array = array.assign_attrs({COMMITTED: True})
@@ -281,7 +234,7 @@ class Measuring:
                 continue
             if array is None:
                 # What only illustrates is not committed.
-                if needed and (self.state.at_hand or not REGISTRY[name].drawn_with):
+                if needed and (self.state.weights_available or not REGISTRY[name].drawn_with):
                     return False
                 continue
             found[name] = self._with_remarks(array, prompts)
@@ -289,27 +242,16 @@ class Measuring:
             self.state.arrays[prompts, arm, role] = found
         return True
 
-    def _with_remarks(self, array: Any, prompts: str) -> Any:
+    def _with_remarks(self, array: xr.DataArray, prompts: str) -> xr.DataArray:
         """Put the remarks of each prompt's family (register, kind, ...) along ``prompt``."""
         if "prompt" not in array.dims:
             return array
-        families = self.lab.prompts(prompts).families
+        families = self.prompts(prompts).families
         keys = sorted({key for remarks in families.values() for key in remarks})
         names = [str(name) for name in array["family"].values]
         return array.assign_coords(
             {key: ("prompt", [families[n].get(key, "") for n in names]) for key in keys}
         )
-
-
-def _told(problem: Exception) -> str:
-    """Say in one line what was raised, and where; of a library's error the place is its caller."""
-    import traceback
-
-    what = " ".join(str(problem).split())[:300]
-    frames = traceback.extract_tb(problem.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
-    return f"{type(problem).__name__}: {what}{place}"
 
 
 def recorded_only(names: Iterable[str]) -> set[str]:

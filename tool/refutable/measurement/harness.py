@@ -1,176 +1,123 @@
 """The one owner of models: it plans, checks, measures and stores, model by model.
 
-A claim never sees a model. It names observables; the laboratory knows for every model the union
-of what all selected claims asked for, records it in one pass, and hands out labelled arrays.
+A claim never sees a model. It names observables; the harness knows for every model the union of
+what all selected claims asked for, records it in one pass, and hands out labelled arrays.
 """
 
 from __future__ import annotations
 
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refutable.errors import InstrumentError, ModelError, NotMeasurableError, RefutableError
-from refutable.evaluation.evaluate import Observations, Subject
+from refutable.errors import (
+    InstrumentError,
+    ModelError,
+    NotAvailableError,
+    NotMeasurableError,
+    RefutableError,
+)
+from refutable.measurement.archive import ObservationArchive
+from refutable.measurement.needs import ControlCopy, Need, Plan, not_applicable
+from refutable.measurement.runner import ModelRunner
+from refutable.measurement.state import COMMITTED, Role, Settings, Sources, State
+from refutable.measurement.subject import Observations, Subject
+from refutable.models.identify import identify
+from refutable.models.registry import resolve
+from refutable.models.sources import weights_available
 from refutable.observables.registry import REGISTRY
 from refutable.records import ModelFacts, ModelReport
-from refutable.spec.claim import Claim
 from refutable.spec.prompts import PromptSet
+from refutable.store.committed import Committed
+from refutable.store.store import Store
+from refutable.system.paths import cache_dir, fixtures
 
 if TYPE_CHECKING:
     from refutable.models.spec import ModelSpec
-    from refutable.store.committed import Committed, CommittedModel
-    from refutable.store.store import Store
+    from refutable.store.committed import CommittedModel
 
 
 _KEPT_BYTES = 1 << 28
 """Size of measured arrays above which a model's are dropped when it is left."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Control:
-    """One copy of a null control."""
+def open_harness(
+    prompts: Callable[[str], PromptSet],
+    settings: Settings | None = None,
+    *,
+    models: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Harness:
+    """Return a harness over the store of this machine and the observations that are shipped.
 
-    kind: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """``untrained-3``."""
-        return f"{self.kind}-{self.seed}"
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What one claim asks of one model."""
-
-    claim: Claim
-    model: str
-    prompts: str
-    arm: str
-    controlled: bool = True
-    """Whether the null controls are measured too; of a group of seeds one member has them."""
-
-    @property
-    def observables(self) -> frozenset[str]:
-        """Names of the stored observables that the claim and its replication rest on."""
-        return REGISTRY.recorded({*self._asked, *self.claim.beside})
-
-    @property
-    def of_controls(self) -> frozenset[str]:
-        """The same without what only illustrates them: it is not drawn of null controls."""
-        return REGISTRY.recorded(self._asked, drawn=False)
-
-    @property
-    def _asked(self) -> set[str]:
-        import inspect
-
-        names = set(self.claim.observables)
-        if self.claim.replication is not None:
-            names |= set(inspect.signature(self.claim.replication.body).parameters)
-        if self.claim.control is not None:
-            names |= set(self.claim.control.observables)
-        return names
-
-    @property
-    def controls(self) -> tuple[Control, ...]:
-        """The null controls to measure; a placebo is read off the model's own observables."""
-        spec = self.claim.control if self.controlled else None
-        if spec is None or spec.body is not None:
-            return ()
-        return tuple(Control(spec.kind, s) for s in range(spec.seeds))
-
-
-@dataclass(slots=True)
-class Plan:
-    """The union of what is asked of one model: (prompts, arm, control) to observables."""
-
-    wanted: dict[tuple[str, str, Control | None], set[str]] = field(
-        default_factory=lambda: defaultdict(set)
+    Parameters
+    ----------
+    prompts : callable
+        Gives the prompt set of a name, e.g. a `refutable.spec.prompts.PromptLibrary`.
+    settings : Settings, optional
+        Device and dtype; the CPU in float32 unless given.
+    models : mapping, optional
+        The models of the run, where any were named: ids to what the user called them.
+    say : callable, optional
+        Told in one line what long work begins.
+    """
+    sources = Sources(
+        Store(cache_dir() / "observations"),
+        Committed(fixtures() / "twins" / "observations.safetensors"),
+        prompts,
+        settings or Settings(),
     )
-
-    def add(self, need: Need) -> None:
-        """Take up one claim's needs; what only illustrates is not measured on controls."""
-        for control in (None, *need.controls):
-            names = need.observables if control is None else need.of_controls
-            self.wanted[need.prompts, need.arm, control] |= names
+    return Harness(sources, models=models, say=say)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to measure."""
-
-    device: str = "cpu"
-    dtype: str = "float32"
-    revision: str | None = None
-
-
-@dataclass(slots=True)
-class State:
-    """What is known of one model in this run."""
-
-    spec: ModelSpec
-    facts: ModelFacts
-    report: ModelReport
-    config_digest: str
-    arrays: dict[tuple[str, str, str], dict[str, Any]] = field(default_factory=dict)
-    error: str = ""
-    measured: bool = False
-    nbytes: int = 0
-    """Size of `arrays`."""
-    at_hand: bool = True
-    """Whether its weights are here; otherwise only its committed observations are."""
-    replayed: set[tuple[str, str, str]] = field(default_factory=set)
-    """Of `arrays`, those of which some come from the committed observations."""
-    unavailable: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
-    """By (prompts, arm, role, observable): why the model does not have an observable."""
-
-
-class Laboratory:
+class Harness:
     """Measures what claims need, each model once.
 
     Parameters
     ----------
-    store : Store
-        Where observations are kept between runs.
-    prompts : callable
-        Gives the prompt set of a name.
-    settings : Settings
-        Device and dtype.
+    sources : Sources
+        Where observations are kept, prompt sets, device and dtype.
+    models : mapping, optional
+        The models of the run, where any were named: ids to what
+        `refutable.models.registry.resolve` takes, e.g. a path.
     say : callable, optional
         Told in one line what long work begins.
-    name_of : callable, optional
-        Turns a model's id into what `refutable.models.registry.resolve` takes, e.g. a path.
-    committed : Committed, optional
-        Observations of models whose weights are not shipped.
     """
 
     def __init__(
         self,
-        store: Store,
-        prompts: Callable[[str], PromptSet],
-        settings: Settings,
+        sources: Sources,
         *,
+        models: Mapping[str, str] | None = None,
         say: Callable[[str], None] = lambda line: None,
-        name_of: Callable[[str], str] = lambda model: model,
-        committed: Committed | None = None,
     ) -> None:
-        self.store = store
-        self.committed = committed
-        self.settings = settings
-        self.prompts = prompts
+        self.sources = sources
+        self.models = models
         self.say = say
-        self.name_of = name_of
-        self._needs: dict[str, list[Need]] = defaultdict(list)
+        self._needs: dict[str, dict[object, Need]] = defaultdict(dict)
         self._states: dict[str, State] = {}
         self._broken: dict[str, str] = {}
 
+    def name_of(self, model: str) -> str:
+        """Return what the user called a model."""
+        return (self.models or {}).get(model, model)
+
     def plan(self, needs: Iterable[Need]) -> None:
-        """Take up what the selected claims need, before anything is measured."""
+        """Take up what claims need, best before anything is measured.
+
+        A model that is measured already is read again, and completed, when it is next asked for.
+        """
         for need in needs:
-            self._needs[need.model].append(need)
+            key = (need.claim.id, id(need.claim), need.prompts, need.arm, need.controlled)
+            planned = self._needs[need.model]
+            if key not in planned:
+                planned[key] = need
+                if need.model in self._states:
+                    self._states[need.model].measured = False
 
     def facts(self, model: str) -> ModelFacts:
         """Return what is known of a model from its files, without measuring it.
@@ -200,37 +147,41 @@ class Laboratory:
             If the model does not have an observable that the claim rests on; others may go on.
         """
         state = self.measure(need.model)
-        for role in ("", *(control.name for control in need.controls)):
+        prompts, arm, controls = need.prompts, need.arm, need.controls
+        for role in ("", *(control.name for control in controls)):
             for name in sorted(need.observables):
-                reason = state.unavailable.get((need.prompts, need.arm, role, name))
+                reason = state.unavailable.get((prompts, arm, role, name))
                 if reason is not None and not REGISTRY[name].drawn_with:
                     raise NotMeasurableError(f"{name} of {need.model}: {reason}")
-        names = need.observables
-        prompts, arm = need.prompts, need.arm
-        main = self._observations(state, prompts, arm, "", names)
-        controls = need.controls
+
+        def observed(role: str) -> Observations:
+            arrays = state.arrays[prompts, arm, role]
+            return Observations({n: arrays[n] for n in need.observables if n in arrays})
+
         checks = [
-            self._observations(state, prompts, arm, role, names)
+            observed(role)
             for role in ("check-chosen", "check-single")
-            if any((prompts, arm, role) == key for key in state.arrays)
+            if (prompts, arm, role) in state.arrays
         ]
         return Subject(
-            observations=main,
-            controls=tuple(
-                self._observations(state, prompts, arm, c.name, names) for c in controls
-            ),
+            observations=observed(""),
+            controls=tuple(observed(control.name) for control in controls),
             control_names=tuple(
-                f"{need.model}@{c.name}{self._label(state, prompts, arm, c)}" for c in controls
+                f"{need.model}@{c.name}{_label(state, prompts, arm, c)}" for c in controls
             ),
             check=(checks[0], checks[1]) if len(checks) == 2 else None,
-            dtype=self.settings.dtype,
+            dtype=self.sources.settings.dtype,
         )
 
-    @staticmethod
-    def _label(state: State, prompts: str, arm: str, control: Control) -> str:
-        return " (committed)" if (prompts, arm, control.name) in state.replayed else ""
+    def source_of(self, need: Need, subject: Subject) -> str:
+        """Say where what a claim rests on came from; what only illustrates it does not count."""
+        rests_on = need.of_controls & set(subject.observations)
+        if any(subject.observations[name].attrs.get(COMMITTED) for name in rests_on):
+            return "committed"
+        report = self.report(need.model)
+        return "store" if report is None else report.origin
 
-    def arrays(self, model: str) -> Mapping[tuple[str, str, str], Mapping[str, Any]]:
+    def arrays(self, model: str) -> Mapping[Role, Mapping[str, Any]]:
         """All arrays of a model by (prompts, arm, role); role is empty for the model itself."""
         state = self._states.get(model)
         return state.arrays if state else {}
@@ -246,68 +197,63 @@ class Laboratory:
             state.arrays.clear()
             state.measured = False
 
-    def _observations(
-        self, state: State, prompts: str, arm: str, role: str, names: frozenset[str]
-    ) -> Observations:
-        arrays = state.arrays[prompts, arm, role]
-        return Observations({name: arrays[name] for name in names if name in arrays})
-
     def state(self, model: str) -> State:
         """Return what is known of a model, found out when first asked for; see `facts`."""
         if model in self._broken:
             raise ModelError(self._broken[model])
         if model not in self._states:
-            from refutable.models.identify import identify
-            from refutable.models.registry import resolve
-
+            settings = self.sources.settings
             try:
-                spec = resolve(self.name_of(model), revision=self.settings.revision)
+                spec = resolve(self.name_of(model), revision=settings.revision)
                 known = self.replayable(spec)
                 identity = known or identify(spec)
             except RefutableError as problem:
                 self._broken[model] = str(problem)
                 raise
             facts = replace(identity.facts, id=model)
+            report = ModelReport(
+                id=model,
+                source=spec.source,
+                weights_digest=identity.weights_digest,
+                tokenizer_digest=identity.tokenizer_digest,
+                facts=facts,
+                device=settings.device,
+                dtype=settings.dtype,
+            )
             self._states[model] = State(
-                spec,
-                facts,
-                ModelReport(
-                    id=model,
-                    source=spec.source,
-                    weights_digest=identity.weights_digest,
-                    tokenizer_digest=identity.tokenizer_digest,
-                    facts=facts,
-                    device=self.settings.device,
-                    dtype=self.settings.dtype,
-                ),
-                identity.config_digest,
-                at_hand=known is None,
+                spec, facts, report, identity.config_digest, weights_available=known is None
             )
         return self._states[model]
 
     def replayable(self, spec: ModelSpec) -> CommittedModel | None:
-        """Return what is committed of a model, if its weights are not at hand."""
-        from refutable.models.sources import at_hand
-
-        if self.committed is None or at_hand(spec):
+        """Return what is committed of a model, if its weights are not here."""
+        if self.sources.committed is None or weights_available(spec):
             return None
-        found = self.committed.model(spec.id)
+        found = self.sources.committed.model(spec.id)
         if found is None:
             return None
         facts = replace(found.facts, group=spec.group, seed=spec.seed, tags=spec.tags)
         return replace(found, facts=facts)
 
+    def archive(self, model: str) -> ObservationArchive:
+        """Return the archive of what is planned of a model."""
+        return ObservationArchive(self.sources, self.state(model), self.plan_for(model))
+
     def measure(self, model: str) -> State:
-        """Measure what the plan asks of a model, or read it from the store."""
+        """Measure what the plan asks of a model, or read it from the store.
+
+        Raises
+        ------
+        InstrumentError
+            If a check of the instrument failed, now or when the stored arrays were measured.
+        """
         state = self.state(model)
         if state.error:
             raise InstrumentError(state.error)
         if not state.measured:
-            from refutable.measurement.archive import Measuring
-
             started = time.perf_counter()
             try:
-                Measuring(self, state, self.plan_for(model)).complete()
+                self._complete(self.archive(model))
             except RefutableError as problem:
                 state.error = str(problem)
                 state.report = replace(state.report, error=state.error)
@@ -317,17 +263,72 @@ class Laboratory:
             state.report = replace(state.report, seconds=time.perf_counter() - started)
         return state
 
+    def _complete(self, archive: ObservationArchive) -> None:
+        """Leave every planned array in the state; the model is loaded for what is missing."""
+        state = archive.state
+        try:
+            origin = self._origin(archive)
+        except RefutableError:
+            state.report = replace(state.report, checks=tuple(archive.checks))
+            raise
+        except OSError as problem:
+            # Told once and in one line: the items that follow would only meet it again.
+            reason = problem.strerror or str(problem)
+            raise InstrumentError(
+                f"{state.facts.id}: cannot read or write what is measured: {reason} "
+                f"({problem.filename or archive.store.root}): free disk space, or name another "
+                "folder with REFUTABLE_CACHE"
+            ) from None
+        except Exception as problem:
+            raise InstrumentError(
+                f"{state.facts.id}: measuring it failed: {told(problem)}"
+            ) from problem
+        if state.nbytes:
+            # Arrays that were dropped from memory and are read again came from where they came.
+            origin = state.report.origin
+        state.report = replace(state.report, checks=tuple(archive.checks), origin=origin)
+
+    def _origin(self, archive: ObservationArchive) -> str:
+        """Complete the archive; say where its arrays came from."""
+        state = archive.state
+        if archive.read():
+            archive.refuse_failed()
+            # What only training shows may be committed all the same.
+            return "store" if state.weights_available else "committed"
+        if not state.weights_available:
+            raise NotAvailableError(archive.lacking())
+        # Two workers may want the same model: the second waits and finds it done.
+        with archive.store.locked(state.report.weights_digest[:32]):
+            origin = "store"
+            if not archive.read():
+                origin = "live"
+                archive.checks = []
+                ModelRunner(archive, self.say).run()
+                if not archive.read():
+                    raise InstrumentError(
+                        f"{state.facts.id}: the store did not keep what was measured: free disk "
+                        "space or run `refutable cache --clear`"
+                    )
+        archive.refuse_failed()
+        return origin
+
     def plan_for(self, model: str) -> Plan:
         """Return the union of what is asked of a model."""
         plan = Plan()
-        for need in self._needs[model]:
+        for need in self._needs[model].values():
             if not_applicable(need, self.facts(model)) is None:
                 plan.add(need)
         return plan
 
 
-def not_applicable(need: Need, facts: ModelFacts) -> str | None:
-    """Return why a claim does not speak about a model in an arm, or ``None`` if it does."""
-    if need.arm == "bos" and facts.bos is None:
-        return f"{facts.id} has no BOS token, so it has no BOS arm"
-    return need.claim.models.reason(facts)
+def _label(state: State, prompts: str, arm: str, control: ControlCopy) -> str:
+    return " (committed)" if (prompts, arm, control.name) in state.replayed else ""
+
+
+def told(problem: Exception) -> str:
+    """Say in one line what was raised, and where; of a library's error the place is its caller."""
+    what = " ".join(str(problem).split())[:300]
+    frames = traceback.extract_tb(problem.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+    return f"{type(problem).__name__}: {what}{place}"

@@ -1,4 +1,4 @@
-"""Measure small models ahead of the run, in a second process.
+"""Measure small models before the run comes to them, in a second process.
 
 The passes of a model of half a million parameters keep one core busy, with Python as much as with
 arithmetic; more threads do not help. So where a run has several such models to measure and a core
@@ -13,10 +13,19 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from refutable.errors import RefutableError
-from refutable.measurement.harness import Laboratory, Need, Settings
-from refutable.spec.prompts import PromptSet
+from refutable.measurement.harness import Harness, open_harness
+from refutable.measurement.needs import Need
+from refutable.measurement.state import Settings
+from refutable.models.identify import known
+from refutable.models.registry import all_specs, resolve
+from refutable.models.spec import ModelSource
+from refutable.spec.claim import Claim
+from refutable.spec.claim_files import claims_of_file, file_of
+from refutable.spec.prompts import PromptLibrary, PromptSet
 from refutable.system import worker as second_process
 
 FEWEST = 3
@@ -27,14 +36,14 @@ FEWEST = 3
 class Job:
     """What the second process is told, on its standard input."""
 
-    needs: tuple[tuple[str, str, str, str, bool], ...]
-    """Claim, model, prompts, arm, and whether null controls are measured."""
+    needs: tuple[tuple[str, str, str, str, str, bool], ...]
+    """File and id of the claim, model, prompts, arm, and whether null controls are measured."""
     prompts: tuple[tuple[str, PromptSet], ...]
     settings: Settings
 
 
 @dataclass(slots=True)
-class Ahead:
+class Prefetch:
     """The second process of a run, and the cores that it was left."""
 
     process: second_process.SecondProcess
@@ -56,35 +65,38 @@ class Ahead:
             second_process.set_threads(self.cores)
 
 
-def start(laboratory: Laboratory, needs: Iterable[Need]) -> Ahead | None:
+def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
     """Start measuring in a second process if there is enough to measure and a core for it.
 
     Parameters
     ----------
-    laboratory : Laboratory
+    harness : Harness
         Of the run, with its plan made.
     needs : iterable of Need
         Everything the run asks for.
 
     Returns
     -------
-    Ahead or None
+    Prefetch or None
         To be ended with the run.
     """
     cores = second_process.cores()
-    if cores < 2 or laboratory.settings.device != "cpu":
+    if cores < 2 or harness.sources.settings.device != "cpu":
         return None
-    wanted = [need for need in needs if _shipped(laboratory.name_of(need.model))]
+    wanted = [need for need in needs if _shipped(harness.name_of(need.model))]
     models = dict.fromkeys(need.model for need in wanted)
-    waiting = {model for model in models if _unmeasured(laboratory, model)}
-    sets = _prompt_sets(laboratory, wanted)
+    waiting = {model for model in models if _unmeasured(harness, model)}
+    sets = _prompt_sets(harness, wanted)
     mine = [n for n in reversed(wanted) if n.model in waiting and n.prompts in sets]
     if len({need.model for need in mine}) < FEWEST:
         return None
     job = Job(
-        tuple((n.claim.id, n.model, n.prompts, n.arm, n.controlled) for n in mine),
+        tuple(
+            (str(file_of(n.claim)), n.claim.id, n.model, n.prompts, n.arm, n.controlled)
+            for n in mine
+        ),
         tuple((name, sets[name]) for name in dict.fromkeys(n.prompts for n in mine)),
-        laboratory.settings,
+        harness.sources.settings,
     )
     share = max(1, cores // 2)
     process = second_process.start(__name__, job, env={"OMP_NUM_THREADS": str(share)})
@@ -94,42 +106,35 @@ def start(laboratory: Laboratory, needs: Iterable[Need]) -> Ahead | None:
     if shares:
         os.environ["OMP_NUM_THREADS"] = str(share)
         second_process.set_threads(share)
-    return Ahead(process, cores, shares)
+    return Prefetch(process, cores, shares)
 
 
-def _prompt_sets(laboratory: Laboratory, needs: list[Need]) -> dict[str, PromptSet]:
+def _prompt_sets(harness: Harness, needs: list[Need]) -> dict[str, PromptSet]:
     """Return the prompt sets that can be read; the items of the others tell what is wrong."""
     found: dict[str, PromptSet] = {}
     for name in dict.fromkeys(need.prompts for need in needs):
         with suppress(RefutableError):
-            found[name] = laboratory.prompts(name)
+            found[name] = harness.sources.prompts(name)
     return found
 
 
 def _shipped(name: str) -> bool:
     """Whether what a model is named by is one of those in fixtures/, which are small."""
-    from refutable.models.registry import all_specs
-    from refutable.models.spec import ModelSource
-
     return any(s.id == name and s.source is ModelSource.TWIN for s in all_specs())
 
 
-def _unmeasured(laboratory: Laboratory, model: str) -> bool:
+def _unmeasured(harness: Harness, model: str) -> bool:
     """Whether a model has to be measured, as far as can be told without loading libraries."""
-    from refutable.measurement.archive import Measuring
-    from refutable.models.identify import known
-    from refutable.models.registry import resolve
-
     try:
-        spec = resolve(laboratory.name_of(model))
-        if laboratory.replayable(spec) is not None:
+        spec = resolve(harness.name_of(model))
+        if harness.replayable(spec) is not None:
             return False
         if not known(spec):
             return True
-        do = Measuring(laboratory, laboratory.state(model), laboratory.plan_for(model))
+        archive = harness.archive(model)
         return any(
-            do.missing(prompts, arm, control.name if control else "", names)
-            for (prompts, arm), by_control in do.groups.items()
+            archive.missing(prompts, arm, control.name if control else "", names)
+            for (prompts, arm), by_control in archive.groups.items()
             for control, names in by_control.items()
         )
     except RefutableError:
@@ -139,30 +144,26 @@ def _unmeasured(laboratory: Laboratory, model: str) -> bool:
 
 def run(job: Job) -> None:
     """Measure what a job asks for, model by model."""
-    from refutable.store.committed import Committed
-    from refutable.store.store import Store
-    from refutable.studies.catalogue import bundled_claims
-    from refutable.system.paths import cache_dir, fixtures
-
-    claims = {claim.id: claim for claim in bundled_claims()}
-    laboratory = Laboratory(
-        Store(cache_dir() / "observations"),
-        dict(job.prompts).__getitem__,
-        job.settings,
-        committed=Committed(fixtures() / "twins" / "observations.safetensors"),
-    )
-    # A claim of another package is left to the run itself.
+    harness = open_harness(PromptLibrary(sets=dict(job.prompts)), job.settings)
     needs = [
-        Need(claims[claim], model, prompts, arm, controlled)
-        for claim, model, prompts, arm, controlled in job.needs
-        if claim in claims
+        Need(claim, model, prompts, arm, controlled)
+        for file, claim_id, model, prompts, arm, controlled in job.needs
+        if (claim := _claims(file).get(claim_id)) is not None
     ]
-    laboratory.plan(needs)
+    harness.plan(needs)
     for model in dict.fromkeys(need.model for need in needs):
         # The run meets the same error, and tells it.
         with suppress(RefutableError):
-            laboratory.measure(model)
-        laboratory.forget(model)
+            harness.measure(model)
+        harness.forget(model)
+
+
+@cache
+def _claims(file: str) -> dict[str, Claim]:
+    """Return the claims of a file; what cannot be imported is left to the run itself."""
+    with suppress(RefutableError):
+        return claims_of_file(Path(file))
+    return {}
 
 
 if __name__ == "__main__":

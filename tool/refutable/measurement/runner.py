@@ -8,27 +8,33 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotAvailableError
-from refutable.measurement.archive import Measuring, measured_on_a_model, recorded_only
-from refutable.measurement.harness import Control
+from refutable.measurement.archive import (
+    ObservationArchive,
+    measured_on_a_model,
+    recorded_only,
+)
+from refutable.measurement.needs import ControlCopy
 from refutable.observables.registry import REGISTRY
 
 if TYPE_CHECKING:
     from refutable.models.load import LoadedModel
 
 
-class Passes:
+class ModelRunner:
     """Loads one model, once, and measures what is missing on it and on its null controls.
 
     Parameters
     ----------
-    measuring : Measuring
-        The plan and the store.
+    archive : ObservationArchive
+        What is planned, and what the store holds of it.
+    say : callable
+        Told in one line what long work begins.
     """
 
-    def __init__(self, measuring: Measuring) -> None:
-        self.do = measuring
-        self.lab = measuring.lab
-        self.state = measuring.state
+    def __init__(self, archive: ObservationArchive, say: Callable[[str], None]) -> None:
+        self.archive = archive
+        self.state = archive.state
+        self.say = say
         self._loaded: LoadedModel | None = None
         self._sites: tuple[LoadedModel, Any] | None = None
 
@@ -38,7 +44,7 @@ class Passes:
             self._from_weights()
             # A shuffled control is measured on the model itself, so it may be all that is missing.
             needed = (None, *self._controls("shuffled"))
-            groups = self.do.groups
+            groups = self.archive.groups
             if any(self._missing_on_model(*group, one) for group in groups for one in needed):
                 self._on_the_model()
             for control in self._controls("untrained"):
@@ -48,17 +54,17 @@ class Passes:
             self._loaded = None
             self._sites = None
 
-    def _controls(self, kind: str) -> list[Control]:
-        found = {c for by in self.do.groups.values() for c in by if c is not None}
+    def _controls(self, kind: str) -> list[ControlCopy]:
+        found = {c for by in self.archive.groups.values() for c in by if c is not None}
         return sorted(c for c in found if c.kind == kind)
 
-    def _missing_on_model(self, prompts: str, arm: str, control: Control | None) -> set[str]:
+    def _missing_on_model(self, prompts: str, arm: str, control: ControlCopy | None) -> set[str]:
         """Names to measure on a model: of the packed pass all or none, so that one pass serves."""
-        wanted = measured_on_a_model(self.do.groups[prompts, arm].get(control, ()))
+        wanted = measured_on_a_model(self.archive.groups[prompts, arm].get(control, ()))
         role = control.name if control else ""
-        lacking = self.do.missing(prompts, arm, role, wanted)
+        lacking = self.archive.missing(prompts, arm, role, wanted)
         if lacking & recorded_only(wanted) or (
-            control is None and wanted and self.do.notes(prompts, arm) is None
+            control is None and wanted and self.archive.notes(prompts, arm) is None
         ):
             lacking |= recorded_only(wanted)
             # Without notes an empty plan of recorded arrays still has its checks to leave.
@@ -70,13 +76,13 @@ class Passes:
     def _from_weights(self) -> None:
         """Measure observables of weights alone, without building the model."""
         reader: Any = None
-        for (prompts, arm), by_control in self.do.groups.items():
+        for (prompts, arm), by_control in self.archive.groups.items():
             for control, names in by_control.items():
                 role = control.name if control else ""
                 wanted = set(names) - measured_on_a_model(names)
-                for name in sorted(self.do.missing(prompts, arm, role, wanted)):
+                for name in sorted(self.archive.missing(prompts, arm, role, wanted)):
                     if reader is None:
-                        self.lab.say(f"reading the weights of {self.state.facts.id}")
+                        self.say(f"reading the weights of {self.state.facts.id}")
                         reader = _open(self.state.spec)
                     subject = reader
                     if control is not None and control.kind == "untrained":
@@ -90,19 +96,21 @@ class Passes:
         try:
             array = self._shared(name, make) if REGISTRY[name].of_config else make()
         except NotAvailableError as problem:
-            self.do.put_reason(name, prompts, arm, role, problem)
+            self.archive.put_reason(name, prompts, arm, role, problem)
         else:
-            self.do.put(name, prompts, arm, role, array)
+            self.archive.put(name, prompts, arm, role, array)
 
     def _shared(self, name: str, make: Callable[[], Any]) -> Any:
         """Read what another model of this config has left, or make it and leave it."""
         key = replace(
-            self.do.key(REGISTRY[name], "", "", ""), weights=self.state.config_digest, tokenizer=""
+            self.archive.key(REGISTRY[name], "", "", ""),
+            weights=self.state.config_digest,
+            tokenizer="",
         )
-        array = self.lab.store.get(key)
+        array = self.archive.store.get(key)
         if array is None:
             array = make()
-            self.lab.store.put(key, array)
+            self.archive.store.put(key, array)
         return array
 
     # -- the model itself --------------------------------------------------------------------
@@ -111,17 +119,17 @@ class Passes:
         if self._loaded is None:
             from refutable.models.load import load
 
-            facts, settings = self.state.facts, self.lab.settings
+            facts, settings = self.state.facts, self.archive.settings
             size = f"{facts.blocks} blocks, {facts.parameters:,} parameters"
-            self.lab.say(f"measuring {facts.id} ({size})")
+            self.say(f"measuring {facts.id} ({size})")
             self._loaded = load(self.state.spec, device=settings.device, dtype=settings.dtype)
-            self.do.checks = list(self._loaded.checks)
-            self.do.refuse_failed()
+            self.archive.checks = list(self._loaded.checks)
+            self.archive.refuse_failed()
         return self._loaded
 
     def _on_the_model(self) -> None:
         loaded = self._model()
-        for (prompts, arm), by_control in self.do.groups.items():
+        for (prompts, arm), by_control in self.archive.groups.items():
             names = self._missing_on_model(prompts, arm, None)
             if names:
                 self._check(prompts, arm, names)
@@ -137,22 +145,22 @@ class Passes:
 
         recorded = [REGISTRY[name] for name in sorted(recorded_only(names))]
         if not recorded:
-            if self.do.notes(prompts, arm) is None:
-                self.do.put_notes(prompts, arm, "none", "none")
+            if self.archive.notes(prompts, arm) is None:
+                self.archive.put_notes(prompts, arm, "none", "none")
             return
         loaded = self._model()
         encoded = self._encoded(loaded, prompts, arm, None)
         found = check(loaded, self._sites_of(loaded), encoded, recorded)
         tag = f" [{prompts}, {arm}]"
-        self.do.checks += [replace(c, name=c.name + tag) for c in found.checks]
-        self.do.refuse_failed()
+        self.archive.checks += [replace(c, name=c.name + tag) for c in found.checks]
+        self.archive.refuse_failed()
         for role, arrays in (("check-chosen", found.packed), ("check-single", found.reference)):
             for name, array in arrays.items():
-                self.do.put(name, prompts, arm, role, array)
-        self.do.put_notes(prompts, arm, found.layout, found.attention)
+                self.archive.put(name, prompts, arm, role, array)
+        self.archive.put_notes(prompts, arm, found.layout, found.attention)
 
     def _layout(self, prompts: str, arm: str) -> str:
-        notes = self.do.notes(prompts, arm)
+        notes = self.archive.notes(prompts, arm)
         # A control has the architecture of the model, for which the layout was checked.
         return "single" if notes is None or notes["layout"] == "none" else str(notes["layout"])
 
@@ -176,7 +184,7 @@ class Passes:
             layout = self._layout(prompts, arm)
             arrays = measure(loaded.model, self._sites_of(loaded), encoded, recorded, layout=layout)
             for name, array in arrays.items():
-                self.do.put(name, prompts, arm, role, array)
+                self.archive.put(name, prompts, arm, role, array)
         for item in items:
             if item.experiment is not None:
                 make = partial(item.experiment, loaded, encoded if item.per_prompt else None)
@@ -184,18 +192,18 @@ class Passes:
 
     # -- null controls -----------------------------------------------------------------------
 
-    def _on_a_control(self, control: Control) -> None:
+    def _on_a_control(self, control: ControlCopy) -> None:
         from refutable.models.load import untrained
 
         work = {
             group: lacking
-            for group in self.do.groups
+            for group in self.archive.groups
             if (lacking := self._missing_on_model(*group, control))
         }
         if not work:
             return
         model = self._model()
-        self.lab.say(f"measuring control {control.name} of {self.state.facts.id}")
+        self.say(f"measuring control {control.name} of {self.state.facts.id}")
         copy = untrained(model, control.seed)
         for (prompts, arm), names in work.items():
             self._measure(copy, prompts, arm, control.name, names)
@@ -206,7 +214,7 @@ class Passes:
         from refutable.models.encode import encode
 
         return encode(
-            self.lab.prompts(prompts), loaded.tokenizer, loaded.facts, arm, shuffle_seed=shuffle
+            self.archive.prompts(prompts), loaded.tokenizer, loaded.facts, arm, shuffle_seed=shuffle
         )
 
     def _sites_of(self, loaded: LoadedModel) -> Any:

@@ -10,22 +10,23 @@ import pytest
 
 from refutable.errors import ClaimError, near
 from refutable.observables.registry import REGISTRY, Observable
-from refutable.spec.cell import Case
+from refutable.plugin.cases import OUTCOME
+from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
 
 _PUBLISHED = pytest.StashKey[set[str]]()
 
 
 @pytest.fixture(scope="session")
-def claim_case(request: pytest.FixtureRequest) -> Case:
+def claim_case(request: pytest.FixtureRequest) -> Cell:
     """The cell (model, prompts, arm) that a claim is tested in."""
-    case = getattr(request, "param", None)
-    if not isinstance(case, Case):
+    cell = getattr(request, "param", None)
+    if not isinstance(cell, Cell):
         pytest.fail(
             "only claims can ask for observables: decorate the test with @refutable.claim",
             pytrace=False,
         )
-    return case
+    return cell
 
 
 def publish(config: pytest.Config) -> None:
@@ -70,11 +71,9 @@ def check_arguments(claim: Claim) -> None:
 
 
 def _fixture(item: Observable) -> Any:
-    def read(claim_case: Case, request: pytest.FixtureRequest) -> Any:
-        from refutable.evaluation.outcome import CONCLUSION
-
-        conclusion = request.node.stash.get(CONCLUSION, None)
-        subject = None if conclusion is None else conclusion.subject
+    def read(claim_case: Cell, request: pytest.FixtureRequest) -> Any:
+        outcome = request.node.stash.get(OUTCOME, None)
+        subject = None if outcome is None else outcome.subject
         return None if subject is None else subject.observations[item.name]
 
     read.__doc__ = f"{item.says} ({', '.join(item.dims) or 'scalar'}; {item.unit or 'no unit'})"

@@ -12,11 +12,11 @@ import pytest
 
 from refutable.errors import RefutableError, one_line
 from refutable.plugin import fixtures, hookspecs
+from refutable.plugin.cases import claim_of, scope_of, sort_model_by_model
 from refutable.plugin.fixtures import claim_case  # noqa: F401  (a fixture)
 from refutable.plugin.options import add_options
 from refutable.plugin.selection import PROBLEM, refused, selects
 from refutable.plugin.session import RUN, SESSION, ClaimSession
-from refutable.spec.cell import claim_of, scope_of, sort_model_by_model
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,10 +49,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     session = metafunc.config.stash[SESSION]
     try:
         fixtures.check_arguments(claim)
-        cases = session.cases(claim)
+        cells = session.cells(claim)
     except RefutableError as problem:
         raise pytest.Collector.CollectError(one_line(problem)) from None
-    metafunc.parametrize("claim_case", cases, indirect=True, ids=[case.label for case in cases])
+    metafunc.parametrize("claim_case", cells, indirect=True, ids=[cell.label for cell in cells])
 
 
 @pytest.hookimpl(trylast=True)

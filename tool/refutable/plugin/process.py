@@ -10,8 +10,9 @@ import pytest
 from refutable.system.worker import cores, set_threads
 
 if TYPE_CHECKING:
-    from refutable.measurement.harness import Laboratory, Need
-    from refutable.measurement.prefetch import Ahead
+    from refutable.measurement.harness import Harness
+    from refutable.measurement.needs import Need
+    from refutable.measurement.prefetch import Prefetch
 
 
 def share_cores(config: pytest.Config) -> None:
@@ -29,17 +30,17 @@ def share_cores(config: pytest.Config) -> None:
     set_threads(share)
 
 
-def measure_ahead(config: pytest.Config, laboratory: Laboratory, needs: list[Need]) -> Ahead | None:
+def start_prefetch(config: pytest.Config, harness: Harness, needs: list[Need]) -> Prefetch | None:
     """Start a second process on the models at the end of the list, where that pays."""
     if config.getoption("numprocesses", None):
         return None
     from refutable.measurement.prefetch import start
 
-    ahead = start(laboratory, needs)
-    if ahead is not None:
+    prefetch = start(harness, needs)
+    if prefetch is not None:
         # Whatever else happens, it ends with this run.
-        config.add_cleanup(ahead.end)
-    return ahead
+        config.add_cleanup(prefetch.end)
+    return prefetch
 
 
 def say_line(config: pytest.Config, line: str) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from refutable.errors import RefutableError, one_line
-from refutable.evaluation.outcome import CONCLUSION, Conclusion
+from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence import baseline
+from refutable.plugin.cases import OUTCOME, cell_of, claim_of
 from refutable.plugin.environment import environment
 from refutable.plugin.session import SESSION, ClaimSession
 from refutable.plugin.transport import plain, restore
@@ -24,7 +25,6 @@ from refutable.records import (
     Result,
     Verdict,
 )
-from refutable.spec.cell import case_of, claim_of
 
 if TYPE_CHECKING:
     from refutable.spec.claim import Claim
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     """Put an item's result on the report that settles it, as plain data."""
-    claim, case = claim_of(item), case_of(item)
-    if claim is None or case is None:
+    claim, cell = claim_of(item), cell_of(item)
+    if claim is None or cell is None:
         return
     settles = report.when == "call" or (report.when == "setup" and not report.passed)
     if not settles:
         return
     session = item.config.stash[SESSION]
-    conclusion = item.stash.get(CONCLUSION, None) or Conclusion(case, claim)
-    result = result_of(session, item, conclusion, report)
-    models = [session.laboratory.report(m) for m in case.models]
+    outcome = item.stash.get(OUTCOME, None) or CellOutcome(cell, claim)
+    result = result_of(session, item, outcome, report)
+    models = [session.harness.report(m) for m in cell.models]
     report.refutable = {  # type: ignore[attr-defined]
         "result": plain(result),
         "claim": plain(claim.report()),
         "models": [plain(m) for m in models if m is not None],
-        "prompts": [plain(p) for p in _prompts_of(session, conclusion)],
+        "prompts": [plain(p) for p in _prompts_of(session, outcome)],
     }
     from refutable.plugin.junit import properties
 
@@ -54,42 +54,42 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     report.user_properties.extend(carried)
     item.user_properties.extend(carried)
     # Arrays must not live on in the item.
-    item.stash[CONCLUSION] = Conclusion(case, claim)
+    item.stash[OUTCOME] = CellOutcome(cell, claim)
 
 
 def result_of(
-    session: ClaimSession, item: pytest.Item, conclusion: Conclusion, report: pytest.TestReport
+    session: ClaimSession, item: pytest.Item, outcome: CellOutcome, report: pytest.TestReport
 ) -> Result:
     """Assemble the record of one item."""
-    claim, case, found = conclusion.claim, conclusion.case, conclusion.evaluation
+    claim, cell, found = outcome.claim, outcome.cell, outcome.evaluation
     if _outcome(report) is Outcome.ERROR:
         # What broke after the evaluation leaves no verdict that could be read as one.
         found = None
-    label = case.prompts
+    label = cell.prompts
     if found is not None:
-        label = session.prompts_label(case.prompts)
+        label = session.prompts.label(cell.prompts)
     result = Result(
         claim=claim.id,
         study=claim.source.study,
         ref=claim.source.ref,
         kind=claim.kind,
-        model=case.model,
+        model=cell.model,
         prompts=label,
-        arm=case.arm,
+        arm=cell.arm,
         outcome=_outcome(report),
-        reason=conclusion.reason,
-        models=case.models,
+        reason=outcome.reason,
+        models=cell.models,
         nodeid=item.nodeid,
-        command=rerun_command(session, claim, conclusion),
-        seconds=conclusion.seconds,
+        command=rerun_command(session, claim, outcome),
+        seconds=outcome.seconds,
     )
     if found is None:
-        return replace(result, reason=conclusion.reason or _reason(report))
+        return replace(result, reason=outcome.reason or _reason(report))
     judgement = found.judgement
     return replace(
         result,
         verdict=judgement.decision.verdict,
-        expected=session.expected(conclusion),
+        expected=session.expected(outcome),
         reason=judgement.decision.reason,
         estimate=judgement.estimate,
         parts=tuple(judgement.parts),
@@ -97,17 +97,9 @@ def result_of(
         replication=found.replication,
         counterexample=judgement.counterexample,
         families_needed=judgement.families_needed,
-        seeds=tuple(seeds_of(found.values)) if case.grouped else (),
-        source=_source(conclusion),
+        seeds=tuple(seeds_of(found.values)) if cell.grouped else (),
+        source=outcome.source,
     )
-
-
-def _source(conclusion: Conclusion) -> str:
-    """Say where observations came from: committed, if those of any model did; else live, if any."""
-    for origin in ("committed", "live"):
-        if origin in conclusion.sources:
-            return origin
-    return "store"
 
 
 def seeds_of(values: Any) -> list[int]:
@@ -116,10 +108,10 @@ def seeds_of(values: Any) -> list[int]:
     return sorted(int(seed) for seed in seeds)
 
 
-def _prompts_of(session: ClaimSession, conclusion: Conclusion) -> list[PromptSetReport]:
-    if conclusion.evaluation is None:
+def _prompts_of(session: ClaimSession, outcome: CellOutcome) -> list[PromptSetReport]:
+    if outcome.evaluation is None:
         return []
-    return [session.prompt_set(conclusion.case.prompts).report()]
+    return [session.prompt_set(outcome.cell.prompts).report()]
 
 
 def _outcome(report: pytest.TestReport) -> Outcome:
@@ -140,13 +132,13 @@ def _reason(report: pytest.TestReport) -> str:
     return lines[-1].strip() if lines else ""
 
 
-def rerun_command(session: ClaimSession, claim: Claim, conclusion: Conclusion) -> str:
+def rerun_command(session: ClaimSession, claim: Claim, outcome: CellOutcome) -> str:
     """Return the command line that reruns exactly one cell."""
-    case = conclusion.case
+    cell = outcome.cell
     words = ["refutable", "verify", claim.id]
-    for model in case.models:
+    for model in cell.models:
         words += ["--model", model]
-    words += ["--prompts", case.prompts, "--arm", case.arm]
+    words += ["--prompts", cell.prompts, "--arm", cell.arm]
     options = session.options
     if options.device != "cpu":
         words += ["--device", options.device]
@@ -202,18 +194,16 @@ def leave_evidence(session: ClaimSession) -> None:
     if session.is_worker or not session.found.results:
         return
     from refutable.evidence import json as evidence_json
-    from refutable.evidence import rows
     from refutable.evidence.observations import write_observations
 
     out = session.options.out
     out.mkdir(parents=True, exist_ok=True)
     evidence = gather_evidence(session)
     evidence_json.write(evidence, out / "evidence.json")
-    write_observations(rows.gather(session), out / "observations.parquet")
-    rows.clear(session)
-    rows.drop_leftovers(session)
+    write_observations(session.log.gather(), out / "observations.parquet")
+    session.log.clear()
     session.evidence = evidence
-    session.notes += session.laboratory.store.notes
+    session.notes += session.harness.sources.store.notes
     if session.options.update_baseline:
         changed = baseline.update(session.options.baseline, evidence.results)
         session.notes.append(f"baseline: {changed} verdicts recorded anew")

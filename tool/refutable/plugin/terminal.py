@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from refutable.records import Estimate, Outcome, Region, Result, Verdict
 
 if TYPE_CHECKING:
-    from refutable.evaluation.outcome import Conclusion
+    from refutable.evaluation.outcome import CellOutcome
     from refutable.plugin.session import ClaimSession
 
 _STYLE = {
@@ -44,13 +44,13 @@ def region(bounds: Region) -> str:
     return f"between {number(bounds.low)} and {number(bounds.high)}"
 
 
-def explain(conclusion: Conclusion, message: str) -> str:
+def explain(outcome: CellOutcome, message: str) -> str:
     """Say in a few lines why the test of a claim failed."""
-    claim, case, found = conclusion.claim, conclusion.case, conclusion.evaluation
+    claim, cell, found = outcome.claim, outcome.cell, outcome.evaluation
     assert found is not None  # noqa: S101  (only evaluated claims are compared)
     judgement = found.judgement
     lines = [
-        f"{claim.id} on {case.model} ({case.prompts}, {case.arm}): {message}",
+        f"{claim.id} on {cell.model} ({cell.prompts}, {cell.arm}): {message}",
         f"  says        {claim.says}",
         f"  refuted if  {claim.refuted_if}",
         f"  measured    {interval(judgement.estimate)}",

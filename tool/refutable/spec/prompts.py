@@ -84,6 +84,60 @@ class PromptSet:
         )
 
 
+class PromptLibrary:
+    """Prompt sets by name, each read once; called with a name it gives the set.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Folders with ``prompts/`` and ``counterexamples/`` in them, the first found wins.
+    base : Path, optional
+        Where a name that ends in ``.toml`` is looked for; otherwise the current folder.
+    sets : mapping, optional
+        Prompt sets that are known already, by name.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path] = (),
+        *,
+        base: Path | None = None,
+        sets: Mapping[str, PromptSet] | None = None,
+    ) -> None:
+        self._folders = folders
+        self._base = base
+        self._sets = dict(sets or {})
+
+    def __call__(self, name: str) -> PromptSet:
+        """Return a prompt set, read when it is first asked for."""
+        if name not in self._sets:
+            folders = [folder / "prompts" for folder in self._folders]
+            where = name
+            if name.endswith(".toml"):
+                where = str(((self._base or Path.cwd()) / name).resolve())
+            self._sets[name] = load_prompts(where, folders)
+        return self._sets[name]
+
+    def label(self, name: str) -> str:
+        """Return the name by which a prompt set is recorded: its own, wherever its file lies."""
+        return self(name).name
+
+    def add(self, name: str, prompts: PromptSet) -> None:
+        """Make a prompt set known under a name."""
+        self._sets[name] = prompts
+
+    def counterexamples(self, claim: str) -> str | None:
+        """Name the set of a claim's stored counterexamples, or ``None`` if there are none."""
+        name = f"counterexamples-{claim}"
+        if name in self._sets:
+            return name
+        known = known_prompts(folder / "counterexamples" for folder in self._folders)
+        if claim not in known:
+            return None
+        self._sets[name] = read_prompts(known[claim])
+        return name
+
+
 def load_prompts(name: str, folders: Iterable[Path]) -> PromptSet:
     """Read a prompt set by name or from a file.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from refutable.errors import ClaimError, near
 from refutable.spec.claim import Claim, ClaimRegistry
+from refutable.spec.claim_files import claims_in
 
 
 def bundled_claims() -> ClaimRegistry:
@@ -33,13 +34,9 @@ def find_claim(claim_id: str) -> Claim:
 
 
 def _claims() -> Iterator[Claim]:
-    import refutable.claims  # type: ignore[import-not-found]
-
-    prefix = f"{refutable.claims.__name__}."
-    for module in pkgutil.walk_packages(refutable.claims.__path__, prefix):
+    # By name: the claims are leaves, beside the package in a checkout and inside it in a wheel.
+    package = importlib.import_module("refutable.claims")
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         if module.ispkg or not module.name.rpartition(".")[2].startswith("test_"):
             continue
-        for value in vars(importlib.import_module(module.name)).values():
-            found = getattr(value, "__claim__", None)
-            if isinstance(found, Claim):
-                yield found
+        yield from claims_in(importlib.import_module(module.name))

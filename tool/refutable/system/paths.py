@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import refutable
 from refutable.errors import RefutableError
 
-_CHECKOUT = Path(__file__).resolve().parents[3]
+_PACKAGE = Path(__file__).resolve().parents[1]
+_CHECKOUT = _PACKAGE.parents[1]
 
 
 def cache_dir() -> Path:
@@ -64,7 +64,7 @@ def fixtures() -> Path:
 
     A wheel carries it inside the package; in a checkout it lies at the root of the repository.
     """
-    for base in (*map(Path, refutable.__path__), _CHECKOUT):
+    for base in (_PACKAGE, _CHECKOUT):
         folder = base / "fixtures"
         if (folder / "models.toml").is_file():
             return folder

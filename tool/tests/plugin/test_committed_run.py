@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refutable.evaluation.evaluate import call, instrument_error
-from refutable.measurement.archive import Measuring
-from refutable.measurement.harness import Laboratory, Need, Settings
+from refutable.evaluation.evaluate import instrument_error
+from refutable.measurement.harness import Harness
+from refutable.measurement.needs import Need
+from refutable.measurement.state import Settings, Sources
+from refutable.measurement.subject import call
 from refutable.models.registry import all_specs
-from refutable.models.sources import at_hand
+from refutable.models.sources import weights_available
 from refutable.spec.prompts import load_prompts
 from refutable.store.committed import Committed
 from refutable.store.store import Store
@@ -23,9 +25,10 @@ SHIPPED = "twin-layernorm-both-0"
 FILE = fixtures() / "twins" / "observations.safetensors"
 
 
-def laboratory(folder: Path) -> Laboratory:
+def harness(folder: Path) -> Harness:
     battery = load_prompts("battery", [fixtures() / "prompts"])
-    return Laboratory(Store(folder), {"battery": battery}.__getitem__, Settings())
+    sets = {"battery": battery}
+    return Harness(Sources(Store(folder), None, sets.__getitem__, Settings()))
 
 
 @pytest.mark.parametrize(
@@ -39,14 +42,14 @@ def laboratory(folder: Path) -> Laboratory:
     ],
 )
 def test_committed_values_are_what_the_shipped_weights_give(claim: str, tmp_path: Path) -> None:
-    found, lab = find_claim(claim), laboratory(tmp_path)
+    found, lab = find_claim(claim), harness(tmp_path)
     need = Need(found, SHIPPED, "battery", "no-bos", controlled=False)
     lab.plan([need])
     subject = lab.subject(need)
     live = call(found.body, subject.observations, found.observables)
     committed, state = Committed(FILE), lab.state(SHIPPED)
     replayed = dict(subject.observations)
-    for key, _ in Measuring(lab, state, lab.plan_for(SHIPPED)).keyed():
+    for key, _ in lab.archive(SHIPPED).keyed():
         if key.observable in replayed:
             replayed[key.observable] = committed.get(replace(key, role=""))
     again = call(found.body, replayed, found.observables)
@@ -60,7 +63,7 @@ def test_committed_values_are_what_the_shipped_weights_give(claim: str, tmp_path
 
 def test_every_twin_that_is_not_shipped_is_committed() -> None:
     committed = Committed(FILE)
-    absent = [s for s in all_specs() if s.group and s.source == "twin" and not at_hand(s)]
+    absent = [s for s in all_specs() if s.group and s.source == "twin" and not weights_available(s)]
     assert len(absent) == 41
     assert {s.id for s in absent} <= set(committed.models)
     assert all((fixtures() / s.location).parent.name == s.group for s in absent)

@@ -24,14 +24,14 @@ def note(word):
     with LOG.open("a") as file:
         file.write(" ".join([word, *left]) + "\\n")
 
-class Noted(ahead.Ahead):
+class Noted(ahead.Prefetch):
     def end(self):
         note("ended")
         super().end()
 
-def start(laboratory, needs):
+def start(harness, needs):
     note("asked")
-    assert REAL(laboratory, needs) is None
+    assert REAL(harness, needs) is None
     return Noted(second_process.start("this", "job"), 1, False)
 
 ahead.start = start

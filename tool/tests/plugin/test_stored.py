@@ -11,8 +11,9 @@ from safetensors import safe_open
 from support.projects import claim_source, counting, evidence, loads, module
 
 from refutable.errors import NotMeasurableError
-from refutable.measurement.archive import Measuring
-from refutable.measurement.harness import Laboratory, Need, Settings
+from refutable.measurement.harness import Harness
+from refutable.measurement.needs import Need
+from refutable.measurement.state import Settings, Sources
 from refutable.models.registry import resolve
 from refutable.models.sources import locate
 from refutable.observables.registry import REGISTRY
@@ -156,23 +157,18 @@ def test_a_group_whose_first_member_is_not_here_has_no_control(project: pytest.P
     assert "of the models" in record["estimate"]["note"]
 
 
-# -- in a laboratory -----------------------------------------------------------------------------
+# -- in a harness -----------------------------------------------------------------------------
 
 
-def laboratory(folder: Path, *, committed: bool = False, **names: Path) -> Laboratory:
+def harness(folder: Path, *, committed: bool = False, **names: Path) -> Harness:
     battery = load_prompts("battery", [fixtures() / "prompts"])
-    return Laboratory(
-        Store(folder / "store"),
-        {"battery": battery}.__getitem__,
-        Settings(),
-        name_of=lambda model: str(names.get(model, model)),
-        committed=Committed(fixtures() / "twins" / "observations.safetensors")
-        if committed
-        else None,
-    )
+    shipped = Committed(fixtures() / "twins" / "observations.safetensors") if committed else None
+    sets = {"battery": battery}
+    sources = Sources(Store(folder / "store"), shipped, sets.__getitem__, Settings())
+    return Harness(sources, models={model: str(path) for model, path in names.items()})
 
 
-def subject(lab: Laboratory, claim: str, model: str) -> object:
+def subject(lab: Harness, claim: str, model: str) -> object:
     need = Need(find_claim(claim), model, "battery", "no-bos", controlled=False)
     lab.plan([need])
     return lab.subject(need).observations
@@ -182,7 +178,7 @@ def test_a_reason_that_can_be_mended_is_not_remembered(tmp_path: Path) -> None:
     twin, claim = "twin-none-0", "ablation.sharper-without-norms-at-equal-loss"
     # Neither the checkpoints of its training are here nor what is committed of them.
     with pytest.raises(NotMeasurableError, match="the checkpoints of twin-none-0's training"):
-        subject(laboratory(tmp_path), claim, twin)
+        subject(harness(tmp_path), claim, twin)
     stored = [path.read_text() for path in (tmp_path / "store").rglob("*.json")]
     assert not [text for text in stored if "the checkpoints of" in text]
 
@@ -193,9 +189,9 @@ def test_what_lies_beside_the_weights_counts(tmp_path: Path) -> None:
     shutil.copytree(whole, copy, ignore=shutil.ignore_patterns("training.json"))
     claim = "noposition.positions-stay-zero"
     with pytest.raises(NotMeasurableError, match="was not trained by the no-position study"):
-        subject(laboratory(tmp_path, copy=copy), claim, "copy")
+        subject(harness(tmp_path, copy=copy), claim, "copy")
     # The shipped model has the same weights, and the record of its training.
-    assert subject(laboratory(tmp_path), claim, "no-position-0")
+    assert subject(harness(tmp_path), claim, "no-position-0")
 
 
 def test_models_that_one_is_compared_with_are_part_of_the_key(
@@ -205,10 +201,9 @@ def test_models_that_one_is_compared_with_are_part_of_the_key(
     twin, claim = "twin-none-0", "ablation.another-model-is-alike"
 
     def key(name: str) -> ObservationKey:
-        lab = laboratory(tmp_path)
+        lab = harness(tmp_path)
         lab.plan([Need(find_claim(claim), twin, "battery", "no-bos")])
-        measuring = Measuring(lab, lab.state(twin), lab.plan_for(twin))
-        return measuring.key(REGISTRY[name], "battery", "no-bos", "")
+        return lab.archive(twin).key(REGISTRY[name], "battery", "no-bos", "")
 
     compared, alone = key("representation_alignment"), key("residual_norm")
     assert key("representation_alignment") == compared

@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from refutable.measurement import prefetch as ahead
-from refutable.measurement.harness import Laboratory, Need, Settings
-from refutable.spec.prompts import load_prompts
-from refutable.store.committed import Committed
-from refutable.store.store import Store
+from refutable.measurement.harness import Harness, open_harness
+from refutable.measurement.needs import Need
+from refutable.spec.prompts import PromptLibrary, load_prompts
 from refutable.studies.catalogue import find_claim
 from refutable.system import worker as second_process
-from refutable.system.paths import cache_dir, fixtures
+from refutable.system.paths import fixtures
 
 TWINS = ("twin-layernorm-both-0", "twin-rmsnorm-both-0", "twin-none-0")
 ABSENT = "twin-rmsnorm-both-3"
@@ -33,14 +32,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def laboratory(models: tuple[str, ...]) -> tuple[Laboratory, list[Need]]:
-    prompts = {"five-registers": load_prompts("five-registers", [fixtures() / "prompts"])}
-    lab = Laboratory(
-        Store(cache_dir() / "observations"),
-        prompts.__getitem__,
-        Settings(),
-        committed=Committed(fixtures() / "twins" / "observations.safetensors"),
-    )
+def harness(models: tuple[str, ...]) -> tuple[Harness, list[Need]]:
+    lab = open_harness(PromptLibrary([fixtures()]))
     claim = find_claim("gain.norm-kind-decides")
     needs = [Need(claim, model, "five-registers", "no-bos", controlled=False) for model in models]
     lab.plan(needs)
@@ -48,12 +41,12 @@ def laboratory(models: tuple[str, ...]) -> tuple[Laboratory, list[Need]]:
 
 
 def test_what_it_measured_is_read_from_the_store(folder: Path) -> None:
-    lab, needs = laboratory(TWINS)
+    lab, needs = harness(TWINS)
     second = ahead.start(lab, needs)
     assert second is not None
     assert second.process.wait(timeout=240) == 0
     second.end()
-    again, needs = laboratory(TWINS)
+    again, needs = harness(TWINS)
     for need in needs:
         assert again.subject(need).observations["log_growth"].sizes["prompt"] == 25
         report = again.report(need.model)
@@ -67,20 +60,20 @@ def test_it_is_not_started_where_it_does_not_pay(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two models, and one whose observations are committed.
-    assert ahead.start(*laboratory((*TWINS[:2], ABSENT))) is None
+    assert ahead.start(*harness((*TWINS[:2], ABSENT))) is None
     monkeypatch.setattr(second_process, "cores", lambda: 1)
-    assert ahead.start(*laboratory(TWINS)) is None
+    assert ahead.start(*harness(TWINS)) is None
 
 
 def test_prompts_that_cannot_be_read_are_left_to_their_items(folder: Path) -> None:
-    lab, needs = laboratory(TWINS)
+    lab, needs = harness(TWINS)
     lab.prompts = lambda name: load_prompts(name, [fixtures() / "prompts"])
     unknown = [replace(need, prompts="five-registrs") for need in needs]
     assert ahead.start(lab, unknown) is None
 
 
 def test_a_folder_that_is_called_like_a_shipped_model_is_none(folder: Path) -> None:
-    lab, needs = laboratory(TWINS)
+    lab, needs = harness(TWINS)
     lab.name_of = lambda model: f"elsewhere/{model}"
     assert ahead.start(lab, needs) is None
 
@@ -91,7 +84,7 @@ def test_the_cores_come_back_when_it_is_done(folder: Path, monkeypatch: pytest.M
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS")
     try:
-        second = ahead.start(*laboratory(TWINS))
+        second = ahead.start(*harness(TWINS))
         assert second is not None
         assert os.environ["OMP_NUM_THREADS"] == "1"
         assert torch.get_num_threads() == 1
@@ -111,7 +104,7 @@ from unit import test_ahead
 from refutable.measurement import prefetch as ahead
 from refutable.system import worker as second_process
 second_process.cores = lambda: 2
-second = ahead.start(*test_ahead.laboratory(test_ahead.TWINS))
+second = ahead.start(*test_ahead.harness(test_ahead.TWINS))
 print(second.process.pid, flush=True)
 time.sleep(600)
 """

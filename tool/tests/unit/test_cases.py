@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from refutable import Source, claim, contrast, mean
-from refutable.plugin.options import Options
-from refutable.spec.cell import Case, cases_of, scope_of, slug
+from refutable.plugin.cases import scope_of
+from refutable.spec.cell import Cell, cells_of, slug
 from refutable.spec.claim import Claim
-
-
-def options(**changes: Any) -> Options:
-    fields: dict[str, Any] = {
-        "models": (), "ids": (), "arms": (), "prompts": None, "device": "cpu",
-        "dtype": "float32", "out": Path("out"), "baseline": Path("baseline.json"),
-        "revision": None, "report": False, "update_baseline": False, "strict": False,
-    }  # fmt: skip
-    return Options(**{**fields, **changes})
 
 
 def made(**changes: Any) -> Claim:
@@ -36,26 +26,25 @@ def made(**changes: Any) -> Claim:
 
 
 def test_cells_are_models_times_arms() -> None:
-    cells = cases_of(made(), options(), ("a", "b"), "default")
+    cells = cells_of(made(), ("a", "b"), default="default")
     assert [(c.model, c.arm) for c in cells] == [
         ("a", "no-bos"), ("a", "bos"), ("b", "no-bos"), ("b", "bos"),
     ]  # fmt: skip
     assert {c.prompts for c in cells} == {"default"}
     assert not any(c.grouped for c in cells)
-    only = cases_of(made(), options(arms=("bos",)), ("a",), "default")
+    only = cells_of(made(), ("a",), arms=("bos",))
     assert [c.arm for c in only] == ["bos"]
-    assert cases_of(made(arms=("no-bos",)), options(arms=("bos",)), ("a",), "default") == []
+    assert cells_of(made(arms=("no-bos",)), ("a",), arms=("bos",)) == []
 
 
 def test_prompts_of_the_run_win_over_those_of_the_claim() -> None:
     named = made(prompts="its-own")
-    assert {c.prompts for c in cases_of(named, options(), ("a",), "default")} == {"its-own"}
-    asked = options(prompts="asked-for")
-    assert {c.prompts for c in cases_of(named, asked, ("a",), "default")} == {"asked-for"}
+    assert {c.prompts for c in cells_of(named, ("a",))} == {"its-own"}
+    assert {c.prompts for c in cells_of(named, ("a",), prompts="asked-for")} == {"asked-for"}
 
 
 def test_a_claim_about_several_models_is_one_cell_an_arm() -> None:
-    cells = cases_of(made(predicts=contrast("a", "b").above(0.0)), options(), ("a", "b"), "default")
+    cells = cells_of(made(predicts=contrast("a", "b").above(0.0)), ("a", "b"))
     assert [(c.model, c.models, c.arm, c.grouped) for c in cells] == [
         ("a~b", ("a", "b"), "no-bos", True),
         ("a~b", ("a", "b"), "bos", True),
@@ -78,7 +67,7 @@ def test_names_are_safe_in_node_ids(name: str, safe: str) -> None:
 
 def test_workers_are_keyed_by_model_and_ordinary_tests_by_themselves() -> None:
     def node(model: str, claim_name: str, arm: str) -> str:
-        label = Case(model, (model,), "five-registers", arm).label
+        label = Cell(model, (model,), "five-registers", arm).label
         return f"claims/test_x.py::test_{claim_name}[{label}]"
 
     same = {scope_of(node("org/model", c, a)) for c in "abc" for a in ("no-bos", "bos")}

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refutable import Source, claim, mean
-from refutable.spec.cell import Case, cases_of, scope_of, slug, sort_model_by_model
+from refutable.plugin.cases import scope_of, sort_model_by_model
+from refutable.spec.cell import Cell, cells_of, slug
 from refutable.spec.claim import ARMS, Claim
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
@@ -41,8 +42,8 @@ def made(arms: tuple[str, ...], prompts: str | None) -> Claim:
 def test_every_model_meets_every_arm_that_both_sides_want_once(
     models: list[str], own: tuple[str, ...], asked: tuple[str, ...], prompts: Any
 ) -> None:
-    options: Any = SimpleNamespace(arms=asked, prompts=prompts[0])
-    cells = cases_of(made(own, prompts[1]), options, models, "default")
+    own_prompts = made(own, prompts[1])
+    cells = cells_of(own_prompts, models, prompts=prompts[0], arms=asked, default="default")
     wanted = [arm for arm in own if not asked or arm in asked]
     assert [(c.model, c.arm) for c in cells] == list(product(models, wanted))
     assert all(c.models == (c.model,) for c in cells)
@@ -60,7 +61,7 @@ def test_a_slug_is_safe_everywhere_and_its_own_slug(text: str) -> None:
 
 @given(model=texts, prompts=texts, arm=st.sampled_from(ARMS), test=st.from_regex(r"\A[a-z_]+\Z"))
 def test_a_label_can_be_taken_apart_again(model: str, prompts: str, arm: str, test: str) -> None:
-    label = Case(model, (model,), prompts, arm).label
+    label = Cell(model, (model,), prompts, arm).label
     assert label.split("@") == [slug(model), slug(prompts), arm]
     assert scope_of(f"claims/test_a@b.py::test_{test}[{label}]") == f"model {slug(model)}"
     # A test that is no claim, though its name holds a claim's label, is its own scope.
@@ -69,14 +70,14 @@ def test_a_label_can_be_taken_apart_again(model: str, prompts: str, arm: str, te
 
 
 cases = st.none() | st.builds(
-    lambda model, grouped: Case(model, (model,), "p", "bos", grouped),
+    lambda model, grouped: Cell(model, (model,), "p", "bos", grouped),
     st.sampled_from("abc"),
     st.just(False),
-) | st.just(Case("a~b", ("a", "b"), "p", "bos", True))  # fmt: skip
+) | st.just(Cell("a~b", ("a", "b"), "p", "bos", True))  # fmt: skip
 
 
 @given(st.lists(cases, max_size=12))
-def test_items_are_sorted_by_model_and_all_else_stays(found: list[Case | None]) -> None:
+def test_items_are_sorted_by_model_and_all_else_stays(found: list[Cell | None]) -> None:
     items: list[Any] = [
         SimpleNamespace(number=n, callspec=SimpleNamespace(params={"claim_case": case}))
         for n, case in enumerate(found)

@@ -1,4 +1,4 @@
-"""Committed observations: the file, and how a laboratory uses it."""
+"""Committed observations: the file, and how a harness uses it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import xarray as xr
 from safetensors.numpy import save_file
 
 from refutable.errors import ModelError, NotAvailableError
-from refutable.measurement.harness import Laboratory, Need, Settings
+from refutable.measurement.harness import Harness
+from refutable.measurement.needs import Need
+from refutable.measurement.state import Settings, Sources
 from refutable.models import registry
 from refutable.models.identify import identify
 from refutable.models.spec import ModelSource, ModelSpec
@@ -99,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, content: bytes |
     assert "\n" not in str(told.value)
 
 
-# -- in a laboratory -----------------------------------------------------------------------------
+# -- in a harness -----------------------------------------------------------------------------
 
 ABSENT = ModelSpec(
     "absent", ModelSource.TWIN, "twins/nowhere", group="layernorm-both", seed=91, tags=("x",)
@@ -144,16 +146,16 @@ def resolve_twin() -> ModelSpec:
     return ModelSpec("twin", ModelSource.TWIN, "twins/layernorm-both/seed-0")
 
 
-def laboratory(tmp_path: Path, committed: Committed | None) -> Laboratory:
+def harness(tmp_path: Path, committed: Committed | None) -> Harness:
     sets = {"five-registers": load_prompts("five-registers", [fixtures() / "prompts"])}
-    return Laboratory(Store(tmp_path / "store"), sets.__getitem__, Settings(), committed=committed)
+    return Harness(Sources(Store(tmp_path / "store"), committed, sets.__getitem__, Settings()))
 
 
 def test_a_model_without_weights_is_known_by_what_is_committed(
     tmp_path: Path, committed: Committed
 ) -> None:
     gain, _ = claims()
-    lab = laboratory(tmp_path, committed)
+    lab = harness(tmp_path, committed)
     facts = lab.facts("absent")
     assert (facts.group, facts.seed, facts.blocks) == ("layernorm-both", 91, 6)
     need = Need(gain, "absent", "five-registers", "no-bos", controlled=False)  # type: ignore[arg-type]
@@ -172,7 +174,7 @@ def test_a_model_without_weights_is_known_by_what_is_committed(
 
 def test_what_is_not_committed_is_said_in_one_line(tmp_path: Path, committed: Committed) -> None:
     _, diffuse = claims()
-    lab = laboratory(tmp_path, committed)
+    lab = harness(tmp_path, committed)
     need = Need(diffuse, "absent", "five-registers", "no-bos", controlled=False)  # type: ignore[arg-type]
     lab.plan([need])
     with pytest.raises(NotAvailableError, match="attention_entropy of it is not committed") as told:
@@ -184,4 +186,4 @@ def test_a_model_that_nothing_is_committed_of_is_a_missing_model(
     tmp_path: Path, committed: Committed
 ) -> None:
     with pytest.raises(ModelError, match="the weights of absent are not shipped"):
-        laboratory(tmp_path, None).facts("absent")
+        harness(tmp_path, None).facts("absent")

@@ -12,14 +12,8 @@ from scipy import stats
 
 from refutable import Source, claim, correlation, equals, mean, replication, untrained
 from refutable.errors import RefutableError
-from refutable.evaluation.evaluate import (
-    Observations,
-    Subject,
-    call,
-    evaluate,
-    instrument_error,
-    seed_of,
-)
+from refutable.evaluation.evaluate import evaluate, instrument_error, seed_of
+from refutable.measurement.subject import Observations, Subject, call
 from refutable.records import Verdict
 from refutable.spec.claim import Claim
 

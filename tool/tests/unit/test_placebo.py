@@ -11,8 +11,9 @@ from scipy import stats
 
 from refutable import Source, claim, mean
 from refutable.errors import ClaimError
-from refutable.evaluation.evaluate import Observations, Subject, evaluate
-from refutable.measurement.harness import Need
+from refutable.evaluation.evaluate import evaluate
+from refutable.measurement.needs import Need
+from refutable.measurement.subject import Observations, Subject
 from refutable.predictions import fact
 from refutable.spec.claim import Claim, ClaimRegistry, ControlSpec, placebo
 

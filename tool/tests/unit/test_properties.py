@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from refutable.evidence.baseline import compare
+from refutable.plugin.cases import scope_of
 from refutable.records import Estimate, Region, Verdict
-from refutable.spec.cell import Case, scope_of, slug
+from refutable.spec.cell import Cell, slug
 from refutable.spec.prompts import parse_prompts
 from refutable.stats.decide import decide
 from refutable.stats.estimate import family_mean
@@ -71,7 +72,7 @@ def test_the_order_of_prompts_does_not_matter(order: list[int], values: list[flo
 
 @given(texts, texts)
 def test_a_label_names_its_model_whatever_the_model_is_called(model: str, prompts: str) -> None:
-    case = Case(model, (model,), prompts, "no-bos")
+    case = Cell(model, (model,), prompts, "no-bos")
     assert scope_of(f"claims/test_x.py::test_y[{case.label}]") == f"model {slug(model)}"
     assert "\n" not in case.label
 

@@ -24,7 +24,7 @@ def locate(spec: ModelSpec) -> Checkpoint:
     return found
 
 
-def at_hand(spec: ModelSpec) -> bool:
+def weights_available(spec: ModelSpec) -> bool:
     """Whether a shipped model's weights are here; other sources say so when they are located."""
     if spec.source is not ModelSource.TWIN:
         return True

@@ -41,3 +41,11 @@ def placed(rows: pd.DataFrame, *names: str) -> pd.DataFrame:
         for place, name in enumerate(names)
     }
     return pd.concat([rows.drop(columns="at"), pd.DataFrame(columns, index=rows.index)], axis=1)
+
+
+def evenly(values: list[int], most: int) -> list[int]:
+    """At most so many of the values, evenly spaced, the first and the last among them."""
+    if len(values) <= most:
+        return values
+    step = (len(values) - 1) / (most - 1)
+    return [values[round(i * step)] for i in range(most)]

@@ -60,14 +60,6 @@ def largest(sample: Sample, table: pd.DataFrame, most: int = 2) -> pd.DataFrame:
     return found.reset_index(drop=True)
 
 
-def evenly(values: list[int], most: int) -> list[int]:
-    """At most so many of the values, evenly spaced, the first and the last among them."""
-    if len(values) <= most:
-        return values
-    step = (len(values) - 1) / (most - 1)
-    return [values[round(i * step)] for i in range(most)]
-
-
 def plain(axis: Axis) -> None:
     """Label a logarithmic axis with plain numbers: the common style has no math text."""
     from matplotlib.ticker import FuncFormatter, NullFormatter

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refutable.report.figures import style
+from refutable.report.figures.coordinates import evenly
 from refutable.report.figures.references import short
 from refutable.report.figures.registry import Drawing, Sample, figure
-from refutable.studies.gpt2_weights.figures.data import MOST_PANELS, STUDY, evenly, facts, largest
+from refutable.studies.gpt2_weights.figures.data import MOST_PANELS, STUDY, facts, largest
 
 if TYPE_CHECKING:
     import pandas as pd

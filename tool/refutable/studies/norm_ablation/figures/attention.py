@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refutable.report.figures import style
+from refutable.report.figures.coordinates import evenly
 from refutable.report.figures.registry import Drawing, Sample, figure
-from refutable.studies.gpt2_weights.figures.data import evenly
 from refutable.studies.norm_ablation.figures.data import STUDY, facts, first_seeds, titled
 
 if TYPE_CHECKING:

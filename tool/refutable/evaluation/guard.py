@@ -1,0 +1,43 @@
+"""What a claim's body raises is an error of the claim, told in one line."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import TypeVar
+
+from refutable.errors import RefutableError
+from refutable.spec.cell import Cell
+from refutable.spec.claim import Claim
+
+T = TypeVar("T")
+
+
+def guarded(claim: Claim, cell: Cell, work: Callable[[], T]) -> T:
+    """Run a claim's body, or what rests on it.
+
+    Raises
+    ------
+    RefutableError
+        Naming the claim, the model, what was raised and on which line.
+    """
+    try:
+        return work()
+    except RefutableError as problem:
+        if claim.id in str(problem):
+            raise
+        raise type(problem)(f"{claim.id} on {cell.model}: {problem}") from problem
+    except Exception as problem:
+        what = " ".join(str(problem).split())[:300]
+        kind = type(problem).__name__
+        raise RefutableError(
+            f"the body of {claim.id} failed on {cell.model}: {kind}: {what}{_place(problem, claim)}"
+        ) from problem
+
+
+def _place(problem: BaseException, claim: Claim) -> str:
+    code = claim.body.__code__
+    for frame in traceback.extract_tb(problem.__traceback__):
+        if frame.filename == code.co_filename:
+            return f" (line {frame.lineno} of its file)"
+    return ""

@@ -1,0 +1,175 @@
+"""What a run observed, kept as tidy rows until the run leaves one parquet file.
+
+A run holds them in memory; a worker leaves them as a shard for each item, which the controller
+gathers. Texts are kept as codes: a run has a million rows and few different words.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from refutable.evaluation.outcome import CellOutcome
+from refutable.evidence.rows import named_arrays, put_rows
+from refutable.evidence.table import Table
+from refutable.measurement.harness import Harness
+from refutable.measurement.needs import copies_of
+from refutable.observables.registry import REGISTRY
+from refutable.spec.cell import Cell
+from refutable.spec.claim import Claim
+from refutable.spec.prompts import PromptLibrary, PromptSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHARDS = ".shards"
+"""Folder beside the evidence in which workers leave rows for the controller."""
+LEFT_AFTER = 24 * 3600
+"""Seconds after which the shards of another run are taken for those of a killed one."""
+MOST_ROWS = 30_000
+"""Values of an observable above which it stays in the store."""
+MOST_OF_A_MEMBER = 5_000
+"""Values above which what a body returned on one of several models is not kept: what models are
+compared by, and no quantity of theirs."""
+
+Labelled: TypeAlias = tuple[Any, dict[str, Any]]
+"""An array, and the columns that all of its rows share."""
+
+
+class ObservationLog:
+    """Rows of what claims' bodies returned and of the observables behind them.
+
+    Parameters
+    ----------
+    harness : Harness
+        Holds the observables of the model that a cell is about.
+    prompts : PromptLibrary
+        Prompt sets by name.
+    out : Path
+        Folder of the evidence.
+    run : str
+        Name of the run, the same for its workers and its controller.
+    is_worker : bool
+        Whether rows are left as shards for another process.
+    """
+
+    def __init__(
+        self, harness: Harness, prompts: PromptLibrary, out: Path, run: str, *, is_worker: bool
+    ) -> None:
+        self._harness = harness
+        self._prompts = prompts
+        self._folder = out / SHARDS
+        # Its workers and its controller share it, other runs do not.
+        self._shards = self._folder / run
+        self._is_worker = is_worker
+        self._table = Table()
+
+    def keep(self, outcome: CellOutcome) -> None:
+        """Keep what a claim's body returned on one model and on its controls."""
+        cell, claim, found = outcome.cell, outcome.claim, outcome.evaluation
+        if found is None:
+            return
+        common = self._common(claim, cell, cell.model)
+        names = [None, *(copy.name for copy in copies_of(claim))]
+        arrays = [
+            (array, {**common, "quantity": quantity, "control": name})
+            for name, values in zip(names, [found.values, *found.control_values], strict=False)
+            for quantity, array in named_arrays(values).items()
+        ]
+        self._write(_key(claim, cell), self._prompts(cell.prompts), arrays)
+        self._keep_observables(cell, cell.model)
+
+    def keep_member(self, claim: Claim, cell: Cell, model: str, values: Any) -> None:
+        """Keep what the body of a claim about several models returned on one of them."""
+        import xarray as xr
+
+        common = self._common(claim, cell, model)
+        arrays = [
+            (xr.DataArray(array), {**common, "quantity": quantity, "control": None})
+            for quantity, array in named_arrays(values).items()
+            if getattr(array, "size", 1) <= MOST_OF_A_MEMBER
+        ]
+        self._write(f"{_key(claim, cell)}|{model}", self._prompts(cell.prompts), arrays)
+        self._keep_observables(cell, model)
+
+    def gather(self) -> pd.DataFrame:
+        """Return all rows in an order that does not depend on who measured them."""
+        import pandas as pd
+
+        for path in sorted(self._shards.glob("*.parquet")):
+            self._table.add_frame(pd.read_parquet(path))
+        return self._table.frame()
+
+    def clear(self) -> None:
+        """Drop the rows of this run, and of runs that were killed long ago."""
+        self._table.clear()
+        shutil.rmtree(self._shards, ignore_errors=True)
+        for path in self._folder.glob("*"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > LEFT_AFTER:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # Only where no other run has shards.
+        with suppress(OSError):
+            self._folder.rmdir()
+
+    def _common(self, claim: Claim, cell: Cell, model: str) -> dict[str, Any]:
+        prompts = self._prompts.label(cell.prompts)
+        return {"claim": claim.id, "model": model, "prompts": prompts, "arm": cell.arm}
+
+    def _keep_observables(self, cell: Cell, model: str) -> None:
+        """Keep the stored observables of a model once; large ones stay in the store."""
+        prompts, label = self._prompts(cell.prompts), self._prompts.label(cell.prompts)
+        for (name, arm, role), arrays in self._harness.arrays(model).items():
+            if name != cell.prompts or arm != cell.arm or role.startswith("check"):
+                continue
+            for quantity, array in arrays.items():
+                if not _is_kept(quantity, array):
+                    continue
+                common = {
+                    "claim": None,
+                    "quantity": quantity,
+                    "model": model,
+                    "control": role or None,
+                    "prompts": label,
+                    "arm": arm,
+                }
+                key = f"observables|{model}|{cell.prompts}|{cell.arm}|{role}|{quantity}"
+                self._write(key, prompts, [(array, common)])
+
+    def _write(self, key: str, prompts: PromptSet, arrays: Sequence[Labelled]) -> None:
+        """Keep the rows of arrays under a key, once however often they are asked for."""
+        if not self._is_worker:
+            if key not in self._table:
+                for array, common in arrays:
+                    put_rows(self._table, key, array, prompts, common)
+            return
+        path = self._shards / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
+        if path.exists():
+            return
+        table = Table()
+        for array, common in arrays:
+            put_rows(table, key, array, prompts, common)
+        if key not in table:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        table.frame(ordered=False).to_parquet(part)
+        os.replace(part, path)
+
+
+def _key(claim: Claim, cell: Cell) -> str:
+    """Of one cell: its own names, since labels of different names may be alike."""
+    return "|".join((claim.id, cell.model, cell.prompts, cell.arm))
+
+
+def _is_kept(quantity: str, array: Any) -> bool:
+    if quantity in REGISTRY and REGISTRY[quantity].in_store_only:
+        return False
+    per_prompt = "prompt" in array.dims and set(array.dims) - {"prompt", "layer"}
+    return not (per_prompt or array.size > MOST_ROWS or array.dtype.kind not in "fiu")

@@ -1,0 +1,64 @@
+"""What is known of one model in a run, and how a run measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from refutable.models.spec import ModelSpec
+from refutable.records import ModelFacts, ModelReport
+from refutable.spec.prompts import PromptSet
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from refutable.store.committed import Committed
+    from refutable.store.store import Store
+
+Role: TypeAlias = tuple[str, str, str]
+"""Prompts, arm and role of arrays; the role is empty for the model itself."""
+
+COMMITTED = "committed"
+"""Attribute of an array that was not measured here but comes with the suite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to measure."""
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where observations come from and go to, and how new ones are measured."""
+
+    store: Store
+    committed: Committed | None
+    """Observations of models whose weights are not shipped."""
+    prompts: Callable[[str], PromptSet]
+    settings: Settings
+
+
+@dataclass(slots=True)
+class State:
+    """What is known of one model in this run."""
+
+    spec: ModelSpec
+    facts: ModelFacts
+    report: ModelReport
+    config_digest: str
+    arrays: dict[Role, dict[str, xr.DataArray]] = field(default_factory=dict)
+    error: str = ""
+    measured: bool = False
+    nbytes: int = 0
+    """Size of `arrays`."""
+    weights_available: bool = True
+    """Whether its weights are here; otherwise only its committed observations are."""
+    replayed: set[Role] = field(default_factory=set)
+    """Of `arrays`, those of which some come from the committed observations."""
+    unavailable: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
+    """By (prompts, arm, role, observable): why the model does not have an observable."""

@@ -1,0 +1,61 @@
+"""What a claim is evaluated on: labelled observations of a model, its controls and its check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from refutable.errors import RefutableError
+from refutable.observables.registry import REGISTRY
+
+
+class Observations(Mapping[str, Any]):
+    """Labelled arrays by name; derived observables are computed when first asked for.
+
+    Parameters
+    ----------
+    recorded : mapping of str to xarray.DataArray
+        What was measured.
+    """
+
+    def __init__(self, recorded: Mapping[str, Any]) -> None:
+        self._arrays = dict(recorded)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._arrays:
+            item = REGISTRY[name]
+            if item.function is None:
+                raise RefutableError(f"observable {name!r} was not measured on this model")
+            self._arrays[name] = call(item.function, self, item.needs)
+        return self._arrays[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
+def call(body: Callable[..., Any], observations: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """Call a body on observations; arrays must agree on their coordinates exactly.
+
+    By default xarray aligns ``a.isel(layer=slice(1, None)) / a.isel(layer=slice(None, -1))`` on
+    the layer coordinate and silently gives ones; here that is an error.
+    """
+    import xarray as xr
+
+    with xr.set_options(arithmetic_join="exact", keep_attrs=False):  # type: ignore[no-untyped-call]
+        return body(**{name: observations[name] for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a claim is evaluated on."""
+
+    observations: Observations
+    controls: tuple[Observations, ...] = ()
+    control_names: tuple[str, ...] = ()
+    check: tuple[Observations, Observations] | None = None
+    """The same few prompts in the chosen layout and one by one."""
+    dtype: str = "float32"

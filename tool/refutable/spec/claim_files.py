@@ -1,0 +1,52 @@
+"""The claims that a Python file holds, whatever package or suite it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from refutable.errors import ClaimError
+from refutable.spec.claim import Claim
+
+
+def claims_in(module: ModuleType) -> Iterator[Claim]:
+    """Yield the claims among a module's names."""
+    for value in vars(module).values():
+        found = getattr(value, "__claim__", None)
+        if isinstance(found, Claim):
+            yield found
+
+
+def file_of(claim: Claim) -> Path | None:
+    """Return the file that a claim is written in; ``None`` for one typed into a session."""
+    found = inspect.getsourcefile(claim.body)
+    return Path(found) if found and Path(found).is_file() else None
+
+
+def claims_of_file(path: Path) -> dict[str, Claim]:
+    """Import a file and return its claims by id.
+
+    Raises
+    ------
+    ClaimError
+        If it cannot be imported.
+    """
+    name = f"refutable_claims_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ClaimError(f"{path} is no Python file: name one with claims in it")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as problem:
+        del sys.modules[name]
+        raise ClaimError(
+            f"{path} cannot be imported: {type(problem).__name__}: {problem}"
+        ) from None
+    return {claim.id: claim for claim in claims_in(module)}
