@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from refutable.errors import one_line as one_line
 from refutable.spec.claim import ARMS
 
 _LISTS = {

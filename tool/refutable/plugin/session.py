@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from refutable.errors import RefutableError
+from refutable.errors import RefutableError, one_line
 from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence import baseline
 from refutable.plugin.cases import OUTCOME, cell_of, claim_of
-from refutable.plugin.options import Options, one_line, read_options
+from refutable.plugin.options import Options, read_options
 from refutable.plugin.process import say_line, share_cores, start_prefetch
 from refutable.plugin.results import RunResults
 from refutable.plugin.selection import check, is_skipped, names_of
