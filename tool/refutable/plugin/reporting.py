@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from refutable.errors import RefutableError, one_line
+from refutable.evaluation.environment import command_typed, environment
 from refutable.evaluation.outcome import CellOutcome
+from refutable.evaluation.results import adjusted, over_models, rerun_command, result_of
 from refutable.evidence import baseline
 from refutable.plugin.cases import OUTCOME, cell_of, claim_of
-from refutable.plugin.environment import environment
 from refutable.plugin.session import SESSION, ClaimSession
 from refutable.plugin.transport import plain, restore
 from refutable.records import (
@@ -23,11 +24,10 @@ from refutable.records import (
     Outcome,
     PromptSetReport,
     Result,
-    Verdict,
 )
 
 if TYPE_CHECKING:
-    from refutable.spec.claim import Claim
+    pass
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -40,7 +40,7 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         return
     session = item.config.stash[SESSION]
     outcome = item.stash.get(OUTCOME, None) or CellOutcome(cell, claim)
-    result = result_of(session, item, outcome, report)
+    result = _result(session, item, outcome, report)
     models = [session.harness.report(m) for m in cell.models]
     report.refutable = {  # type: ignore[attr-defined]
         "result": plain(result),
@@ -57,55 +57,19 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
     item.stash[OUTCOME] = CellOutcome(cell, claim)
 
 
-def result_of(
+def _result(
     session: ClaimSession, item: pytest.Item, outcome: CellOutcome, report: pytest.TestReport
 ) -> Result:
     """Assemble the record of one item."""
-    claim, cell, found = outcome.claim, outcome.cell, outcome.evaluation
-    if _outcome(report) is Outcome.ERROR:
-        # What broke after the evaluation leaves no verdict that could be read as one.
+    kind, found = _outcome(report), outcome.evaluation
+    if kind is Outcome.ERROR:
         found = None
-    label = cell.prompts
-    if found is not None:
-        label = session.prompts.label(cell.prompts)
-    result = Result(
-        claim=claim.id,
-        study=claim.source.study,
-        ref=claim.source.ref,
-        kind=claim.kind,
-        model=cell.model,
-        prompts=label,
-        arm=cell.arm,
-        outcome=_outcome(report),
-        reason=outcome.reason,
-        models=cell.models,
-        nodeid=item.nodeid,
-        command=rerun_command(session, claim, outcome),
-        seconds=outcome.seconds,
-    )
+    label = outcome.cell.prompts if found is None else session.prompts.label(outcome.cell.prompts)
+    command = rerun_command(outcome.claim.id, outcome.cell, session.settings)
+    result = replace(result_of(outcome, kind, prompts=label, command=command), nodeid=item.nodeid)
     if found is None:
         return replace(result, reason=outcome.reason or _reason(report))
-    judgement = found.judgement
-    return replace(
-        result,
-        verdict=judgement.decision.verdict,
-        expected=session.expected(outcome),
-        reason=judgement.decision.reason,
-        estimate=judgement.estimate,
-        parts=tuple(judgement.parts),
-        control=found.control,
-        replication=found.replication,
-        counterexample=judgement.counterexample,
-        families_needed=judgement.families_needed,
-        seeds=tuple(seeds_of(found.values)) if cell.grouped else (),
-        source=outcome.source,
-    )
-
-
-def seeds_of(values: Any) -> list[int]:
-    """Return the seeds behind a claim over groups of models."""
-    seeds = {seed for members in values.values() for seed in members if seed is not None}
-    return sorted(int(seed) for seed in seeds)
+    return replace(result, expected=session.expected(outcome))
 
 
 def _prompts_of(session: ClaimSession, outcome: CellOutcome) -> list[PromptSetReport]:
@@ -132,21 +96,6 @@ def _reason(report: pytest.TestReport) -> str:
     return lines[-1].strip() if lines else ""
 
 
-def rerun_command(session: ClaimSession, claim: Claim, outcome: CellOutcome) -> str:
-    """Return the command line that reruns exactly one cell."""
-    cell = outcome.cell
-    words = ["refutable", "verify", claim.id]
-    for model in cell.models:
-        words += ["--model", model]
-    words += ["--prompts", cell.prompts, "--arm", cell.arm]
-    options = session.options
-    if options.device != "cpu":
-        words += ["--device", options.device]
-    if options.dtype != "float32":
-        words += ["--dtype", options.dtype]
-    return shlex.join(words)
-
-
 class ResultCollector:
     """Gathers what reports carry; with xdist it does so on the controller."""
 
@@ -163,18 +112,18 @@ class ResultCollector:
         if carried is None:
             return
         result = restore(Result, carried["result"])
-        self._session.found.results[report.nodeid] = result
+        self._session.results.results[report.nodeid] = result
         claim = restore(ClaimReport, carried["claim"])
-        self._session.found.claims[claim.id] = claim
+        self._session.results.claims[claim.id] = claim
         for raw in carried["prompts"]:
             prompts = restore(PromptSetReport, raw)
-            self._session.found.prompts[prompts.name] = prompts
+            self._session.results.prompts[prompts.name] = prompts
         for raw in carried["models"]:
             model = restore(ModelReport, raw)
-            known = self._session.found.models.get(model.id)
+            known = self._session.results.models.get(model.id)
             # The last report of a model knows the most; a failing one is never overwritten.
             if known is None or not known.error:
-                self._session.found.models[model.id] = model
+                self._session.results.models[model.id] = model
 
 
 def leave(session: ClaimSession, run: pytest.Session) -> None:
@@ -191,7 +140,7 @@ def leave(session: ClaimSession, run: pytest.Session) -> None:
 
 def leave_evidence(session: ClaimSession) -> None:
     """Write the evidence, the observations, the report and, if asked to, the baseline."""
-    if session.is_worker or not session.found.results:
+    if session.is_worker or not session.results.results:
         return
     from refutable.evidence import json as evidence_json
     from refutable.evidence.observations import write_observations
@@ -224,62 +173,27 @@ def leave_evidence(session: ClaimSession) -> None:
 
 def gather_evidence(session: ClaimSession) -> Evidence:
     """Assemble what the run leaves, with Holm-adjusted p over its sampled claims and models."""
-    results = sorted(
-        session.found.results.values(), key=lambda r: (r.study, r.claim, r.model, r.prompts, r.arm)
-    )
-    results, size = _adjust(session, results)
-    found = session.found
+    found = session.results
+    results, tests = adjusted(found.results.values(), found.claims.values())
+    invocation = session.config.invocation_params
     return Evidence(
-        environment=environment(session, size),
+        environment=environment(
+            session.settings,
+            started=session.started,
+            command=command_typed([str(word) for word in invocation.args], invocation.dir),
+            tests=tests,
+        ),
         claims=tuple(found.claims[i] for i in sorted(found.claims)),
         models=tuple(found.models[i] for i in sorted(found.models)),
         prompts=tuple(found.prompts[i] for i in sorted(found.prompts)),
-        results=tuple(results),
+        results=results,
         notes=(*over_models(results), *_unfinished(session), *session.notes),
     )
 
 
 def _unfinished(session: ClaimSession) -> list[str]:
     """Say of a run that was stopped how much it lacks: its evidence must not pass for a whole."""
-    lacking = session.planned_items - len(session.found.results)
+    lacking = session.planned_items - len(session.results.results)
     if lacking > 0:
         return [f"the run was stopped: {lacking} of {session.planned_items} cells were not tested"]
     return ["the run was stopped before all cells were tested"] if session.interrupted else []
-
-
-def over_models(results: list[Result]) -> list[str]:
-    """Say of each claim on several models what it comes to: a list, for models are no sample."""
-    lines = []
-    cells: dict[tuple[str, str, str], list[Result]] = {}
-    for result in results:
-        if result.verdict is not None and len(result.models) == 1:
-            cells.setdefault((result.claim, result.prompts, result.arm), []).append(result)
-    for (claim, prompts, arm), found in cells.items():
-        if len(found) < 2:
-            continue
-        parts = []
-        for verdict in Verdict:
-            names = [r.model for r in found if r.verdict is verdict]
-            if names:
-                parts.append(f"{verdict.value} on {', '.join(names)}")
-        lines.append(f"{claim} ({prompts}, {arm}) over {len(found)} models: {'; '.join(parts)}")
-    return lines
-
-
-def _adjust(session: ClaimSession, results: list[Result]) -> tuple[list[Result], int]:
-    """Adjust p over all sampled claims x models of the run, as Holm does."""
-    from refutable.stats.multiplicity import holm
-
-    sampled = {claim.id for claim in session.found.claims.values() if claim.sampled}
-    places = [i for i, r in enumerate(results) if r.claim in sampled and r.estimate is not None]
-    estimates = [results[i].estimate for i in places]
-    adjusted, survives = holm([e.p if e is not None else None for e in estimates])
-    for i, estimate, p, stays in zip(places, estimates, adjusted, survives, strict=True):
-        assert estimate is not None  # noqa: S101  (places were chosen so)
-        decided = results[i].verdict in (Verdict.CONFIRMED, Verdict.REFUTED)
-        results[i] = replace(
-            results[i],
-            estimate=replace(estimate, p_adjusted=p),
-            survives_holm=stays if decided else None,
-        )
-    return results, len(places)

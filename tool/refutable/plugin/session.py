@@ -14,6 +14,7 @@ import pytest
 from refutable.errors import RefutableError, one_line
 from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence import baseline
+from refutable.measurement.state import Settings
 from refutable.plugin.cases import OUTCOME, cell_of, claim_of
 from refutable.plugin.options import Options, read_options
 from refutable.plugin.process import say_line, share_cores, start_prefetch
@@ -54,7 +55,7 @@ class ClaimSession:
         self.options: Options = read_options(config)
         self.claims = ClaimRegistry()
         self.started = time.time()
-        self.found = RunResults()
+        self.results = RunResults()
         self.evidence: Evidence | None = None
         own = f"{os.getpid()}-{time.time_ns()}"
         self.run: str = getattr(config, "workerinput", {}).get(RUN, own)
@@ -119,16 +120,21 @@ class ClaimSession:
         return self.prompts(name)
 
     @property
+    def settings(self) -> Settings:
+        """How the run measures."""
+        return Settings(self.options.device, self.options.dtype, self.options.revision)
+
+    @property
     def harness(self) -> Harness:
         """The owner of models, made when first needed."""
         if self._harness is None:
             from refutable.measurement.harness import open_harness
-            from refutable.measurement.state import Settings
 
             if self.is_worker:
                 share_cores(self.config)
-            settings = Settings(self.options.device, self.options.dtype, self.options.revision)
-            self._harness = open_harness(self.prompts, settings, models=self.named, say=self.say)
+            self._harness = open_harness(
+                self.prompts, self.settings, models=self.named, say=self.say
+            )
         return self._harness
 
     def say(self, line: str) -> None:

@@ -1,0 +1,131 @@
+"""From what was found for each cell to the records that a run leaves."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from refutable.evaluation.outcome import CellOutcome
+from refutable.measurement.state import Settings
+from refutable.records import ClaimReport, Outcome, Result, Verdict
+from refutable.spec.cell import Cell
+from refutable.stats.multiplicity import holm
+
+
+def result_of(outcome: CellOutcome, kind: Outcome, *, prompts: str, command: str = "") -> Result:
+    """Assemble the record of one cell.
+
+    Parameters
+    ----------
+    outcome : CellOutcome
+        What the evaluation came to.
+    kind : Outcome
+        Whether its test passed, failed, was skipped or could not be run.
+    prompts : str
+        Name by which the prompt set is recorded.
+    command : str
+        Runs this cell alone again.
+    """
+    claim, cell, found = outcome.claim, outcome.cell, outcome.evaluation
+    result = Result(
+        claim=claim.id,
+        study=claim.source.study,
+        ref=claim.source.ref,
+        kind=claim.kind,
+        model=cell.model,
+        prompts=prompts,
+        arm=cell.arm,
+        outcome=kind,
+        reason=outcome.reason,
+        models=cell.models,
+        command=command,
+        seconds=outcome.seconds,
+    )
+    if found is None or kind is Outcome.ERROR:
+        # What broke after the evaluation leaves no verdict that could be read as one.
+        return result
+    judgement = found.judgement
+    return replace(
+        result,
+        verdict=judgement.decision.verdict,
+        reason=judgement.decision.reason,
+        estimate=judgement.estimate,
+        parts=tuple(judgement.parts),
+        control=found.control,
+        replication=found.replication,
+        counterexample=judgement.counterexample,
+        families_needed=judgement.families_needed,
+        seeds=tuple(seeds_of(found.values)) if cell.grouped else (),
+        source=outcome.source,
+    )
+
+
+def seeds_of(values: Mapping[str, Mapping[int | None, Any]]) -> list[int]:
+    """Return the seeds behind a claim over groups of models."""
+    return sorted(
+        {int(seed) for members in values.values() for seed in members if seed is not None}
+    )
+
+
+def rerun_command(claim: str, cell: Cell, settings: Settings) -> str:
+    """Return the command line that reruns exactly one cell."""
+    words = ["refutable", "verify", claim]
+    for model in cell.models:
+        words += ["--model", model]
+    words += ["--prompts", cell.prompts, "--arm", cell.arm]
+    if settings.device != "cpu":
+        words += ["--device", settings.device]
+    if settings.dtype != "float32":
+        words += ["--dtype", settings.dtype]
+    return shlex.join(words)
+
+
+def over_models(results: Iterable[Result]) -> list[str]:
+    """Say of each claim on several models what it comes to: a list, for models are no sample."""
+    lines = []
+    cells: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        if result.verdict is not None and len(result.models) == 1:
+            cells.setdefault((result.claim, result.prompts, result.arm), []).append(result)
+    for (claim, prompts, arm), found in cells.items():
+        if len(found) < 2:
+            continue
+        parts = []
+        for verdict in Verdict:
+            names = [r.model for r in found if r.verdict is verdict]
+            if names:
+                parts.append(f"{verdict.value} on {', '.join(names)}")
+        lines.append(f"{claim} ({prompts}, {arm}) over {len(found)} models: {'; '.join(parts)}")
+    return lines
+
+
+def adjusted(
+    results: Iterable[Result], claims: Iterable[ClaimReport]
+) -> tuple[tuple[Result, ...], int]:
+    """Adjust p over all sampled claims x models of a run, as Holm does.
+
+    Returns
+    -------
+    results : tuple of Result
+        In the order of study, claim, model, prompts and arm.
+    tests : int
+        Number of p values that were adjusted together.
+    """
+    ordered = sorted(results, key=lambda r: (r.study, r.claim, r.model, r.prompts, r.arm))
+    sampled = {claim.id for claim in claims if claim.sampled}
+    tested = [
+        (place, result.estimate)
+        for place, result in enumerate(ordered)
+        if result.claim in sampled and result.estimate is not None
+    ]
+    p_values, survives = holm([estimate.p for _, estimate in tested])
+    for (place, estimate), p, stays in zip(tested, p_values, survives, strict=True):
+        decided = ordered[place].verdict in (Verdict.CONFIRMED, Verdict.REFUTED)
+        ordered[place] = replace(
+            ordered[place],
+            estimate=replace(estimate, p_adjusted=p),
+            survives_holm=stays if decided else None,
+        )
+    return tuple(ordered), len(tested)
