@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-SCHEMA = "refutable.evidence/1"
+SCHEMA = "refutable.evidence/2"
 
 
 class Verdict(StrEnum):
@@ -44,6 +44,33 @@ class Region:
 
     low: float | None = None
     high: float | None = None
+
+
+Plain = bool | int | float | str | None
+Parameter = Plain | tuple[Plain | tuple[Plain, ...], ...]
+"""What a parameter of a prediction may be: plain JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRecord:
+    """What a claim predicts as fields: programs read these, people read the sentence beside it."""
+
+    kind: str
+    """The word of the vocabulary, e.g. ``mean``, ``share`` or ``contrast``."""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """``low`` and ``high``, the ends of the predicted region, and what else the word has: of
+    ``share`` the limit ``over``, of ``trend`` the dim ``over``, of comparisons the ``names`` and
+    the training seeds ``left_out``."""
+
+    @property
+    def region(self) -> Region:
+        """The predicted region."""
+        low, high = (_number(self.parameters.get(end)) for end in ("low", "high"))
+        return Region(low, high)
+
+
+def _number(value: Parameter) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,9 +227,9 @@ class ClaimReport:
     refuted_if: str
     quantity: str
     """First line of the body's docstring: what is measured."""
-    statistic: str
-    """The prediction in words, e.g. ``mean over families below -0.02``."""
-    region: Region
+    predicted: str
+    """The prediction in words, e.g. ``mean over families below -0.02``; nothing reads it back."""
+    prediction: PredictionRecord
     unit: str = ""
     sesoi: float | None = None
     margin: float | None = None
@@ -212,6 +239,11 @@ class ClaimReport:
     citation: str = ""
     sampled: bool = True
     """False for exact facts (weights, counts), which have no p and no multiplicity."""
+
+    @property
+    def region(self) -> Region:
+        """The predicted region."""
+        return self.prediction.region
 
 
 @dataclass(frozen=True, slots=True)

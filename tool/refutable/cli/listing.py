@@ -176,7 +176,7 @@ def card_of(claim_id: str) -> Table:
         "says": report.says,
         "refuted if": report.refuted_if,
         "measures": report.quantity,
-        "predicts": report.statistic,
+        "predicts": report.predicted,
         "about": report.applies_to,
         "control": report.control or "none",
         "replication": claim.replication.says if claim.replication else "none",

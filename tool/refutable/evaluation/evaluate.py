@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from refutable.errors import RefutableError
 from refutable.measurement.subject import Observations, Subject, call
+from refutable.predictions.base import Judgement, Measured, NullControl
 from refutable.records import Control, Estimate, Replication
 from refutable.spec.claim import Claim, ReplicationSpec
-
-if TYPE_CHECKING:
-    from refutable.predictions.base import Judgement
 
 # Rounding of one forward pass in units of the dtype's epsilon: the floor of the instrument's
 # error, for when packed and single runs happen to agree to the last bit.
@@ -55,29 +53,35 @@ def evaluate(claim: Claim, subject: Subject, *, model: str = "") -> Evaluation:
     -------
     Evaluation
     """
-    from refutable.predictions.against import AgainstControl
-
     values = call(claim.body, subject.observations, claim.observables)
     error = instrument_error(claim, subject, values)
     seed = seed_of(claim.id, model)
     controls, names = _controls(claim, subject, model)
-    how: dict[str, Any] = {"error": error, "seed": seed, "unit": claim.unit}
-    if isinstance(claim.predicts, AgainstControl):
-        judgement = claim.predicts.judge_against(values, controls, **how)
-    else:
-        judgement = claim.predicts.judge(values, **how)
-    control = None
-    if claim.control is not None and controls:
-        control = claim.predicts.read_control(
-            values,
-            controls,
-            kind=claim.control.kind,
-            models=names,
-            sesoi=claim.sesoi,
-            **how,
-        )
+    null = NullControl(claim.control.kind, names, controls, claim.sesoi) if claim.control else None
+    measured = Measured(values, error, seed, claim.unit)
+    judgement, control = decide(claim, measured, null)
     replicated = _replicate(claim.replication, subject.observations) if claim.replication else None
     return Evaluation(values, controls, judgement, control, replicated, error)
+
+
+def decide(
+    claim: Claim, measured: Measured, control: NullControl | None
+) -> tuple[Judgement, Control | None]:
+    """Judge a claim and read its null control, where there are copies of it.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    measured : Measured
+        What its body returned, on a model or on several by name and training seed.
+    control : NullControl or None
+        The same on the null control.
+    """
+    judgement = claim.predicts.judge(measured, control)
+    if control is None or not control.values:
+        return judgement, None
+    return judgement, claim.predicts.read_control(measured, control)
 
 
 def _controls(

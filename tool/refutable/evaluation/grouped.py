@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from refutable.errors import NotAvailableError, NotMeasurableError
-from refutable.evaluation.evaluate import Evaluation, instrument_error, seed_of
+from refutable.evaluation.evaluate import Evaluation, decide, instrument_error, seed_of
 from refutable.evaluation.guard import guarded
 from refutable.evaluation.outcome import CellOutcome
 from refutable.measurement.harness import Harness
 from refutable.measurement.needs import Members, member_need, members_of, not_applicable
 from refutable.measurement.subject import Observations, Subject, call
+from refutable.predictions.base import Measured, NullControl
 from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
 
@@ -69,22 +70,13 @@ def evaluate_group(
 
 
 def _decide(claim: Claim, cell: Cell, found: _Gathered) -> Evaluation:
-    how: dict[str, Any] = {
-        "error": found.error, "seed": seed_of(claim.id, cell.model), "unit": claim.unit,
-    }  # fmt: skip
-    judgement = claim.predicts.judge(found.values, **how)
-    control = None
+    measured = Measured(found.values, found.error, seed_of(claim.id, cell.model), claim.unit)
     # A group whose first member is left out has no copies to hold the others against.
-    controls = [copies for copies in found.controls if set(copies) == set(found.values)]
-    if claim.control is not None and controls:
-        control = claim.predicts.read_control(
-            found.values,
-            controls,
-            kind=claim.control.kind,
-            models=tuple(found.control_names),
-            sesoi=claim.sesoi,
-            **how,
-        )
+    copies = tuple(copies for copies in found.controls if set(copies) == set(found.values))
+    null = None
+    if claim.control is not None:
+        null = NullControl(claim.control.kind, tuple(found.control_names), copies, claim.sesoi)
+    judgement, control = decide(claim, measured, null)
     if found.left_out:
         note = f"left out {len(found.left_out)} of the models: {found.left_out[0]}"
         judgement = replace(judgement, estimate=replace(judgement.estimate, note=note))

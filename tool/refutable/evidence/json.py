@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import EvidenceError
+from refutable.evidence.earlier import SCHEMA_1, converted
 from refutable.records import SCHEMA, Evidence
 from refutable.system import files
 
@@ -45,7 +46,7 @@ def write(evidence: Evidence, path: str | os.PathLike[str]) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> Evidence:
-    """Read an evidence file.
+    """Read an evidence file, of the present schema or of the one before.
 
     Parameters
     ----------
@@ -80,7 +81,9 @@ def read(path: str | os.PathLike[str]) -> Evidence:
             f"cannot read {file}: {reason}; give an evidence.json that `refutable verify` wrote"
         ) from None
     schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != SCHEMA:
+    if schema == SCHEMA_1:
+        text = json.dumps(converted(content))
+    elif schema != SCHEMA:
         found = repr(schema)[:60] if schema is not None else "none"
         raise EvidenceError(f"{file} has schema {found}, expected {SCHEMA!r}: rerun it")
     return _validate(text, file, "is malformed")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from refutable.errors import EvidenceError, one_line
 from refutable.gate.pairs import Paired, Rows, pair
 from refutable.gate.records import ClaimChange, GateReport, Status
-from refutable.predictions.association import Correlation
+from refutable.predictions.recorded import kind_of
 from refutable.records import ClaimReport, Evidence, Outcome, Result
 from refutable.stats.build import T_FAMILIES
 from refutable.stats.decide import FEWEST_FAMILIES
@@ -153,8 +153,9 @@ def _line(
     if found.gone:
         return _plain(key, old, new, Status.LOST, found.note)
     unit = old.estimate.unit if old.estimate is not None else claim.unit
-    if claim.statistic.startswith(Correlation.what):
-        unit = "Fisher z"
+    reduced = kind_of(claim.prediction)
+    if reduced is not None and reduced.change_unit:
+        unit = reduced.change_unit
     if not found.parts:
         return _unpaired(key, old, new, margin, noise, found.note, unit)
     part, change = _leading(found.parts, claim.sampled)

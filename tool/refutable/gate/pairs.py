@@ -7,21 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from refutable.predictions.association import Correlation, Trend
-from refutable.predictions.contrasts import Ordered
-from refutable.predictions.single import Share, share_limit
+from refutable.errors import ClaimError
+from refutable.gate.arrays import arrays_of
+from refutable.predictions.labels import PerFamily, reduce_prompts
+from refutable.predictions.recorded import prediction_of
 from refutable.records import ClaimReport, Result
-from refutable.stats import core
-from refutable.stats import correlation as corr
-from refutable.stats.decide import FEWEST_FAMILIES
+from refutable.stats.core import Floats
 from refutable.stats.paired import PairedChange, exact_change, paired_change
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = core.Floats
 _KEY = ["claim", "model", "prompts", "arm"]
 _CELL = ["quantity", "layer", "head", "at"]
 
@@ -63,15 +60,14 @@ def pair(
 ) -> Paired:
     """Pair the values of one claim and test each part against the margin.
 
-    The reduction is the claim's own: family means; per-family shares; slopes of each prompt;
-    within-family correlations (Fisher z) and the leave-one-family-out values of the correlation
-    between families; family means of each register of an order. A claim over several models is
-    compared model by model; where each of them gives one number, the models are the units.
+    The reduction is that of the claim's own prediction (`Prediction.compared`). A claim over
+    several models is compared model by model; where each of them gives one number, the models are
+    the units.
 
     Parameters
     ----------
     claim : ClaimReport
-        Names the statistic.
+        Holds the prediction.
     base, candidate : tuple of (Result, Rows)
         The two runs.
     margin, noise : float
@@ -153,72 +149,27 @@ def _reduced(
     claim: ClaimReport, table: pd.DataFrame, noise: float
 ) -> Iterator[tuple[str, Floats, float]]:
     """Differences (family,) of each part of the statistic, and their numerical noise."""
-    says = claim.statistic
-    if says.startswith(Correlation.what):
-        yield from _correlations(table)
-    elif says.startswith(Share.what):
-        limit = share_limit(says)
-        for side in ("base", "candidate"):
-            values = table[f"value_{side}"]
-            table[f"value_{side}"] = (values != 0 if limit is None else values > limit) * 1.0
-        table["difference"] = table["value_candidate"] - table["value_base"]
-        yield "", _means(table), 0.0
-    elif says.startswith(Trend.what) and table["layer"].notna().all():
-        blocks = table["layer"].nunique()
-        wide = table.pivot_table(
-            index=["family", "prompt"], columns="layer", values="difference", sort=True
-        ).dropna()
-        steps = core.slopes(wide.to_numpy())
-        means, _ = core.group_means(steps, [str(f) for f in wide.index.get_level_values("family")])
-        yield "", means, core.slope_error(blocks, noise)
-    elif says.startswith(Ordered.what) and _groups_are_large(table):
-        for register, part in table.groupby("register", sort=True):
-            yield str(register), _means(part), noise
-    else:
-        yield "", _means(table), noise
+    try:
+        before, after = (_compared(claim, table, side, noise) for side in ("base", "candidate"))
+    except ClaimError:
+        # The rows are not of the form that the prediction reduces, as where no prompt is whole.
+        yield "", np.empty(0), noise
+        return
+    for old in before:
+        new = next((part for part in after if part.part == old.part), None)
+        shared = [name for name in old.names if new is not None and name in new.names]
+        if new is not None and shared:
+            yield old.part if len(before) > 1 else "", new.of(shared) - old.of(shared), old.error
 
 
-def _groups_are_large(table: pd.DataFrame) -> bool:
-    sizes = table.groupby("register")["family"].nunique()
-    return len(sizes) > 1 and int(sizes.min()) >= FEWEST_FAMILIES
-
-
-def _means(table: pd.DataFrame) -> Floats:
-    """Mean difference of each family: over the cells of a prompt, then over its prompts."""
-    by_prompt = table.groupby(["family", "prompt"], sort=False)["difference"].mean()
-    means = by_prompt.groupby(level="family", sort=False).mean()
-    return np.asarray(means.to_numpy(), dtype=float)
-
-
-def _correlations(table: pd.DataFrame) -> Iterator[tuple[str, Floats, float]]:
-    sides = {}
-    for side in ("base", "candidate"):
-        wide = table.pivot_table(
-            index=["family", "prompt"], columns="quantity", values=f"value_{side}", sort=True
-        )
-        if wide.shape[1] != 2 or wide.isna().any(axis=None):
-            return
-        families = [str(f) for f in wide.index.get_level_values("family")]
-        sides[side] = (*wide.to_numpy().T, families)
-    base, candidate = sides["base"], sides["candidate"]
-    own = corr.family_correlations(*base), corr.family_correlations(*candidate)
-    shared = [name for name in own[0] if name in own[1]]
-    if shared:
-        yield "within families", np.array([own[1][n] - own[0][n] for n in shared]), 1e-9
-    before, after = _pseudo(*base), _pseudo(*candidate)
-    if before is not None and after is not None:
-        yield "between families", after - before, 1e-9
-
-
-def _pseudo(x: Floats, y: Floats, families: Sequence[str]) -> Floats | None:
-    """Jackknife values of Fisher z over families: their mean is the correlation's, unbiased."""
-    means = [core.group_means(v, families)[0] for v in (x, y)]
-    n = means[0].size
-    if n < 5 or any(m.std() == 0 for m in means):
-        return None
-
-    def z(keep: NDArray[np.bool_]) -> float:
-        return float(core.fisher(core.pearson(means[0][keep], means[1][keep])))
-
-    left = np.array([z(np.arange(n) != i) for i in range(n)])
-    return np.asarray(n * z(np.ones(n, dtype=bool)) - (n - 1) * left)
+def _compared(
+    claim: ClaimReport, table: pd.DataFrame, side: str, noise: float
+) -> tuple[PerFamily, ...]:
+    """Reduce one side as the claim's prediction does; an unknown one by family means."""
+    values = arrays_of(table, f"value_{side}")
+    prediction = prediction_of(claim.prediction)
+    if prediction is not None:
+        return prediction.compared(values, noise)
+    quantities = values if isinstance(values, tuple) else (values,)
+    reduced = [reduce_prompts(array, noise, anything=True) for array in quantities]
+    return reduced[0], *reduced[1:]

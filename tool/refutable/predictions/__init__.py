@@ -26,19 +26,30 @@ from typing import Generic, TypeVar
 
 from refutable.errors import ClaimError
 from refutable.predictions.association import Correlation, Trend
-from refutable.predictions.base import Judgement, Prediction, check_bounds
-from refutable.predictions.contrasts import MODELS, Contrast, Ordered, arrange
+from refutable.predictions.base import (
+    Judgement,
+    Measured,
+    NullControl,
+    Prediction,
+    check_bounds,
+)
+from refutable.predictions.contrasts import MODELS, Contrast, OrderedModels
+from refutable.predictions.equals import Equals, Fact
+from refutable.predictions.every import Every
+from refutable.predictions.mean import Mean
+from refutable.predictions.ordered import Ordered
 from refutable.predictions.seed_pairs import Across, Likeness
 from refutable.predictions.seeds import EachSeed, OverSeeds
-from refutable.predictions.single import Equals, Every, Fact, Mean, Share
+from refutable.predictions.share import Share
 from refutable.records import Region
 
 __all__ = [
     "Judgement",
     "Likeness",
+    "Measured",
+    "NullControl",
     "Prediction",
     "across",
-    "arrange",
     "contrast",
     "correlation",
     "each_seed",
@@ -160,7 +171,7 @@ def contrast(first: str, second: str, *, without: tuple[int, ...] = ()) -> Stati
     """
     if not first or not second or first == second:
         raise ClaimError(f"expected two different models, got {first!r} and {second!r}")
-    return Statistic(lambda region: Contrast(region, first, second, without))
+    return Statistic(lambda region: Contrast(region, (first, second), without))
 
 
 def across(
@@ -180,7 +191,7 @@ def across(
     """
     if not first or not second or first == second:
         raise ClaimError(f"expected two different groups, got {first!r} and {second!r}")
-    return Statistic(lambda region: Across(region, first, second, like, without))
+    return Statistic(lambda region: Across(region, (first, second), without, like))
 
 
 def over_seeds(group: str, *, without: tuple[int, ...] = ()) -> Statistic[OverSeeds]:
@@ -195,14 +206,14 @@ def over_seeds(group: str, *, without: tuple[int, ...] = ()) -> Statistic[OverSe
     """
     if not group:
         raise ClaimError("expected the name of a group of models, got an empty one")
-    return Statistic(lambda region: OverSeeds(region, group, without))
+    return Statistic(lambda region: OverSeeds(region, (group,), without))
 
 
 class EachSeedStatistic(Statistic[EachSeed]):
     """A fact of every seed of a group."""
 
     def __init__(self, group: str) -> None:
-        super().__init__(lambda region: EachSeed(region, group))
+        super().__init__(lambda region: EachSeed(region, (group,)))
         self._group = group
 
     def equals(self, value: float, *, tolerance: float = 0.0) -> EachSeed:
@@ -210,7 +221,7 @@ class EachSeedStatistic(Statistic[EachSeed]):
         if tolerance < 0:
             raise ClaimError(f"expected tolerance of 0 or more, got tolerance={tolerance!r}")
         region = Region(value - tolerance, value + tolerance)
-        return EachSeed(region, self._group, tolerance=tolerance)
+        return EachSeed(region, (self._group,), tolerance=tolerance)
 
 
 def each_seed(group: str) -> EachSeedStatistic:
@@ -231,7 +242,7 @@ def ordered(
     over: str = "register",
     by: float = 0.0,
     without: tuple[int, ...] = (),
-) -> Ordered:
+) -> Ordered | OrderedModels:
     """Groups whose means rise in the given order, each step by more than `by`.
 
     Parameters
@@ -252,9 +263,12 @@ def ordered(
         raise ClaimError(f"expected two or more different groups, got {levels!r}")
     if by < 0:
         raise ClaimError(f"expected by of 0 or more, got by={by!r}")
-    if over == MODELS and any(len(level) > 1 for level in taken):
+    region = check_bounds(by, None)
+    if over != MODELS:
+        return Ordered(region, taken, over)
+    if any(len(level) > 1 for level in taken):
         raise ClaimError("expected one model or group of seeds per level")
-    return Ordered(check_bounds(by, None), taken, over, without)
+    return OrderedModels(region, tuple(names), without)
 
 
 def equals(value: float, *, tolerance: float = 0.0) -> Equals:

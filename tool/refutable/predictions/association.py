@@ -7,17 +7,29 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refutable.errors import ClaimError
-from refutable.predictions.base import Judgement, PerFamily, Prediction, judgement, labelled
+from refutable.predictions.base import (
+    Judgement,
+    Measured,
+    NullControl,
+    Prediction,
+    judgement,
+)
+from refutable.predictions.labels import PerFamily, labelled, per_family
 from refutable.records import Control, Region
 from refutable.stats import build, core
 from refutable.stats import correlation as corr
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
+from refutable.stats.decide import FEWEST_FAMILIES
 
 FEWEST_BLOCKS = 5
 """Blocks a trend needs, so that three are left without the first and the last."""
+
+Z_ERROR = 1e-9
+"""Rounding of Fisher z."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +38,36 @@ class Correlation(Prediction):
 
     kind: ClassVar[str] = "correlation"
     what: ClassVar[str] = "correlation, between and within families each,"
+    change_unit: ClassVar[str] = "Fisher z"
 
-    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide both parts; the body returns a pair of arrays (or a Dataset of two)."""
-        x, y, families = _pair(values)
+        x, y, families = _pair(measured.values)
         parts = corr.correlation_parts(
-            x, y, families, error=(error, error), seed=seed, region=self.region
-        )
+            x, y, families, error=(measured.error, measured.error), seed=measured.seed,
+            region=self.region,
+        )  # fmt: skip
         return judgement(parts, self.region)
 
-    def per_family(self, values: Any) -> PerFamily:
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
         """Fisher z of each family of four prompts or more."""
         x, y, families = _pair(values)
         finite = bool(np.isfinite(x).all() and np.isfinite(y).all())
         z = corr.family_correlations(x, y, families) if finite else {}
-        return PerFamily(tuple(z), np.array(list(z.values()), dtype=float), len(families))
+        numbers = np.array(list(z.values()), dtype=float)
+        return PerFamily(tuple(z), numbers, len(families), Z_ERROR, "within families")
+
+    def compared(self, values: Any, error: float = 0.0) -> tuple[PerFamily, ...]:
+        """Fisher z within families, and jackknife values of that between them."""
+        x, y, families = _pair(values)
+        names = tuple(dict.fromkeys(families))
+        between = _jackknife_values(x, y, families)
+        if between is None:
+            names, between = (), np.empty(0)
+        return (
+            self.per_family(values, error),
+            PerFamily(names, between, len(families), Z_ERROR, "between families"),
+        )
 
     def control_region(self) -> Region:
         """Region of the correlation on the Fisher z scale."""
@@ -48,23 +75,10 @@ class Correlation(Prediction):
         low, high = (None if end is None else float(core.fisher(end)) for end in ends)
         return Region(low, high)
 
-    def read_control(
-        self,
-        values: Any,
-        controls: Sequence[Any],
-        *,
-        kind: str,
-        models: tuple[str, ...],
-        sesoi: float | None,
-        error: float,
-        seed: int,
-        unit: str,
-    ) -> Control:
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the within-family correlations against the control's, on the Fisher z scale."""
-        found = Prediction.read_control(
-            self, values, controls, kind=kind, models=models, sesoi=sesoi, error=0.0,
-            seed=seed, unit="Fisher z",
-        )  # fmt: skip
+        on_z = replace(measured, error=0.0, unit=self.change_unit)
+        found = Prediction.read_control(self, on_z, control)
         return replace(found, reason=f"within families (Fisher z): {found.reason}")
 
 
@@ -80,10 +94,10 @@ class Trend(Prediction):
     kind: ClassVar[str] = "trend"
     what: ClassVar[str] = "mean slope per block, with and without the first and the last block,"
 
-    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide the slope over all blocks and over all but the first and last; both must agree."""
-        found = labelled(values, extra=(self.over,))
-        array = found.values.astype(float)
+        found = labelled(measured.values, extra=(self.over,))
+        array, unit = found.values.astype(float), measured.unit
         blocks = array.shape[-1]
         if blocks < FEWEST_BLOCKS:
             reason = f"{blocks} blocks; a trend needs {FEWEST_BLOCKS} or more"
@@ -92,8 +106,8 @@ class Trend(Prediction):
         parts = [
             replace(
                 est.family_mean(
-                    core.slopes(part), found.families, seed=seed, unit=_per_block(unit),
-                    error=core.slope_error(part.shape[-1], error), region=self.region,
+                    core.slopes(part), found.families, seed=measured.seed, unit=_per_block(unit),
+                    error=core.slope_error(part.shape[-1], measured.error), region=self.region,
                 ),
                 part=name,
             )
@@ -104,11 +118,11 @@ class Trend(Prediction):
         ]  # fmt: skip
         return judgement(parts, self.region, agree=True)
 
-    def per_family(self, values: Any) -> PerFamily:
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
         """Mean slope of each family, over all blocks."""
         found = labelled(values, extra=(self.over,))
-        means, names = core.group_means(core.slopes(found.values.astype(float)), found.families)
-        return PerFamily(names, means, len(found.prompts))
+        array = found.values.astype(float)
+        return per_family(found, core.slopes(array), core.slope_error(array.shape[-1], error))
 
 
 def _per_block(unit: str) -> str:
@@ -123,3 +137,17 @@ def _pair(values: Any) -> tuple[Floats, Floats, tuple[str, ...]]:
     if first.prompts != second.prompts:
         raise ClaimError("expected both arrays of a correlation claim over the same prompts")
     return first.values.astype(float), second.values.astype(float), first.families
+
+
+def _jackknife_values(x: Floats, y: Floats, families: Sequence[str]) -> Floats | None:
+    """Jackknife values of Fisher z over families: their mean is the correlation's, unbiased."""
+    means = [core.group_means(v, families)[0] for v in (x, y)]
+    n = means[0].size
+    if n < FEWEST_FAMILIES or any(m.std() == 0 for m in means):
+        return None
+
+    def z(keep: NDArray[np.bool_]) -> float:
+        return float(core.fisher(core.pearson(means[0][keep], means[1][keep])))
+
+    left = np.array([z(np.arange(n) != i) for i in range(n)])
+    return np.asarray(n * z(np.ones(n, dtype=bool)) - (n - 1) * left)

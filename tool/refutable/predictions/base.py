@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from refutable.errors import ClaimError
-from refutable.records import Control, Counterexample, Decision, Estimate, Region, Verdict
-from refutable.stats import core, decide, power
+from refutable.predictions.labels import PerFamily
+from refutable.records import (
+    Control,
+    Counterexample,
+    Decision,
+    Estimate,
+    Parameter,
+    PredictionRecord,
+    Region,
+    Verdict,
+)
+from refutable.stats import decide, power
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the body of a claim returned, and how well it was measured."""
+
+    values: Any
+    """xarray.DataArray, or what the prediction says."""
+    error: float = 0.0
+    """The instrument's measured error of one value, in units of the values."""
+    seed: int = 0
+    """Seed of the bootstrap beside the interval."""
+    unit: str = ""
+    """Unit of the values."""
+
+
+@dataclass(frozen=True, slots=True)
+class NullControl:
+    """What the same body returned where the claim should say nothing."""
+
+    kind: str
+    """``untrained``, ``shuffled`` or ``placebo``."""
+    models: tuple[str, ...]
+    """Name of each copy."""
+    values: tuple[Any, ...]
+    """Of each copy, in the form of the model's own."""
+    sesoi: float | None = None
+    """Smallest effect of interest, in units of the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,83 +67,49 @@ class Judgement:
     """Range for the number of families that would decide, when INCONCLUSIVE."""
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """The values of a claim's body as plain arrays."""
-
-    values: np.ndarray[Any, Any]
-    """(prompt, ...)."""
-    families: tuple[str, ...]
-    prompts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PerFamily:
-    """One reduced value per family: what a control is contrasted on."""
-
-    names: tuple[str, ...]
-    means: Floats
-    n: int
-
-
-def labelled(values: Any, *, extra: tuple[str, ...] = (), anything: bool = False) -> Labelled:
-    """Read a labelled array (xarray) of one value per prompt.
-
-    Parameters
-    ----------
-    values : xarray.DataArray
-        With dim ``prompt`` and the coordinates ``prompt`` and ``family`` along it.
-    extra : tuple of str
-        Further dims, in the wanted order.
-    anything : bool
-        Whether any further dims are allowed.
-
-    Raises
-    ------
-    ClaimError
-        If the dims are not as asked for, which means that the body forgot to reduce one.
-    """
-    dims = tuple(getattr(values, "dims", ()))
-    wanted = ("prompt", *extra)
-    if "prompt" not in dims or (not anything and set(dims) != set(wanted)):
-        raise ClaimError(
-            f"expected the body to return an array over {wanted}, got dims {dims}: "
-            "reduce or keep the named dims with xarray"
-        )
-    if "family" not in values.coords:
-        raise ClaimError("the body's values lost the coordinate 'family': keep xarray arrays")
-    rest = tuple(d for d in dims if d not in wanted) if anything else ()
-    ordered = values.transpose(*wanted, *rest)
-    families = tuple(str(f) for f in ordered.coords["family"].values)
-    names = ordered.coords["prompt"].values if "prompt" in ordered.coords else families
-    return Labelled(np.asarray(ordered.values), families, tuple(str(p) for p in names))
-
-
-def scalar(values: Any) -> float:
-    """Read one number; an array must hold a single element."""
-    array = np.asarray(values, dtype=float)
-    if array.size != 1:
-        raise ClaimError(f"expected the body to return one number, got shape {array.shape}")
-    return float(array.reshape(()))
+KINDS: dict[str, type[Prediction]] = {}
+"""The prediction words by name; each class enters itself when it is defined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction(ABC):
-    """A region that a claim predicts for a quantity reduced in a stated way."""
+    """A region that a claim predicts for a quantity reduced in a stated way.
+
+    A new word is a subclass with a `kind` of its own: verdict, control, gate and report then know
+    it by that name. Its fields are its parameters; they must be numbers, texts or tuples of them,
+    or be marked ``field(metadata=IN_CODE)``.
+    """
 
     region: Region
 
     kind: ClassVar[str] = ""
+    """The word, as evidence records it."""
     sampled: ClassVar[bool] = True
     """False for exact facts, which have no p and no multiplicity."""
+    universal: ClassVar[bool] = False
+    """Whether it is about every value, so that a search can refute it and nothing certify it."""
+    of_values: ClassVar[bool] = False
+    """Whether the region is one of the very values that the body returns, rather than of a slope,
+    a share, a difference or a correlation made of them."""
+    change_unit: ClassVar[str] = ""
+    """Unit of the reduced values where it is not the claim's own."""
     what: ClassVar[str] = ""
     """The statistic in words."""
-    needs_control: ClassVar[bool] = False
-    """Whether it is about model minus control, so that `judge` alone cannot decide it."""
+
+    def __init_subclass__(cls) -> None:
+        if not cls.__dict__.get("kind"):
+            return
+        known = KINDS.get(cls.kind)
+        place = (cls.__module__, cls.__qualname__)
+        if known is not None and (known.__module__, known.__qualname__) != place:
+            raise ClaimError(
+                f"a prediction of kind {cls.kind!r} exists, {known.__qualname__}: name it otherwise"
+            )
+        KINDS[cls.kind] = cls
 
     @property
     def says(self) -> str:
-        """The prediction in words, e.g. ``mean over families below -0.02``."""
+        """The prediction in words, e.g. ``mean over families below -0.02``; for people alone."""
         return f"{self.what} {worded(self.region)}"
 
     @property
@@ -128,87 +132,118 @@ class Prediction(ABC):
         """Training seeds that do not take part, where it is about groups of seeds."""
         return ()
 
+    def record(self) -> PredictionRecord:
+        """Return the prediction as evidence holds it: kind and parameters."""
+        parameters: dict[str, Parameter] = {"low": self.region.low, "high": self.region.high}
+        parameters |= {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name != "region" and f.metadata != IN_CODE
+        }
+        return PredictionRecord(self.kind, parameters)
+
     @abstractmethod
-    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide the prediction.
+
+        Parameters
+        ----------
+        measured : Measured
+            What the claim's body returned.
+        control : NullControl, optional
+            The same on the null control; only a prediction about model minus control reads it.
+        """
+
+    @abstractmethod
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+        """Reduce what the body returned to one value per family (or training seed).
+
+        The one reduction of a prediction: verdict, control and gate all rest on it.
 
         Parameters
         ----------
         values : xarray.DataArray or as the prediction says
             What the claim's body returned.
         error : float
-            The instrument's measured error of one value.
-        seed : int
-            Seed of the bootstrap beside the interval.
-        unit : str
-            Unit of the values.
+            Numerical error of one value.
         """
 
-    @abstractmethod
-    def per_family(self, values: Any) -> PerFamily:
-        """Reduce what the body returned to one value per family."""
+    def compared(self, values: Any, error: float = 0.0) -> tuple[PerFamily, ...]:
+        """Return the reduced values of each part that a gate pairs between two releases.
+
+        Parameters
+        ----------
+        values : xarray.DataArray or as the prediction says
+            What the claim's body returned on one model.
+        error : float
+            Numerical error of one value.
+        """
+        return (self.per_family(values, error),)
 
     def control_region(self) -> Region:
         """Region of the per-family values that the control is held against."""
         return self.region
 
-    def read_control(
-        self,
-        values: Any,
-        controls: Sequence[Any],
-        *,
-        kind: str,
-        models: tuple[str, ...],
-        sesoi: float | None,
-        error: float,
-        seed: int,
-        unit: str,
-    ) -> Control:
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the model against its null control, paired by family.
 
         Parameters
         ----------
-        values : as for `judge`
-            The model's values.
-        controls : sequence, (control seed,)
-            The same body's values on each control.
-        kind : str
-            What the control is, e.g. ``untrained``.
-        models : tuple of str
-            Name of each control.
-        sesoi : float or None
-            Smallest effect of interest.
-        error, seed, unit
-            As for `judge`.
+        measured : Measured
+            What the claim's body returned on the model.
+        control : NullControl
+            What it returned on each copy.
 
         Returns
         -------
         Control
             With the two-way intervals of the control and of model minus control.
         """
-        mine = self.per_family(values)
-        theirs = [self.per_family(c) for c in controls]
-        shared = [n for n in mine.names if all(n in t.names for t in theirs)]
-        if not shared or not theirs:
-            return Control(kind, models, None, None, None, "no family is shared with the control")
-        own = _pick(mine, shared)
-        table = np.stack([_pick(t, shared) for t in theirs])
-        n = min(mine.n, *(t.n for t in theirs))
-        control = _over_copies(table, kind, n, error, seed, unit, "control")
-        contrast = _over_copies(own - table, kind, n, 2 * error, seed, unit, "model minus control")
-        region = self.control_region()
-        found, reason = decide.reading(control, contrast, region, sesoi=sesoi)
-        return Control(kind, models, control, contrast, found, reason)
+        model = self.per_family(measured.values)
+        copies = [self.per_family(values) for values in control.values]
+        shared = [n for n in model.names if all(n in c.names for c in copies)]
+        if not shared or not copies:
+            return unread(control, "no family is shared with the control")
+        table = np.stack([c.of(shared) for c in copies])
+        n = min(model.n, *(c.n for c in copies))
+        estimate = _over_copies(table, control, n, measured, measured.error, OF_CONTROL)
+        contrast = _over_copies(
+            model.of(shared) - table, control, n, measured, 2 * measured.error, OF_CONTRAST
+        )
+        return read_against(control, estimate, contrast, self.control_region())
+
+
+IN_CODE: Mapping[str, Any] = {"in_code": True}
+"""Metadata of a field that evidence cannot hold, such as a function."""
+
+OF_CONTROL, OF_CONTRAST = "control", "model minus control"
+"""Names of the two estimates that a control is read from."""
+
+
+def unread(control: NullControl, reason: str) -> Control:
+    """Record a control of which nothing can be said."""
+    return Control(control.kind, control.models, None, None, None, reason)
+
+
+def read_against(
+    control: NullControl, estimate: Estimate, contrast: Estimate, region: Region
+) -> Control:
+    """Read a control from its own estimate and that of model minus control."""
+    found, reason = decide.reading(estimate, contrast, region, sesoi=control.sesoi)
+    return Control(control.kind, control.models, estimate, contrast, found, reason)
 
 
 def _over_copies(
-    table: Floats, kind: str, n: int, error: float, seed: int, unit: str, part: str
+    table: Floats, control: NullControl, n: int, measured: Measured, error: float, part: str
 ) -> Estimate:
     """Estimate the mean of a (copy, family) table; copies are random units beside the families."""
-    if kind == "placebo":
+    how: dict[str, Any] = {
+        "n": n, "error": error, "seed": measured.seed, "unit": measured.unit, "part": part,
+    }  # fmt: skip
+    if control.kind == "placebo":
         # It is measured on the model itself: there are no copies to draw from.
-        return est.unit_mean(table[0], n=n, error=error, seed=seed, unit=unit, part=part)
-    return est.two_way(table, n=n, error=error, seed=seed, unit=unit, part=part)
+        return est.unit_mean(table[0], **how)
+    return est.two_way(table, **how)
 
 
 def judgement(
@@ -226,23 +261,25 @@ def judgement(
     return Judgement(estimate, shown, decision, None, needed)
 
 
-def reduce_prompts(values: Any) -> PerFamily:
-    """Family means of one value per prompt."""
-    found = labelled(values)
-    means, names = core.group_means(found.values.astype(float), found.families)
-    return PerFamily(names, means, len(found.prompts))
-
-
 def worded(region: Region) -> str:
     """Word a region without its article: ``below -0.02``."""
     return decide.within(region).removeprefix("the region ")
 
 
-def fresh(left_out: Sequence[int]) -> str:
-    """Word which training seeds do not take part; empty where all do."""
-    if not left_out:
-        return ""
-    return f" (seed{'s' * (len(left_out) > 1)} {', '.join(map(str, left_out))} left out)"
+def closed(region: Region) -> Region:
+    """Make the ends of a region part of it: a tolerance itself still counts as equal."""
+    low, high = region.low, region.high
+    return Region(
+        None if low is None else float(np.nextafter(low, -np.inf)),
+        None if high is None else float(np.nextafter(high, np.inf)),
+    )
+
+
+def equality(region: Region, tolerance: float) -> str:
+    """Word an equality: ``equal to 724 exactly``, ``equal to 1 to within 1e-06``."""
+    assert region.low is not None  # noqa: S101  (an equality has both ends)
+    margin = f" to within {tolerance:g}" if tolerance else " exactly"
+    return f"equal to {region.low + tolerance:g}{margin}"
 
 
 def check_bounds(low: float | None, high: float | None) -> Region:
@@ -253,8 +290,3 @@ def check_bounds(low: float | None, high: float | None) -> Region:
     if low is not None and high is not None and low >= high:
         raise ClaimError(f"expected low < high, got low={low!r}, high={high!r}")
     return Region(None if low is None else float(low), None if high is None else float(high))
-
-
-def _pick(reduced: PerFamily, names: Sequence[str]) -> Floats:
-    place = {name: i for i, name in enumerate(reduced.names)}
-    return reduced.means[[place[name] for name in names]]

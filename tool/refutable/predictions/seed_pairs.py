@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from refutable.predictions.base import Judgement, PerFamily, Prediction, fresh, judgement, worded
+from refutable.predictions.base import (
+    IN_CODE,
+    OF_CONTRAST,
+    OF_CONTROL,
+    Judgement,
+    Measured,
+    NullControl,
+    judgement,
+    read_against,
+    unread,
+    worded,
+)
+from refutable.predictions.groups import GroupPrediction, excluded
+from refutable.predictions.labels import PerFamily, reduce_prompts
 from refutable.records import Control, Estimate
-from refutable.stats import build, core, decide, pairs
+from refutable.stats import build, core, pairs
 from refutable.stats.core import Floats
 
 JACKKNIFE = "jackknife over training seeds and families"
@@ -27,94 +40,62 @@ class Likeness:
 
 
 @dataclass(frozen=True, slots=True)
-class Across(Prediction):
+class Across(GroupPrediction):
     """Likeness of models of two kinds less that of two models of the second, over pairs of seeds.
 
     Pairs of one seed are left out: they share initial values and the order of the data.
     """
 
-    first: str = ""
-    second: str = ""
-    like: Likeness | None = None
-    without: tuple[int, ...] = ()
-    """Training seeds that do not take part."""
+    like: Likeness | None = field(default=None, metadata=IN_CODE)
 
     kind: ClassVar[str] = "across"
 
     @property
     def says(self) -> str:
         """The prediction in words."""
-        what = f"mean likeness of a {self.first} and a {self.second}"
-        less = f"minus that of two {self.second}"
-        return f"{what} of different seeds, {less}{fresh(self.without)}, {worded(self.region)}"
+        first, second = self.names
+        what = f"mean likeness of a {first} and a {second} of different seeds, minus that of two"
+        return f"{what} {second}{excluded(self.left_out)}, {worded(self.region)}"
 
-    @property
-    def left_out(self) -> tuple[int, ...]:
-        """Training seeds that do not take part."""
-        return self.without
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Groups that it compares."""
-        return (self.first, self.second)
-
-    @property
-    def grouped(self) -> bool:
-        """Whether it is about several models at once."""
-        return True
-
-    @property
-    def title(self) -> str:
-        """Short name of the comparison."""
-        return f"{self.first}~{self.second}"
-
-    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide by the jackknife over seeds and over families of prompts.
 
-        Parameters
-        ----------
-        values : mapping of str to mapping of int to array
-            What the body returned, by group and training seed.
-        error : float
-            The instrument's error of one value; it enters each likeness from both sides.
+        The values are by group and training seed; their error enters each likeness from both
+        sides.
         """
-        compared = self._compare(values)
+        compared = self._compare(measured.values)
         if compared is None:
-            return judgement([self._undecided(unit)], self.region)
+            few = "fewer than three seeds that both kinds have"
+            return judgement([build.undecidable(few, unit=measured.unit)], self.region)
         limits = pairs.pair_limits(compared.across, compared.within)
-        return judgement([self._estimate(limits, compared, error, unit)], self.region)
+        made = self._estimate(limits, compared, measured.error, measured.unit)
+        return judgement([made], self.region)
 
-    def per_family(self, values: Any) -> PerFamily:
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
         """Return what each seed contributes."""
         compared = self._compare(values)
         if compared is None:
             return PerFamily((), np.empty(0), 0)
         means = pairs.by_run(compared.across[0], compared.within[0])
-        return PerFamily(tuple(f"seed {s}" for s in compared.seeds), means, len(means))
+        return PerFamily(tuple(f"seed {s}" for s in compared.seeds), means, len(means), 2 * error)
 
-    def read_control(
-        self,
-        values: Any,
-        controls: Sequence[Any],
-        *,
-        kind: str,
-        models: tuple[str, ...],
-        sesoi: float | None,
-        error: float,
-        seed: int,
-        unit: str,
-    ) -> Control:
+    def reduce_member(self, values: Any, error: float = 0.0) -> PerFamily:
+        """Family means of what the body returned on one model, further dims averaged."""
+        return reduce_prompts(values, error, anything=True)
+
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the difference against that between the copies of the control, taken in pairs."""
-        own, theirs = self._compare(values), self._compare(_together(controls))
-        if own is None or theirs is None:
-            return Control(kind, models, None, None, None, "too few copies to pair")
-        of_copies = pairs.pair_limits(theirs.across, theirs.within)
-        control = replace(self._estimate(of_copies, theirs, error, unit), part="control")
+        own, copies = self._compare(measured.values), self._compare(_together(control.values))
+        if own is None or copies is None:
+            return unread(control, "too few copies to pair")
+        error, unit = measured.error, measured.unit
+        of_copies = pairs.pair_limits(copies.across, copies.within)
+        estimate = replace(self._estimate(of_copies, copies, error, unit), part=OF_CONTROL)
         between = _difference(pairs.pair_limits(own.across, own.within), of_copies)
         contrast = self._estimate(between, own, 2 * error, unit)
-        contrast = replace(contrast, part="model minus control", p=None)
-        found, reason = decide.reading(control, contrast, self.region, sesoi=sesoi)
-        return Control(kind, models, control, contrast, found, reason)
+        return read_against(
+            control, estimate, replace(contrast, part=OF_CONTRAST, p=None), self.region
+        )
 
     def _estimate(
         self, limits: core.Limits, compared: _Compared, error: float, unit: str
@@ -128,13 +109,10 @@ class Across(Prediction):
         )  # fmt: skip
         return replace(made, seeds=len(compared.seeds))
 
-    def _undecided(self, unit: str) -> Estimate:
-        return build.undecidable("fewer than three seeds that both kinds have", unit=unit)
-
     def _compare(self, values: Mapping[str, Any]) -> _Compared | None:
         """Likeness of all pairs of models, whole and with each family left out."""
         assert self.like is not None  # noqa: S101  (the vocabulary's word demands it)
-        first, second = _by_seed(values, self.first), _by_seed(values, self.second)
+        first, second = (_by_seed(values, name) for name in self.names)
         seeds = tuple(s for s in first if s in second)
         if len(seeds) < 3:
             return None

@@ -2,186 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from refutable.errors import ClaimError
 from refutable.predictions.base import (
     Judgement,
-    PerFamily,
+    Measured,
+    NullControl,
     Prediction,
-    fresh,
+    closed,
+    equality,
     judgement,
-    reduce_prompts,
-    scalar,
     worded,
 )
+from refutable.predictions.groups import (
+    GroupPrediction,
+    by_seed,
+    excluded,
+    seed_mean,
+    seed_name,
+    seeds_against_copies,
+)
+from refutable.predictions.labels import PerFamily, scalar
 from refutable.records import Control, Region
-from refutable.stats import build, decide
+from refutable.stats import build
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
 
-T_SEEDS = "t over training seeds"
-
-
-def seeds_against_copies(
-    own: Floats,
-    theirs: Floats,
-    region: Region,
-    *,
-    kind: str,
-    models: tuple[str, ...],
-    sesoi: float | None,
-    error: float,
-    seed: int,
-    unit: str,
-) -> Control:
-    """Read a control where every training seed and every copy of the control gives one number.
-
-    Parameters
-    ----------
-    own, theirs : array, (training seed,) and (copy,)
-        Nothing pairs a training seed with a copy, so their means are compared by Welch's interval.
-    """
-    names = tuple(f"copy {i}" for i in range(theirs.size))
-    how: dict[str, Any] = {"seed": seed, "unit": unit}
-    control = replace(est.family_mean(theirs, names, error=error, **how), part="control")
-    contrast = est.difference_of_groups(
-        theirs, own, n=own.size, error=error, part="model minus control", **how
-    )
-    found, reason = decide.reading(control, contrast, region, sesoi=sesoi)
-    return Control(kind, models, control, contrast, found, reason)
-
 
 @dataclass(frozen=True, slots=True)
-class _OfSeeds(Prediction):
+class _OfSeeds(GroupPrediction):
     """One number per seed of a group of models that differ in the seed alone."""
 
-    group: str = ""
-    without: tuple[int, ...] = ()
-    """Training seeds that do not take part."""
+    of_values: ClassVar[bool] = True
 
-    @property
-    def left_out(self) -> tuple[int, ...]:
-        """Training seeds that do not take part."""
-        return self.without
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The group."""
-        return (self.group,)
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The group."""
-        return (self.group,)
-
-    @property
-    def grouped(self) -> bool:
-        """Whether it is about several models at once."""
-        return True
-
-    @property
-    def title(self) -> str:
-        """Short name of the models."""
-        return self.group
-
-    def per_family(self, values: Any) -> PerFamily:
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
         """One number per seed."""
-        numbers = self._numbers(values)
+        found = by_seed(values, self.names[0])
+        numbers = {seed: scalar(found[seed]) for seed in sorted(found, key=_place)}
         return PerFamily(
-            tuple(f"seed {seed}" for seed in numbers),
+            tuple(seed_name(seed, self.names[0]) for seed in numbers),
             np.array(list(numbers.values()), dtype=float),
             len(numbers),
+            error,
         )
 
-    def read_control(
-        self,
-        values: Any,
-        controls: Sequence[Any],
-        *,
-        kind: str,
-        models: tuple[str, ...],
-        sesoi: float | None,
-        error: float,
-        seed: int,
-        unit: str,
-    ) -> Control:
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the training seeds against the copies of the control, one number each."""
-        own = self.per_family(values).means
-        theirs = np.concatenate([self.per_family(c).means for c in controls])
-        return seeds_against_copies(
-            own, theirs, self.region, kind=kind, models=models, sesoi=sesoi, error=error,
-            seed=seed, unit=unit,
-        )  # fmt: skip
-
-    def _numbers(self, values: Mapping[str, Any]) -> dict[int, float]:
-        if self.group not in values:
-            raise ClaimError(f"no values for {self.group!r}: it was not measured in this run")
-        found = values[self.group]
-        by_seed = found if isinstance(found, Mapping) else {0: found}
-        return {seed: scalar(by_seed[seed]) for seed in sorted(by_seed)}
+        copies = np.concatenate([self.per_family(c).means for c in control.values])
+        own = self.per_family(measured.values).means
+        return seeds_against_copies(own, copies, self.region, measured, control)
 
 
 @dataclass(frozen=True, slots=True)
 class OverSeeds(_OfSeeds):
     """The mean over training seeds, with the t interval on seeds."""
 
-    kind: ClassVar[str] = "seeds"
+    kind: ClassVar[str] = "over_seeds"
     what: ClassVar[str] = "mean over training seeds"
 
     @property
     def says(self) -> str:
         """The prediction in words."""
-        seeds = f"training seeds of {self.group}{fresh(self.without)}"
+        seeds = f"training seeds of {self.names[0]}{excluded(self.left_out)}"
         return f"mean over the {seeds} {worded(self.region)}"
 
-    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide by the t interval over seeds; fewer than five seeds decide nothing.
 
         Where the body returns a value for each prompt, by the two-way interval over seeds and
         families.
         """
-        by_family = self._by_family(values)
-        if by_family is not None:
-            _, table, n = by_family
-            how: dict[str, Any] = {"error": error, "seed": seed, "unit": unit}
-            return judgement([est.two_way(table, n=n, region=self.region, **how)], self.region)
-        reduced = self.per_family(values)
-        estimate = est.family_mean(
-            reduced.means, reduced.names, error=error, seed=seed, unit=unit, region=self.region
-        )
-        if estimate.method == build.T_FAMILIES:
-            estimate = replace(estimate, method=T_SEEDS)
+        found = self._by_family(measured.values)
+        if found is None:
+            numbers = self.per_family(measured.values)
+            made = seed_mean(numbers, measured, self.region, measured.error)
+            return judgement([made], self.region)
+        _, table, n = found
+        estimate = est.two_way(
+            table, n=n, region=self.region, error=measured.error, seed=measured.seed,
+            unit=measured.unit,
+        )  # fmt: skip
         return judgement([estimate], self.region)
 
-    def per_family(self, values: Any) -> PerFamily:
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
         """One number per seed; of values per prompt, each family's mean over seeds."""
         by_family = self._by_family(values)
         if by_family is None:
-            return _OfSeeds.per_family(self, values)
+            return _OfSeeds.per_family(self, values, error)
         names, table, n = by_family
-        return PerFamily(names, table.mean(axis=0), n)
+        return PerFamily(names, table.mean(axis=0), n, error)
 
-    def read_control(self, values: Any, controls: Sequence[Any], **how: Any) -> Control:
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the training seeds against the copies of the control, by family where there are."""
-        if self._by_family(values) is None:
-            return _OfSeeds.read_control(self, values, controls, **how)
-        return Prediction.read_control(self, values, controls, **how)
+        if self._by_family(measured.values) is None:
+            return _OfSeeds.read_control(self, measured, control)
+        return Prediction.read_control(self, measured, control)
 
     def _by_family(self, values: Mapping[str, Any]) -> tuple[tuple[str, ...], Floats, int] | None:
         """Families, their means (seed, family) and prompts; ``None`` for a number per seed."""
-        found = values.get(self.group)
-        by_seed = found if isinstance(found, Mapping) else {0: found}
-        if not all("prompt" in getattr(array, "dims", ()) for array in by_seed.values()):
+        members = by_seed(values, self.names[0])
+        if not all("prompt" in getattr(array, "dims", ()) for array in members.values()):
             return None
-        reduced = [reduce_prompts(by_seed[seed]) for seed in sorted(by_seed)]
+        reduced = [self.reduce_member(members[seed]) for seed in sorted(members, key=_place)]
+        if not reduced:
+            return None
         names = tuple(n for n in reduced[0].names if all(n in r.names for r in reduced))
-        table = np.array([[r.means[r.names.index(n)] for n in names] for r in reduced])
-        return names, table, min(r.n for r in reduced)
+        return names, np.array([r.of(names) for r in reduced]), min(r.n for r in reduced)
+
+
+def _place(seed: int | None) -> int:
+    return seed or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,38 +125,28 @@ class EachSeed(_OfSeeds):
     tolerance: float | None = None
     """Half the width of the region where the prediction is an equality."""
 
-    kind: ClassVar[str] = "each-seed"
+    kind: ClassVar[str] = "each_seed"
     what: ClassVar[str] = "value of each training seed"
     sampled: ClassVar[bool] = False
 
     @property
     def says(self) -> str:
         """The prediction in words."""
-        if self.tolerance is None:
-            return f"value of each training seed of {self.group} {worded(self.region)}"
-        assert self.region.low is not None  # noqa: S101  (an equality has both ends)
-        middle = self.region.low + self.tolerance
-        margin = f" to within {self.tolerance:g}" if self.tolerance else " exactly"
-        return f"value of each training seed of {self.group} equal to {middle:g}{margin}"
+        where = (
+            worded(self.region) if self.tolerance is None else equality(self.region, self.tolerance)
+        )
+        return f"{self.what} of {self.names[0]} {where}"
 
-    def judge(self, values: Any, *, error: float, seed: int, unit: str) -> Judgement:
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Hold every seed's number against the region; all must lie in it."""
-        reduced = self.per_family(values)
+        reduced = self.per_family(measured.values)
         parts = [
-            replace(est.exact(float(value), error, unit=unit), part=name)
+            replace(est.exact(float(value), measured.error, unit=measured.unit), part=name)
             for name, value in zip(reduced.names, reduced.means, strict=True)
         ]
         if not parts:
-            return judgement([build.undecidable("no seeds", unit=unit)], self.region)
-        return judgement(parts, self._closed(), sampled=False)
+            return judgement([build.undecidable("no seeds", unit=measured.unit)], self.region)
+        return judgement(parts, self._decided_in(), sampled=False)
 
-    def _closed(self) -> Region:
-        if self.tolerance is None:
-            return self.region
-        # The tolerance itself still counts as equal, and the region is open.
-        assert self.region.low is not None  # noqa: S101
-        assert self.region.high is not None  # noqa: S101
-        return Region(
-            float(np.nextafter(self.region.low, -np.inf)),
-            float(np.nextafter(self.region.high, np.inf)),
-        )
+    def _decided_in(self) -> Region:
+        return self.region if self.tolerance is None else closed(self.region)

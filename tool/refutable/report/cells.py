@@ -146,7 +146,7 @@ def _estimate_chart(result: Result, claim: ClaimReport) -> Markup | str:
     control = result.control
     if control is not None and control.estimate is not None:
         lines.append(Line(f"{control.kind} control", control.estimate, "control"))
-    return number_line(lines, claim.region, unit=found.unit or claim.unit, label=claim.statistic)
+    return number_line(lines, claim.region, unit=found.unit or claim.unit, label=claim.predicted)
 
 
 def _contrast_chart(result: Result, claim: ClaimReport) -> Markup | str:
@@ -194,21 +194,8 @@ def _strips(result: Result, claim: ClaimReport, rows: pd.DataFrame | None) -> It
         names = ["other coordinates" if d == "at" else d for d in extra]
         if extra:
             title += f" (each prompt's mean over {' and '.join(names)})"
-        shown = claim if _speaks_of(result, measured) else None
+        shown = claim if tables.of_values(claim) else None
         yield _strip(title, by, own, shown)
-
-
-def _speaks_of(result: Result, measured: pd.DataFrame) -> bool:
-    """Whether the estimate is a mean or an extreme of these values, so that its region is theirs.
-
-    A correlation, a share or a contrast with the control is a number of another kind.
-    """
-    if result.estimate is None or result.estimate.value is None:
-        return False
-    means = measured.groupby("family")["value"].mean()
-    candidates = (means.mean(), measured["value"].min(), measured["value"].max())
-    near = 1e-6 + 1e-4 * float(measured["value"].abs().max())
-    return any(abs(float(x) - result.estimate.value) <= near for x in candidates)
 
 
 def _strip(title: str, by: str, rows: pd.DataFrame, claim: ClaimReport | None) -> Strip:

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from refutable.predictions.recorded import kind_of
 from refutable.records import (
     ClaimReport,
     Evidence,
     ModelReport,
     Outcome,
+    PredictionRecord,
     Reading,
-    Region,
     Result,
 )
 
@@ -143,8 +144,8 @@ def _claims(evidence: Evidence) -> list[ClaimReport]:
                 says="(the evidence does not hold this claim's statement)",
                 refuted_if="",
                 quantity="",
-                statistic="",
-                region=Region(),
+                predicted="",
+                prediction=PredictionRecord(""),
             )
     studies = {study: k for k, study in enumerate(dict.fromkeys(c.study for c in known.values()))}
     return sorted(known.values(), key=lambda c: (studies[c.study], _numbering(c.ref), c.id))
@@ -173,17 +174,24 @@ def word(result: Result, claim: ClaimReport) -> str:
     }
     plain = {"skipped": "not applicable", "undecided": "no verdict"}
     found = state(result)
-    if not claim.sampled and not searched(result) and found in exact:
+    if not claim.sampled and not universal(claim) and found in exact:
         return exact[found]
     return plain.get(found, found)
 
 
-def searched(result: Result) -> bool:
-    """Whether the claim is universal: a search can refute it but certify nothing."""
-    estimate = result.estimate
-    return result.counterexample is not None or (
-        estimate is not None and estimate.method.startswith("search")
-    )
+def universal(claim: ClaimReport) -> bool:
+    """Whether a claim is about every value: a search can refute it but certify nothing."""
+    kind = kind_of(claim.prediction)
+    return kind is not None and kind.universal
+
+
+def of_values(claim: ClaimReport) -> bool:
+    """Whether the predicted region is one of the very values that the claim's body returns.
+
+    A correlation, a share, a slope or a difference is a number of another kind.
+    """
+    kind = kind_of(claim.prediction)
+    return kind is not None and kind.of_values
 
 
 def wording(result: Result, claim: ClaimReport) -> str:
@@ -200,7 +208,7 @@ def wording(result: Result, claim: ClaimReport) -> str:
             return "One counterexample refutes the claim."
         return (
             "The interval lies outside the predicted region."
-            if claim.sampled or searched(result)
+            if claim.sampled or universal(claim)
             else "Does not hold for this checkpoint: the value lies outside the region."
         )
     return {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from refutable.records import ClaimReport, Region
+from refutable.predictions import equals, every, mean
+from refutable.records import ClaimReport
 
 CLAIMS = (
     ClaimReport(
@@ -14,7 +15,7 @@ CLAIMS = (
         "the mean log gain over prompt families lies above −0.02",
         "Natural log of |h_L| / |h_(L-1)| at the last token, before the final norm.",
         "mean over families below -0.02",
-        Region(None, -0.02),
+        mean.below(-0.02).record(),
         "log ratio",
         0.02,
         0.02,
@@ -30,7 +31,7 @@ CLAIMS = (
         "the mean log gain over prompt families lies below 0.02",
         "Natural log of |h_L| / |h_(L-1)| at the last token, before the final norm.",
         "mean over families above 0.02",
-        Region(0.02, None),
+        mean.above(0.02).record(),
         "log ratio",
         0.02,
         0.02,
@@ -46,7 +47,7 @@ CLAIMS = (
         "one prompt has a log gain of the other sign, beyond .005",
         "Log gain of the last block, signed so that the claimed direction is positive.",
         "every prompt above -0.005",
-        Region(-0.005, None),
+        every.above(-0.005).record(),
         "log ratio",
     ),
     ClaimReport(
@@ -58,7 +59,7 @@ CLAIMS = (
         "the count differs",
         "Number of unique parameters.",
         "equals 355000000",
-        Region(355e6, 355e6),
+        equals(355e6).record(),
         "parameters",
         sampled=False,
     ),

@@ -196,7 +196,7 @@ def _gain(frame: pd.DataFrame, model: str) -> Result:
         Outcome.FAILED if model == "gpt2-medium" else Outcome.PASSED,
         verdict,
         expected={"gpt2-medium": Verdict.CONFIRMED, "gpt2-large": Verdict.CONFIRMED}.get(model),
-        reason=f"interval against region {claim.statistic}",
+        reason=f"interval against region {claim.predicted}",
         estimate=found,
         parts=(replace(found, part="all blocks"), replace(contrast, part="last minus five before")),
         control=Control(

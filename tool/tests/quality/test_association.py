@@ -71,7 +71,7 @@ def test_an_order_of_groups_errs_at_most_five_percent_a_side():
     """Three groups of six families, each step exactly on its bound."""
     import xarray as xr
 
-    from refutable.predictions import ordered
+    from refutable.predictions import Measured, ordered
     from refutable.records import Verdict
 
     rng = np.random.default_rng(5)
@@ -84,7 +84,7 @@ def test_an_order_of_groups_errs_at_most_five_percent_a_side():
             values, dims="prompt",
             coords={"prompt": names, "family": ("prompt", names), "register": ("prompt", marks)},
         )  # fmt: skip
-        judged = prediction.judge(array, error=0.0, seed=i, unit="")
+        judged = prediction.judge(Measured(array, error=0.0, seed=i, unit=""))
         found.append(judged.decision.verdict)
     said = np.array(found)
     assert not_above(said == Verdict.CONFIRMED, 0.05)

@@ -48,7 +48,7 @@ def _evidence(values: np.ndarray, margin: float) -> Evidence:
         reports.append(
             ClaimReport(
                 name, "s", "r", "observational", "says", "if", "q", prediction.says,
-                prediction.region, margin=margin,
+                prediction.record(), margin=margin,
             )
         )  # fmt: skip
     return Evidence(

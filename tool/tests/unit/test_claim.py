@@ -68,7 +68,7 @@ def test_a_claim_states_what_it_was_given_and_what_its_body_says() -> None:
     assert made.observables == ("residual_norm",)
     report = made.report()
     assert report.quantity == "Log gain of the last block."
-    assert report.statistic == "mean over families above 0.25"
+    assert report.predicted == "mean over families above 0.25"
     assert report.region == Region(0.25, None)
     assert report.applies_to == "models normalized by LayerNorm"
     assert report.control == "3 seeds of untrained models of the same config"

@@ -171,7 +171,7 @@ def test_numbers_of_seeds_that_agree_within_the_noise_are_a_fact():
 @pytest.mark.parametrize(("hits", "status"), [(0, Status.SAME), (2, Status.CHANGED)])
 def test_a_share_of_what_holds_or_not_counts_what_holds(hits, status):
     names = ("gain.share",)
-    claim = replace(evidence(names).claims[0], statistic=share.above(0.5).says)
+    claim = replace(evidence(names).claims[0], prediction=share.above(0.5).record())
     made = replace(evidence(names), claims=(claim,))
     held = observations(names)
     held["value"] = np.tile([1.0, 0.0, 0.0], FAMILIES)

@@ -12,10 +12,10 @@ from support.releases import FAMILIES, KINDS, MARGIN, SIZE, altered, evidence, o
 
 from refutable.gate.compare import gate
 from refutable.gate.records import FAILS, Status
+from refutable.predictions import mean
 from refutable.records import (
     Counterexample,
     Outcome,
-    Region,
     Verdict,
 )
 
@@ -58,8 +58,8 @@ def befallen(base, rows, fates):
         elif fate == "verdict":
             made = altered(made, name, verdict=Verdict.INCONCLUSIVE)
         elif fate == "region":
-            claims = [replace(c, region=Region(9, None)) if c.id == name else c
-                      for c in made.claims]  # fmt: skip
+            other = mean.above(9).record()
+            claims = [replace(c, prediction=other) if c.id == name else c for c in made.claims]
             made = replace(made, claims=tuple(claims))
         elif fate == "shift":
             rows = rows.copy()

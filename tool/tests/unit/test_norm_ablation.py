@@ -16,7 +16,7 @@ from refutable.models.sites import find_sites
 from refutable.observables import gradients
 from refutable.observables.prose import text
 from refutable.observables.registry import REGISTRY
-from refutable.predictions import contrast
+from refutable.predictions import Measured, contrast
 
 LENGTHS = (9, 3, 14, 2, 22)
 
@@ -171,7 +171,9 @@ def test_a_contrast_of_numbers_has_the_seeds_as_its_units():
     first = {seed: np.float64(x) for seed, x in enumerate([2.1, 2.3, 1.9, 2.2, 2.0, 2.4])}
     second = {seed: np.float64(x) for seed, x in enumerate([1.0, 1.1, 1.1, 1.0, 0.9, 1.2])}
     made = (
-        contrast("a", "b").above(0.5).judge({"a": first, "b": second}, error=0.0, seed=0, unit="x")
+        contrast("a", "b")
+        .above(0.5)
+        .judge(Measured({"a": first, "b": second}, error=0.0, seed=0, unit="x"))
     )
     differences = np.array([1.1, 1.2, 0.8, 1.2, 1.1, 1.2])
     low, high = stats.t.interval(
@@ -183,5 +185,9 @@ def test_a_contrast_of_numbers_has_the_seeds_as_its_units():
     assert made.estimate.seeds == 6
     assert made.decision.verdict == "confirmed"
     few = {seed: first[seed] for seed in range(3)}
-    made = contrast("a", "b").above(0.5).judge({"a": few, "b": second}, error=0.0, seed=0, unit="")
+    made = (
+        contrast("a", "b")
+        .above(0.5)
+        .judge(Measured({"a": few, "b": second}, error=0.0, seed=0, unit=""))
+    )
     assert made.decision.verdict == "inconclusive"

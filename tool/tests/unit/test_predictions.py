@@ -10,7 +10,7 @@ from support.labels import labelled, noise
 
 from refutable.errors import ClaimError
 from refutable.predictions import (
-    arrange,
+    Measured,
     contrast,
     correlation,
     equals,
@@ -21,14 +21,14 @@ from refutable.predictions import (
     share,
     trend,
 )
-from refutable.records import ModelFacts, Verdict
+from refutable.records import Verdict
 
 C, R, I = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE  # noqa: E741
 JUDGE = {"error": 1e-6, "seed": 1, "unit": "log ratio"}
 
 
 def verdict(prediction, values, **changes):
-    return prediction.judge(values, **(JUDGE | changes)).decision.verdict
+    return prediction.judge(Measured(values, **(JUDGE | changes))).decision.verdict
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_mean(prediction, centre, expected):
 
 
 def test_mean_of_four_families_is_open_whatever_the_effect():
-    judged = mean.above(0.0).judge(labelled(5 + noise(0, 40), 4, 10), **JUDGE)
+    judged = mean.above(0.0).judge(Measured(labelled(5 + noise(0, 40), 4, 10), **JUDGE))
     assert judged.decision.verdict is I
     assert "4 prompt families" in judged.decision.reason
     assert judged.families_needed is not None
@@ -56,24 +56,24 @@ def test_mean_of_four_families_is_open_whatever_the_effect():
 def test_mean_says_the_same_with_prompts_in_another_order():
     values = labelled(0.1 + noise(3, 40), 8, 5)
     shuffled = values.isel(prompt=np.random.default_rng(0).permutation(40))
-    one, two = (mean.above(0.0).judge(v, **JUDGE).estimate for v in (values, shuffled))
+    one, two = (mean.above(0.0).judge(Measured(v, **JUDGE)).estimate for v in (values, shuffled))
     assert one.value == pytest.approx(two.value)
     assert (one.low, one.high) == pytest.approx((two.low, two.high))
 
 
 def test_a_body_that_forgot_to_reduce_a_dim_is_an_error():
     with pytest.raises(ClaimError, match="expected the body to return an array over"):
-        mean.above(0.0).judge(labelled(np.zeros((6, 3)), 3, 2), **JUDGE)
+        mean.above(0.0).judge(Measured(labelled(np.zeros((6, 3)), 3, 2), **JUDGE))
     with pytest.raises(ClaimError, match="lost the coordinate 'family'"):
-        mean.above(0.0).judge(xr.DataArray(np.zeros(3), dims=("prompt",)), **JUDGE)
+        mean.above(0.0).judge(Measured(xr.DataArray(np.zeros(3), dims=("prompt",)), **JUDGE))
     with pytest.raises(ClaimError, match="got dims"):
-        mean.above(0.0).judge(np.zeros(3), **JUDGE)
+        mean.above(0.0).judge(Measured(np.zeros(3), **JUDGE))
 
 
 def test_every_names_the_worst_witness():
     values = np.full(12, 0.3)
     values[[4, 7]] = -0.02, -0.05
-    judged = every.above(0.0).judge(labelled(values, 4, 3), **JUDGE)
+    judged = every.above(0.0).judge(Measured(labelled(values, 4, 3), **JUDGE))
     assert judged.decision.verdict is R
     assert judged.counterexample.prompt == "f2/1"
     assert judged.counterexample.value == pytest.approx(-0.05)
@@ -93,14 +93,14 @@ def test_every_searches_further_dims_and_is_never_confirmed():
     values = np.full((6, 4), 0.5)
     assert verdict(every.within(0.0, 1.0), labelled(values, 3, 2)) is I
     values[2, 3] = 1.2
-    judged = every.within(0.0, 1.0).judge(labelled(values, 3, 2), **JUDGE)
+    judged = every.within(0.0, 1.0).judge(Measured(labelled(values, 3, 2), **JUDGE))
     assert judged.counterexample.prompt == "f1/0"
     assert verdict(every(tolerance=0.5).within(0.0, 1.0), labelled(values, 3, 2)) is I
 
 
 def test_share_counts_families_as_units():
     values = labelled(np.tile([0.5, 0.5, 0.5, -0.5], 30), 30, 4)
-    judged = share.above(0.5, over=0.0).judge(values, **JUDGE)
+    judged = share.above(0.5, over=0.0).judge(Measured(values, **JUDGE))
     assert judged.estimate.value == 0.75
     assert judged.decision.verdict is C
     assert verdict(share.above(0.7, over=0.0), values) is I
@@ -109,8 +109,8 @@ def test_share_counts_families_as_units():
 
 def test_share_widens_by_values_too_near_the_limit_to_tell():
     values = labelled(np.tile([0.5, 0.001], 10), 10, 2)
-    sharp = share.above(0.6, over=0.0).judge(values, **JUDGE).estimate
-    blunt = share.above(0.6, over=0.0).judge(values, **(JUDGE | {"error": 0.01})).estimate
+    sharp = share.above(0.6, over=0.0).judge(Measured(values, **JUDGE)).estimate
+    blunt = share.above(0.6, over=0.0).judge(Measured(values, **(JUDGE | {"error": 0.01}))).estimate
     assert (sharp.value, sharp.low) == (1.0, pytest.approx(0.025 ** (1 / 10)))
     # One prompt of each family may or may not hold: from half of them to all.
     half = stats.binomtest(5, 10).proportion_ci(0.95, method="exact")
@@ -125,7 +125,7 @@ def test_correlation_needs_both_parts():
     along = labelled(centre + inner + 0.2 * noise(1, 80), 10, 8)
     split = labelled(centre - inner + 0.2 * noise(1, 80), 10, 8)
     assert verdict(correlation.above(0.2), (x, along)) is C
-    judged = correlation.above(0.2).judge((x, split), **JUDGE)
+    judged = correlation.above(0.2).judge(Measured((x, split), **JUDGE))
     assert judged.decision.verdict is R
     assert judged.estimate.part == "within families"
     assert [p.part for p in judged.parts] == ["between families", "within families"]
@@ -141,14 +141,18 @@ def test_trend_needs_both_views_of_the_profile():
     ends = 0.1 * noise(2, 320).reshape(40, 8)
     ends[:, 0] -= 5
     ends[:, -1] += 5
-    judged = trend(over="layer").above(0.5).judge(labelled(ends, 8, 5), **JUDGE)
+    judged = trend(over="layer").above(0.5).judge(Measured(labelled(ends, 8, 5), **JUDGE))
     assert judged.decision.verdict is I
     assert judged.parts[0].low > 0.5
     assert judged.parts[1].high < 0.5
 
 
 def test_trend_over_few_blocks_is_open():
-    judged = trend().above(0.0).judge(labelled(np.arange(4.0) + np.zeros((40, 1)), 8, 5), **JUDGE)
+    judged = (
+        trend()
+        .above(0.0)
+        .judge(Measured(labelled(np.arange(4.0) + np.zeros((40, 1)), 8, 5), **JUDGE))
+    )
     assert judged.decision.verdict is I
     assert "4 blocks" in judged.decision.reason
 
@@ -156,7 +160,7 @@ def test_trend_over_few_blocks_is_open():
 def test_contrast_pairs_families():
     shared = 10 * noise(4, 40)
     a, b = labelled(shared + 0.2 + 0.01 * noise(5, 40), 8, 5), labelled(shared, 8, 5)
-    judged = contrast("a", "b").above(0.1).judge({"a": a, "b": b}, **JUDGE)
+    judged = contrast("a", "b").above(0.1).judge(Measured({"a": a, "b": b}, **JUDGE))
     assert judged.decision.verdict is C  # the families' own spread of 10 cancels
     assert judged.estimate.value == pytest.approx(0.2, abs=0.01)
     assert verdict(contrast("b", "a").above(0.1), {"a": a, "b": b}) is R
@@ -173,10 +177,10 @@ def _seeds(shift, count, spread=0.0, seed=0):
 
 def test_contrast_of_seed_groups_is_two_way():
     values = {"a": _seeds(1.0, 6, 0.1, 1), "b": _seeds(0.0, 6, 0.1, 1)}
-    judged = contrast("a", "b").above(0.5).judge(values, **JUDGE)
+    judged = contrast("a", "b").above(0.5).judge(Measured(values, **JUDGE))
     assert (judged.decision.verdict, judged.estimate.seeds) == (C, 6)
     few = {name: {s: v[s] for s in range(4)} for name, v in values.items()}
-    judged = contrast("a", "b").above(0.5).judge(few, **JUDGE)
+    judged = contrast("a", "b").above(0.5).judge(Measured(few, **JUDGE))
     assert judged.decision.verdict is I
     assert "4 seeds" in judged.decision.reason
     # Seeds as far apart as the effect: many prompts cannot make up for them.
@@ -187,29 +191,8 @@ def test_contrast_of_seed_groups_is_two_way():
 def test_only_shared_seeds_are_paired():
     a, b = _seeds(1.0, 8, 0.1, 1), _seeds(0.0, 8, 0.1, 1)
     del a[0], b[7]
-    judged = contrast("a", "b").above(0.5).judge({"a": a, "b": b}, **JUDGE)
+    judged = contrast("a", "b").above(0.5).judge(Measured({"a": a, "b": b}, **JUDGE))
     assert judged.estimate.seeds == 6
-
-
-def _facts(model, group="", seed=None):
-    return ModelFacts(
-        model, "x", "none", 2, 2, 8, 9, 9, 100, False, "none", True, None, False,
-        group=group, seed=seed,
-    )  # fmt: skip
-
-
-def test_arrange_groups_models_by_seed():
-    values = {m: labelled(noise(0, 10), 5, 2) for m in ("ln-0", "ln-1", "gpt2")}
-    facts = {
-        "ln-0": _facts("ln-0", "ln", 0),
-        "ln-1": _facts("ln-1", "ln", 1),
-        "gpt2": _facts("gpt2"),
-    }
-    found = arrange(values, facts, ("ln", "gpt2"))
-    assert set(found["ln"]) == {0, 1}
-    assert found["gpt2"] is values["gpt2"]
-    with pytest.raises(ClaimError, match="no model or group named 'rms'"):
-        arrange(values, facts, ("rms",))
 
 
 def _registers(centres, families):
@@ -221,29 +204,31 @@ def _registers(centres, families):
 def test_ordered_over_registers():
     prediction = ordered("cliche", "factual", "novel", over="register", by=0.1)
     rising = _registers({"cliche": 1.0, "factual": 1.5, "novel": 2.0}, 6)
-    judged = prediction.judge(rising, **JUDGE)
+    judged = prediction.judge(Measured(rising, **JUDGE))
     assert judged.decision.verdict is C
     assert [p.part for p in judged.parts] == ["factual - cliche", "novel - factual"]
     swapped = _registers({"cliche": 1.5, "factual": 1.0, "novel": 2.0}, 6)
-    judged = prediction.judge(swapped, **JUDGE)
+    judged = prediction.judge(Measured(swapped, **JUDGE))
     assert judged.decision.verdict is R
     assert judged.estimate.part == "factual - cliche"
     level = _registers({"cliche": 1.0, "factual": 1.1, "novel": 2.0}, 6)
     assert verdict(prediction, level) is I
-    few = prediction.judge(_registers({"cliche": 1.0, "factual": 1.5, "novel": 2.0}, 4), **JUDGE)
+    few = prediction.judge(
+        Measured(_registers({"cliche": 1.0, "factual": 1.5, "novel": 2.0}, 4), **JUDGE)
+    )
     assert few.decision.verdict is I
     assert "4 prompt families" in few.decision.reason
 
 
 def test_ordered_takes_groups_of_one_level_together():
     prediction = ordered("a", ("b", "c"), over="register", by=0.1)
-    judged = prediction.judge(_registers({"a": 0.0, "b": 1.0, "c": 3.0}, 6), **JUDGE)
+    judged = prediction.judge(Measured(_registers({"a": 0.0, "b": 1.0, "c": 3.0}, 6), **JUDGE))
     assert judged.estimate.value == pytest.approx(2.0, abs=0.05)
     assert judged.decision.verdict is C
 
 
 def test_ordered_without_the_remark_is_open():
-    judged = ordered("a", "b").judge(labelled(noise(0, 40), 8, 5), **JUDGE)
+    judged = ordered("a", "b").judge(Measured(labelled(noise(0, 40), 8, 5), **JUDGE))
     assert judged.decision.verdict is I
     assert "does not say the register" in judged.decision.reason
 
@@ -267,7 +252,7 @@ def test_facts():
     assert verdict(equals(1.0, tolerance=0.1), 1.1001, error=0.0) is R
     assert verdict(equals(1.0, tolerance=0.1), 1.1, error=0.01) is I
     assert verdict(fact.below(0.5), xr.DataArray(0.3)) is C
-    judged = fact.below(0.5).judge(0.7, **JUDGE)
+    judged = fact.below(0.5).judge(Measured(0.7, **JUDGE))
     assert judged.decision.reason.startswith("does not hold for this checkpoint")
     assert judged.estimate.p is None
 

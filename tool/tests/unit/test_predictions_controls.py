@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.labels import labelled, noise
 
-from refutable.predictions import correlation, every, mean
+from refutable.predictions import Measured, NullControl, correlation, every, mean
 from refutable.records import Reading
 
 JUDGE = {"error": 1e-6, "seed": 1, "unit": "log ratio"}
@@ -13,9 +13,8 @@ JUDGE = {"error": 1e-6, "seed": 1, "unit": "log ratio"}
 
 def _read(prediction, values, controls, sesoi=0.02):
     names = tuple(f"untrained-{i}" for i in range(len(controls)))
-    return prediction.read_control(
-        values, controls, kind="untrained", models=names, sesoi=sesoi, **JUDGE
-    )
+    control = NullControl("untrained", names, tuple(controls), sesoi)
+    return prediction.read_control(Measured(values, **JUDGE), control)
 
 
 def test_control_that_expands_as_well_is_uninformative():

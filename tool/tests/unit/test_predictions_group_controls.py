@@ -7,10 +7,15 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from refutable.predictions import contrast, ordered, over_seeds
+from refutable.predictions import Measured, NullControl, contrast, ordered, over_seeds
 from refutable.records import Reading
 
-HOW = {"kind": "untrained", "models": (), "sesoi": 0.1, "error": 0.0, "seed": 0, "unit": ""}
+
+def read(prediction, values, copies):
+    """Hold values against copies, with a smallest effect of 0.1."""
+    return prediction.read_control(
+        Measured(values), NullControl("untrained", (), tuple(copies), 0.1)
+    )
 
 
 def by_seed(numbers):
@@ -34,9 +39,7 @@ def copies(**groups):
 )
 def test_seeds_are_read_against_copies(theirs, reading):
     own = [1.00, 1.03, 0.98, 1.01, 0.99]
-    found = (
-        over_seeds("toy").above(0.5).read_control({"toy": by_seed(own)}, copies(toy=theirs), **HOW)
-    )
+    found = read(over_seeds("toy").above(0.5), {"toy": by_seed(own)}, copies(toy=theirs))
     assert found.reading is reading
     assert found.contrast is not None
     assert found.contrast.value == pytest.approx(np.mean(own) - np.mean(theirs))
@@ -46,14 +49,10 @@ def test_seeds_are_read_against_copies(theirs, reading):
 
 
 def test_numbers_of_two_groups_are_differences_by_copy():
-    found = (
-        contrast("a", "b")
-        .above(0.5)
-        .read_control(
-            {"a": by_seed([2.0, 2.1, 1.9, 2.2, 1.8]), "b": by_seed([1.0, 1.0, 1.1, 1.1, 0.9])},
-            copies(a=[5.0, 5.1, 5.2, 5.1, 4.9], b=[5.0, 5.0, 5.1, 5.2, 4.9]),
-            **HOW,
-        )
+    found = read(
+        contrast("a", "b").above(0.5),
+        {"a": by_seed([2.0, 2.1, 1.9, 2.2, 1.8]), "b": by_seed([1.0, 1.0, 1.1, 1.1, 0.9])},
+        copies(a=[5.0, 5.1, 5.2, 5.1, 4.9], b=[5.0, 5.0, 5.1, 5.2, 4.9]),
     )
     assert found.estimate is not None
     assert found.contrast is not None
@@ -77,7 +76,7 @@ def test_prompts_are_paired_by_family_with_each_copy():
     controls = [
         {"a": {k: per_prompt(0.0, 20 + k)}, "b": {k: per_prompt(0.0, 30 + k)}} for k in range(5)
     ]
-    found = contrast("a", "b").above(0.5).read_control(values, controls, **HOW)
+    found = read(contrast("a", "b").above(0.5), values, controls)
     assert found.estimate is not None
     assert found.contrast is not None
     plain = np.mean([c["a"][k].values - c["b"][k].values for k, c in enumerate(controls)])

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from refutable.errors import ClaimError
-from refutable.predictions import Likeness, across
+from refutable.predictions import Likeness, Measured, NullControl, across
 from refutable.records import Verdict
 from refutable.stats import pairs
 
@@ -46,7 +46,7 @@ def axes(angle: float) -> tuple[Any, Any]:
 def test_the_value_is_the_mean_over_pairs_of_different_seeds() -> None:
     straight, turned = axes(0.5)
     values = {"a": models(turned, 0.05, 1), "b": models(straight, 0.05, 2)}
-    found = across("a", "b", like=LIKE).below(-0.05).judge(values, **HOW)
+    found = across("a", "b", like=LIKE).below(-0.05).judge(Measured(values, **HOW))
     unit = {name: [features(m) for m in own.values()] for name, own in values.items()}
     apart = [(i, j) for i in range(SEEDS) for j in range(SEEDS) if i != j]
     expected = np.mean([unit["a"][i] @ unit["b"][j] for i, j in apart]) - np.mean(
@@ -61,7 +61,7 @@ def test_the_value_is_the_mean_over_pairs_of_different_seeds() -> None:
 def test_kinds_that_are_the_same_refute_that_they_differ() -> None:
     straight, _ = axes(0.0)
     values = {"a": models(straight, 0.05, 1), "b": models(straight, 0.05, 2)}
-    found = across("a", "b", like=LIKE).below(-0.05).judge(values, **HOW)
+    found = across("a", "b", like=LIKE).below(-0.05).judge(Measured(values, **HOW))
     assert found.decision.verdict is Verdict.REFUTED
     reduced = across("a", "b", like=LIKE).below(-0.05).per_family(values)
     assert reduced.names == tuple(f"seed {i}" for i in range(SEEDS))
@@ -73,14 +73,14 @@ def test_models_of_one_seed_do_not_count_as_a_pair() -> None:
     second = models(straight, 0.2, 2)
     values = {"a": dict(second), "b": second}
     # Equal models: the diagonal would add likenesses of exactly 1.
-    found = across("a", "b", like=LIKE).below(-0.05).judge(values, **HOW)
+    found = across("a", "b", like=LIKE).below(-0.05).judge(Measured(values, **HOW))
     assert found.estimate.value == pytest.approx(0.0, abs=1e-12)
 
 
 def test_two_seeds_decide_nothing_and_say_why() -> None:
     straight, turned = axes(1.0)
     values = {"a": models(turned, 0.05, 1, 2), "b": models(straight, 0.05, 2)}
-    found = across("a", "b", like=LIKE).below(-0.05).judge(values, **HOW)
+    found = across("a", "b", like=LIKE).below(-0.05).judge(Measured(values, **HOW))
     assert found.decision.verdict is Verdict.INCONCLUSIVE
     assert "fewer than three seeds" in found.estimate.note
 
@@ -92,7 +92,7 @@ def test_a_model_without_a_likeness_is_said() -> None:
     found = (
         across("a", "b", like=LIKE)
         .below(-0.05)
-        .judge({"a": broken, "b": models(straight, 0.05, 2)}, **HOW)
+        .judge(Measured({"a": broken, "b": models(straight, 0.05, 2)}, **HOW))
     )
     assert found.decision.verdict is Verdict.INCONCLUSIVE
     assert "NaN" in found.estimate.note
@@ -102,15 +102,18 @@ def test_copies_of_the_control_are_taken_in_pairs_too() -> None:
     straight, turned = axes(0.6)
     values = {"a": models(turned, 0.01, 1), "b": models(straight, 0.01, 2)}
     prediction = across("a", "b", like=LIKE).below(-0.05)
-    how: dict[str, Any] = {**HOW, "kind": "untrained", "models": ("x",), "sesoi": 0.05}
 
     def copies(first: Any, second: Any) -> list[dict[str, dict[int, Any]]]:
         a, b = models(first, 0.01, 3, 5), models(second, 0.01, 4, 5)
         return [{"a": {i: a[i]}, "b": {i: b[i]}} for i in range(5)]
 
-    flat = prediction.read_control(values, copies(straight, straight), **how)
+    def read(*features):
+        control = NullControl("untrained", ("x",), tuple(copies(*features)), 0.05)
+        return prediction.read_control(Measured(values, **HOW), control)
+
+    flat = read(straight, straight)
     assert flat.reading == "informative"
-    same = prediction.read_control(values, copies(turned, straight), **how)
+    same = read(turned, straight)
     assert same.reading == "uninformative"
     assert same.estimate is not None
     assert same.estimate.seeds == 5

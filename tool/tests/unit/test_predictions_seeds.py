@@ -8,14 +8,14 @@ import xarray as xr
 from scipy import stats
 
 from refutable.errors import ClaimError
-from refutable.predictions import each_seed, over_seeds
+from refutable.predictions import Measured, NullControl, each_seed, over_seeds
 from refutable.records import Verdict
 from refutable.stats.estimate import two_way
 
 
 def _judge(prediction, numbers, error=0.0):
     values = {"toy": dict(enumerate(numbers))}
-    return prediction.judge(values, error=error, seed=0, unit="nats")
+    return prediction.judge(Measured(values, error=error, seed=0, unit="nats"))
 
 
 def test_mean_over_seeds_is_the_t_interval_of_scipy():
@@ -57,7 +57,7 @@ def test_values_of_prompts_make_families_units_beside_the_seeds():
     table = table + 0.05 * random.standard_normal((6, 14))
     values = {"toy": _documents(table)}
     prediction = over_seeds("toy").above(0.0)
-    found = prediction.judge(values, error=0.0, seed=0, unit="nats").estimate
+    found = prediction.judge(Measured(values, error=0.0, seed=0, unit="nats")).estimate
     expected = two_way(table, n=14, error=0.0, seed=0, unit="nats", region=prediction.region)
     assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
     assert (found.seeds, found.clusters, found.n) == (6, 14, 14)
@@ -65,7 +65,7 @@ def test_values_of_prompts_make_families_units_beside_the_seeds():
     assert found.high - found.low > 1.5 * (alone.high - alone.low), "documents vary most"
     copies = [{"toy": {0: _documents(table[:1] * 0.0 + 0.01 * s)[0]}} for s in range(5)]
     control = prediction.read_control(
-        values, copies, kind="untrained", models=("x",), sesoi=0.05, error=0.0, seed=0, unit="nats"
+        Measured(values, unit="nats"), NullControl("untrained", ("x",), tuple(copies), sesoi=0.05)
     )
     assert control.contrast.value == pytest.approx(table.mean() - 0.02)
     assert control.reading == "informative"
@@ -98,6 +98,6 @@ def test_misuse_is_refused():
     with pytest.raises(ClaimError, match="low < high"):
         over_seeds("toy").within(1.0, 1.0)
     with pytest.raises(ClaimError, match="one number"):
-        over_seeds("toy").below(1.0).judge({"toy": {0: np.zeros(3)}}, error=0.0, seed=0, unit="")
+        over_seeds("toy").below(1.0).judge(Measured({"toy": {0: np.zeros(3)}}))
     with pytest.raises(ClaimError, match="not measured"):
-        over_seeds("toy").below(1.0).judge({}, error=0.0, seed=0, unit="")
+        over_seeds("toy").below(1.0).judge(Measured({}))

@@ -1,13 +1,18 @@
 """What a page shows of one result, from tables small enough to compute by hand."""
 
 import re
+from dataclasses import replace
 
 import pandas as pd
 
-from refutable.records import ClaimReport, Environment, Estimate, Evidence, Outcome, Region, Result
+from refutable.predictions import correlation, mean
+from refutable.records import ClaimReport, Environment, Estimate, Evidence, Outcome, Result
 from refutable.report.cells import by_result, make_cell
 
-CLAIM = ClaimReport("gain.a", "s", "G1", "observational", "says", "refuted", "q", "st", Region(0.5))
+CLAIM = ClaimReport(
+    "gain.a", "s", "G1", "observational", "says", "refuted", "q", "predicted",
+    mean.above(0.5).record(),
+)  # fmt: skip
 EVIDENCE = Evidence(Environment("3", "l", {}, "cpu", "float32"), (CLAIM,), (), (), ())
 
 
@@ -33,12 +38,12 @@ def rows(model, quantity, values, **more):
     ).assign(**more)
 
 
-def cell(frame, value, models=("m",), model="m"):
+def cell(frame, value, models=("m",), model="m", claim=CLAIM):
     result = Result(
         "gain.a", "s", "G1", "observational", model, "p", "bos", Outcome.PASSED,
         estimate=Estimate(value, value - 1, value + 1), models=models,
     )  # fmt: skip
-    return make_cell(result, CLAIM, EVIDENCE, observed=by_result(frame))
+    return make_cell(result, claim, EVIDENCE, observed=by_result(frame))
 
 
 def names(strip):
@@ -61,7 +66,9 @@ def test_the_region_of_a_correlation_is_not_drawn_among_its_variables():
     frame = pd.concat(
         [rows("m", "value", [3.0, 5.0, 1.0, 2.0]), rows("m", "value2", [0.1, 0.2, 0.3, 0.4])]
     )
-    shown = cell(frame, -0.3).strips
+    about = replace(CLAIM, prediction=correlation.above(0.5).record())
+    # By chance the estimate is also the mean of the first of its variables.
+    shown = cell(frame, 2.75, claim=about).strips
     assert [s.title for s in shown] == ["First quantity by family", "Second quantity by family"]
     assert all('class="rg"' not in s.chart for s in shown)
 

@@ -16,6 +16,7 @@ from refutable.evidence.observations import (
     write_csv,
     write_observations,
 )
+from refutable.predictions import mean
 from refutable.records import (
     ClaimReport,
     Counterexample,
@@ -58,8 +59,8 @@ def small() -> Evidence:
         "says",
         "refuted if",
         "q",
-        "mean below 0",
-        Region(None, 0.0),
+        "mean over families below 0",
+        mean.below(0.0).record(),
     )
     result = Result(
         "gain.a",
@@ -145,7 +146,7 @@ def test_truncated_file_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c | {"schema": "refutable.evidence/2"}, "has schema 'refutable.evidence/2'"),
+        (lambda c: c | {"schema": "refutable.evidence/3"}, "has schema 'refutable.evidence/3'"),
         (lambda c: {k: v for k, v in c.items() if k != "schema"}, "has schema none"),
         (lambda c: {k: v for k, v in c.items() if k != "results"}, "is malformed: results"),
         (lambda c: [c], "has schema none"),

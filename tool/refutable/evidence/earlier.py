@@ -1,0 +1,147 @@
+"""Evidence of schema 1, which held a prediction as a sentence alone, brought into today's form.
+
+The only place that reads a prediction out of its wording, which no longer changes: that of the
+versions that wrote schema 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+SCHEMA_1 = "refutable.evidence/1"
+
+_SEEDS = r"(?: \(seeds? (?P<seeds>[\d, ]+) left out\))?"
+_NUMBER = r"[-+.\de]+"
+_END = rf" (?:(?:below|above|around) {_NUMBER}|between {_NUMBER} and {_NUMBER})$"
+_FORMS: tuple[tuple[str, str], ...] = (
+    ("against_control", rf"mean over families of model minus control{_END}"),
+    ("contrast", rf"mean over families of (?P<first>.+) minus (?P<second>.+?){_SEEDS}{_END}"),
+    ("mean", rf"mean over families{_END}"),
+    ("over_seeds", rf"mean over the training seeds of (?P<group>.+?){_SEEDS}{_END}"),
+    ("each_seed", r"value of each training seed of (?P<group>.+?) (?P<where>equal to .+)$"),
+    ("each_seed", rf"value of each training seed of (?P<group>.+?){_END}"),
+    ("across", r"mean likeness of a (?P<first>.+) and a (?P<second>.+) of different seeds, minus "
+               rf"that of two (?P=second){_SEEDS},{_END}"),
+    ("share", r"share of prompts, families equally weighted, with a value above "
+              rf"(?P<over>{_NUMBER}){_END}"),
+    ("share", rf"share of prompts, families equally weighted,{_END}"),
+    ("correlation", rf"correlation, between and within families each,{_END}"),
+    ("trend", rf"mean slope per block, with and without the first and the last block,{_END}"),
+    ("ordered_models", rf"means ordered over models{_SEEDS}, (?P<levels>.+), each step{_END}"),
+    ("ordered", r"means ordered over (?P<over>[^,]+), (?P<levels>.+), each step" + _END),
+    ("every", rf"every value{_END}"),
+    ("equals", r"value (?P<where>equal to .+)$"),
+    ("fact", rf"value{_END}"),
+)  # fmt: skip
+
+
+def converted(content: dict[str, Any]) -> dict[str, Any]:
+    """Return evidence of schema 1, as parsed from JSON, in the form of the present schema.
+
+    Parameters
+    ----------
+    content : dict
+        The parsed file. Malformed parts stay as they are, for the check of the form to refuse.
+    """
+    from refutable.records import SCHEMA
+
+    claims = content.get("claims")
+    if isinstance(claims, list):
+        claims = [_claim(claim) if isinstance(claim, dict) else claim for claim in claims]
+    return {**content, "schema": SCHEMA, "claims": claims}
+
+
+def _claim(claim: dict[str, Any]) -> dict[str, Any]:
+    sentence, region = claim.get("statistic"), claim.get("region")
+    if not isinstance(sentence, str) or not isinstance(region, dict):
+        return claim
+    kept = {name: value for name, value in claim.items() if name not in ("statistic", "region")}
+    return {**kept, "predicted": sentence, "prediction": prediction_in(sentence, region)}
+
+
+def prediction_in(sentence: str, region: dict[str, Any]) -> dict[str, Any]:
+    """Read kind and parameters of a prediction out of the wording of schema 1.
+
+    Parameters
+    ----------
+    sentence : str
+        Such as ``mean over families of a minus b (seed 0 left out) above 0.02``.
+    region : dict
+        Its ``low`` and ``high``.
+
+    Returns
+    -------
+    dict
+        With an empty kind where the sentence is of no known form. What the wording did not say,
+        such as the tolerance of a universal claim, is not there.
+    """
+    ends = {"low": region.get("low"), "high": region.get("high")}
+    for kind, form in _FORMS:
+        found = re.match(form, sentence)
+        if found is not None:
+            return {"kind": kind, "parameters": {**ends, **_PARAMETERS[kind](found, ends)}}
+    return {"kind": "", "parameters": ends}
+
+
+def _left_out(found: re.Match[str]) -> list[int]:
+    return [int(seed) for seed in (found["seeds"] or "").split(",") if seed]
+
+
+def _levels(found: re.Match[str]) -> list[list[str]]:
+    return [level.split("/") for level in found["levels"].split(" < ")]
+
+
+def _pair(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"names": [found["first"], found["second"]], "left_out": _left_out(found)}
+
+
+def _over_seeds(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"names": [found["group"]], "left_out": _left_out(found)}
+
+
+def _each_seed(found: re.Match[str], ends: dict[str, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {"names": [found["group"]]}
+    if "where" in found.groupdict():
+        given["tolerance"] = (ends["high"] - ends["low"]) / 2
+    return given
+
+
+def _equals(_: re.Match[str], ends: dict[str, Any]) -> dict[str, Any]:
+    low, high = ends["low"], ends["high"]
+    return {"value": (low + high) / 2, "tolerance": (high - low) / 2}
+
+
+def _share(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"over": float(found["over"])} if "over" in found.groupdict() else {"over": None}
+
+
+def _ordered(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"levels": _levels(found), "over": found["over"]}
+
+
+def _ordered_models(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"names": [level[0] for level in _levels(found)], "left_out": _left_out(found)}
+
+
+def _nothing(_found: re.Match[str], _ends: dict[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+_PARAMETERS: dict[str, Callable[[re.Match[str], dict[str, Any]], dict[str, Any]]] = {
+    "against_control": _nothing,
+    "contrast": _pair,
+    "mean": _nothing,
+    "over_seeds": _over_seeds,
+    "each_seed": _each_seed,
+    "across": _pair,
+    "share": _share,
+    "correlation": _nothing,
+    "trend": _nothing,
+    "ordered_models": _ordered_models,
+    "ordered": _ordered,
+    "every": _nothing,
+    "equals": _equals,
+    "fact": _nothing,
+}

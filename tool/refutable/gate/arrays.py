@@ -1,0 +1,108 @@
+"""Rows of observations as the labelled arrays that a claim's body returned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refutable.errors import ClaimError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+_OF_PROMPT = ["family", "prompt", "text"]
+
+
+def arrays_of(table: pd.DataFrame, column: str) -> xr.DataArray | tuple[xr.DataArray, ...]:
+    """Bring rows back into the form in which a body returned them.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per value: family, prompt, text, register, quantity, layer, head and ``at``, which
+        names the places along all other dims (``position=3;site=out``).
+    column : str
+        Where the values are.
+
+    Returns
+    -------
+    DataArray or tuple of DataArray
+        One for each quantity: dim ``prompt`` first, with the coordinates ``prompt``, ``family``
+        and ``register``. A prompt that lacks a value that others have is left out of all.
+
+    Raises
+    ------
+    ClaimError
+        If no prompt has all values.
+    """
+    table = table[table["family"].notna()].assign(text=table["text"].fillna(""))
+    prompts = table[[*_OF_PROMPT, "register"]].drop_duplicates(_OF_PROMPT)
+    row_of = {
+        key: i for i, key in enumerate(prompts[_OF_PROMPT].itertuples(index=False, name=None))
+    }
+    found = [
+        _array(own, column, row_of)
+        for _, own in sorted(table.groupby("quantity"), key=lambda pair: (len(pair[0]), pair[0]))
+    ]
+    whole = np.logical_and.reduce(
+        [np.isfinite(values.reshape(len(row_of), -1)).all(axis=1) for values, _ in found]
+    )
+    if not whole.any():
+        raise ClaimError("no prompt has a value at every place")
+    labels = {
+        name: ("prompt", prompts[name].astype(object).to_numpy()[whole])
+        for name in ("prompt", "family", "register")
+        if prompts[name].notna().all()
+    }
+    arrays = tuple(_labelled(values[whole], places, labels) for values, places in found)
+    return arrays if len(arrays) > 1 else arrays[0]
+
+
+def _array(
+    own: pd.DataFrame, column: str, row_of: dict[Any, int]
+) -> tuple[np.ndarray[Any, Any], dict[str, list[Any]]]:
+    """Values (prompt, ...) of one quantity with NaN where there is none; places along each dim."""
+    dims = _places(own)
+    rows = [row_of[key] for key in own[_OF_PROMPT].itertuples(index=False, name=None)]
+    places = {name: _ordered(values) for name, values in dims.items()}
+    index = [
+        [{value: i for i, value in enumerate(places[name])}[value] for value in values]
+        for name, values in dims.items()
+    ]
+    values = np.full((len(row_of), *(len(p) for p in places.values())), np.nan)
+    values[(rows, *index)] = own[column].to_numpy(dtype=float)
+    return values, places
+
+
+def _places(own: pd.DataFrame) -> dict[str, list[Any]]:
+    """Place of each row along each dim but the prompt's."""
+    found: dict[str, list[Any]] = {
+        name: own[name].astype(object).tolist()
+        for name in ("layer", "head")
+        if own[name].notna().all()
+    }
+    if not own["at"].notna().all():
+        return found
+    parts = [dict(part.partition("=")[::2] for part in str(at).split(";")) for at in own["at"]]
+    for name in parts[0]:
+        found[name] = [part.get(name, "") for part in parts]
+    return found
+
+
+def _ordered(values: list[Any]) -> list[Any]:
+    """Different places, in the order of their numbers where they are numbers."""
+    different = list(dict.fromkeys(values))
+    try:
+        return sorted(different, key=float)
+    except (TypeError, ValueError):
+        return different
+
+
+def _labelled(
+    values: np.ndarray[Any, Any], places: dict[str, list[Any]], labels: dict[str, Any]
+) -> xr.DataArray:
+    import xarray as xr
+
+    return xr.DataArray(values, dims=("prompt", *places), coords={**labels, **places})

@@ -1,0 +1,71 @@
+"""Predictions about facts of one checkpoint: a number read off it, without sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from refutable.predictions.base import (
+    Judgement,
+    Measured,
+    NullControl,
+    Prediction,
+    closed,
+    judgement,
+)
+from refutable.predictions.labels import PerFamily, scalar
+from refutable.records import Control, Region
+from refutable.stats import decide
+from refutable.stats import estimate as est
+
+
+@dataclass(frozen=True, slots=True)
+class Fact(Prediction):
+    """A number read off the checkpoint itself (a weight, a count): value and error, no sampling."""
+
+    kind: ClassVar[str] = "fact"
+    what: ClassVar[str] = "value"
+    sampled: ClassVar[bool] = False
+    of_values: ClassVar[bool] = True
+
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
+        """Compare value +- numerical error with the region."""
+        value = est.exact(scalar(measured.values), measured.error, unit=measured.unit)
+        return judgement([value], self._decided_in(), sampled=False)
+
+    def _decided_in(self) -> Region:
+        return self.region
+
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+        """Return the one value, as if of a single family."""
+        return PerFamily(("checkpoint",), np.array([scalar(values)]), 1, error)
+
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
+        """Rank the value among its controls (untrained or rotated copies)."""
+        value, numbers = scalar(measured.values), [scalar(c) for c in control.values]
+        found, reason = decide.reading_by_rank(value, numbers, self.region)
+        middle = float(np.median(numbers)) if numbers else float("nan")
+        estimate = est.exact(middle, unit=measured.unit, n=len(numbers))
+        contrast = est.exact(value - middle, unit=measured.unit, n=len(numbers))
+        return Control(control.kind, control.models, estimate, contrast, found, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Equals(Fact):
+    """A number that must equal a stated one, to within a tolerance that is part of the claim."""
+
+    value: float = 0.0
+    tolerance: float = 0.0
+
+    kind: ClassVar[str] = "equals"
+
+    @property
+    def says(self) -> str:
+        """The prediction in words."""
+        margin = f" to within {self.tolerance:g}" if self.tolerance else " exactly"
+        return f"{self.what} equal to {self.value:g}{margin}"
+
+    def _decided_in(self) -> Region:
+        return closed(self.region)

@@ -1,0 +1,91 @@
+"""Predictions about every single value: one counterexample refutes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from refutable.predictions.base import Judgement, Measured, NullControl, Prediction
+from refutable.predictions.labels import PerFamily, labelled
+from refutable.records import Control, Counterexample, Estimate, Reading
+from refutable.stats import build, decide
+from refutable.stats.core import Floats
+
+WITNESS_FACTOR = 10
+"""A witness must violate by more than this many times the instrument's error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Every(Prediction):
+    """Every prompt's value: one counterexample refutes it, no number of examples confirms it."""
+
+    tolerance: float = 0.005
+    """A witness must violate by more than this, and by more than ten times the error."""
+
+    kind: ClassVar[str] = "every"
+    what: ClassVar[str] = "every value"
+    sampled: ClassVar[bool] = False
+    universal: ClassVar[bool] = True
+    of_values: ClassVar[bool] = True
+
+    def violations(self, values: Floats) -> Floats:
+        """How far each value lies beyond the region; negative inside it."""
+        beyond = np.full(np.shape(values), -np.inf)
+        if self.region.low is not None:
+            beyond = np.maximum(beyond, self.region.low - values)
+        if self.region.high is not None:
+            beyond = np.maximum(beyond, values - self.region.high)
+        return beyond
+
+    def bound(self, error: float) -> float:
+        """What a violation must exceed to be a witness."""
+        return max(self.tolerance, WITNESS_FACTOR * error)
+
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
+        """Look for the largest violation; further dims (layer, head) are searched too."""
+        found = labelled(measured.values, anything=True)
+        error, unit = measured.error, measured.unit
+        array = found.values.astype(float).reshape(len(found.prompts), -1)
+        bad = int(np.count_nonzero(~np.isfinite(array)))
+        if array.size == 0 or bad:
+            decision = decide.universal(None, 0.0, array.size, bad=bad)
+            empty = build.undecidable(decision.reason, unit=unit, n=len(found.prompts))
+            return Judgement(empty, (), decision)
+        beyond = self.violations(array)
+        row, column = np.unravel_index(int(beyond.argmax()), beyond.shape)
+        worst, value = float(beyond[row, column]), float(array[row, column])
+        decision = decide.universal(worst, self.bound(error), len(found.prompts))
+        witness = None
+        if worst > self.bound(error):
+            witness = Counterexample(found.prompts[row], value, found.families[row])
+        estimate = Estimate(
+            value, None, None, unit=unit, method=build.SEARCH, n=len(found.prompts),
+            clusters=len(set(found.families)), error=error, note="the most extreme value",
+        )  # fmt: skip
+        return Judgement(estimate, (), decision, witness)
+
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+        """Largest violation of each family."""
+        found = labelled(values, anything=True)
+        beyond = self.violations(found.values.astype(float).reshape(len(found.prompts), -1))
+        names = tuple(dict.fromkeys(found.families))
+        families = np.array(found.families)
+        worst = np.array([beyond[families == name].max() for name in names])
+        return PerFamily(names, worst, len(found.prompts), error)
+
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
+        """Count the controls that have a witness: there is no interval to contrast."""
+        bound = self.bound(measured.error)
+        broken = [bool(self.per_family(c).means.max() > bound) for c in control.values]
+        own = bool(self.per_family(measured.values).means.max() > bound)
+        shown = f"{sum(broken)} of {len(broken)} controls have a counterexample"
+        rank = (1 + broken.count(False)) / (len(broken) + 1)
+        if own or not broken:
+            found = Reading.UNDETERMINED
+        elif rank <= decide.ALPHA:
+            found = Reading.INFORMATIVE
+        else:
+            found = Reading.UNDETERMINED if any(broken) else Reading.UNINFORMATIVE
+        return Control(control.kind, control.models, None, None, found, shown)

@@ -1,0 +1,102 @@
+"""What a claim's body returned as plain arrays, and reduced to one value per family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from refutable.errors import ClaimError
+from refutable.stats import core
+from refutable.stats.core import Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The values of a claim's body as plain arrays."""
+
+    values: np.ndarray[Any, Any]
+    """(prompt, ...)."""
+    families: tuple[str, ...]
+    prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PerFamily:
+    """One reduced value per family (or training seed)."""
+
+    names: tuple[str, ...]
+    means: Floats
+    """(name,)."""
+    n: int
+    """Prompts (or seeds) behind them."""
+    error: float = 0.0
+    """Numerical error of one of them."""
+    part: str = ""
+    """Which part of the statistic they are of, where it has several."""
+
+    def of(self, names: Sequence[str]) -> Floats:
+        """Return the values of `names`, in their order."""
+        place = {name: i for i, name in enumerate(self.names)}
+        return self.means[[place[name] for name in names]]
+
+
+def labelled(values: Any, *, extra: tuple[str, ...] = (), anything: bool = False) -> Labelled:
+    """Read a labelled array (xarray) of one value per prompt.
+
+    Parameters
+    ----------
+    values : xarray.DataArray
+        With dim ``prompt`` and the coordinates ``prompt`` and ``family`` along it.
+    extra : tuple of str
+        Further dims, in the wanted order.
+    anything : bool
+        Whether any further dims are allowed.
+
+    Raises
+    ------
+    ClaimError
+        If the dims are not as asked for, which means that the body forgot to reduce one.
+    """
+    dims = tuple(getattr(values, "dims", ()))
+    wanted = ("prompt", *extra)
+    if "prompt" not in dims or (not anything and set(dims) != set(wanted)):
+        raise ClaimError(
+            f"expected the body to return an array over {wanted}, got dims {dims}: "
+            "reduce or keep the named dims with xarray"
+        )
+    if "family" not in values.coords:
+        raise ClaimError("the body's values lost the coordinate 'family': keep xarray arrays")
+    rest = tuple(d for d in dims if d not in wanted) if anything else ()
+    ordered = values.transpose(*wanted, *rest)
+    families = tuple(str(f) for f in ordered.coords["family"].values)
+    names = ordered.coords["prompt"].values if "prompt" in ordered.coords else families
+    return Labelled(np.asarray(ordered.values), families, tuple(str(p) for p in names))
+
+
+def scalar(values: Any) -> float:
+    """Read one number; an array must hold a single element."""
+    array = np.asarray(values, dtype=float)
+    if array.size != 1:
+        raise ClaimError(f"expected the body to return one number, got shape {array.shape}")
+    return float(array.reshape(()))
+
+
+def is_number(values: Any) -> bool:
+    """Whether a body returned one number rather than a value for each prompt."""
+    return np.size(values) == 1 and "prompt" not in getattr(values, "dims", ())
+
+
+def reduce_prompts(values: Any, error: float = 0.0, *, anything: bool = False) -> PerFamily:
+    """Family means of one value per prompt; further dims are averaged where `anything` is set."""
+    found = labelled(values, anything=anything)
+    array = found.values.astype(float)
+    return per_family(found, array.mean(axis=tuple(range(1, array.ndim))), error)
+
+
+def per_family(found: Labelled, values: Floats, error: float = 0.0) -> PerFamily:
+    """Means by family of one number per prompt."""
+    means, names = core.group_means(values, found.families)
+    return PerFamily(names, means, len(found.prompts), error)

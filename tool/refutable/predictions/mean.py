@@ -1,0 +1,73 @@
+"""Predictions about the mean over prompt families, and about what it adds to a null control."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from refutable.errors import ClaimError
+from refutable.predictions.base import (
+    Judgement,
+    Measured,
+    NullControl,
+    Prediction,
+    judgement,
+)
+from refutable.predictions.labels import PerFamily, labelled, reduce_prompts
+from refutable.records import Control
+from refutable.stats import estimate as est
+
+
+@dataclass(frozen=True, slots=True)
+class Mean(Prediction):
+    """The mean over prompt families."""
+
+    kind: ClassVar[str] = "mean"
+    what: ClassVar[str] = "mean over families"
+    of_values: ClassVar[bool] = True
+
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
+        """Decide by the t interval on family means (see `Prediction.judge`)."""
+        found = labelled(measured.values)
+        estimate = est.family_mean(
+            found.values, found.families, error=measured.error, seed=measured.seed,
+            unit=measured.unit, region=self.region,
+        )  # fmt: skip
+        return judgement([estimate], self.region)
+
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+        """Family means."""
+        return reduce_prompts(values, error)
+
+    def against_control(self) -> AgainstControl:
+        """Return the same region for model minus control: what training, or order, adds."""
+        return AgainstControl(self.region)
+
+
+@dataclass(frozen=True, slots=True)
+class AgainstControl(Prediction):
+    """The mean over families of model minus control, control seeds and families as units."""
+
+    kind: ClassVar[str] = "against_control"
+    what: ClassVar[str] = "mean over families of model minus control"
+
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
+        """Decide model minus control by the two-way interval."""
+        if control is None:
+            raise ClaimError(
+                "a claim against its control needs a control: pass control=untrained()"
+            )
+        contrast = Prediction.read_control(self, measured, control)
+        if contrast.contrast is None:
+            raise ClaimError(f"model and control cannot be paired: {contrast.reason}")
+        return judgement([replace(contrast.contrast, part="")], self.region)
+
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+        """Family means."""
+        return reduce_prompts(values, error)
+
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
+        """Show both sides; the contrast is the claim itself, so it needs no reading."""
+        found = Prediction.read_control(self, measured, control)
+        said = "model minus control is what the claim is about"
+        return replace(found, reading=None, reason=found.reason if found.contrast is None else said)

@@ -1,0 +1,108 @@
+"""Predictions about groups of prompt families in rising order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from refutable.predictions.base import (
+    Judgement,
+    Measured,
+    NullControl,
+    Prediction,
+    judgement,
+    unread,
+    worded,
+)
+from refutable.predictions.labels import PerFamily, labelled, reduce_prompts
+from refutable.records import Control
+from refutable.stats import build
+from refutable.stats import estimate as est
+from refutable.stats.decide import FEWEST_FAMILIES
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered(Prediction):
+    """Groups in rising order, each step larger than stated; every adjacent contrast must hold."""
+
+    levels: tuple[tuple[str, ...], ...] = ()
+    """Names from smallest to largest; names of one level are taken together."""
+    over: str = "register"
+    """Coordinate along ``prompt`` that names a family's group."""
+
+    kind: ClassVar[str] = "ordered"
+    what: ClassVar[str] = "means ordered over"
+
+    @property
+    def says(self) -> str:
+        """The prediction in words."""
+        steps = " < ".join(_name(level) for level in self.levels)
+        return f"{self.what} {self.over}, {steps}, each step {worded(self.region)}"
+
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
+        """Decide every adjacent contrast by Welch's interval between family means."""
+        values, unit = measured.values, measured.unit
+        found = labelled(values)
+        array = found.values.astype(float)
+        reason = (build.not_finite(array) if array.size else "no prompts") or self._unmarked(values)
+        if reason:
+            undecided = build.undecidable(reason, unit=unit, n=array.size)
+            return judgement([undecided], self.region)
+        groups = self._groups(values)
+        parts = [
+            est.difference_of_groups(
+                groups[i].means, groups[i + 1].means, n=array.size, error=measured.error,
+                seed=measured.seed + i, unit=unit, region=self.region,
+                part=f"{groups[i + 1].part} - {groups[i].part}",
+            )
+            for i in range(len(groups) - 1)
+        ]  # fmt: skip
+        return judgement(parts, self.region)
+
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+        """Family means."""
+        return reduce_prompts(values, error)
+
+    def compared(self, values: Any, error: float = 0.0) -> tuple[PerFamily, ...]:
+        """Family means of each level, where each has enough families to be tested."""
+        if self._unmarked(values) is None:
+            groups = self._groups(values, error)
+            if all(len(group.names) >= FEWEST_FAMILIES for group in groups):
+                return groups
+        return (self.per_family(values, error),)
+
+    def _unmarked(self, values: Any) -> str | None:
+        """Why the groups of the families are not known."""
+        if self.over not in values.coords:
+            return f"the prompt set does not say the {self.over} of its families"
+        pairs = zip(values.coords["family"].values, values.coords[self.over].values, strict=True)
+        if len({(str(f), str(m)) for f, m in pairs}) != len(set(labelled(values).families)):
+            return f"a prompt family has prompts of more than one {self.over}"
+        return None
+
+    def _groups(self, values: Any, error: float = 0.0) -> tuple[PerFamily, ...]:
+        """Family means of each level."""
+        reduced = self.per_family(values, error)
+        marks = (str(m) for m in values.coords[self.over].values)
+        mark_of = dict(zip(labelled(values).families, marks, strict=True))
+        groups = []
+        for level in self.levels:
+            inside = np.array([mark_of[name] in level for name in reduced.names], dtype=bool)
+            names = tuple(n for n, here in zip(reduced.names, inside, strict=True) if here)
+            groups.append(PerFamily(names, reduced.means[inside], reduced.n, error, _name(level)))
+        return tuple(groups)
+
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
+        """Show the verdicts of the controls; an order of groups has no reading."""
+        verdicts = [
+            self.judge(Measured(c, measured.error, measured.seed, measured.unit)).decision.verdict
+            for c in control.values
+        ]
+        shown = ", ".join(f"{v}: {verdicts.count(v)}" for v in dict.fromkeys(verdicts))
+        return unread(control, f"verdicts of the controls: {shown}")
+
+
+def _name(level: tuple[str, ...]) -> str:
+    return "/".join(level)

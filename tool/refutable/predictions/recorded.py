@@ -1,0 +1,37 @@
+"""Predictions from the records that evidence holds of them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+# The package defines every word of the vocabulary, each of which enters itself in `KINDS`.
+import refutable.predictions  # noqa: F401
+from refutable.predictions.base import IN_CODE, KINDS, Prediction
+from refutable.records import PredictionRecord
+
+
+def kind_of(record: PredictionRecord) -> type[Prediction] | None:
+    """Return the class of a recorded prediction; ``None`` for a word that is not known here."""
+    return KINDS.get(record.kind)
+
+
+def prediction_of(record: PredictionRecord) -> Prediction | None:
+    """Make a recorded prediction anew, to reduce values as its claim does.
+
+    Parameters
+    ----------
+    record : PredictionRecord
+        Kind and parameters; parameters that this version does not know are left aside.
+
+    Returns
+    -------
+    Prediction or None
+        Without what only code can hold (the kernel of `across`); ``None`` for a word that is not
+        known here, such as one of a package that is not imported.
+    """
+    found = kind_of(record)
+    if found is None:
+        return None
+    known = {f.name for f in fields(found) if f.metadata != IN_CODE} - {"region"}
+    given = {name: value for name, value in record.parameters.items() if name in known}
+    return found(region=record.region, **given)
