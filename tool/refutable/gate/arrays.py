@@ -42,10 +42,8 @@ def arrays_of(table: pd.DataFrame, column: str) -> xr.DataArray | tuple[xr.DataA
     row_of = {
         key: i for i, key in enumerate(prompts[_OF_PROMPT].itertuples(index=False, name=None))
     }
-    found = [
-        _array(own, column, row_of)
-        for _, own in sorted(table.groupby("quantity"), key=lambda pair: (len(pair[0]), pair[0]))
-    ]
+    quantities = sorted(table["quantity"].unique(), key=lambda name: (len(str(name)), str(name)))
+    found = [_array(table[table["quantity"] == name], column, row_of) for name in quantities]
     whole = np.logical_and.reduce(
         [np.isfinite(values.reshape(len(row_of), -1)).all(axis=1) for values, _ in found]
     )
