@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refutable.errors import ModelError, one_line
-from refutable.system import files
-from refutable.system.paths import cache_dir
+from refutable.models.digests import file_sha256
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -24,7 +23,6 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
 )
 _VOCABULARIES = TOKENIZER_FILES[:5]
-_CHUNK = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def read_checkpoint(
     Returns
     -------
     Checkpoint
-        File digests are cached by path, size and time of change.
+        Digests are of what the files hold (see `refutable.models.digests`).
 
     Raises
     ------
@@ -76,7 +74,7 @@ def read_checkpoint(
     """
     config = folder / "config.json"
     if not config.is_file():
-        raise ModelError(f"{folder} has no config.json: give a folder as save_pretrained writes it")
+        raise ModelError(f"{folder} has no config.json: {_instead(folder)}")
     read_json(config)
     weights = weight_files(folder, safe_only=safe_only)
     if weights_digest is None:
@@ -85,24 +83,59 @@ def read_checkpoint(
     return Checkpoint(folder, weights, weights_digest, combine(tokenizer) if tokenizer else "")
 
 
+def _instead(folder: Path) -> str:
+    """Say what a folder without a config is."""
+    if any(folder.glob("adapter_*")):
+        return "it holds an adapter only; merge it into its base model and save that"
+    if (folder / "snapshots").is_dir():
+        return (
+            "it is a repository of the hub's cache; give the hub id, or one of the folders in "
+            f"{folder / 'snapshots'}"
+        )
+    return "give a folder as save_pretrained writes it"
+
+
 def weight_files(folder: Path, *, safe_only: bool = False) -> tuple[Path, ...]:
     """List the weight files that transformers would load from a folder."""
     for stem in ("model.safetensors", "pytorch_model.bin"):
         if safe_only and stem.endswith(".bin"):
             continue
-        if (folder / stem).is_file():
-            return (folder / stem,)
         index = folder / f"{stem}.index.json"
+        if (folder / stem).is_file():
+            _refuse_second(folder, stem, index)
+            return (folder / stem,)
         if index.is_file():
             return _shards(index)
     names = sorted(path.name for path in folder.iterdir())
     if any(name.startswith("adapter_model") for name in names):
         raise ModelError(f"{folder} holds an adapter only: merge it into its base model and save")
+    for name in names:
+        if (folder / name).is_symlink() and not (folder / name).exists():
+            raise ModelError(
+                f"{folder / name} leads to a file that is not there: download the model again"
+            )
     wanted = "model.safetensors" if safe_only else "model.safetensors or pytorch_model.bin"
     hint = ""
     if safe_only and any(name.endswith((".bin", ".pt", ".pth")) for name in names):
         hint = " (pickled weights are there; only safetensors are read from the hub)"
     raise ModelError(f"{folder} has no {wanted}{hint}: save the model with save_pretrained")
+
+
+def _refuse_second(folder: Path, stem: str, index: Path) -> None:
+    """Refuse a folder that holds two sets of weights: which one is meant cannot be told."""
+    if index.is_file():
+        named = set(read_json(index).get("weight_map", {}).values()) - {stem}
+        there = sorted(str(name) for name in named if (folder / str(name)).is_file())
+        if there:
+            raise ModelError(
+                f"{folder} holds {stem} and the shards of {index.name} ({there[0]}, ...): one of "
+                "the two is left over; remove it"
+            )
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{folder} holds an adapter beside whole weights: whether it is applied hangs on what "
+            "is installed; merge it or move it away"
+        )
 
 
 def _shards(index: Path) -> tuple[Path, ...]:
@@ -135,29 +168,3 @@ def combine(files: list[Path]) -> str:
     """Digest of several files: SHA-256 over names and file digests, in the order given."""
     lines = "".join(f"{path.name} {file_sha256(path)}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file; remembered by path, size and time of change.
-
-    Notes
-    -----
-    The hub's cache stores a large file under its SHA-256, which is then used as it stands: a
-    checkpoint of many gigabytes is not read twice.
-    """
-    real = path.resolve()
-    if real.parent.name == "blobs" and len(real.name) == 64:
-        return real.name
-    state = real.stat()
-    key = hashlib.sha256(f"{real}\n{state.st_size}\n{state.st_mtime_ns}".encode()).hexdigest()
-    remembered = cache_dir() / "digests" / key
-    if remembered.is_file():
-        text = remembered.read_text(encoding="ascii").strip()
-        if len(text) == 64:
-            return text
-    digest = hashlib.sha256()
-    with real.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    files.write(remembered, digest.hexdigest())
-    return digest.hexdigest()

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
-from refutable.models.checkpoint import Checkpoint
-from refutable.models.norms import LAYER_NORM, RMS_NORM, NormModule
+from refutable.models.checkpoint import Checkpoint, read_json
+from refutable.models.contents import content_checks
+from refutable.models.held import HeldTensors
+from refutable.models.legacy import is_buffer, judge
+from refutable.models.norms import NormModule
 from refutable.models.spec import ModelSpec
-from refutable.models.structure import Structure, find_structure, text_config
+from refutable.models.stated import stated_checks
+from refutable.models.structure import Structure, find_structure
 from refutable.records import InstrumentCheck, ModelFacts
 
-# Fresh matrices are normal with the config's standard deviation; trained ones are not.
+# Fresh matrices have the standard deviation and the tails of their class's rule.
 _FRESH_SD = 0.03
 _FRESH_KURTOSIS = 0.25
+_ERRORS = 6
+_FEW = 64
+_IS_FRESH = "the weights are a fresh initialisation"
 
 
 def fidelity_checks(
@@ -41,17 +51,23 @@ def fidelity_checks(
     Returns
     -------
     tuple of InstrumentCheck
-        ``weights-used``, ``weights-complete``, ``norm-kind``, ``norm-gains``,
-        ``weights-finite``.
+        ``weights-used``, ``weights-complete``, ``norm-kind``, ``norm-gains``, and those of
+        `content_checks` and `stated_checks`.
     """
     structure = find_structure(model)
-    return (
-        _used(report),
-        _complete(model, report, checkpoint),
-        _norm_kind(model, structure, spec, facts),
-        _norm_gains(model, structure),
-        _finite(model),
-    )
+    stated = read_json(checkpoint.folder / "config.json")
+    with HeldTensors(checkpoint) as held:
+        gains = _norm_gains(model, structure)
+        fresh = gains.detail == _IS_FRESH
+        quantized = bool(stated.get("quantization_config"))
+        return (
+            _used(model, report, held),
+            _complete(model, report, checkpoint),
+            _norm_kind(structure, spec, facts),
+            gains,
+            *content_checks(model, structure, held, fresh=fresh, quantized=quantized),
+            *stated_checks(model, structure, stated),
+        )
 
 
 def _check(name: str, bad: Iterable[str], detail: str) -> InstrumentCheck:
@@ -63,13 +79,33 @@ def _check(name: str, bad: Iterable[str], detail: str) -> InstrumentCheck:
     return InstrumentCheck(name, False, float(len(listed)), 0.0, detail.format(shown))
 
 
-def _used(report: dict[str, Any]) -> InstrumentCheck:
-    return _check(
+def _used(model: Any, report: dict[str, Any], held: HeldTensors) -> InstrumentCheck:
+    unexpected = [key for key in report["unexpected_keys"] if key in held]
+    # Some classes let buffers pass in silence; frequencies that contradict the config must not.
+    silent = [n for n, shape in held.shapes.items() if is_buffer(n, shape) and n not in unexpected]
+    aside, wrong = judge(model, held, [*unexpected, *silent])
+    if wrong:
+        name, told = next(iter(sorted(wrong.items())))
+        return InstrumentCheck(
+            "weights-used",
+            False,
+            float(len(wrong)),
+            0.0,
+            f"the checkpoint holds a buffer that its config contradicts ({name}: {told}): correct "
+            "the config, or remove the buffer",
+        )
+    left = [key for key in report["unexpected_keys"] if key not in aside]
+    check = _check(
         "weights-used",
-        report["unexpected_keys"],
+        left,
         "the checkpoint holds tensors that its model class has no place for ({}): its config "
         "names another architecture than it was trained with; load it with that one",
     )
+    if check.passed and aside:
+        kinds = ", ".join(sorted(set(aside.values())))
+        told = f"{len(aside)} old buffers hold what the class computes and are left aside ({kinds})"
+        return replace(check, detail=told)
+    return check
 
 
 def _complete(model: Any, report: dict[str, Any], checkpoint: Checkpoint) -> InstrumentCheck:
@@ -112,11 +148,10 @@ def _tensor_names(checkpoint: Checkpoint) -> set[str]:
     return names
 
 
-def _norm_kind(
-    model: Any, structure: Structure, spec: ModelSpec, facts: ModelFacts
-) -> InstrumentCheck:
+def _norm_kind(structure: Structure, spec: ModelSpec, facts: ModelFacts) -> InstrumentCheck:
+    # What a config calls its epsilon tells nothing: RMSNorm models have a layer_norm_epsilon.
     found = structure.norm_kind
-    stated = {"the registry": spec.norm, "its config": _config_norm(model, structure)}
+    stated = {"the registry": spec.norm}
     stated["its modules without weights"] = facts.norm_kind
     wrong = [f"{who} states {kind}" for who, kind in stated.items() if kind and kind != found]
     return _check(
@@ -127,22 +162,6 @@ def _norm_kind(
     )
 
 
-def _config_norm(model: Any, structure: Structure) -> str:
-    """Kind that a config implies by the name of its epsilon; empty when it implies none."""
-    if structure.norm_kind == "none":
-        return ""
-    config = text_config(model)
-    stated = getattr(config, "norm_kind", None)
-    if stated is not None:
-        return {"layernorm": LAYER_NORM, "rmsnorm": RMS_NORM}.get(str(stated).lower(), "")
-    rms = hasattr(config, "rms_norm_eps")
-    layer = any(
-        hasattr(config, name)
-        for name in ("layer_norm_epsilon", "layer_norm_eps", "layernorm_epsilon")
-    )
-    return "" if rms == layer else RMS_NORM if rms else LAYER_NORM
-
-
 def _norm_gains(model: Any, structure: Structure) -> InstrumentCheck:
     slots: dict[str, list[NormModule]] = {}
     for norm in structure.norms:
@@ -150,9 +169,7 @@ def _norm_gains(model: Any, structure: Structure) -> InstrumentCheck:
             slots.setdefault(norm.slot, []).append(norm)
     plain = [slot for slot, norms in slots.items() if all(map(_is_plain, norms))]
     if plain and looks_untrained(model, structure):
-        return InstrumentCheck(
-            "norm-gains", True, float(len(plain)), 0.0, "the weights are a fresh initialisation"
-        )
+        return InstrumentCheck("norm-gains", True, float(len(plain)), 0.0, _IS_FRESH)
     return _check(
         "norm-gains",
         plain,
@@ -170,38 +187,59 @@ def _is_plain(norm: NormModule) -> bool:
 
 
 def looks_untrained(model: Any, structure: Structure) -> bool:
-    """Whether every matrix of the blocks is still normal with its initial standard deviation.
+    """Whether the blocks still hold what their class draws for them.
 
     Notes
     -----
-    The standard deviation is compared with the config's ``initializer_range``, also divided by
-    ``sqrt(2 blocks)`` as GPT-2 does for matrices that write into the residual stream.
+    A copy of the first and of the last block is drawn anew by the class's own rule; parameters that
+    this sets must have its mean and standard deviation, to within six standard errors. So classes
+    with rules of their own (hybrids, mixtures, gates) are judged by these.
     """
-    sd = getattr(text_config(model), "initializer_range", None)
-    if not sd:
+    own_rule = getattr(model, "_init_weights", None)
+    if own_rule is None:
         return False
-    scales = (float(sd), float(sd) / (2 * len(structure.blocks)) ** 0.5)
-    matrices = [p for block in structure.blocks for p in block.parameters() if p.dim() == 2]
-    return bool(matrices) and all(_fresh(matrix.float(), scales) for matrix in matrices)
-
-
-def _fresh(matrix: torch.Tensor, scales: tuple[float, ...]) -> bool:
-    spread = matrix.std().item()
-    # Four standard errors of a standard deviation and of a kurtosis, for small matrices.
-    slack = max(_FRESH_SD, 4 / (2 * matrix.numel()) ** 0.5)
-    if not any(abs(spread / scale - 1) <= slack for scale in scales):
-        return False
-    kurtosis = ((matrix - matrix.mean()) / spread).pow(4).mean().item() - 3
-    return bool(abs(kurtosis) <= max(_FRESH_KURTOSIS, 4 * (24 / matrix.numel()) ** 0.5))
-
-
-def _finite(model: Any) -> InstrumentCheck:
-    bad = [
-        name for name, value in model.named_parameters() if not bool(torch.isfinite(value).all())
-    ]
-    return _check(
-        "weights-finite",
-        bad,
-        "these parameters hold NaN or infinite values ({}): download or save the checkpoint "
-        "again, or load it as float32",
+    return all(
+        _drawn_alike(own_rule, block) for block in {*structure.blocks[:1], *structure.blocks[-1:]}
     )
+
+
+@torch.no_grad()
+def _drawn_alike(rule: Any, block: nn.Module) -> bool:
+    copy = deepcopy(block).float()
+    for parameter in copy.parameters():
+        parameter.fill_(float("nan"))
+        parameter._is_hf_initialized = False  # type: ignore[attr-defined]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _initialise(rule, copy)
+    matrices = 0
+    for (_, fresh), (_, own) in zip(copy.named_parameters(), block.named_parameters(), strict=True):
+        if bool(torch.isnan(fresh).any()) or own.dim() < 2 or own.numel() < _FEW:
+            continue
+        matrices += 1
+        if not _alike(fresh, own.detach().float()):
+            return False
+    return matrices > 0
+
+
+def _initialise(rule: Any, module: nn.Module) -> None:
+    # Children first, as transformers does: a module's own rule overrides its parts'.
+    for child in module.children():
+        _initialise(rule, child)
+    rule(module)
+
+
+def _alike(fresh: torch.Tensor, own: torch.Tensor) -> bool:
+    spread, wanted = own.std().item(), fresh.std().item()
+    if wanted == 0 or spread == 0:
+        return bool(torch.equal(fresh, own))
+    # Standard errors of a standard deviation and a kurtosis, for small matrices.
+    slack = max(_FRESH_SD, _ERRORS / (2 * own.numel()) ** 0.5)
+    if abs(spread / wanted - 1) > slack:
+        return False
+    tails: float = max(_FRESH_KURTOSIS, _ERRORS * (24 / own.numel()) ** 0.5)
+    return abs(_kurtosis(own) - _kurtosis(fresh)) <= tails
+
+
+def _kurtosis(values: torch.Tensor) -> float:
+    return float(((values - values.mean()) / values.std()).pow(4).mean())

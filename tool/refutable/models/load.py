@@ -17,6 +17,7 @@ from refutable.models.build import quiet, read_config, read_tokenizer
 from refutable.models.checkpoint import Checkpoint
 from refutable.models.device import usable_device
 from refutable.models.fidelity import fidelity_checks
+from refutable.models.held import missing_expert
 from refutable.models.identify import identify_checkpoint
 from refutable.models.sources import locate
 from refutable.models.spec import ModelSpec
@@ -168,10 +169,16 @@ def _from_checkpoint(
             f"the weights of {spec.id} are a pickle that holds code besides tensors; it was not "
             "run: save the model as safetensors"
         ) from None
-    except Exception as problem:
+    except ImportError as problem:
         raise ModelError(
-            f"the weights of {spec.id} cannot be read ({one_line(problem)}): download or save "
-            "the checkpoint again"
+            f"the weights of {spec.id} are quantized in a way that needs a package which is not "
+            f"here ({one_line(problem)}): install it, or use the original checkpoint"
+        ) from None
+    except Exception as problem:
+        told = missing_expert(checkpoint) or one_line(problem)
+        raise ModelError(
+            f"the weights of {spec.id} cannot be read ({told}): download or save the checkpoint "
+            "again"
         ) from None
     model, report = found
     return model, report

@@ -27,7 +27,7 @@ def test_loaded_model_gives_the_saved_models_logits(tmp_path: Path, make: Any) -
     loaded = load(resolve(checkpoints.save(model, tmp_path)))
     assert torch.equal(loaded.model(IDS).logits, model(IDS).logits)
     assert [check.name for check in loaded.checks if not check.passed] == []
-    assert len(loaded.checks) == 5
+    assert len(loaded.checks) == 10
     assert not loaded.model.training
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
     assert loaded.model(IDS).past_key_values is None

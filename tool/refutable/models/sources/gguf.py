@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from refutable.errors import ModelError, one_line
-from refutable.models.checkpoint import Checkpoint, file_sha256, read_checkpoint
+from refutable.models.checkpoint import Checkpoint, read_checkpoint
+from refutable.models.digests import file_sha256
 from refutable.models.spec import ModelSpec
 from refutable.system import files
 from refutable.system.paths import cache_dir

@@ -1,0 +1,116 @@
+"""Tensors of a checkpoint, a few rows at a time, whatever its format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from refutable.models.checkpoint import Checkpoint
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""safetensors' names of the types that hold weights as they are."""
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+_NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
+class HeldTensors:
+    """Opens the weight files of a checkpoint; reads nothing but what is asked for.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Its files; pickled ones are mapped into memory, never run.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._stack = ExitStack()
+        self._slices: dict[str, Any] = {}
+        self.shapes: Mapping[str, tuple[int, ...]] = {}
+        self.types: Mapping[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Open the files and list what they hold."""
+        for path in self._checkpoint.weights:
+            if self._checkpoint.safe:
+                from safetensors import safe_open
+
+                opened = self._stack.enter_context(safe_open(path, framework="pt"))
+                self._slices |= {name: opened.get_slice(name) for name in opened.keys()}
+            else:
+                loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                self._slices |= {n: t for n, t in loaded.items() if isinstance(t, torch.Tensor)}
+        self.shapes = {name: _shape(item) for name, item in self._slices.items()}
+        self.types = {name: _type(item) for name, item in self._slices.items()}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close them."""
+        self._slices = {}
+        self._stack.close()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._slices
+
+    def whole(self, name: str) -> torch.Tensor:
+        """Return a tensor."""
+        found: torch.Tensor = self._slices[name][...]
+        return found
+
+    def rows(self, name: str, places: Sequence[int]) -> torch.Tensor:
+        """Return some entries along a tensor's first dimension."""
+        item = self._slices[name]
+        return torch.cat([item[place : place + 1] for place in places])
+
+
+def _shape(item: Any) -> tuple[int, ...]:
+    found = item.get_shape() if hasattr(item, "get_shape") else item.shape
+    return tuple(int(n) for n in found)
+
+
+def _type(item: Any) -> str:
+    if hasattr(item, "get_dtype"):
+        return str(item.get_dtype())
+    return _NAMES.get(item.dtype, str(item.dtype).removeprefix("torch."))
+
+
+def missing_expert(checkpoint: Checkpoint) -> str:
+    """Name tensors of numbered parts that other parts of the checkpoint have; empty without any.
+
+    Where a class merges the experts of a layer, one that lacks a matrix stops the merge.
+    """
+    numbers: dict[str, set[tuple[int, ...]]] = {}
+    try:
+        with HeldTensors(checkpoint) as held:
+            for name in held.types:
+                place = tuple(int(n) for n in _NUMBER.findall(name))
+                if len(place) > 1:
+                    numbers.setdefault(_NUMBER.sub("#", name), set()).add(place)
+    # A damaged file is told of by what it raises on loading.
+    except Exception:
+        return ""
+    alike: dict[str, set[tuple[int, ...]]] = {}
+    for pattern, found in numbers.items():
+        alike.setdefault(pattern.rpartition(".#.")[0], set()).update(found)
+    lost = [
+        _fill(pattern, place)
+        for pattern, found in numbers.items()
+        for place in sorted(alike[pattern.rpartition(".#.")[0]] - found)
+    ]
+    return f"it lacks {', '.join(lost[:3])}" if lost else ""
+
+
+def _fill(pattern: str, numbers: tuple[int, ...]) -> str:
+    for number in numbers:
+        pattern = pattern.replace("#", str(number), 1)
+    return pattern

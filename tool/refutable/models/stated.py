@@ -1,0 +1,250 @@
+"""What a config.json states against what the model uses; fields that nobody reads are named."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from refutable.models.legacy import base_of, stated_bases
+from refutable.models.structure import Structure, text_config
+from refutable.records import InstrumentCheck
+
+# Fields that change the arithmetic, by what their names say.
+_ARITHMETIC = re.compile(
+    r"(?i)rope|rotary|yarn|ntk|theta|alibi|softcap|soft_cap|logit_scal|multiplier|sliding_window"
+    r"|attention_chunk|qk_norm|clip_qkv"
+)
+_BASE = re.compile(r"(?i)theta|base")
+_WITHIN = re.compile(r"(?i)rope|rotary")
+_OTHERS = re.compile(r"(?i)vision|audio|image|video|speech|encoder|talker|quantization|generation")
+_SHARED = (
+    "transformers.configuration_utils",
+    "transformers.modeling_rope_utils",
+    "transformers.masking_utils",
+)
+_ROPE_KEYS = {"type", "rope_type", "rope_theta", "finetuned", "truncate", "partial_rotary_factor"}
+
+
+def stated_checks(
+    model: Any, structure: Structure, stated: Mapping[str, Any]
+) -> tuple[InstrumentCheck, ...]:
+    """Compare what a config.json states with what the loaded class makes of it.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        As loaded.
+    structure : Structure
+        Its parts.
+    stated : mapping
+        The config.json as it stands.
+
+    Returns
+    -------
+    tuple of InstrumentCheck
+        ``config-read`` and ``rotary-base``.
+    """
+    raw = _text_part(stated)
+    return _fields_read(model, raw), _rotary(model, structure, raw)
+
+
+def _text_part(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the text decoder, its own part of a composite config before the whole."""
+    whole = {n: v for n, v in stated.items() if not (isinstance(v, dict) and _OTHERS.search(n))}
+    for name in ("text_config", "language_config", "llm_config", "decoder"):
+        if isinstance(stated.get(name), dict):
+            whole.pop(name, None)
+            return {**whole, **stated[name]}
+    return whole
+
+
+def _fields_read(model: Any, raw: Mapping[str, Any]) -> InstrumentCheck:
+    config = text_config(model)
+    classes: tuple[type, ...] = (type(model), type(config), type(model.config))
+    sources = _sources(classes)
+    unread = sorted(
+        name
+        for name, value in raw.items()
+        if value not in (None, False)
+        and _ARITHMETIC.search(name)
+        and not hasattr(type(config), name)
+        and name not in getattr(config, "attribute_map", {})
+        and not re.search(rf"\b{re.escape(name)}\b", sources)
+    )
+    unread += sorted(_unknown_rope_keys(raw, sources, _layer_types(config)))
+    if not unread:
+        return InstrumentCheck("config-read", True, 0.0, 0.0)
+    told = ", ".join(f"{name} ({_value(raw, name)})" for name in unread[:3])
+    return InstrumentCheck(
+        "config-read",
+        False,
+        float(len(unread)),
+        0.0,
+        f"config.json states {told}, which {type(model).__name__} does not read: give it under "
+        "the name that the class reads, or take it out",
+    )
+
+
+def _value(raw: Mapping[str, Any], name: str) -> Any:
+    found: Any = raw
+    for part in name.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _layer_types(config: Any) -> set[str]:
+    return {str(kind) for kind in getattr(config, "layer_types", None) or ()}
+
+
+def _unknown_rope_keys(
+    raw: Mapping[str, Any], sources: str, layer_types: set[str]
+) -> Iterator[str]:
+    for field in ("rope_parameters", "rope_scaling"):
+        inner = raw.get(field)
+        if not isinstance(inner, dict):
+            continue
+        for name, value in inner.items():
+            if isinstance(value, dict):
+                if name not in layer_types:
+                    yield f"{field}.{name}"
+            elif name not in _ROPE_KEYS and not re.search(rf"[\"']{re.escape(name)}[\"']", sources):
+                yield f"{field}.{name}"
+
+
+@functools.cache
+def _sources(classes: tuple[type, ...]) -> str:
+    """Source text of the files that may read a config's fields."""
+    homes = {base.__module__ for cls in classes for base in cls.__mro__}
+    texts = []
+    for name in sorted({*homes, *_SHARED} - {"builtins", "transformers.modeling_utils"}):
+        module = sys.modules.get(name)
+        if module is None or not (name.startswith("transformers") or "torch" not in name):
+            continue
+        try:
+            texts.append(inspect.getsource(module))
+        except (OSError, TypeError):
+            continue
+    return "\n".join(texts)
+
+
+# -- rotary positions --------------------------------------------------------------------------
+
+
+def _rotary(model: Any, structure: Structure, raw: Mapping[str, Any]) -> InstrumentCheck:
+    name = "rotary-base"
+    if structure.positions != "rotary":
+        return InstrumentCheck(name, True, None, None, f"positions are {structure.positions}")
+    config = text_config(model)
+    used = _honoured(getattr(config, "rope_parameters", None), _layer_types(config))
+    own = {float(f"{base:.6g}") for base in _effective_bases(model)}
+    bases = {*stated_bases(used), *own}
+    wanted = dict(_bases(raw))
+    lost = {field: base for field, base in wanted.items() if not _among(base, bases)}
+    if wanted and len(lost) == len(wanted) and bases:
+        field, base = next(iter(lost.items()))
+        return _failed(
+            name,
+            f"config.json states a rotary base of {base:g} ({field}), the model uses "
+            f"{', '.join(f'{b:g}' for b in sorted(bases))}",
+        )
+    scales = dict(_scales(raw))
+    known = list(_numbers(used))
+    gone = {field: value for field, value in scales.items() if not _among(value, known)}
+    if gone and used:
+        field, value = next(iter(gone.items()))
+        return _failed(
+            name, f"config.json states {field} = {value:g}, which the model does not use"
+        )
+    if told := _frequencies_off(model, config, used):
+        return _failed(name, told)
+    left = f"; {', '.join(lost)} is stated besides and not used" if lost else ""
+    shown = ", ".join(f"{b:g}" for b in sorted(bases)) or "the class's own"
+    return InstrumentCheck(name, True, 0.0, 0.0, f"rotary base {shown}{left}")
+
+
+def _honoured(parameters: Any, layer_types: set[str]) -> dict[str, Any]:
+    """Rope parameters that the class can read: nested ones only under its own layer types."""
+    if not isinstance(parameters, dict):
+        return {}
+    return {
+        name: value
+        for name, value in parameters.items()
+        if not isinstance(value, dict) or name in layer_types
+    }
+
+
+def _failed(name: str, told: str) -> InstrumentCheck:
+    return InstrumentCheck(
+        name, False, 1.0, 0.0, f"{told}: state it in the form that the class reads"
+    )
+
+
+def _among(value: float, known: Any) -> bool:
+    return any(abs(value - other) <= 1e-6 * abs(value) for other in known)
+
+
+def _bases(
+    raw: Mapping[str, Any], path: str = "", inside: bool = False
+) -> Iterator[tuple[str, float]]:
+    """Numbers that a config states as rotary bases, whatever the field is called."""
+    for name, value in raw.items():
+        where = f"{path}{name}"
+        if isinstance(value, dict):
+            if inside or _WITHIN.search(name):
+                yield from _bases(value, f"{where}.", inside=True)
+        elif isinstance(value, int | float) and not isinstance(value, bool) and value > 1:
+            if _BASE.search(name) and (inside or _WITHIN.search(name)):
+                yield where, float(value)
+
+
+def _scales(raw: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for field in ("rope_parameters", "rope_scaling"):
+        for name, value in _flat(raw.get(field), f"{field}."):
+            if name.endswith("factor") and isinstance(value, int | float) and value != 1:
+                yield name, float(value)
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name, item in value.items() if isinstance(value, dict) else ():
+        if isinstance(item, dict):
+            yield from _flat(item, f"{path}{name}.")
+        elif not isinstance(item, bool):
+            yield f"{path}{name}", item
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    for _, item in _flat(value, ""):
+        if isinstance(item, int | float):
+            yield float(item)
+
+
+def _effective_bases(model: Any) -> Iterator[float]:
+    for name, buffer in model.named_buffers():
+        if "inv_freq" in name.rsplit(".", 1)[-1] and buffer.dim() == 1 and not buffer.is_meta:
+            base = base_of(buffer.detach().float().cpu())
+            if base < float("inf"):
+                yield base
+
+
+def _frequencies_off(model: Any, config: Any, used: Any) -> str:
+    """Compare frequencies in memory with those of an unscaled base, where one is all there is."""
+    if used.get("rope_type") != "default":
+        return ""
+    base = used.get("rope_theta")
+    buffers = {
+        name: buffer.detach().float().cpu()
+        for name, buffer in model.named_buffers()
+        if name.endswith("inv_freq") and buffer.dim() == 1 and not buffer.is_meta
+    }
+    for name, own in buffers.items():
+        size = 2 * len(own)
+        wanted = 1.0 / float(base or 1e4) ** (torch.arange(0, size, 2).float() / size)
+        if base and not torch.allclose(own, wanted, rtol=1e-3, atol=1e-7):
+            return f"the rotary frequencies in memory ({name}) are not those of base {base:g}"
+    return ""
