@@ -14,7 +14,7 @@ from pathlib import Path
 from refutable.measurement.state import Settings
 from refutable.records import Environment
 
-_PACKAGES = ("refutable", "torch", "transformers", "tokenizers", "numpy", "scipy", "statsmodels")
+_PACKAGES = ("refutable", "torch", "transformers", "tokenizers", "numpy", "scipy")
 
 
 def environment(settings: Settings, *, started: float, command: str, tests: int) -> Environment:

@@ -23,7 +23,6 @@ from refutable.spec.applicability import reads_text as reads_text
 if TYPE_CHECKING:
     from refutable.predictions.base import Prediction
 
-PREFIXES = ("gain", "weights", "ablation", "noposition", "thoughts", "literature")
 KINDS = ("observational", "interventional", "probing", "weights", "training")
 ARMS = ("no-bos", "bos")
 _ID = re.compile(r"^[a-z][a-z0-9]*\.[a-z0-9]+(-[a-z0-9]+)*$")

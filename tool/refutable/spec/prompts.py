@@ -52,11 +52,6 @@ class PromptSet:
     def __len__(self) -> int:
         return len(self.prompts)
 
-    @property
-    def family_of(self) -> tuple[str, ...]:
-        """Family name of each prompt."""
-        return tuple(p.family for p in self.prompts)
-
     def remark(self, key: str) -> tuple[str, ...]:
         """One remark (e.g. ``register``) of each prompt's family; empty where a family has none."""
         return tuple(self.families[p.family].get(key, "") for p in self.prompts)

@@ -23,15 +23,17 @@ def holm(
     adjusted : list of float or None
     survives : list of bool or None
         Whether a verdict at that p would still be made.
-    """
-    if not p_values:
-        return [], []
-    from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 
+    References
+    ----------
+    Holm (1979), A simple sequentially rejective multiple test procedure, Scand. J. Stat. 6.
+    """
     plain = [1.0 if p is None else p for p in p_values]
-    survives, adjusted, _, _ = multipletests(plain, alpha=level, method="holm")
-    known = [p is not None for p in p_values]
-    return (
-        [float(a) if k else None for a, k in zip(adjusted, known, strict=True)],
-        [bool(s) if k else None for s, k in zip(survives, known, strict=True)],
-    )
+    adjusted: list[float | None] = [None] * len(plain)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(plain)), key=plain.__getitem__)):
+        # Never below that of a smaller p, so that the order of p values is kept.
+        largest = max(largest, min(1.0, (len(plain) - rank) * plain[place]))
+        if p_values[place] is not None:
+            adjusted[place] = largest
+    return adjusted, [None if p is None else p <= level for p in adjusted]

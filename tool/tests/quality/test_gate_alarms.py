@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,15 +75,6 @@ FRAME = _frame()
 
 def _rows(values: np.ndarray) -> pd.DataFrame:
     return FRAME.assign(value=values.ravel())
-
-
-@pytest.fixture(autouse=True)
-def _cheap_garbage_collection():
-    # statsmodels collects garbage at every correction, which hundreds of gates would wait for.
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def _release(rng: np.random.Generator) -> np.ndarray:

@@ -127,7 +127,7 @@ def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Committed:
         dims=("prompt", "layer"),
         coords={
             "prompt": [p.id for p in prompts.prompts],
-            "family": ("prompt", list(prompts.family_of)),
+            "family": ("prompt", [p.family for p in prompts.prompts]),
             "layer": range(7),
         },
     )

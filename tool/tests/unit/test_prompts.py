@@ -19,7 +19,7 @@ def family(name: str, *prompts: str, **remarks: object) -> dict[str, object]:
 def test_prompts_keep_order_family_and_remarks() -> None:
     made = parse(family=[family("a", "one two", "three", register="x"), family("b", "four")])
     assert [p.id for p in made.prompts] == ["a/0", "a/1", "b/0"]
-    assert made.family_of == ("a", "a", "b")
+    assert [p.family for p in made.prompts] == ["a", "a", "b"]
     assert made.remark("register") == ("x", "x", "")
     assert made.name == "mine"
 

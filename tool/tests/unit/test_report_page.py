@@ -211,7 +211,7 @@ def test_reports_need_neither_torch_nor_pytest(sample_report, tmp_path):
     program = """
         import sys
         class Blocker:
-            blocked = ("torch", "transformers", "pytest", "hypothesis", "xarray", "statsmodels")
+            blocked = ("torch", "transformers", "pytest", "hypothesis", "xarray")
             def find_spec(self, name, path=None, target=None):
                 if name.split(".")[0] in self.blocked:
                     raise ImportError(f"{name} must not be imported by a report")

@@ -148,16 +148,6 @@ def read_run(folder: Path) -> TrainingRun:
     return TrainingRun(**json.loads(file.read_text()))
 
 
-def load_trained(folder: Path) -> GPT2LMHeadModel:
-    """Return the trained model kept in a folder, in evaluation mode."""
-    from transformers import GPT2LMHeadModel
-
-    read_run(folder)
-    model: GPT2LMHeadModel = GPT2LMHeadModel.from_pretrained(folder, local_files_only=True)
-    model.eval()
-    return model
-
-
 def _identity(recipe: Recipe, seed: int) -> str:
     return json.dumps({"seed": seed, **asdict(recipe)}, sort_keys=True)
 
