@@ -1,4 +1,4 @@
-"""Attention patterns during a pass: computed prompt by prompt, reduced, altered if asked, dropped.
+"""Attention patterns during a pass: computed prompt by prompt, reduced, dropped.
 
 `AttentionPass.attend` serves every architecture that goes through transformers' attention
 interface. It hands the arithmetic to the modeling file's own eager attention, so that soft caps and
@@ -8,7 +8,7 @@ which returns its weights beside its output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,23 +19,6 @@ from refutable.capture.batch import Batch, Group
 from refutable.capture.interface import eager_attention
 from refutable.capture.recorder import PATTERN, Recorder
 from refutable.errors import InstrumentError, NotAvailableError
-
-SITES = ("q", "k", "v", "rot_q", "rot_k", "scores", "pattern")
-"""Sites that live within the attention function, ``blocks.3.attn.pattern`` and so on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Which prompts a patched tensor holds."""
-
-    layer: int
-    prompts: tuple[int, ...]
-    """Indices into the encoded prompt set, one per leading entry (or run of tokens)."""
-    lengths: tuple[int, ...]
-    """Tokens of each of these prompts; what lies beyond is padding."""
-
-
-Patch = Callable[[torch.Tensor, Where], torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +46,9 @@ class GroupPatterns:
 class AttentionPass:
     """State of attention during one pass over a prompt set."""
 
-    def __init__(
-        self,
-        modules: Sequence[nn.Module],
-        recorders: Sequence[Recorder],
-        patches: Mapping[str, Patch],
-    ) -> None:
+    def __init__(self, modules: Sequence[nn.Module], recorders: Sequence[Recorder]) -> None:
         self._layers = {id(module): layer for layer, module in enumerate(modules)}
         self._recorders = tuple(recorders)
-        self._patches = dict(patches)
         self._batch: Batch | None = None
         self._masks: dict[int, tuple[torch.Tensor, tuple[torch.Tensor, ...]]] = {}
         self.calls: dict[int, int] = {}
@@ -123,74 +100,11 @@ class AttentionPass:
         parts = []
         for group, own in zip(batch.groups, masks, strict=True):
             states = [_gather(states, group) for states in (query, key, value)]
-            out = self._attend_group(module, eager, layer, group, states, own, kwargs)
-            parts.append(out.flatten(0, 1))
+            made, pattern = eager(module, *states, own, **kwargs)
+            self._reduce(layer, group, pattern)
+            parts.append(made.contiguous().flatten(0, 1))
         out = torch.cat(parts).index_select(0, batch.unsort)
         return out.view(query.shape[0], query.shape[2], *out.shape[1:]), None
-
-    def _attend_group(
-        self,
-        module: nn.Module,
-        eager: Callable[..., Any],
-        layer: int,
-        group: Group,
-        states: list[torch.Tensor],
-        mask: torch.Tensor,
-        kwargs: dict[str, Any],
-    ) -> torch.Tensor:
-        where = self._where(layer, group) if self._patches else None
-        if where is not None:
-            names = (("q", "rot_q"), ("k", "rot_k"), ("v",))
-            for i, sites in enumerate(names):
-                # TransformerLens's order: position before head.
-                patched = self._patched(states[i].transpose(1, 2), where, *sites)
-                states[i] = patched.transpose(1, 2)
-            mask = self._patched_scores(states, mask, where, kwargs)
-        out, pattern = eager(module, *states, mask, **kwargs)
-        if where is not None:
-            changed = self._patched(pattern, where, "pattern")
-            if changed is not pattern:
-                value = _repeat_heads(states[2], changed.shape[1])
-                pattern, out = changed, torch.matmul(changed, value).transpose(1, 2)
-        self._reduce(layer, group, pattern)
-        whole: torch.Tensor = out.contiguous()
-        return whole
-
-    def _patched(self, value: torch.Tensor, where: Where, *sites: str) -> torch.Tensor:
-        for site in sites:
-            patch = self._patches.get(f"blocks.{where.layer}.attn.{site}")
-            if patch is not None:
-                value = patch(value, where)
-        return value
-
-    def _patched_scores(
-        self,
-        states: list[torch.Tensor],
-        mask: torch.Tensor,
-        where: Where,
-        kwargs: dict[str, Any],
-    ) -> torch.Tensor:
-        """Return the mask that makes the model's own arithmetic use the altered scores."""
-        if f"blocks.{where.layer}.attn.scores" not in self._patches:
-            return mask
-        query, key = states[0], states[1]
-        scaling = kwargs.get("scaling")
-        raw = torch.matmul(query, _repeat_heads(key, query.shape[1]).transpose(-1, -2))
-        raw = raw * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-        cap = kwargs.get("softcap")
-        if cap is not None:
-            raw = torch.tanh(raw / cap) * cap
-        lowest = torch.finfo(mask.dtype).min
-        shown = (raw + mask).masked_fill(mask <= lowest, float("-inf"))
-        wanted = self._patched(shown, where, "scores")
-        return torch.where(torch.isneginf(wanted), lowest, wanted - raw)
-
-    def _where(self, layer: int, group: Group) -> Where:
-        batch = self._batch
-        assert batch is not None  # noqa: S101  (only called inside a pack)
-        members = group.prompts.tolist()
-        segments = [batch.pack.segments[i] for i in members]
-        return Where(layer, tuple(s.prompt for s in segments), tuple(s.length for s in segments))
 
     def _group_masks(
         self, mask: torch.Tensor | None, query: torch.Tensor
@@ -216,11 +130,6 @@ class AttentionPass:
                     f"attention patterns of block {layer} are not available: "
                     f"{type(module).__name__} neither uses transformers' attention interface nor "
                     "returns its weights"
-                )
-            if any(name.startswith(f"blocks.{layer}.attn.") for name in self._patches):
-                raise NotAvailableError(
-                    f"attention of block {layer} cannot be altered: {type(module).__name__} does "
-                    "not use transformers' attention interface"
                 )
             self.read[layer] = self.read.get(layer, 0) + 1
             for group in self._batch.groups:
@@ -262,11 +171,6 @@ def _cut_mask(mask: torch.Tensor | None, query: torch.Tensor, group: Group) -> t
         rows = group.rows[:, :, None]
         own = mask[rows, :, steps[:, :, None], steps[:, None, :]].permute(0, 3, 1, 2)
     return own.masked_fill(group.beyond[:, None, None, :], lowest).contiguous()
-
-
-def _repeat_heads(states: torch.Tensor, heads: int) -> torch.Tensor:
-    """Give each query head its key or value head (grouped-query attention)."""
-    return states.repeat_interleave(heads // states.shape[1], dim=1)
 
 
 def _returned_weights(output: Any, batch: Batch) -> torch.Tensor | None:

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from refutable.capture.interface import Attend, attending, eager_attention
+from refutable.capture.tensors import after, before
 from refutable.errors import NotAvailableError, RefutableError
-from refutable.models.sites import Sites
+from refutable.models.sites import Site, Sites
 
 Edit = Callable[[torch.Tensor], torch.Tensor]
 
@@ -22,7 +23,8 @@ def reason_against(sites: Sites, name: str) -> str:
     """Why a model does not have a site; empty when it does."""
     reason = sites.reason(_module_site(name))
     if not reason and name.endswith("resid_mid"):
-        return sites.reason(name.replace("resid_mid", "attn_out"))
+        block = name.removesuffix("resid_mid")
+        return sites.reason(f"{block}resid_pre") or sites.reason(f"{block}attn_out")
     if not reason and _in_attention(name) and not sites[name].writable:
         return "this model's attention does not go through transformers' attention interface"
     return reason
@@ -194,11 +196,24 @@ def _hook(stack: ExitStack, sites: Sites, name: str, edit: Edit) -> None:
         stack.callback(site.module.register_forward_hook(hook, with_kwargs=True).remove)
     elif name.endswith("resid_mid"):
         _hook_resid_mid(stack, sites, name, edit)
-    elif site.before:
-        hook = _before(edit)
+    else:
+        _hook_tensor(stack, site, edit)
+
+
+def _hook_tensor(stack: ExitStack, site: Site, edit: Edit) -> None:
+    """Edit what a module takes or gives, where the site says that it lies."""
+    if site.dims[:1] == ("position",):
+        edit = _turned(edit)
+    if site.before:
+        hook = before(edit, site.entry)
         stack.callback(site.module.register_forward_pre_hook(hook, with_kwargs=True).remove)
     else:
-        stack.callback(site.module.register_forward_hook(_after(edit)).remove)
+        stack.callback(site.module.register_forward_hook(after(edit, site.entry)).remove)
+
+
+def _turned(edit: Edit) -> Edit:
+    """Show an edit (batch, position, ...) of what a model keeps as (position, batch, ...)."""
+    return lambda value: edit(value.transpose(0, 1)).transpose(0, 1)
 
 
 def _hook_resid_mid(stack: ExitStack, sites: Sites, name: str, edit: Edit) -> None:
@@ -206,8 +221,7 @@ def _hook_resid_mid(stack: ExitStack, sites: Sites, name: str, edit: Edit) -> No
 
     No module makes that stream, and the residual connection takes it past the norm that reads it.
     """
-    layer = int(name.split(".")[1])
-    attention = sites[f"blocks.{layer}.attn_out"]
+    block = name.removesuffix("resid_mid")
     stream: list[torch.Tensor] = []
 
     def remember(value: torch.Tensor) -> torch.Tensor:
@@ -217,9 +231,8 @@ def _hook_resid_mid(stack: ExitStack, sites: Sites, name: str, edit: Edit) -> No
     def edit_sum(added: torch.Tensor) -> torch.Tensor:
         return edit(stream[0] + added) - stream[0]
 
-    before = sites.blocks[layer].register_forward_pre_hook(_before(remember), with_kwargs=True)
-    stack.callback(before.remove)
-    stack.callback(attention.module.register_forward_hook(_after(edit_sum)).remove)
+    _hook_tensor(stack, sites[f"{block}resid_pre"], remember)
+    _hook_tensor(stack, sites[f"{block}attn_out"], edit_sum)
 
 
 def _scale_hook(sites: Sites, module: Any, edit: Edit) -> Callable[..., torch.Tensor]:
@@ -239,24 +252,5 @@ def _scale_hook(sites: Sites, module: Any, edit: Edit) -> Callable[..., torch.Te
         factor = (scale / edit(scale)).to(output.dtype)
         divided: torch.Tensor = (output - shift) * factor + shift
         return divided
-
-    return hook
-
-
-def _before(edit: Edit) -> Callable[..., Any]:
-    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            return (edit(args[0]), *args[1:]), kwargs
-        name = "hidden_states" if "hidden_states" in kwargs else next(iter(kwargs))
-        return args, {**kwargs, name: edit(kwargs[name])}
-
-    return hook
-
-
-def _after(edit: Edit) -> Callable[..., Any]:
-    def hook(_: Any, args: Any, output: Any) -> Any:
-        if isinstance(output, (tuple, list)):
-            return type(output)((edit(output[0]), *output[1:]))
-        return edit(output)
 
     return hook

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
 
-from refutable.capture.attention import SITES as ATTENTION_SITES
-from refutable.capture.attention import AttentionPass, Patch, Where
+from refutable.capture.attention import AttentionPass
 from refutable.capture.batch import Batch, make_batch
 from refutable.capture.interface import attending
 from refutable.capture.packing import Pack
 from refutable.capture.plan import Plan
 from refutable.capture.recorder import ALL_LOGITS, LOGITS, PATTERN
+from refutable.capture.tensors import after, before
 from refutable.capture.views import LogitView, TokenView
 from refutable.errors import InstrumentError, NotAvailableError
-from refutable.models.stream import Entry, pick, put
 
 if TYPE_CHECKING:
     from refutable.capture.recorder import Recorder
@@ -36,32 +35,18 @@ class Capture:
         Where its blocks, attention modules and unembedding are.
     plan : Plan
         What to read.
-    patches : mapping of str to callable
-        Sites to alter, e.g. ``blocks.3.attn.pattern`` or ``blocks.3.resid_post``. A patch gets the
-        value and a `Where` and returns the new value in the same shape: (prompt, position, head,
-        d_head) for q, k and v; (prompt, head, query, key) for scores and pattern, over prompts of
-        like length, padded; (token, dim), prompt after prompt, for every other site.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        sites: Sites,
-        plan: Plan,
-        patches: Mapping[str, Patch] | None = None,
-    ) -> None:
+    def __init__(self, model: Any, sites: Sites, plan: Plan) -> None:
         self._model = model
         self._sites = sites
         self._plan = plan
-        self._patches = dict(patches or {})
         self._batch: Batch | None = None
         self._stack = ExitStack()
         self._headed = False
-        inner = [name for name in self._patches if _is_attention(name)]
         self._attention: AttentionPass | None = None
-        if plan.attention or inner:
-            modules = _attention_modules(sites)
-            self._attention = AttentionPass(modules, plan.readers(PATTERN), self._patches)
+        if plan.attention:
+            self._attention = AttentionPass(_attention_modules(sites), plan.readers(PATTERN))
         self.blocks = len(sites.blocks)
 
     def __enter__(self) -> Self:
@@ -109,11 +94,7 @@ class Capture:
 
     def _install(self) -> None:
         for name, (layer, readers) in self._readers().items():
-            patch = self._patches.get(name)
-            site = self._sites[name]
-            if patch is not None and not site.writable:
-                raise NotAvailableError(f"site {name!r} can be read but not altered in this model")
-            self._hook(site, layer, readers, patch)
+            self._hook(self._sites[name], layer, readers)
         if self._attention is not None:
             self._stack.enter_context(attending(self._model, self._attention.attend))
             for layer, module in enumerate(_attention_modules(self._sites)):
@@ -133,25 +114,18 @@ class Capture:
                 name = wanted.replace("*", str(layer))
                 readers = [(wanted, recorder) for recorder in self._plan.readers(wanted)]
                 found.setdefault(name, (layer, []))[1].extend(readers)
-        for name in self._patches:
-            if not _is_attention(name):
-                found.setdefault(name, (_layer(name), []))
-            elif not self._sites[name].writable:
-                raise NotAvailableError(f"site {name!r} can be read but not altered in this model")
         return found
 
     def _keep(self, handle: Any) -> None:
         self._stack.callback(handle.remove)
 
-    def _hook(
-        self, site: Site, layer: int, readers: list[tuple[str, Recorder]], patch: Patch | None
-    ) -> None:
+    def _hook(self, site: Site, layer: int, readers: list[tuple[str, Recorder]]) -> None:
         turned = site.dims[:1] == ("position",)
 
-        def see(value: torch.Tensor) -> torch.Tensor | None:
+        def see(value: torch.Tensor) -> None:
             batch = self._batch
             if batch is None:
-                return None
+                return
             if turned:
                 value = value.transpose(0, 1)
             if site.entry is not None and value.shape[:-1] != (batch.pack.rows, batch.pack.width):
@@ -159,17 +133,15 @@ class Capture:
                     f"{site.name} has shape {tuple(value.shape)} in a pass of {batch.pack.rows} "
                     f"rows of {batch.pack.width} tokens: no stream with a position a token"
                 )
-            changed = _patch_tokens(value, batch, layer, patch) if patch else None
-            view = TokenView(value if changed is None else changed, batch)
+            view = TokenView(value, batch)
             for name, recorder in readers:
                 recorder.read(name, layer, view)
-            return changed.transpose(0, 1) if turned and changed is not None else changed
 
         if site.before:
-            hook = _before(see, site.entry)
+            hook = before(see, site.entry)
             self._keep(site.module.register_forward_pre_hook(hook, with_kwargs=True))
         else:
-            self._keep(site.module.register_forward_hook(_after(see, site.entry)))
+            self._keep(site.module.register_forward_hook(after(see, site.entry)))
 
     def _select_positions(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -206,11 +178,6 @@ def _device(model: Any) -> torch.device:
     return device
 
 
-def _is_attention(name: str) -> bool:
-    parts = name.split(".")
-    return len(parts) == 4 and parts[2] == "attn" and parts[3] in ATTENTION_SITES
-
-
 def _attention_modules(sites: Sites) -> list[nn.Module]:
     modules = [module for module in sites.attentions if module is not None]
     if len(modules) != len(sites.blocks):
@@ -225,56 +192,3 @@ def _layer(name: str) -> int:
     """Block of a site, -1 for sites outside the blocks."""
     parts = name.split(".")
     return int(parts[1]) if parts[0] == "blocks" and parts[1].isdigit() else -1
-
-
-def _patch_tokens(value: torch.Tensor, batch: Batch, layer: int, patch: Patch) -> torch.Tensor:
-    segments = batch.pack.segments
-    where = Where(layer, batch.pack.prompts, tuple(s.length for s in segments))
-    flat = value.reshape(-1, value.shape[-1])
-    new = patch(flat.index_select(0, batch.tokens), where)
-    return flat.index_copy(0, batch.tokens, new.to(flat.dtype)).view_as(value).contiguous()
-
-
-def _before(
-    see: Callable[[torch.Tensor], torch.Tensor | None], entry: Entry | None
-) -> Callable[..., Any]:
-    """Return a pre-hook that shows (and replaces) what lies at an entry of a module's input.
-
-    Without an entry it is the module's first tensor argument.
-    """
-
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        given = (args, kwargs)
-        at = _first(given) if entry is None else entry
-        if at is None:
-            raise InstrumentError(f"{type(module).__name__} was called without a tensor")
-        changed = see(pick(given, at))
-        return None if changed is None else put(given, at, changed)
-
-    return hook
-
-
-def _first(given: tuple[tuple[Any, ...], dict[str, Any]]) -> Entry | None:
-    """Entry of the first tensor argument."""
-    args, kwargs = given
-    items: list[tuple[Entry, Any]] = [((0, at), value) for at, value in enumerate(args)]
-    items += [((1, name), value) for name, value in kwargs.items()]
-    return next((entry for entry, value in items if torch.is_tensor(value)), None)
-
-
-def _after(
-    see: Callable[[torch.Tensor], torch.Tensor | None], entry: Entry | None
-) -> Callable[..., Any]:
-    """Return a hook that shows (and replaces) what lies at an entry of a module's output.
-
-    Without an entry it is the output, or the first item of it.
-    """
-
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
-        at: Entry = entry or ()
-        if entry is None and isinstance(output, (tuple, list)):
-            at = (0,)
-        changed = see(pick(output, at))
-        return None if changed is None else put(output, at, changed)
-
-    return hook

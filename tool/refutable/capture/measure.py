@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from refutable.errors import InstrumentError
 if TYPE_CHECKING:
     import xarray as xr
 
-    from refutable.capture.attention import Patch
     from refutable.capture.packing import Pack
     from refutable.models.encode import Encoded
     from refutable.models.sites import Sites
@@ -39,7 +38,6 @@ def measure(
     *,
     layout: str = "packed",
     token_budget: int | None = None,
-    patches: Mapping[str, Patch] | None = None,
     packs: Sequence[Pack] | None = None,
 ) -> dict[str, xr.DataArray]:
     """Record observables of a model on a prompt set.
@@ -61,8 +59,6 @@ def measure(
     token_budget : int, optional
         Tokens per pass; by default 512 on a CPU, 8192 elsewhere, and never more than the model's
         context.
-    patches : mapping of str to callable, optional
-        Sites to alter during the pass; see `refutable.capture.hooks.Capture`.
     packs : sequence of Pack, optional
         Some of the passes of `passes_of`: only they are run, and only their prompts come back.
 
@@ -85,7 +81,7 @@ def measure(
     if packs is None:
         packs = passes_of(model, encoded, plan, layout, token_budget)
     parts: dict[str, list[Array]] = {item.name: [] for item in plan.observables}
-    with Capture(model, sites, plan, patches) as capture:
+    with Capture(model, sites, plan) as capture:
         for pack in packs:
             for name, value in capture.run(pack, encoded.ids).items():
                 parts[name].append(value.numpy())

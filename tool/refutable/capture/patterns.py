@@ -86,7 +86,7 @@ def compare_patterns(model: Any, sites: Sites, encoded: Encoded, layout: str) ->
     read: dict[tuple[int, int], torch.Tensor] = {}
     budget = sum(len(x) for x in ids)
     packs = make_packs([len(x) for x in ids], layout, token_budget=budget)
-    with Capture(model, sites, Plan((), (keeper,)), None) as capture:
+    with Capture(model, sites, Plan((), (keeper,))) as capture:
         for pack in packs:
             capture.run(pack, ids)
             calls = capture.calls

@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from refutable.errors import RefutableError
+from refutable.errors import RefutableError, one_line
 from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
 
@@ -28,11 +28,8 @@ def guarded(claim: Claim, cell: Cell, work: Callable[[], T]) -> T:
             raise
         raise type(problem)(f"{claim.id} on {cell.model}: {problem}") from problem
     except Exception as problem:
-        what = " ".join(str(problem).split())[:300]
-        kind = type(problem).__name__
-        raise RefutableError(
-            f"the body of {claim.id} failed on {cell.model}: {kind}: {what}{_place(problem, claim)}"
-        ) from problem
+        what = f"{one_line(problem)}{_place(problem, claim)}"
+        raise RefutableError(f"the body of {claim.id} failed on {cell.model}: {what}") from problem
 
 
 def _place(problem: BaseException, claim: Claim) -> str:

@@ -7,7 +7,6 @@ gathers. Texts are kept as codes: a run has a million rows and few different wor
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from refutable.observables.registry import REGISTRY
 from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
 from refutable.spec.prompts import PromptLibrary, PromptSet
+from refutable.system.files import draft
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,10 +157,8 @@ class ObservationLog:
             put_rows(table, key, array, prompts, common)
         if key not in table:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        table.frame(ordered=False).to_parquet(part)
-        os.replace(part, path)
+        with draft(path) as part:
+            table.frame(ordered=False).to_parquet(part)
 
 
 def _key(claim: Claim, cell: Cell) -> str:

@@ -20,6 +20,7 @@ from refutable.errors import (
     NotAvailableError,
     NotMeasurableError,
     RefutableError,
+    one_line,
 )
 from refutable.measurement.archive import ObservationArchive
 from refutable.measurement.needs import ControlCopy, Need, Plan, not_applicable
@@ -273,11 +274,10 @@ class Harness:
             raise
         except OSError as problem:
             # Told once and in one line: the items that follow would only meet it again.
-            reason = problem.strerror or str(problem)
             raise InstrumentError(
-                f"{state.facts.id}: cannot read or write what is measured: {reason} "
-                f"({problem.filename or archive.store.root}): free disk space, or name another "
-                "folder with REFUTABLE_CACHE"
+                f"{state.facts.id}: cannot read or write what is measured: {one_line(problem)}: "
+                f"free disk space (of {archive.store.root}), or name another folder with "
+                "REFUTABLE_CACHE"
             ) from None
         except Exception as problem:
             raise InstrumentError(
@@ -327,8 +327,7 @@ def _label(state: State, prompts: str, arm: str, control: ControlCopy) -> str:
 
 def told(problem: Exception) -> str:
     """Say in one line what was raised, and where; of a library's error the place is its caller."""
-    what = " ".join(str(problem).split())[:300]
     frames = traceback.extract_tb(problem.__traceback__)
     own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
     place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
-    return f"{type(problem).__name__}: {what}{place}"
+    return f"{one_line(problem)}{place}"

@@ -20,7 +20,7 @@ from refutable.capture.measure import measure
 from refutable.capture.packing import LAYOUTS, choose
 from refutable.capture.plain import plain_logits, state_of
 from refutable.capture.plan import needs_attention
-from refutable.errors import NotAvailableError
+from refutable.errors import NotAvailableError, one_line
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.observables.residual import NBlocks, ResidualNormTokens
 from refutable.records import InstrumentCheck
@@ -287,8 +287,7 @@ class _Check:
                 measured, alone, found = self.trial.run(layout)
             # An architecture may refuse position ids or masks in any way it likes.
             except Exception as error:
-                first = (str(error).splitlines() or [""])[0][:120]
-                refused.append(f"{layout} refused ({type(error).__name__}: {first})")
+                refused.append(f"{layout} refused ({one_line(error, most=160)})")
                 continue
             if measured is None:
                 refused.append(f"{layout}: no two prompts share a pass")

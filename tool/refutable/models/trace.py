@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from refutable.errors import ModelError
+from refutable.errors import ModelError, one_line
 from refutable.models.stream import Entry, Passed, Stream, StreamFinder, copied, leaves
 from refutable.models.structure import Structure
 
@@ -78,10 +78,9 @@ def trace(model: Any, structure: Structure) -> Trace:
         model(input_ids=_ids(structure), use_cache=False)
     # Whatever a model class raises on a few plain tokens, it cannot be measured.
     except Exception as problem:
-        first = str(problem).strip().splitlines()[:1]
         raise ModelError(
-            f"{type(model).__name__} cannot run {_TOKENS} tokens ({type(problem).__name__}: "
-            f"{' '.join(first)}): check its config against its weights"
+            f"{type(model).__name__} cannot run {_TOKENS} tokens ({one_line(problem)}): "
+            "check its config against its weights"
         ) from problem
     finally:
         recorder.remove()

@@ -11,7 +11,7 @@ import torch
 from support.architectures import VOCAB, build
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
-from refutable.capture.hooks import Capture
+from refutable.capture.intervene import Intervention, intervene
 from refutable.capture.measure import measure
 from refutable.capture.packing import choose
 from refutable.errors import InstrumentError, NotAvailableError
@@ -260,13 +260,6 @@ def test_an_empty_selection_is_an_error() -> None:
 
 
 def test_a_site_that_the_model_does_not_have_says_why() -> None:
-    model = build("bloom")
-    sites = find_sites(model)
-    from refutable.capture.plan import make_plan
-
-    patches = {"blocks.1.attn.pattern": lambda value, where: value}
-    with (
-        pytest.raises(NotAvailableError, match=r"blocks\.1\.attn\.pattern"),
-        Capture(model, sites, make_plan(NORM), patches),
-    ):
-        pass
+    edit = Intervention("blocks.1.attn.pattern")
+    with pytest.raises(NotAvailableError, match=r"blocks\.1\.attn\.pattern"):
+        intervene(build("bloom"), torch.tensor([[3, 4]]), edit)

@@ -11,6 +11,7 @@ import torch
 from support.planted import VOCAB, planted
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from refutable.capture.intervene import Intervention, intervene, read
 from refutable.capture.measure import measure
 from refutable.errors import ModelError, NotAvailableError
 from refutable.measurement.instrument import check
@@ -87,13 +88,22 @@ def test_the_stream_is_found_wherever_a_block_returns_it(kind: str) -> None:
     assert failed(model) == {}
 
 
-def test_a_replacement_reaches_the_stream_in_a_mapping() -> None:
-    model = planted("mapping")
-    sites, prompts = find_sites(model), encoded((6, 6))
-    patches = {"blocks.2.resid_post": lambda value, where: torch.zeros_like(value)}
-    changed = measure(model, sites, prompts, LOGITS, patches=patches, layout="single")
-    first, second = changed["next_token_entropy"].values
-    assert first == second
+@pytest.mark.parametrize("kind", ["sound", "mapping", "second"])
+def test_a_replacement_reaches_the_stream_wherever_a_block_keeps_it(kind: str) -> None:
+    model = planted(kind)
+    tokens = torch.tensor(encoded((6, 6)).ids)
+    with torch.no_grad():
+        whole = model(input_ids=tokens).logits
+    assert not torch.equal(whole[0], whole[1])
+    stream = read(model, tokens, ["blocks.2.resid_post"])["blocks.2.resid_post"]
+    assert stream.shape[:2] == (2, 6)
+    zeroed = intervene(model, tokens, Intervention("blocks.2.resid_post", "zero"))
+    assert torch.equal(zeroed[0], zeroed[1])
+    # Every sequence gets the other's stream, and so says what the other said.
+    swapped = intervene(model, tokens, Intervention("blocks.2.resid_post", stream.flip(0)))
+    assert torch.allclose(swapped, whole.flip(0), atol=1e-6)
+    middle = intervene(model, tokens, Intervention("blocks.1.resid_pre", "zero"))
+    assert torch.equal(middle[0], middle[1])
 
 
 @pytest.mark.parametrize(
