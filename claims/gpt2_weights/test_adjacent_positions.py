@@ -14,13 +14,13 @@ def raw(position_adjacent_correlation):
 
 @claim(
     id="weights.adjacent-positions-alike",
-    says="Embeddings of adjacent positions correlate strongly.",
+    statement="Embeddings of adjacent positions correlate strongly.",
     refuted_if="their mean correlation is below 0.5 once each dimension is standardised",
     source=SOURCE,
     models=positioned_by("learned"),
     predicts=fact.above(0.5),
     replication=replication(
-        raw, says="Mean r of the raw embeddings.", statistic="value", above=0.5
+        raw, statement="Mean r of the raw embeddings.", statistic="value", above=0.5
     ),
     kind="weights",
     unit="correlation",
@@ -33,7 +33,7 @@ def test_standardised_neighbours(position_adjacent_correlation):
 
 @claim(
     id="weights.adjacent-positions-without-mean",
-    says="The likeness of adjacent positions does not rest on a mean shared by all positions.",
+    statement="The likeness of adjacent positions does not rest on a mean shared by all positions.",
     refuted_if="centring each dimension lowers their mean correlation by more than 0.05",
     source=SOURCE,
     models=positioned_by("learned"),

@@ -27,7 +27,7 @@ def rows_and_depth(weight_row_variance):
 
 @claim(
     id="weights.mean-moves",
-    says="The mean of a block's weights moves with depth.",
+    statement="The mean of a block's weights moves with depth.",
     refuted_if="from first to last third it moves by less than .01 standard deviations",
     source=SOURCE,
     models=DEEP,
@@ -44,14 +44,14 @@ def test_mean_by_depth(weight_statistics):
 
 @claim(
     id="weights.spread-grows",
-    says="Weights spread more in later blocks.",
+    statement="Weights spread more in later blocks.",
     refuted_if="their log standard deviation rises by less than .1 from first to last third",
     source=SOURCE,
     models=DEEP,
     predicts=fact.above(SESOI),
     replication=replication(
         spread_and_depth,
-        says="Rank correlation of the standard deviation with depth.",
+        statement="Rank correlation of the standard deviation with depth.",
         statistic="value",
         above=0.0,
     ),
@@ -66,14 +66,14 @@ def test_spread_by_depth(weight_statistics):
 
 @claim(
     id="weights.extremes-grow",
-    says="The largest and smallest weights are farther out in later blocks.",
+    statement="The largest and smallest weights are farther out in later blocks.",
     refuted_if="the log of their size rises by less than .1 from first to last third",
     source=SOURCE,
     models=DEEP,
     predicts=fact.above(SESOI),
     replication=replication(
         extremes_and_depth,
-        says="Rank correlation of the largest weight with depth.",
+        statement="Rank correlation of the largest weight with depth.",
         statistic="value",
         above=0.0,
     ),
@@ -90,14 +90,14 @@ def test_extremes_by_depth(weight_statistics):
 
 @claim(
     id="weights.row-variance-grows",
-    says="The weights of an input feature vary more in later blocks.",
+    statement="The weights of an input feature vary more in later blocks.",
     refuted_if="the log of their median variance rises by less than .2 from first to last third",
     source=SOURCE,
     models=DEEP,
     predicts=fact.above(2 * SESOI),
     replication=replication(
         rows_and_depth,
-        says="Rank correlation of the median row variance with depth.",
+        statement="Rank correlation of the median row variance with depth.",
         statistic="value",
         above=0.0,
     ),

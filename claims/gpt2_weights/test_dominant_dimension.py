@@ -14,14 +14,14 @@ def largest_over_median(position_variance):
 
 @claim(
     id="weights.position-dimension-dominates",
-    says="One dimension of the position embeddings dominates their variance over positions.",
+    statement="One dimension of the position embeddings dominates their variance over positions.",
     refuted_if="the largest dimension holds less than half of it",
     source=SOURCE,
     models=positioned_by("learned"),
     predicts=fact.above(0.5),
     replication=replication(
         largest_over_median,
-        says="Variance of the largest dimension over the median one's.",
+        statement="Variance of the largest dimension over the median one's.",
         statistic="value",
         above=2.0,
     ),
@@ -36,7 +36,7 @@ def test_share_of_the_largest_dimension(position_variance):
 
 @claim(
     id="weights.gpt2-position-dimension",
-    says="In GPT-2 small the dimension that varies most over positions is 724.",
+    statement="In GPT-2 small the dimension that varies most over positions is 724.",
     refuted_if="it is another",
     source=SOURCE,
     models=named("gpt2"),

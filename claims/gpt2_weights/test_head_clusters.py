@@ -24,14 +24,16 @@ def slices_by_depth(slices_cophenetic):
 
 @claim(
     id="weights.heads-form-a-tree",
-    says="Heads of a block fall into groups: a tree describes their distances well.",
+    statement="Heads of a block fall into groups: a tree describes their distances well.",
     refuted_if="one of 19 copies with heads rotated apart is described as well",
     source=SOURCE,
     models=HEADS,
     predicts=fact.below(0.051),
     replication=replication(
         slices,
-        says="Cophenetic correlation of equal slices of [Q K V] averaged over inputs, not heads.",
+        statement=(
+            "Cophenetic correlation of equal slices of [Q K V] averaged over inputs, not heads."
+        ),
         statistic="value",
         above=0.7,
     ),
@@ -46,7 +48,7 @@ def test_tree_against_rotated(head_clustering):
 
 @claim(
     id="weights.heads-cluster",
-    says="Heads of a block fall into clusters.",
+    statement="Heads of a block fall into clusters.",
     refuted_if="one of 19 copies with heads rotated apart has as large a gap statistic",
     source=SOURCE,
     models=HEADS,
@@ -62,14 +64,14 @@ def test_gap_against_rotated(head_clustering):
 
 @claim(
     id="weights.heads-cluster-later",
-    says="Heads cluster more clearly in later blocks.",
+    statement="Heads cluster more clearly in later blocks.",
     refuted_if="the cophenetic correlation rises by less than .05 from first to last third",
     source=SOURCE,
     models=HEADS & at_least_blocks(3),
     predicts=fact.above(0.05),
     replication=replication(
         slices_by_depth,
-        says="The same of slices of [Q K V].",
+        statement="The same of slices of [Q K V].",
         statistic="value",
         above=0.0,
     ),

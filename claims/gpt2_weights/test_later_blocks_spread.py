@@ -16,14 +16,16 @@ def standardised_ends(attention_input_spectrum_standardised):
 
 @claim(
     id="weights.later-blocks-spread",
-    says="The first two components hold more of later blocks' attention weights.",
+    statement="The first two components hold more of later blocks' attention weights.",
     refuted_if="their share rises by less than .01 from the first to the last third of the blocks",
     source=Source(study="gpt2-weights", ref="W8"),
     models=at_least_blocks(3),
     predicts=fact.above(SESOI),
     replication=replication(
         standardised_ends,
-        says="Columns standardised, which fixes the total; last three minus first three blocks.",
+        statement=(
+            "Columns standardised, which fixes the total; last three minus first three blocks."
+        ),
         statistic="value",
         above=0.0,
     ),

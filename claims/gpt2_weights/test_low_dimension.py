@@ -8,7 +8,7 @@ SOURCE = Source(study="gpt2-weights", ref="W7")
 
 @claim(
     id="weights.attention-low-dimensional",
-    says="A block's queries, keys and values live in far fewer dimensions than they have.",
+    statement="A block's queries, keys and values live in far fewer dimensions than they have.",
     refuted_if="their participation ratio is more than half that of a Gaussian of the same shape",
     source=SOURCE,
     predicts=fact.below(0.5),
@@ -25,7 +25,7 @@ def test_participation_of_attention_input(attention_input_spectrum):
 
 @claim(
     id="weights.feed-forward-low-dimensional",
-    says="A block's feed-forward weights live in far fewer dimensions than they have.",
+    statement="A block's feed-forward weights live in far fewer dimensions than they have.",
     refuted_if="their participation ratio is more than half that of a Gaussian of the same shape",
     source=SOURCE,
     predicts=fact.below(0.5),

@@ -15,13 +15,13 @@ def pooled_first_block(attention_input_statistics):
 
 @claim(
     id="weights.attention-near-normal",
-    says="Attention weights are close to normally distributed.",
+    statement="Attention weights are close to normally distributed.",
     refuted_if="the median distance of an attention matrix exceeds half that of a Laplace (.031)",
     source=SOURCE,
     predicts=fact.below(HALF_A_LAPLACE),
     replication=replication(
         pooled_first_block,
-        says="KS distance of block 0's Q, K and V pooled; a Laplace gives .062, a t3 .087.",
+        statement="KS distance of block 0's Q, K and V pooled; a Laplace gives .062, a t3 .087.",
         statistic="value",
         below=0.1,
         published={"gpt2": 0.0908},
@@ -38,7 +38,7 @@ def test_distance_to_normal(weight_statistics):
 
 @claim(
     id="weights.attention-tails-slight",
-    says="The tails of attention weights are slightly heavier than a normal's.",
+    statement="The tails of attention weights are slightly heavier than a normal's.",
     refuted_if="their median excess kurtosis is negative, or above 1",
     source=SOURCE,
     predicts=fact.within(0.0, 1.0),

@@ -9,7 +9,7 @@ SOURCE = Source(study="gpt2-weights", ref="W6")
 
 @claim(
     id="weights.normality-shows-training",
-    says="A trained model's weights are closer to normal than an untrained model's.",
+    statement="A trained model's weights are closer to normal than an untrained model's.",
     refuted_if="one of 19 untrained copies is as close to normal",
     source=SOURCE,
     predicts=fact.below(0.051),
@@ -25,7 +25,7 @@ def test_normality_against_untrained(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.training-makes-normal",
-    says="Training makes attention weights more normal.",
+    statement="Training makes attention weights more normal.",
     refuted_if="over training seeds their KS distance exceeds that of untrained copies",
     source=SOURCE,
     predicts=over_seeds("layernorm-both").below(0.0),

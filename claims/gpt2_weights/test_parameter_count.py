@@ -14,14 +14,14 @@ def once_per_name(parameter_total):
 
 @claim(
     id="weights.gpt2-parameters",
-    says="GPT-2 small has 163,037,184 parameters.",
+    statement="GPT-2 small has 163,037,184 parameters.",
     refuted_if="the number of unique parameters is another",
     source=SOURCE,
     models=named("gpt2"),
     predicts=equals(163_037_184),
     replication=replication(
         once_per_name,
-        says="Every named tensor counted, the tied unembedding so twice.",
+        statement="Every named tensor counted, the tied unembedding so twice.",
         statistic="value",
         above=163_037_183,
         below=163_037_185,
@@ -37,7 +37,7 @@ def test_unique_parameters_of_gpt2(parameter_total):
 
 @claim(
     id="weights.counted-once",
-    says="A count over all named tensors counts every parameter once.",
+    statement="A count over all named tensors counts every parameter once.",
     refuted_if="a tensor has two names, as a tied unembedding does",
     source=SOURCE,
     predicts=equals(0.0),
@@ -51,7 +51,7 @@ def test_parameters_counted_twice(parameter_total):
 
 @claim(
     id="weights.feed-forward-largest",
-    says="The feed-forward layers hold more than half of a model's unique parameters.",
+    statement="The feed-forward layers hold more than half of a model's unique parameters.",
     refuted_if="their share is half or less",
     source=SOURCE,
     predicts=fact.above(0.5),

@@ -17,14 +17,14 @@ def studied_dimensions(position_periodicity):
 
 @claim(
     id="weights.positions-periodic",
-    says="Position embeddings follow a line and one sinusoid.",
+    statement="Position embeddings follow a line and one sinusoid.",
     refuted_if="line and sinusoid hold less than half of the variance of the median dimension",
     source=SOURCE,
     models=positioned_by("learned"),
     predicts=fact.above(0.5),
     replication=replication(
         studied_dimensions,
-        says="The same, mean of dimensions 400, 500, 600 and 700 alone.",
+        statement="The same, mean of dimensions 400, 500, 600 and 700 alone.",
         statistic="value",
         above=0.5,
     ),
@@ -39,7 +39,7 @@ def test_line_and_sinusoid(position_periodicity):
 
 @claim(
     id="weights.positions-few-frequencies",
-    says="Three Fourier components hold more of a dimension than when positions are shuffled.",
+    statement="Three Fourier components hold more of a dimension than when positions are shuffled.",
     refuted_if="one of 19 copies with shuffled positions has as large a share",
     source=SOURCE,
     models=positioned_by("learned"),

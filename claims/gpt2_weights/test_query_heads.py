@@ -11,7 +11,7 @@ SESOI = 0.05
 
 @claim(
     id="weights.query-heads-differ",
-    says="The heads of a block differ in the size of their query weights.",
+    statement="The heads of a block differ in the size of their query weights.",
     refuted_if="the norms of W_Q differ between a block's heads by less than 5 % (sd of logs)",
     source=Source(study="gpt2-weights", ref="W11"),
     models=at_least_heads(2),
@@ -27,7 +27,7 @@ def test_spread_of_query_norms(query_head):
 
 @claim(
     id="weights.query-heads-differ-in-variance",
-    says="The heads of a block differ in the variance of their query weights.",
+    statement="The heads of a block differ in the variance of their query weights.",
     refuted_if="the variances differ between a block's heads by less than 10 % (sd of logs)",
     source=Source(study="gpt2-weights", ref="W11"),
     models=at_least_heads(2),

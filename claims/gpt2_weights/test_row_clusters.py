@@ -7,7 +7,7 @@ from refutable.predictions import fact
 
 @claim(
     id="weights.scatter-clusters",
-    says="Input features form clusters on the first two components of attention weights.",
+    statement="Input features form clusters on the first two components of attention weights.",
     refuted_if="one of 19 copies with rotated rows has as high a silhouette",
     source=Source(study="gpt2-weights", ref="W9"),
     predicts=fact.below(0.051),

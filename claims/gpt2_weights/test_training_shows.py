@@ -28,7 +28,7 @@ def _deviation(view, weight_views, untrained_weight_views):
 
 @claim(
     id="weights.tails-show-training",
-    says="The tails of attention weights tell a trained model from untrained copies.",
+    statement="The tails of attention weights tell a trained model from untrained copies.",
     refuted_if="one of 19 untrained copies has as unusual an excess kurtosis",
     source=SOURCE,
     predicts=BEYOND_ALL,
@@ -42,7 +42,7 @@ def test_tails_against_untrained(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.dimension-shows-training",
-    says="The dimension of attention weights tells a trained model from untrained copies.",
+    statement="The dimension of attention weights tells a trained model from untrained copies.",
     refuted_if="one of 19 untrained copies has as unusual a participation ratio",
     source=SOURCE,
     predicts=BEYOND_ALL,
@@ -56,7 +56,7 @@ def test_dimension_against_untrained(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.first-components-show-training",
-    says="The share of the first two components tells a trained model from untrained copies.",
+    statement="The share of the first two components tells a trained model from untrained copies.",
     refuted_if="one of 19 untrained copies has as unusual a share",
     source=SOURCE,
     predicts=BEYOND_ALL,
@@ -70,7 +70,7 @@ def test_first_components_against_untrained(weight_views, untrained_weight_views
 
 @claim(
     id="weights.scatter-shows-training",
-    says="Clusters in the scatter of components tell a trained model from untrained copies.",
+    statement="Clusters in the scatter of components tell a trained model from untrained copies.",
     refuted_if="one of 19 untrained copies has as unusual a silhouette",
     source=SOURCE,
     predicts=BEYOND_ALL,
@@ -84,7 +84,7 @@ def test_scatter_against_untrained(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.rows-show-training",
-    says="Unequal input features tell a trained model from untrained copies.",
+    statement="Unequal input features tell a trained model from untrained copies.",
     refuted_if="one of 19 untrained copies has as unusual a spread of row variances",
     source=SOURCE,
     predicts=BEYOND_ALL,
@@ -98,7 +98,7 @@ def test_rows_against_untrained(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.query-heads-show-training",
-    says="Unequal query heads tell a trained model from untrained copies.",
+    statement="Unequal query heads tell a trained model from untrained copies.",
     refuted_if="one of 19 untrained copies has as unusual a spread of query norms",
     source=SOURCE,
     models=at_least_heads(2),
@@ -113,7 +113,7 @@ def test_query_heads_against_untrained(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.head-trees-show-training",
-    says="The tree of heads tells a trained model from untrained copies.",
+    statement="The tree of heads tells a trained model from untrained copies.",
     refuted_if="one of 19 untrained copies has as unusual a cophenetic correlation",
     source=SOURCE,
     models=at_least_heads(4),
@@ -128,7 +128,7 @@ def test_head_trees_against_untrained(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.positions-show-training",
-    says="The likeness of adjacent positions tells a trained model from untrained copies.",
+    statement="The likeness of adjacent positions tells a trained model from untrained copies.",
     refuted_if="one of 19 untrained copies has as unusual a correlation",
     source=SOURCE,
     models=positioned_by("learned"),
@@ -143,10 +143,10 @@ def test_positions_against_untrained(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.training-makes-tails",
-    says="Training makes the tails of attention weights heavier.",
+    statement="Training makes the tails of attention weights heavier.",
     refuted_if="over seeds their excess kurtosis lies less than 2 sd above untrained copies",
     source=SOURCE,
-    predicts=over_seeds(TWIN, without=(0,)).above(2.0),
+    predicts=over_seeds(TWIN, exclude_seeds=(0,)).above(2.0),
     kind="training",
     unit="sd of untrained copies",
     margin=1.0,
@@ -158,10 +158,10 @@ def test_tails_over_seeds(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.training-lowers-dimension",
-    says="Training lowers the dimension of attention weights.",
+    statement="Training lowers the dimension of attention weights.",
     refuted_if="over seeds their participation ratio lies less than 2 sd below untrained copies",
     source=SOURCE,
-    predicts=over_seeds(TWIN, without=(0,)).below(-2.0),
+    predicts=over_seeds(TWIN, exclude_seeds=(0,)).below(-2.0),
     kind="training",
     unit="sd of untrained copies",
     margin=1.0,
@@ -173,10 +173,10 @@ def test_dimension_over_seeds(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.training-fills-first-components",
-    says="Training puts more of attention weights into two components.",
+    statement="Training puts more of attention weights into two components.",
     refuted_if="over seeds the share of two components lies less than 2 sd above untrained copies",
     source=SOURCE,
-    predicts=over_seeds(TWIN, without=(0,)).above(2.0),
+    predicts=over_seeds(TWIN, exclude_seeds=(0,)).above(2.0),
     kind="training",
     unit="sd of untrained copies",
     margin=1.0,
@@ -188,10 +188,10 @@ def test_first_components_over_seeds(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.training-makes-scatter-cluster",
-    says="Training makes the scatter of the first two components cluster.",
+    statement="Training makes the scatter of the first two components cluster.",
     refuted_if="over seeds the best silhouette lies less than 2 sd above untrained copies",
     source=SOURCE,
-    predicts=over_seeds(TWIN, without=(0,)).above(2.0),
+    predicts=over_seeds(TWIN, exclude_seeds=(0,)).above(2.0),
     kind="training",
     unit="sd of untrained copies",
     margin=1.0,
@@ -203,10 +203,10 @@ def test_scatter_over_seeds(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.training-makes-rows-unequal",
-    says="Training makes the weights of input features unequal.",
+    statement="Training makes the weights of input features unequal.",
     refuted_if="over seeds the spread of row variances lies less than 2 sd above untrained copies",
     source=SOURCE,
-    predicts=over_seeds(TWIN, without=(0,)).above(2.0),
+    predicts=over_seeds(TWIN, exclude_seeds=(0,)).above(2.0),
     kind="training",
     unit="sd of untrained copies",
     margin=1.0,
@@ -218,10 +218,10 @@ def test_rows_over_seeds(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.training-spreads-query-heads",
-    says="Training makes query heads unequal.",
+    statement="Training makes query heads unequal.",
     refuted_if="over seeds the spread of their norms lies less than 2 sd above untrained copies",
     source=SOURCE,
-    predicts=over_seeds(TWIN, without=(0,)).above(2.0),
+    predicts=over_seeds(TWIN, exclude_seeds=(0,)).above(2.0),
     kind="training",
     unit="sd of untrained copies",
     margin=1.0,
@@ -233,10 +233,10 @@ def test_query_heads_over_seeds(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.training-makes-head-trees",
-    says="Training makes a tree describe the distances of heads better.",
+    statement="Training makes a tree describe the distances of heads better.",
     refuted_if="over seeds the cophenetic correlation lies less than 2 sd above untrained copies",
     source=SOURCE,
-    predicts=over_seeds(TWIN, without=(0,)).above(2.0),
+    predicts=over_seeds(TWIN, exclude_seeds=(0,)).above(2.0),
     kind="training",
     unit="sd of untrained copies",
     margin=1.0,
@@ -248,10 +248,10 @@ def test_head_trees_over_seeds(weight_views, untrained_weight_views):
 
 @claim(
     id="weights.training-joins-positions",
-    says="Training makes the embeddings of adjacent positions alike.",
+    statement="Training makes the embeddings of adjacent positions alike.",
     refuted_if="over seeds their correlation lies less than 2 sd above untrained copies",
     source=SOURCE,
-    predicts=over_seeds(TWIN, without=(0,)).above(2.0),
+    predicts=over_seeds(TWIN, exclude_seeds=(0,)).above(2.0),
     kind="training",
     unit="sd of untrained copies",
     margin=1.0,

@@ -16,7 +16,9 @@ def pooled(residual_norm, next_token_entropy):
 
 @claim(
     id="gain.layernorm-entropy-negative",
-    says="In a LayerNorm decoder the last block moves the stream less where entropy is higher.",
+    statement=(
+        "In a LayerNorm decoder the last block moves the stream less where entropy is higher."
+    ),
     refuted_if="the correlation lies above -0.2 between families or within them",
     source=Source(study="last-block-gain", ref="G4"),
     models=normalized_by("LayerNorm"),
@@ -24,7 +26,7 @@ def pooled(residual_norm, next_token_entropy):
     predicts=correlation.below(-0.2),
     replication=replication(
         pooled,
-        says="Pearson r of |g - 1| and entropy over all prompts pooled.",
+        statement="Pearson r of |g - 1| and entropy over all prompts pooled.",
         statistic="pooled correlation",
         below=0.0,
         published={
@@ -44,7 +46,7 @@ def test_layernorm_gain_and_entropy(log_growth, next_token_entropy):
 
 @claim(
     id="gain.rmsnorm-entropy-positive",
-    says="In an RMSNorm decoder the last block moves the stream more where entropy is higher.",
+    statement="In an RMSNorm decoder the last block moves the stream more where entropy is higher.",
     refuted_if="the correlation lies below +0.2 between families or within them",
     source=Source(study="last-block-gain", ref="G4"),
     models=normalized_by("RMSNorm"),
@@ -52,7 +54,7 @@ def test_layernorm_gain_and_entropy(log_growth, next_token_entropy):
     predicts=correlation.above(0.2),
     replication=replication(
         pooled,
-        says="Pearson r of |g - 1| and entropy over all prompts pooled.",
+        statement="Pearson r of |g - 1| and entropy over all prompts pooled.",
         statistic="pooled correlation",
         above=0.0,
         published={"google/gemma-7b": 0.692},

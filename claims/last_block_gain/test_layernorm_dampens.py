@@ -21,7 +21,7 @@ def raw_gain(residual_norm):
 
 @claim(
     id="gain.layernorm-dampens",
-    says="The last block of a LayerNorm decoder shrinks the residual stream.",
+    statement="The last block of a LayerNorm decoder shrinks the residual stream.",
     refuted_if="the mean log gain over prompt families lies above -0.02",
     source=Source(study="last-block-gain", ref="G1"),
     models=normalized_by("LayerNorm"),
@@ -30,7 +30,7 @@ def raw_gain(residual_norm):
     control=untrained(seeds=5),
     replication=replication(
         raw_gain,
-        says="Mean raw gain, the prompts taken as independent, against 1.",
+        statement="Mean raw gain, the prompts taken as independent, against 1.",
         below=1.0,
         published=PUBLISHED,
     ),
@@ -45,7 +45,7 @@ def test_last_block_log_gain(log_growth):
 
 @claim(
     id="gain.layernorm-last-block-dampens-more",
-    says="In a LayerNorm decoder the last block dampens more than the blocks before it.",
+    statement="In a LayerNorm decoder the last block dampens more than the blocks before it.",
     refuted_if="the last log gain minus the mean of up to five before it lies above -0.02",
     source=Source(study="last-block-gain", ref="G1a"),
     models=normalized_by("LayerNorm"),
@@ -64,7 +64,7 @@ def test_last_block_against_those_before(log_growth):
 
 @claim(
     id="gain.layernorm-training-dampens",
-    says="Training makes the last block of a LayerNorm decoder grow the stream less.",
+    statement="Training makes the last block of a LayerNorm decoder grow the stream less.",
     refuted_if="trained minus untrained mean log gain lies above -0.02",
     source=Source(study="last-block-gain", ref="G1b"),
     models=normalized_by("LayerNorm"),
@@ -82,7 +82,9 @@ def test_trained_against_untrained(log_growth):
 
 @claim(
     id="gain.layernorm-dampens-all-tokens",
-    says="The last block of a LayerNorm decoder shrinks the stream of every token but the first.",
+    statement=(
+        "The last block of a LayerNorm decoder shrinks the stream of every token but the first."
+    ),
     refuted_if="the mean log gain over tokens and prompt families lies above -0.02",
     source=Source(study="last-block-gain", ref="G1"),
     models=normalized_by("LayerNorm"),

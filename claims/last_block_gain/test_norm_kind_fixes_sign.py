@@ -11,7 +11,7 @@ TOLERANCE = 0.005
 
 @claim(
     id="gain.layernorm-dampens-every-prompt",
-    says="In a LayerNorm decoder the last block shrinks the stream for every prompt.",
+    statement="In a LayerNorm decoder the last block shrinks the stream for every prompt.",
     refuted_if="one prompt of two tokens or more has a log gain above +0.005",
     source=Source(study="last-block-gain", ref="G3"),
     models=normalized_by("LayerNorm"),
@@ -28,7 +28,7 @@ def test_every_prompt_dampens(log_growth, n_tokens):
 
 @claim(
     id="gain.rmsnorm-expands-every-prompt",
-    says="In an RMSNorm decoder the last block grows the stream for every prompt.",
+    statement="In an RMSNorm decoder the last block grows the stream for every prompt.",
     refuted_if="one prompt of two tokens or more has a log gain below -0.005",
     source=Source(study="last-block-gain", ref="G3"),
     models=normalized_by("RMSNorm"),

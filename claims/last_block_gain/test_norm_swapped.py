@@ -10,7 +10,7 @@ SOURCE = Source(study="last-block-gain", ref="G8")
 
 @claim(
     id="gain.norm-kind-decides",
-    says="Swapping LayerNorm for RMSNorm alone makes the last block expand more.",
+    statement="Swapping LayerNorm for RMSNorm alone makes the last block expand more.",
     refuted_if="LayerNorm's log gain is not lower than RMSNorm's by 0.02 over training seeds",
     source=SOURCE,
     predicts=contrast("layernorm-both", "rmsnorm-both").below(-SESOI),

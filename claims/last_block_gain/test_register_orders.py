@@ -12,7 +12,7 @@ COMPLEXITY_ORDER = ("factual", "cliche", "nonsense", "novel", "syntactic")
 
 @claim(
     id="gain.register-orders-entropy",
-    says="Entropy rises from cliche over factual and novel prompts to nonsense.",
+    statement="Entropy rises from cliche over factual and novel prompts to nonsense.",
     refuted_if="a neighbouring contrast of the stated order lies below +0.1 nat",
     source=Source(study="last-block-gain", ref="G6"),
     prompts="length-matched",
@@ -31,7 +31,7 @@ def test_entropy_by_register(next_token_entropy):
 
 @claim(
     id="gain.register-orders-gain",
-    says="The last block's gain rises with the complexity that the study gives each register.",
+    statement="The last block's gain rises with the complexity that the study gives each register.",
     refuted_if="a neighbouring contrast of the stated order lies below +0.02",
     source=Source(study="last-block-gain", ref="G6"),
     prompts="length-matched",

@@ -20,7 +20,7 @@ def raw_gain(residual_norm):
 
 @claim(
     id="gain.rmsnorm-expands",
-    says="The last block of an RMSNorm decoder grows the residual stream.",
+    statement="The last block of an RMSNorm decoder grows the residual stream.",
     refuted_if="the mean log gain over prompt families lies below +0.02",
     source=Source(study="last-block-gain", ref="G2"),
     models=normalized_by("RMSNorm"),
@@ -29,7 +29,7 @@ def raw_gain(residual_norm):
     control=untrained(seeds=5),
     replication=replication(
         raw_gain,
-        says="Mean raw gain, the prompts taken as independent, against 1.",
+        statement="Mean raw gain, the prompts taken as independent, against 1.",
         above=1.0,
         published=PUBLISHED,
     ),
@@ -44,7 +44,7 @@ def test_last_block_log_gain(log_growth):
 
 @claim(
     id="gain.rmsnorm-last-block-expands-more",
-    says="In an RMSNorm decoder the last block expands more than the blocks before it.",
+    statement="In an RMSNorm decoder the last block expands more than the blocks before it.",
     refuted_if="the last log gain minus the mean of up to five before it lies below +0.02",
     source=Source(study="last-block-gain", ref="G2a"),
     models=normalized_by("RMSNorm"),
@@ -63,7 +63,7 @@ def test_last_block_against_those_before(log_growth):
 
 @claim(
     id="gain.rmsnorm-training-expands",
-    says="Training makes the last block of an RMSNorm decoder grow the stream more.",
+    statement="Training makes the last block of an RMSNorm decoder grow the stream more.",
     refuted_if="trained minus untrained mean log gain lies below +0.02",
     source=Source(study="last-block-gain", ref="G2b"),
     models=normalized_by("RMSNorm"),
@@ -81,7 +81,7 @@ def test_trained_against_untrained(log_growth):
 
 @claim(
     id="gain.rmsnorm-expands-all-tokens",
-    says="The last block of an RMSNorm decoder grows the stream of every token but the first.",
+    statement="The last block of an RMSNorm decoder grows the stream of every token but the first.",
     refuted_if="the mean log gain over tokens and prompt families lies below +0.02",
     source=Source(study="last-block-gain", ref="G2"),
     models=normalized_by("RMSNorm"),

@@ -16,7 +16,7 @@ def raw_amplification(residual_norm):
 
 @claim(
     id="gain.total-amplification",
-    says="From the first block's output to the last the residual stream grows 15 to 25 fold.",
+    statement="From the first block's output to the last the residual stream grows 15 to 25 fold.",
     refuted_if="the mean log amplification lies outside ln 15 to ln 25",
     source=Source(study="last-block-gain", ref="G7"),
     arms=ARMS,
@@ -24,7 +24,7 @@ def raw_amplification(residual_norm):
     control=untrained(seeds=5),
     replication=replication(
         raw_amplification,
-        says="Mean raw amplification, the prompts taken as independent.",
+        statement="Mean raw amplification, the prompts taken as independent.",
         above=15.0,
         below=25.0,
     ),
@@ -40,7 +40,7 @@ def test_total_amplification(residual_norm):
 
 @claim(
     id="gain.growth-slows-with-depth",
-    says="The deeper the block, the less it grows the residual stream.",
+    statement="The deeper the block, the less it grows the residual stream.",
     refuted_if="the slope of log growth over depth lies above 0",
     source=Source(study="last-block-gain", ref="G1", citation="depth profile beside the rows"),
     models=at_least_blocks(5),

@@ -6,7 +6,7 @@ from refutable.spec.claim import named
 
 @claim(
     id="gain.xl-matches-pythia",
-    says="The mean gain of GPT-2 XL equals that of Pythia-6.9B to .15.",
+    statement="The mean gain of GPT-2 XL equals that of Pythia-6.9B to .15.",
     refuted_if="the family mean of the raw gain lies outside .80 +- .15",
     source=Source(study="last-block-gain", ref="G5"),
     models=named("gpt2-xl"),

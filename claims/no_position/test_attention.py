@@ -8,7 +8,7 @@ SOURCE = Source(study="no-position", ref="T4")
 
 @claim(
     id="noposition.previous-token-head",
-    says="One layer's head attends to the previous token.",
+    statement="One layer's head attends to the previous token.",
     refuted_if="no layer gives the previous token half of its attention",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.5),
@@ -22,7 +22,7 @@ def test_previous_token_score(attention_looking_back):
 
 @claim(
     id="noposition.layer0-uniform",
-    says="Layer 0 spreads its attention evenly over everything it sees.",
+    statement="Layer 0 spreads its attention evenly over everything it sees.",
     refuted_if="its mean pattern is more than 0.05 (total variation) from equal weights",
     source=SOURCE,
     predicts=over_seeds("no-position").below(0.05),
@@ -36,7 +36,7 @@ def test_layer_0_is_uniform(distance_from_uniform):
 
 @claim(
     id="noposition.layer0-uniform-beside-bos",
-    says="Layer 0 spreads what attention the BOS token leaves evenly over the other tokens.",
+    statement="Layer 0 spreads what attention the BOS token leaves evenly over the other tokens.",
     refuted_if="its mean pattern without BOS is more than 0.05 from equal weights",
     source=SOURCE,
     predicts=over_seeds("no-position").below(0.05),

@@ -12,7 +12,7 @@ SOURCE = Source(study="no-position", ref="T7")
 
 @claim(
     id="noposition.qk-layer0",
-    says="The published QK map of layer 0 gives that layer's attention scores.",
+    statement="The published QK map of layer 0 gives that layer's attention scores.",
     refuted_if="its correlation with the model's own scores lies below 0.9",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.9),
@@ -27,7 +27,7 @@ def test_published_qk_of_layer_0(score_agreement):
 
 @claim(
     id="noposition.qk-layer0-composed",
-    says="With norm and biases the QK map of layer 0 is exactly its attention scores.",
+    statement="With norm and biases the QK map of layer 0 is exactly its attention scores.",
     refuted_if="its correlation with the model's own scores is not 1 in any seed",
     source=SOURCE,
     predicts=each_seed("no-position").equals(1.0, tolerance=1e-6),
@@ -41,7 +41,7 @@ def test_composed_qk_of_layer_0(score_agreement):
 
 @claim(
     id="noposition.qk-layer1",
-    says="The published QK map of layer 1 gives that layer's attention scores.",
+    statement="The published QK map of layer 1 gives that layer's attention scores.",
     refuted_if="its correlation with the model's own scores lies below 0.5",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.5),
@@ -56,7 +56,7 @@ def test_published_qk_of_layer_1(score_agreement):
 
 @claim(
     id="noposition.qk-layer1-path",
-    says="The published QK map of layer 1 agrees with the one through block 0's feed-forward.",
+    statement="The published QK map of layer 1 agrees with the one through block 0's feed-forward.",
     refuted_if="its correlation with the composed map lies below 0.5",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.5),
@@ -71,7 +71,9 @@ def test_published_qk_path_of_layer_1(query_key_map_agreement):
 
 @claim(
     id="noposition.ov-layer0",
-    says="The published OV map of layer 0 shows what that head hands to its feed-forward layer.",
+    statement=(
+        "The published OV map of layer 0 shows what that head hands to its feed-forward layer."
+    ),
     refuted_if="its correlation with the composed map lies below 0.9",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.9),
@@ -86,7 +88,9 @@ def test_published_ov_of_layer_0(output_value_map_agreement):
 
 @claim(
     id="noposition.ov-layer1",
-    says="The published OV map of layer 1 shows what that head hands to its feed-forward layer.",
+    statement=(
+        "The published OV map of layer 1 shows what that head hands to its feed-forward layer."
+    ),
     refuted_if="its correlation with the map through layer 1's own input lies below 0.5",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.5),

@@ -8,7 +8,9 @@ SOURCE = Source(study="no-position", ref="T1")
 
 @claim(
     id="noposition.converges",
-    says="Without positional embeddings the toy transformer learns to recall the previous token.",
+    statement=(
+        "Without positional embeddings the toy transformer learns to recall the previous token."
+    ),
     refuted_if="the held-out loss of any seed lies above 0.008 nats",
     source=SOURCE,
     predicts=each_seed("no-position").below(0.008),
@@ -23,7 +25,7 @@ def test_held_out_loss(held_out_recall_loss):
 
 @claim(
     id="noposition.positions-stay-zero",
-    says="The positional embedding is exactly zero before and after training.",
+    statement="The positional embedding is exactly zero before and after training.",
     refuted_if="its norm differs from 0 in any seed",
     source=SOURCE,
     predicts=each_seed("no-position").equals(0.0),
@@ -36,7 +38,9 @@ def test_position_table_is_zero(position_table_norm):
 
 @claim(
     id="noposition.converges-live",
-    says="The convergence can be watched: a faster recipe trained during this run converges too.",
+    statement=(
+        "The convergence can be watched: a faster recipe trained during this run converges too."
+    ),
     refuted_if="the mean loss of the last 20 steps lies above 0.15 nats",
     source=SOURCE,
     predicts=each_seed("no-position-0").below(0.15),

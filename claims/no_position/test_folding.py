@@ -6,7 +6,9 @@ from refutable.predictions import each_seed
 
 @claim(
     id="noposition.folding-exact",
-    says="Folding the norms and centring weights that write or unembed changes no probability.",
+    statement=(
+        "Folding the norms and centring weights that write or unembed changes no probability."
+    ),
     refuted_if="a log-probability changes by more than 0.00001 in any seed",
     source=Source(study="no-position", ref="T11"),
     predicts=each_seed("no-position").equals(0.0, tolerance=1e-5),

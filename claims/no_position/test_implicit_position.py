@@ -19,7 +19,7 @@ def slope(variance):
 
 @claim(
     id="noposition.variance-untrained",
-    says="Before training, the variance of attention's output falls like 1 / t.",
+    statement="Before training, the variance of attention's output falls like 1 / t.",
     refuted_if="the slope of log variance over log t lies outside -1.25 to -0.75",
     source=SOURCE,
     predicts=over_seeds("no-position").within(-1.25, -0.75),
@@ -33,7 +33,7 @@ def test_slope_of_the_variance_untrained(attention_output_variance):
 
 @claim(
     id="noposition.variance-trained",
-    says="After training, the variance of attention's output still falls like 1 / t.",
+    statement="After training, the variance of attention's output still falls like 1 / t.",
     refuted_if="the slope of log variance over log t lies outside -1.25 to -0.75",
     source=SOURCE,
     predicts=over_seeds("no-position").within(-1.25, -0.75),
@@ -47,7 +47,9 @@ def test_slope_of_the_variance_trained(attention_output_variance):
 
 @claim(
     id="noposition.position-readable",
-    says="A linear probe reads the position after block 0, far better than with shuffled labels.",
+    statement=(
+        "A linear probe reads the position after block 0, far better than with shuffled labels."
+    ),
     refuted_if="R squared exceeds that of the shuffled control by less than 0.5",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.5),
@@ -65,7 +67,7 @@ def test_position_probe(position_readout):
 
 @claim(
     id="noposition.position-learned",
-    says="Training makes the position readable: an untrained model gives much less of it.",
+    statement="Training makes the position readable: an untrained model gives much less of it.",
     refuted_if="R squared exceeds that of untrained models by less than 0.3",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.3),

@@ -17,7 +17,7 @@ def log_cost(losses):
 
 @claim(
     id="noposition.layer1-keys-noise",
-    says="Replacing layer 1's keys by their mean at each position lowers the loss.",
+    statement="Replacing layer 1's keys by their mean at each position lowers the loss.",
     refuted_if="the loss does not fall by 10 %",
     source=SOURCE,
     predicts=over_seeds("no-position").below(-0.1),
@@ -32,7 +32,7 @@ def test_keys_replaced_per_position(replaced_loss):
 
 @claim(
     id="noposition.layer1-keys-position",
-    says="Layer 1's keys carry position: one mean for all positions destroys the recall.",
+    statement="Layer 1's keys carry position: one mean for all positions destroys the recall.",
     refuted_if="replacing them by one mean over positions too does not raise the loss tenfold",
     source=SOURCE,
     predicts=over_seeds("no-position").above(np.log(10)),

@@ -8,7 +8,7 @@ SOURCE = Source(study="no-position", ref="T10")
 
 @claim(
     id="noposition.attribution-adds-up",
-    says="Embedding, attention, feed-forward layers and biases add up to the logit.",
+    statement="Embedding, attention, feed-forward layers and biases add up to the logit.",
     refuted_if="the sum of the parts differs from the logit by more than 0.0001 in any seed",
     source=SOURCE,
     predicts=each_seed("no-position").equals(0.0, tolerance=1e-4),
@@ -22,7 +22,7 @@ def test_parts_sum_to_the_logit(attribution_gap):
 
 @claim(
     id="noposition.last-mlp-writes-answer",
-    says="The last feed-forward layer writes most of the correct token's logit.",
+    statement="The last feed-forward layer writes most of the correct token's logit.",
     refuted_if="its part is less than half of the sum of all parts",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.5),

@@ -12,7 +12,7 @@ KNEE_STEP, KNEE_LOSS = 2050, 0.5
 
 @claim(
     id="noposition.knee",
-    says="The loss falls to 0.5 nats near step 2050.",
+    statement="The loss falls to 0.5 nats near step 2050.",
     refuted_if="the mean step lies more than 10 % from 2050",
     source=SOURCE,
     predicts=over_seeds("no-position").within(np.log(0.9), np.log(1.1)),
@@ -28,7 +28,7 @@ def test_step_of_the_knee(training_loss):
 
 @claim(
     id="noposition.curve",
-    says="The loss follows the published curve from start to step 2600.",
+    statement="The loss follows the published curve from start to step 2600.",
     refuted_if="the median distance to the published points lies above 0.1 on the log scale",
     source=SOURCE,
     predicts=over_seeds("no-position").below(0.1),

@@ -8,7 +8,7 @@ SEQUENCES = 256
 
 @claim(
     id="noposition.neurons-follow-position",
-    says="Whether a neuron of the first feed-forward layer is active depends on the position.",
+    statement="Whether a neuron of the first feed-forward layer is active depends on the position.",
     refuted_if="position explains less than 1 % of the variance of being active",
     source=Source(study="no-position", ref="T8"),
     predicts=over_seeds("no-position").above(0.01),

@@ -12,7 +12,7 @@ BAG = math.lgamma(50) / 49
 
 @claim(
     id="noposition.order-not-bag",
-    says="The model knows the order of the tokens and not merely which ones have occurred.",
+    statement="The model knows the order of the tokens and not merely which ones have occurred.",
     refuted_if="the held-out loss lies above the floor of guessing among the preceding tokens",
     source=SOURCE,
     predicts=over_seeds("no-position").below(-1.0),
@@ -27,7 +27,7 @@ def test_loss_below_the_bag_floor(held_out_recall_loss):
 
 @claim(
     id="noposition.order-crossing",
-    says="The loss crosses the bag-of-tokens floor between steps 1100 and 1200.",
+    statement="The loss crosses the bag-of-tokens floor between steps 1100 and 1200.",
     refuted_if="the mean crossing step lies outside 1100 to 1200",
     source=SOURCE,
     predicts=over_seeds("no-position").within(1100, 1200),

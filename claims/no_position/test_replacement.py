@@ -31,7 +31,7 @@ def log_ratios(replaced_loss):
 
 @claim(
     id="noposition.replacement-ranks",
-    says="Replacing activations by their mean ranks the components as published.",
+    statement="Replacing activations by their mean ranks the components as published.",
     refuted_if="the rank correlation with the published losses lies below 0.8 in any seed",
     source=SOURCE,
     predicts=each_seed("no-position").above(0.8),
@@ -49,7 +49,7 @@ def test_rank_correlation(replaced_loss):
 
 @claim(
     id="noposition.replacement-sizes",
-    says="Replacing activations by their mean costs about what was published.",
+    statement="Replacing activations by their mean costs about what was published.",
     refuted_if="the median distance to the published losses lies above log 1.5",
     source=SOURCE,
     predicts=over_seeds("no-position").below(np.log(1.5)),
@@ -64,7 +64,7 @@ def test_distance_to_the_published_losses(replaced_loss):
 
 @claim(
     id="noposition.replacement-identities",
-    says="Sites that hold the same numbers give the same loss when replaced.",
+    statement="Sites that hold the same numbers give the same loss when replaced.",
     refuted_if="the losses of any such pair differ by more than 0.0001 on the log scale",
     source=SOURCE,
     predicts=each_seed("no-position").equals(0.0, tolerance=1e-4),

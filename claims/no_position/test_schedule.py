@@ -17,7 +17,7 @@ def spikes(loss):
 
 @claim(
     id="noposition.spikes-from-schedule",
-    says="A learning rate that grows as max(step / 100, 1) makes the loss spike.",
+    statement="A learning rate that grows as max(step / 100, 1) makes the loss spike.",
     refuted_if="it does not add a spike to every seed's run on average",
     source=SOURCE,
     predicts=over_seeds("no-position").above(1.0),

@@ -12,7 +12,7 @@ N3 = Source(study="norm-ablation", ref="N3")
 
 @claim(
     id="ablation.diffuse-attention",
-    says="Without norms inside the blocks attention is more diffuse.",
+    statement="Without norms inside the blocks attention is more diffuse.",
     refuted_if="normalized entropy without norms exceeds that with LayerNorm by less than 0.02",
     source=N1,
     predicts=contrast("none", "layernorm-both").above(SESOI),
@@ -29,7 +29,7 @@ def test_entropy(attention_entropy):
 
 @claim(
     id="ablation.diffuse-attention-beside-sink",
-    says="Without norms attention is more diffuse over the keys after the first token, too.",
+    statement="Without norms attention is more diffuse over the keys after the first token, too.",
     refuted_if="normalized entropy over keys k >= 1 exceeds LayerNorm's by less than 0.02",
     source=N1,
     predicts=contrast("none", "layernorm-both").above(SESOI),
@@ -46,7 +46,7 @@ def test_entropy_without_first_key(attention_entropy_rest):
 
 @claim(
     id="ablation.diffuse-attention-at-equal-loss",
-    says="Without norms attention is more diffuse at the same held-out loss, too.",
+    statement="Without norms attention is more diffuse at the same held-out loss, too.",
     refuted_if="at 4.95 nats normalized entropy exceeds that with LayerNorm by less than 0.02",
     source=N1,
     predicts=contrast("none", "layernorm-both").above(SESOI),
@@ -63,7 +63,9 @@ def test_entropy_at_equal_loss(attention_entropy_at_loss):
 
 @claim(
     id="ablation.diffuse-attention-beside-sink-at-equal-loss",
-    says="Without norms attention is more diffuse over the keys after the first at equal loss.",
+    statement=(
+        "Without norms attention is more diffuse over the keys after the first at equal loss."
+    ),
     refuted_if="at 4.95 nats entropy over keys k >= 1 exceeds LayerNorm's by less than 0.02",
     source=N1,
     predicts=contrast("none", "layernorm-both").above(SESOI),
@@ -80,7 +82,9 @@ def test_entropy_without_first_key_at_equal_loss(attention_entropy_at_loss):
 
 @claim(
     id="ablation.attention-norm-lies-between",
-    says="With a norm before attention alone, attention is as diffuse as between both and none.",
+    statement=(
+        "With a norm before attention alone, attention is as diffuse as between both and none."
+    ),
     refuted_if="a step from both to attention-only to none is smaller than 0.02",
     source=N3,
     predicts=ordered("layernorm-both", "layernorm-attention", "none", over="models", by=SESOI),
@@ -96,7 +100,7 @@ def test_attention_only_between(attention_entropy):
 
 @claim(
     id="ablation.ffn-norm-lies-between",
-    says="With a norm before the feed-forward alone, attention lies between both and none.",
+    statement="With a norm before the feed-forward alone, attention lies between both and none.",
     refuted_if="a step from both to feed-forward-only to none is smaller than 0.02",
     source=N3,
     predicts=ordered("layernorm-both", "layernorm-ffn", "none", over="models", by=SESOI),
@@ -112,7 +116,9 @@ def test_ffn_only_between(attention_entropy):
 
 @claim(
     id="ablation.rmsnorm-before-attention-lies-between",
-    says="With RMSNorm before attention alone, attention lies between RMSNorm in both and none.",
+    statement=(
+        "With RMSNorm before attention alone, attention lies between RMSNorm in both and none."
+    ),
     refuted_if="a step from both to attention-only to none is smaller than 0.02",
     source=N3,
     predicts=ordered("rmsnorm-both", "rmsnorm-attention", "none", over="models", by=SESOI),
@@ -128,7 +134,7 @@ def test_rmsnorm_attention_only_between(attention_entropy):
 
 @claim(
     id="ablation.rmsnorm-before-ffn-lies-between",
-    says="With RMSNorm before the feed-forward alone, attention lies between both and none.",
+    statement="With RMSNorm before the feed-forward alone, attention lies between both and none.",
     refuted_if="a step from both to feed-forward-only to none is smaller than 0.02",
     source=N3,
     predicts=ordered("rmsnorm-both", "rmsnorm-ffn", "none", over="models", by=SESOI),
@@ -144,7 +150,7 @@ def test_rmsnorm_ffn_only_between(attention_entropy):
 
 @claim(
     id="ablation.diffuse-attention-without-positions",
-    says="Without learned positions attention is more diffuse.",
+    statement="Without learned positions attention is more diffuse.",
     refuted_if="normalized entropy without positions exceeds that with them by less than 0.02",
     source=N1,
     predicts=contrast("layernorm-both-no-positions", "layernorm-both").above(SESOI),

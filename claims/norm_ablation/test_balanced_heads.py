@@ -18,7 +18,7 @@ EXCESS = 0.05
 
 @claim(
     id="ablation.balanced-heads",
-    says="The heads of a block are balanced: their attention is about equally diffuse.",
+    statement="The heads of a block are balanced: their attention is about equally diffuse.",
     refuted_if="normalized entropies of a block's heads have a standard deviation above 0.1",
     source=SOURCE,
     models=at_least_heads(2),
@@ -35,7 +35,7 @@ def test_spread_of_entropy(attention_entropy):
 
 @claim(
     id="ablation.head-follows-words",
-    says="Some head attends from the later tokens of a word to its first one.",
+    statement="Some head attends from the later tokens of a word to its first one.",
     refuted_if="it gives that token less than 0.05 more than its distance alone explains",
     source=SOURCE,
     models=at_least_heads(2) & reads_text(),
@@ -52,7 +52,7 @@ def test_word_arcs(word_arcs):
 
 @claim(
     id="ablation.base-model-follows-words",
-    says="Training with LayerNorm makes a head that attends to the first token of its word.",
+    statement="Training with LayerNorm makes a head that attends to the first token of its word.",
     refuted_if="over training seeds it gives that token less than 0.05 more than elsewhere",
     source=SOURCE,
     predicts=over_seeds("layernorm-both").above(EXCESS),

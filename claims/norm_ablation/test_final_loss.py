@@ -7,7 +7,7 @@ from refutable.spec.claim import untrained
 
 @claim(
     id="ablation.rmsnorm-reaches-loss",
-    says="RMSNorm reaches LayerNorm's held-out loss.",
+    statement="RMSNorm reaches LayerNorm's held-out loss.",
     refuted_if="the losses differ by more than 0.02 nats",
     source=Source(study="norm-ablation", ref="N12"),
     predicts=contrast("rmsnorm-both", "layernorm-both").within(-0.02, 0.02),

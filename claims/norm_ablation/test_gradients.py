@@ -11,7 +11,7 @@ SOURCE = Source(study="norm-ablation", ref="N4")
 
 @claim(
     id="ablation.larger-gradients",
-    says="Without norms inside the blocks gradients are larger relative to the weights.",
+    statement="Without norms inside the blocks gradients are larger relative to the weights.",
     refuted_if="they exceed those with LayerNorm by less than 10 % at equal steps",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(math.log(1.1)),
@@ -28,7 +28,7 @@ def test_relative_gradient(relative_gradient_norm):
 
 @claim(
     id="ablation.larger-gradients-at-equal-loss",
-    says="Without norms gradients are larger relative to the weights at the same loss, too.",
+    statement="Without norms gradients are larger relative to the weights at the same loss, too.",
     refuted_if="at 4.95 nats held out they exceed those with LayerNorm by less than 10 %",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(math.log(1.1)),

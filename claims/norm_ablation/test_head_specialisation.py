@@ -9,7 +9,7 @@ SESOI = 0.02
 
 @claim(
     id="ablation.less-specialised-heads",
-    says="Without norms inside the blocks the heads of a block attend more alike.",
+    statement="Without norms inside the blocks the heads of a block attend more alike.",
     refuted_if="the heads' distance without norms is not lower than with LayerNorm by 0.02",
     source=Source(study="norm-ablation", ref="N5"),
     predicts=contrast("none", "layernorm-both").below(-SESOI),

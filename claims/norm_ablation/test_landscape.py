@@ -19,7 +19,7 @@ def log_rise(sharpness):
 
 @claim(
     id="ablation.sharper-without-norms",
-    says="Without norms inside the blocks the loss landscape is sharper.",
+    statement="Without norms inside the blocks the loss landscape is sharper.",
     refuted_if="the loss rises by less than 10 % more than with LayerNorm at the same distance",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(SESOI),
@@ -39,7 +39,9 @@ def test_sharpness(sharpness):
 
 @claim(
     id="ablation.sharper-without-norms-at-equal-loss",
-    says="Without norms inside the blocks the loss landscape is sharper at the same loss, too.",
+    statement=(
+        "Without norms inside the blocks the loss landscape is sharper at the same loss, too."
+    ),
     refuted_if="at 4.95 nats held out the loss rises by less than 10 % more than with LayerNorm",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(SESOI),
@@ -56,7 +58,7 @@ def test_sharpness_at_equal_loss(sharpness_at_loss):
 
 @claim(
     id="ablation.random-steps-cost-loss",
-    says="A random step of a fifth of every filter raises the loss of a trained model.",
+    statement="A random step of a fifth of every filter raises the loss of a trained model.",
     refuted_if="the loss rises by less than 0.01 nats",
     source=SOURCE,
     models=reads_text(),

@@ -20,7 +20,7 @@ def source(ref):
 
 @claim(
     id="ablation.training-focuses-attention",
-    says="Training makes attention less diffuse than in an untrained model.",
+    statement="Training makes attention less diffuse than in an untrained model.",
     refuted_if="normalized entropy lies less than 0.02 below that of untrained copies",
     source=source("N1"),
     predicts=mean.below(-0.02).against_control(),
@@ -36,7 +36,7 @@ def test_entropy_against_untrained(attention_entropy):
 
 @claim(
     id="ablation.training-specialises-heads",
-    says="Training makes the heads of a block attend less alike.",
+    statement="Training makes the heads of a block attend less alike.",
     refuted_if="the heads' distance lies less than 0.02 above that of untrained copies",
     source=source("N5"),
     models=at_least_heads(2),
@@ -53,7 +53,7 @@ def test_head_distance_against_untrained(attention_head_distance):
 
 @claim(
     id="ablation.variance-grows-with-depth",
-    says="The variance of the residual stream grows with depth.",
+    statement="The variance of the residual stream grows with depth.",
     refuted_if="the slope of its log over blocks lies below 0.05",
     source=source("N6"),
     predicts=mean.above(0.05),
@@ -69,7 +69,7 @@ def test_variance_slope_of_one_model(log_variance_slope):
 
 @claim(
     id="ablation.training-enlarges-weights",
-    says="Training leaves matrices larger than their initialisation.",
+    statement="Training leaves matrices larger than their initialisation.",
     refuted_if="their mean log standard deviation lies less than 0.05 above that at initialisation",
     source=source("N8"),
     predicts=fact.above(0.05),
@@ -85,7 +85,7 @@ def test_weights_against_initial(weight_sd, initial_weight_sd):
 
 @claim(
     id="ablation.noise-costs-loss",
-    says="Replacing words of its text costs a model loss.",
+    statement="Replacing words of its text costs a model loss.",
     refuted_if="the loss rises by less than 0.1 nats per share of words replaced",
     source=source("N11"),
     models=reads_text(),

@@ -32,7 +32,7 @@ def best_minus_worst(probe_accuracy):
 
 @claim(
     id="ablation.blocks-encode-differently",
-    says="The blocks of a LayerNorm model encode linguistic information differently.",
+    statement="The blocks of a LayerNorm model encode linguistic information differently.",
     refuted_if="the most selective block is above the least selective by under 5 points",
     source=SOURCE,
     predicts=over_seeds("layernorm-both").above(SESOI),
@@ -49,7 +49,7 @@ def test_with_layernorm(probe_accuracy):
 
 @claim(
     id="ablation.blocks-encode-differently-without-norms",
-    says="Blocks without norms inside them encode linguistic information differently.",
+    statement="Blocks without norms inside them encode linguistic information differently.",
     refuted_if="the most selective block is above the least selective by under 5 points",
     source=SOURCE,
     predicts=over_seeds("none").above(SESOI),
@@ -66,7 +66,7 @@ def test_without_norms(probe_accuracy):
 
 @claim(
     id="ablation.blocks-of-one-model-encode-differently",
-    says="The blocks of a model encode linguistic information differently.",
+    statement="The blocks of a model encode linguistic information differently.",
     refuted_if="the most selective block is above the least selective by under 5 points",
     source=SOURCE,
     models=reads_text() & not_tagged("twin"),

@@ -11,7 +11,7 @@ another reference would have given, and the one that was taken gave the smallest
 
 from refutable import Source, claim
 from refutable.observables.similarity.kernels import alignment_features, families_of
-from refutable.predictions import Likeness, across, fact
+from refutable.predictions import Likeness, cross_similarity, fact
 from refutable.spec.claim import not_tagged, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N7")
@@ -22,15 +22,15 @@ FIGURE = ("representation_alignment",)
 
 @claim(
     id="ablation.norms-change-representations",
-    says="Without norms inside the blocks a model represents prompts differently.",
+    statement="Without norms inside the blocks a model represents prompts differently.",
     refuted_if="its alignment with LayerNorm lies below that of LayerNorm's seeds by under 0.05",
     source=SOURCE,
-    predicts=across("none", "layernorm-both", like=ALIGNMENT).below(-SESOI),
+    predicts=cross_similarity("none", "layernorm-both", kernel=ALIGNMENT).below(-SESOI),
     control=untrained(seeds=5),
     unit="alignment",
     sesoi=SESOI,
     margin=SESOI,
-    beside=FIGURE,
+    also_record=FIGURE,
 )
 def test_without_norms(representation_kernel):
     """Debiased alignment of models of different seeds, mean over matched blocks and four draws."""
@@ -39,15 +39,15 @@ def test_without_norms(representation_kernel):
 
 @claim(
     id="ablation.norm-kind-changes-representations",
-    says="With RMSNorm in place of LayerNorm a model represents prompts differently.",
+    statement="With RMSNorm in place of LayerNorm a model represents prompts differently.",
     refuted_if="its alignment with LayerNorm lies below that of LayerNorm's seeds by under 0.05",
     source=SOURCE,
-    predicts=across("rmsnorm-both", "layernorm-both", like=ALIGNMENT).below(-SESOI),
+    predicts=cross_similarity("rmsnorm-both", "layernorm-both", kernel=ALIGNMENT).below(-SESOI),
     control=untrained(seeds=5),
     unit="alignment",
     sesoi=SESOI,
     margin=SESOI,
-    beside=FIGURE,
+    also_record=FIGURE,
 )
 def test_norm_kind(representation_kernel):
     """Debiased alignment of models of different seeds, mean over matched blocks and four draws."""
@@ -56,7 +56,9 @@ def test_norm_kind(representation_kernel):
 
 @claim(
     id="ablation.another-model-is-alike",
-    says="A model of another kind represents prompts like a small LayerNorm model to some degree.",
+    statement=(
+        "A model of another kind represents prompts like a small LayerNorm model to some degree."
+    ),
     refuted_if="its alignment with that model exceeds that with noise by less than 0.05",
     source=SOURCE,
     models=not_tagged("twin"),

@@ -9,7 +9,9 @@ SOURCE = Source(study="norm-ablation", ref="N6")
 
 @claim(
     id="ablation.variance-grows-without-norms",
-    says="Without norms inside the blocks the residual stream's variance grows faster with depth.",
+    statement=(
+        "Without norms inside the blocks the residual stream's variance grows faster with depth."
+    ),
     refuted_if="its slope exceeds that with LayerNorm by less than 0.05 a block",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(0.05),
@@ -25,7 +27,7 @@ def test_variance_slope(log_variance_slope):
 
 @claim(
     id="ablation.heavier-tails-without-norms",
-    says="Without norms inside the blocks activations have heavier tails.",
+    statement="Without norms inside the blocks activations have heavier tails.",
     refuted_if="their excess kurtosis exceeds that with LayerNorm by less than 0.1",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(0.1),

@@ -11,7 +11,9 @@ SESOI = 0.1
 
 @claim(
     id="ablation.word-noise",
-    says="Without norms inside the blocks the loss rises faster with the share of replaced words.",
+    statement=(
+        "Without norms inside the blocks the loss rises faster with the share of replaced words."
+    ),
     refuted_if="the slope exceeds that with LayerNorm by less than 0.1 nats",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(SESOI),
@@ -27,7 +29,9 @@ def test_word_noise(noisy_loss):
 
 @claim(
     id="ablation.character-noise",
-    says="Without norms inside the blocks the loss rises faster with the share of misspelt words.",
+    statement=(
+        "Without norms inside the blocks the loss rises faster with the share of misspelt words."
+    ),
     refuted_if="the slope exceeds that with LayerNorm by less than 0.1 nats",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(SESOI),

@@ -22,12 +22,14 @@ def equal_models(step_time_log_ratio):
 
 @claim(
     id="ablation.rmsnorm-step-faster",
-    says="On this machine a twin's training step takes less time with RMSNorm than with LayerNorm.",
+    statement=(
+        "On this machine a twin's training step takes less time with RMSNorm than with LayerNorm."
+    ),
     refuted_if="it takes longer than 1 / 1.02 of the LayerNorm step's time",
     source=Source(study="norm-ablation", ref="N12"),
     models=named("twin-rmsnorm-both-*"),
     predicts=mean.below(-SESOI),
-    control=placebo(equal_models, says="two equal LayerNorm models timed in the same rounds"),
+    control=placebo(equal_models, statement="two equal LayerNorm models timed in the same rounds"),
     kind="training",
     unit="log ratio",
     sesoi=SESOI,

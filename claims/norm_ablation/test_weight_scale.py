@@ -12,7 +12,7 @@ LOG_SESOI = 0.05
 
 @claim(
     id="ablation.larger-attention-weights",
-    says="Without norms inside the blocks the matrices of attention become larger.",
+    statement="Without norms inside the blocks the matrices of attention become larger.",
     refuted_if="their log standard deviation exceeds that with LayerNorm by less than 0.05",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(LOG_SESOI),
@@ -30,7 +30,7 @@ def test_attention_weights(weight_statistics):
 
 @claim(
     id="ablation.larger-feed-forward-weights",
-    says="Without norms inside the blocks the matrices of the feed-forward become larger.",
+    statement="Without norms inside the blocks the matrices of the feed-forward become larger.",
     refuted_if="their log standard deviation exceeds that with LayerNorm by less than 0.05",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(LOG_SESOI),

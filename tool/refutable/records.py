@@ -120,7 +120,7 @@ class Decision:
 class Replication:
     """The study's own procedure, computed as published, for comparison only."""
 
-    says: str
+    statement: str
     estimate: Estimate
     region: Region
     reading: str
@@ -150,7 +150,7 @@ class Counterexample:
     value: float
     family: str = ""
     origin: str = "observed"
-    """``observed`` in the prompt set, ``replayed`` from the witness store, or ``searched``."""
+    """``observed`` in the prompt set, ``replayed`` from what is stored, or ``searched``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ class ClaimReport:
     ref: str
     kind: str
     """``observational``, ``interventional``, ``probing``, ``weights`` or ``training``."""
-    says: str
+    statement: str
     refuted_if: str
     quantity: str
     """First line of the body's docstring: what is measured."""
@@ -254,7 +254,7 @@ class PromptSetReport:
     content_hash: str
     n: int
     families: int
-    says: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)

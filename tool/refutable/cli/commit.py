@@ -117,7 +117,7 @@ def _observe(
     for key, value in harness.archive(spec.id).keyed():
         if isinstance(value, dict):
             writer.put_json(key, value)
-        elif value is None or REGISTRY[key.observable].drawn_with:
+        elif value is None or REGISTRY[key.observable].recorded_with:
             continue
         elif key.observable in replayed or key.role.startswith("untrained-"):
             writer.put(key, value)

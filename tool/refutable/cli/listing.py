@@ -103,16 +103,16 @@ def table_of(what: str) -> Listing:
 def _claims() -> Listing:
     from refutable.studies.catalogue import bundled_claims
 
-    listing = Listing(("claim", "row", "says"))
+    listing = Listing(("claim", "row", "statement"))
     for claim in bundled_claims():
-        listing.add(claim.id, f"{claim.source.study} {claim.source.ref}", claim.says)
+        listing.add(claim.id, f"{claim.source.study} {claim.source.ref}", claim.statement)
     return listing
 
 
 def _models() -> Listing:
     from refutable.models.registry import all_specs
 
-    listing = Listing(("model", "norm", "weights", "default", "licence", "says"))
+    listing = Listing(("model", "norm", "weights", "default", "licence", "description"))
     for spec in all_specs():
         listing.add(
             spec.id,
@@ -120,7 +120,7 @@ def _models() -> Listing:
             _weights(spec),
             "default" if spec.default else "",
             spec.license or "",
-            spec.says,
+            spec.description,
         )
     return listing
 
@@ -148,20 +148,20 @@ def _prompts() -> Listing:
     from refutable.spec.prompts import known_prompts, read_prompts
     from refutable.system.paths import fixtures
 
-    listing = Listing(("prompts", "n", "hash", "says"))
+    listing = Listing(("prompts", "n", "hash", "description"))
     for path in known_prompts([fixtures() / "prompts"]).values():
         prompts = read_prompts(path)
         number = f"{len(prompts)} in {len(prompts.families)} families"
-        listing.add(prompts.name, number, prompts.content_hash[:12], prompts.says)
+        listing.add(prompts.name, number, prompts.content_hash[:12], prompts.description)
     return listing
 
 
 def _observables() -> Listing:
     from refutable.observables.registry import REGISTRY
 
-    listing = Listing(("observable", "dims", "unit", "says"))
+    listing = Listing(("observable", "dims", "unit", "description"))
     for item in REGISTRY:
-        listing.add(item.name, ", ".join(item.dims) or "scalar", item.unit, item.says)
+        listing.add(item.name, ", ".join(item.dims) or "scalar", item.unit, item.description)
     return listing
 
 
@@ -173,13 +173,13 @@ def card_of(claim_id: str) -> Table:
     report = claim.report()
     table = make_table("", claim.id, width=None if sys.stdout.isatty() else _CARD)
     rows = {
-        "says": report.says,
+        "statement": report.statement,
         "refuted if": report.refuted_if,
         "measures": report.quantity,
         "predicts": report.predicted,
         "about": report.applies_to,
         "control": report.control or "none",
-        "replication": claim.replication.says if claim.replication else "none",
+        "replication": claim.replication.statement if claim.replication else "none",
         "observables": ", ".join(claim.observables),
         "prompts": claim.prompts or "battery, or what --prompts names",
         "arms": ", ".join(claim.arms),

@@ -153,7 +153,9 @@ def _replicate(spec: ReplicationSpec, observations: Observations) -> Replication
         estimate = est.prompts_as_independent(values.values)
     else:
         estimate = est.exact(float(values), 0.0)
-    return Replication(spec.says, estimate, spec.region, _reading(estimate, spec), spec.published)
+    return Replication(
+        spec.statement, estimate, spec.region, _reading(estimate, spec), spec.published
+    )
 
 
 def _reading(estimate: Estimate, spec: ReplicationSpec) -> str:

@@ -50,7 +50,29 @@ def converted(content: dict[str, Any]) -> dict[str, Any]:
     claims = content.get("claims")
     if isinstance(claims, list):
         claims = [_claim(claim) if isinstance(claim, dict) else claim for claim in claims]
-    return {**content, "schema": SCHEMA, "claims": claims}
+    found = {**content, "schema": SCHEMA, "claims": claims}
+    for part, name in (("claims", "statement"), ("prompts", "description")):
+        found[part] = _renamed(found.get(part), name)
+    if isinstance(results := content.get("results"), list):
+        found["results"] = [
+            {**one, "replication": _renamed([one["replication"]], "statement")[0]}
+            if isinstance(one, dict) and isinstance(one.get("replication"), dict)
+            else one
+            for one in results
+        ]
+    return found
+
+
+def _renamed(items: Any, name: str) -> Any:
+    """Give the field ``says`` its present name."""
+    if not isinstance(items, list):
+        return items
+    return [
+        {(name if key == "says" else key): value for key, value in item.items()}
+        if isinstance(item, dict)
+        else item
+        for item in items
+    ]
 
 
 def _claim(claim: dict[str, Any]) -> dict[str, Any]:

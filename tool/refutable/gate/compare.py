@@ -53,7 +53,7 @@ def run_gate(
     -------
     text : str
     code : int
-        0 nothing changed; 1 changed, lost, new witness or instrument failed; 3 cannot judge.
+        0 nothing changed; 1 changed, lost, new counterexample or instrument failed; 3 cannot judge.
     """
     from refutable.evidence.json import read
     from refutable.evidence.observations import read_observations
@@ -137,9 +137,9 @@ def _line(
     if new.verdict is None:
         return _plain(key, old, new, Status.LOST, new.reason or "not decided any more")
     if new.counterexample is not None and old.counterexample is None:
-        witness = new.counterexample
-        said = f"{witness.prompt} gives {witness.value:.4g}, the base has no counterexample"
-        return _plain(key, old, new, Status.WITNESS, said)
+        shown = new.counterexample
+        said = f"{shown.prompt} gives {shown.value:.4g}, the base has no counterexample"
+        return _plain(key, old, new, Status.COUNTEREXAMPLE, said)
     claim = claims.get(key[0])
     if claim is None:
         return _plain(key, old, new, Status.UNDECIDED, "the base does not describe this claim")

@@ -14,14 +14,14 @@ class Status(StrEnum):
 
     CHANGED = "changed"
     LOST = "lost"
-    WITNESS = "new witness"
+    COUNTEREXAMPLE = "new counterexample"
     INSTRUMENT = "instrument failed"
     UNDECIDED = "undecided"
     SAME = "same"
     NEW = "new"
 
 
-FAILS = (Status.CHANGED, Status.LOST, Status.WITNESS, Status.INSTRUMENT)
+FAILS = (Status.CHANGED, Status.LOST, Status.COUNTEREXAMPLE, Status.INSTRUMENT)
 
 
 @dataclass(frozen=True, slots=True)

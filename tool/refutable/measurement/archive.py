@@ -52,7 +52,7 @@ class ObservationArchive:
         names: set[str] = set()
         where = ""
         for (prompts, arm), by_control in self.groups.items():
-            wanted = {n for n in by_control.get(None, ()) if not REGISTRY[n].drawn_with}
+            wanted = {n for n in by_control.get(None, ()) if not REGISTRY[n].recorded_with}
             found = self.missing(prompts, arm, "", wanted)
             names |= found
             where = f" on prompts {prompts} ({arm})" if found else where
@@ -234,7 +234,7 @@ class ObservationArchive:
                 continue
             if array is None:
                 # What only illustrates is not committed.
-                if needed and (self.state.weights_available or not REGISTRY[name].drawn_with):
+                if needed and (self.state.weights_available or not REGISTRY[name].recorded_with):
                     return False
                 continue
             found[name] = self._with_remarks(array, prompts)

@@ -152,7 +152,7 @@ class Harness:
         for role in ("", *(control.name for control in controls)):
             for name in sorted(need.observables):
                 reason = state.unavailable.get((prompts, arm, role, name))
-                if reason is not None and not REGISTRY[name].drawn_with:
+                if reason is not None and not REGISTRY[name].recorded_with:
                     raise NotMeasurableError(f"{name} of {need.model}: {reason}")
 
         def observed(role: str) -> Observations:

@@ -64,7 +64,7 @@ class InstrumentResult:
 
 _LOGITS = Observable(
     name=LastLogits.name,
-    says="Logits after the last token.",
+    description="Logits after the last token.",
     dims=("prompt", "vocab"),
     unit="logit",
     version=1,

@@ -46,7 +46,7 @@ class Need:
     @property
     def observables(self) -> frozenset[str]:
         """Names of the stored observables that the claim and its replication rest on."""
-        return REGISTRY.recorded({*self._asked, *self.claim.beside})
+        return REGISTRY.recorded({*self._asked, *self.claim.also_record})
 
     @property
     def of_controls(self) -> frozenset[str]:

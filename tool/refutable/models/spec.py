@@ -46,5 +46,5 @@ class ModelSpec:
     group: str = ""
     """Models that differ in the seed alone share a group."""
     seed: int | None = None
-    says: str = ""
+    description: str = ""
     tags: tuple[str, ...] = ()

@@ -39,7 +39,7 @@ class _TokenMoment(BlockRecorder):
         """Reduce (token, dim) to (token)."""
 
 
-@recorded(dims=("prompt", "layer"), unit="", drawn_with="residual_log_variance")
+@recorded(dims=("prompt", "layer"), unit="", recorded_with="residual_log_variance")
 class ResidualMean(_TokenMoment):
     """Mean over tokens t >= 1 of the mean over dims of the residual stream after each block."""
 
@@ -61,7 +61,7 @@ class ResidualLogVariance(_TokenMoment):
         return centred.square().mean(-1).log()
 
 
-@recorded(dims=("prompt", "layer"), unit="", drawn_with="residual_log_variance")
+@recorded(dims=("prompt", "layer"), unit="", recorded_with="residual_log_variance")
 class ResidualSkewness(_TokenMoment):
     """Mean over tokens t >= 1 of the skewness over dims of the residual stream."""
 

@@ -22,7 +22,7 @@ class Observable:
     """One labelled array that a claim can ask for."""
 
     name: str
-    says: str
+    description: str
     """One line: what is measured."""
     dims: tuple[str, ...]
     """Dimension names; ``prompt`` comes first where there is one."""
@@ -45,7 +45,7 @@ class Observable:
     of_training: bool = False
     """Whether it needs the checkpoints of training, which are not shipped: a committed value then
     stands for it."""
-    drawn_with: str = ""
+    recorded_with: str = ""
     """Name of an observable that this one illustrates: it is recorded whenever that one is."""
 
     of_config: bool = False
@@ -131,7 +131,7 @@ class Registry:
             else:
                 found.add(name)
         if drawn:
-            found |= {item.name for item in self._filled().values() if item.drawn_with in found}
+            found |= {item.name for item in self._filled().values() if item.recorded_with in found}
         return frozenset(found)
 
 
@@ -173,7 +173,7 @@ def observable(
         REGISTRY.add(
             Observable(
                 name=function.__name__,
-                says=lines[0],
+                description=lines[0],
                 dims=dims,
                 unit=unit,
                 version=version,
@@ -193,7 +193,7 @@ def recorded(
     unit: str = "",
     version: int = 1,
     per_prompt: bool = True,
-    drawn_with: str = "",
+    recorded_with: str = "",
 ) -> Callable[[type], type]:
     """Register a recorder class; its ``name`` attribute names the observable.
 
@@ -207,7 +207,7 @@ def recorded(
         Raise it when the numbers change: stored values of the old version are then not read.
     per_prompt : bool
         False for facts of the model alone.
-    drawn_with : str
+    recorded_with : str
         Name of an observable that this one illustrates: it is recorded whenever that one is.
 
     Returns
@@ -221,13 +221,13 @@ def recorded(
         REGISTRY.add(
             Observable(
                 name=recorder.name,  # type: ignore[attr-defined]
-                says=lines[0] if lines else "",
+                description=lines[0] if lines else "",
                 dims=dims,
                 unit=unit,
                 version=version,
                 recorder=recorder,
                 per_prompt=per_prompt,
-                drawn_with=drawn_with,
+                recorded_with=recorded_with,
             )
         )
         return recorder
@@ -241,7 +241,7 @@ def experiment(
     unit: str = "",
     version: int = 1,
     per_prompt: bool = True,
-    drawn_with: str = "",
+    recorded_with: str = "",
     of_training: bool = False,
     in_store_only: bool = False,
     compared_with: Callable[[], Iterable[Any]] | None = None,
@@ -261,7 +261,7 @@ def experiment(
         its result is a fact of the model alone.
     of_training : bool
         Whether it needs the checkpoints of training.
-    drawn_with : str
+    recorded_with : str
         Name of an observable that this one illustrates: it is measured whenever that one is.
     in_store_only : bool
         Whether it stays out of the observations that a run leaves.
@@ -284,14 +284,14 @@ def experiment(
         REGISTRY.add(
             Observable(
                 name=function.__name__,
-                says=lines[0],
+                description=lines[0],
                 dims=dims,
                 unit=unit,
                 version=version,
                 per_prompt=per_prompt,
                 experiment=function,
                 of_training=of_training,
-                drawn_with=drawn_with,
+                recorded_with=recorded_with,
                 in_store_only=in_store_only,
                 compared_with=compared_with,
             )

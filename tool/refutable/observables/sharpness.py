@@ -228,7 +228,7 @@ def sharpness(loaded: Any, prompts: None) -> xr.DataArray:
     return sharpness_by_document(loaded)
 
 
-@experiment(dims=("direction", "step"), unit="nats", per_prompt=False, drawn_with="sharpness")
+@experiment(dims=("direction", "step"), unit="nats", per_prompt=False, recorded_with="sharpness")
 def landscape_curve(loaded: Any, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss along three filter-normalized random directions."""
     import xarray as xr
@@ -244,7 +244,7 @@ def landscape_curve(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(rows, dims=("direction", "step"), coords=coords)
 
 
-@experiment(dims=("first", "second"), unit="nats", per_prompt=False, drawn_with="sharpness")
+@experiment(dims=("first", "second"), unit="nats", per_prompt=False, recorded_with="sharpness")
 def landscape_surface(loaded: Any, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss on a plane of two filter-normalized random directions."""
     import xarray as xr

@@ -76,7 +76,9 @@ def _fixture(item: Observable) -> Any:
         subject = None if outcome is None else outcome.subject
         return None if subject is None else subject.observations[item.name]
 
-    read.__doc__ = f"{item.says} ({', '.join(item.dims) or 'scalar'}; {item.unit or 'no unit'})"
+    read.__doc__ = (
+        f"{item.description} ({', '.join(item.dims) or 'scalar'}; {item.unit or 'no unit'})"
+    )
     read.__name__ = item.name
     made: Callable[..., Any] = pytest.fixture(read)
     return made

@@ -51,21 +51,23 @@ def explain(outcome: CellOutcome, message: str) -> str:
     judgement = found.judgement
     lines = [
         f"{claim.id} on {cell.model} ({cell.prompts}, {cell.arm}): {message}",
-        f"  says        {claim.says}",
+        f"  says        {claim.statement}",
         f"  refuted if  {claim.refuted_if}",
         f"  measured    {interval(judgement.estimate)}",
-        f"  predicted   {claim.predicts.says}",
+        f"  predicted   {claim.predicts.statement}",
         f"  because     {judgement.decision.reason}",
     ]
     if judgement.counterexample is not None:
-        witness = judgement.counterexample
-        lines.append(f"  witness     {witness.prompt!r} gives {witness.value:+.4g}")
+        counterexample = judgement.counterexample
+        lines.append(
+            f"  counterexample  {counterexample.prompt!r} gives {counterexample.value:+.4g}"
+        )
     if found.control is not None:
         reading = f"{found.control.reading}: " if found.control.reading else ""
         lines.append(f"  control     {reading}{found.control.reason}")
     if found.replication is not None:
         how, estimate = found.replication, found.replication.estimate
-        lines.append(f"  as studied  {how.says} {interval(estimate)}: {how.reading}")
+        lines.append(f"  as studied  {how.statement} {interval(estimate)}: {how.reading}")
     return "\n".join(lines)
 
 

@@ -10,7 +10,8 @@ estimate into a verdict (`Prediction.judge`), and how to read a null control.
 ``correlation.below(x)``              of two values, between and within families
 ``trend(over="layer").above(x)``      slope over the blocks
 ``contrast(a, b).above(x)``           model a minus model b, paired by family (and by seed)
-``across(a, b, like=l).below(x)``     likeness of models a and b less that of two b, over seeds
+``cross_similarity(a, b, kernel=k).below(x)``
+                                      likeness of models a and b less that of two b, over seeds
 ``ordered("low", "high", by=x)``      groups of families, or models, in rising order
 ``over_seeds(group).above(x)``         mean over training seeds, the seeds as units
 ``each_seed(group).equals(x)``         a fact of every seed; also ``above``, ``below``, ``within``
@@ -49,9 +50,9 @@ __all__ = [
     "Measured",
     "NullControl",
     "Prediction",
-    "across",
     "contrast",
     "correlation",
+    "cross_similarity",
     "each_seed",
     "equals",
     "every",
@@ -92,7 +93,7 @@ class Statistic(Generic[P]):
 
 
 class EveryStatistic(Statistic[Every]):
-    """Each single value; a witness must violate by more than a stated tolerance."""
+    """Each single value; a counterexample must violate by more than a stated tolerance."""
 
     def __init__(self, tolerance: float = 0.005) -> None:
         super().__init__(lambda region: Every(region, tolerance))
@@ -159,23 +160,25 @@ def trend(*, over: str = "layer") -> Statistic[Trend]:
     return Statistic(lambda region: Trend(region, over))
 
 
-def contrast(first: str, second: str, *, without: tuple[int, ...] = ()) -> Statistic[Contrast]:
+def contrast(
+    first: str, second: str, *, exclude_seeds: tuple[int, ...] = ()
+) -> Statistic[Contrast]:
     """Difference of two models (or groups of seeds), first minus second, paired by family.
 
     Parameters
     ----------
     first, second : str
         Model ids, or names of groups of models that differ in the seed alone.
-    without : tuple of int
+    exclude_seeds : tuple of int
         Training seeds that do not take part, such as those that a region was chosen on.
     """
     if not first or not second or first == second:
         raise ClaimError(f"expected two different models, got {first!r} and {second!r}")
-    return Statistic(lambda region: Contrast(region, (first, second), without))
+    return Statistic(lambda region: Contrast(region, (first, second), exclude_seeds))
 
 
-def across(
-    first: str, second: str, *, like: Likeness, without: tuple[int, ...] = ()
+def cross_similarity(
+    first: str, second: str, *, kernel: Likeness, exclude_seeds: tuple[int, ...] = ()
 ) -> Statistic[Across]:
     """How alike models of two groups of seeds are, less how alike two of the second are.
 
@@ -183,30 +186,30 @@ def across(
     ----------
     first, second : str
         Names of groups of models that differ in the seed alone.
-    like : Likeness
+    kernel : Likeness
         What makes a vector of what the body returns on a model, so that the inner product of two
         vectors is how alike the models are.
-    without : tuple of int
+    exclude_seeds : tuple of int
         Training seeds that do not take part, such as those that a region was chosen on.
     """
     if not first or not second or first == second:
         raise ClaimError(f"expected two different groups, got {first!r} and {second!r}")
-    return Statistic(lambda region: Across(region, (first, second), without, like))
+    return Statistic(lambda region: Across(region, (first, second), exclude_seeds, kernel))
 
 
-def over_seeds(group: str, *, without: tuple[int, ...] = ()) -> Statistic[OverSeeds]:
+def over_seeds(group: str, *, exclude_seeds: tuple[int, ...] = ()) -> Statistic[OverSeeds]:
     """Mean over the training seeds of a group, each model giving a number, or one for each prompt.
 
     Parameters
     ----------
     group : str
         Name of a group of models that differ in the seed alone.
-    without : tuple of int
+    exclude_seeds : tuple of int
         Training seeds that do not take part, such as those that a region was chosen on.
     """
     if not group:
         raise ClaimError("expected the name of a group of models, got an empty one")
-    return Statistic(lambda region: OverSeeds(region, (group,), without))
+    return Statistic(lambda region: OverSeeds(region, (group,), exclude_seeds))
 
 
 class EachSeedStatistic(Statistic[EachSeed]):
@@ -241,7 +244,7 @@ def ordered(
     *levels: str | tuple[str, ...],
     over: str = "register",
     by: float = 0.0,
-    without: tuple[int, ...] = (),
+    exclude_seeds: tuple[int, ...] = (),
 ) -> Ordered | OrderedModels:
     """Groups whose means rise in the given order, each step by more than `by`.
 
@@ -254,7 +257,7 @@ def ordered(
         ``models``.
     by : float
         Smallest step, in units of the values.
-    without : tuple of int
+    exclude_seeds : tuple of int
         Training seeds that do not take part.
     """
     taken = tuple((level,) if isinstance(level, str) else tuple(level) for level in levels)
@@ -268,7 +271,7 @@ def ordered(
         return Ordered(region, taken, over)
     if any(len(level) > 1 for level in taken):
         raise ClaimError("expected one model or group of seeds per level")
-    return OrderedModels(region, tuple(names), without)
+    return OrderedModels(region, tuple(names), exclude_seeds)
 
 
 def equals(value: float, *, tolerance: float = 0.0) -> Equals:

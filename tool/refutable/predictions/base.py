@@ -108,7 +108,7 @@ class Prediction(ABC):
         KINDS[cls.kind] = cls
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words, e.g. ``mean over families below -0.02``; for people alone."""
         return f"{self.what} {worded(self.region)}"
 

@@ -45,7 +45,7 @@ class Contrast(GroupPrediction):
     kind: ClassVar[str] = "contrast"
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words."""
         what = f"mean over families of {self.names[0]} minus {self.names[1]}"
         return f"{what}{excluded(self.left_out)} {worded(self.region)}"
@@ -83,7 +83,7 @@ class OrderedModels(GroupPrediction):
     what: ClassVar[str] = "means ordered over models"
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words."""
         steps = " < ".join(self.names)
         return f"{self.what}{excluded(self.left_out)}, {steps}, each step {worded(self.region)}"

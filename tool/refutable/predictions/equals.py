@@ -62,7 +62,7 @@ class Equals(Fact):
     kind: ClassVar[str] = "equals"
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words."""
         margin = f" to within {self.tolerance:g}" if self.tolerance else " exactly"
         return f"{self.what} equal to {self.value:g}{margin}"

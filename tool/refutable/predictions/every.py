@@ -13,8 +13,8 @@ from refutable.records import Control, Counterexample, Estimate, Reading
 from refutable.stats import build, decide
 from refutable.stats.core import Floats
 
-WITNESS_FACTOR = 10
-"""A witness must violate by more than this many times the instrument's error."""
+VIOLATION_FACTOR = 10
+"""A counterexample must violate by more than this many times the instrument's error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Every(Prediction):
     """Every prompt's value: one counterexample refutes it, no number of examples confirms it."""
 
     tolerance: float = 0.005
-    """A witness must violate by more than this, and by more than ten times the error."""
+    """A counterexample must violate by more than this, and by more than ten times the error."""
 
     kind: ClassVar[str] = "every"
     what: ClassVar[str] = "every value"
@@ -40,8 +40,8 @@ class Every(Prediction):
         return beyond
 
     def bound(self, error: float) -> float:
-        """What a violation must exceed to be a witness."""
-        return max(self.tolerance, WITNESS_FACTOR * error)
+        """What a violation must exceed to be a counterexample."""
+        return max(self.tolerance, VIOLATION_FACTOR * error)
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Look for the largest violation; further dims (layer, head) are searched too."""
@@ -57,14 +57,14 @@ class Every(Prediction):
         row, column = np.unravel_index(int(beyond.argmax()), beyond.shape)
         worst, value = float(beyond[row, column]), float(array[row, column])
         decision = decide.universal(worst, self.bound(error), len(found.prompts))
-        witness = None
+        counterexample = None
         if worst > self.bound(error):
-            witness = Counterexample(found.prompts[row], value, found.families[row])
+            counterexample = Counterexample(found.prompts[row], value, found.families[row])
         estimate = Estimate(
             value, None, None, unit=unit, method=build.SEARCH, n=len(found.prompts),
             clusters=len(set(found.families)), error=error, note="the most extreme value",
         )  # fmt: skip
-        return Judgement(estimate, (), decision, witness)
+        return Judgement(estimate, (), decision, counterexample)
 
     def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
         """Largest violation of each family."""
@@ -76,7 +76,7 @@ class Every(Prediction):
         return PerFamily(names, worst, len(found.prompts), error)
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
-        """Count the controls that have a witness: there is no interval to contrast."""
+        """Count the controls that have a counterexample: there is no interval to contrast."""
         bound = self.bound(measured.error)
         broken = [bool(self.per_family(c).means.max() > bound) for c in control.values]
         own = bool(self.per_family(measured.values).means.max() > bound)

@@ -36,7 +36,7 @@ class Ordered(Prediction):
     what: ClassVar[str] = "means ordered over"
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words."""
         steps = " < ".join(_name(level) for level in self.levels)
         return f"{self.what} {self.over}, {steps}, each step {worded(self.region)}"

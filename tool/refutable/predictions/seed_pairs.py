@@ -46,12 +46,12 @@ class Across(GroupPrediction):
     Pairs of one seed are left out: they share initial values and the order of the data.
     """
 
-    like: Likeness | None = field(default=None, metadata=IN_CODE)
+    kernel: Likeness | None = field(default=None, metadata=IN_CODE)
 
     kind: ClassVar[str] = "across"
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words."""
         first, second = self.names
         what = f"mean likeness of a {first} and a {second} of different seeds, minus that of two"
@@ -111,16 +111,16 @@ class Across(GroupPrediction):
 
     def _compare(self, values: Mapping[str, Any]) -> _Compared | None:
         """Likeness of all pairs of models, whole and with each family left out."""
-        assert self.like is not None  # noqa: S101  (the vocabulary's word demands it)
+        assert self.kernel is not None  # noqa: S101  (the vocabulary's word demands it)
         first, second = (_by_seed(values, name) for name in self.names)
         seeds = tuple(s for s in first if s in second)
         if len(seeds) < 3:
             return None
         models = [*(first[s] for s in seeds), *(second[s] for s in seeds)]
-        count = min(self.like.families(model) for model in models)
+        count = min(self.kernel.families(model) for model in models)
         across, within = [], []
         for left_out in (None, *range(count)):
-            vectors = np.array([self.like.features(model, left_out) for model in models])
+            vectors = np.array([self.kernel.features(model, left_out) for model in models])
             own, other = vectors[: len(seeds)], vectors[len(seeds) :]
             across.append(own @ other.T)
             within.append(other @ other.T)

@@ -65,7 +65,7 @@ class OverSeeds(_OfSeeds):
     what: ClassVar[str] = "mean over training seeds"
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words."""
         seeds = f"training seeds of {self.names[0]}{excluded(self.left_out)}"
         return f"mean over the {seeds} {worded(self.region)}"
@@ -130,7 +130,7 @@ class EachSeed(_OfSeeds):
     sampled: ClassVar[bool] = False
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words."""
         where = (
             worded(self.region) if self.tolerance is None else equality(self.region, self.tolerance)

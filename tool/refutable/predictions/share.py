@@ -33,7 +33,7 @@ class Share(Prediction):
     what: ClassVar[str] = "share of prompts, families equally weighted,"
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words."""
         limit = "" if self.over is None else f"with a value above {self.over!r} "
         return f"{self.what} {limit}{worded(self.region)}"

@@ -169,7 +169,7 @@ def _replication_chart(replication: Replication | None) -> Markup | str:
         replication.region,
         unit=replication.estimate.unit,
         references=references,
-        label=replication.says,
+        label=replication.statement,
     )
 
 

@@ -104,7 +104,7 @@ def _lines(matrix: Matrix, evidence: Evidence) -> Iterator[str]:
         if not tried:
             continue
         claim = row.claim
-        yield f"\n**{text.markdown(claim.id)}** {text.markdown(claim.says)} "
+        yield f"\n**{text.markdown(claim.id)}** {text.markdown(claim.statement)} "
         yield f"(refuted if {text.markdown(claim.refuted_if)})\n"
         for result in tried:
             yield _line(make_cell(result, claim, evidence))

@@ -141,7 +141,7 @@ def _claims(evidence: Evidence) -> list[ClaimReport]:
                 study=result.study,
                 ref=result.ref,
                 kind=result.kind,
-                says="(the evidence does not hold this claim's statement)",
+                statement="(the evidence does not hold this claim's statement)",
                 refuted_if="",
                 quantity="",
                 predicted="",

@@ -14,13 +14,14 @@ from refutable.records import ModelFacts
 class Applicability:
     """Which models a claim speaks about: `reason` returns why not, or ``None``."""
 
-    says: str
+    statement: str
     reason: Callable[[ModelFacts], str | None]
 
     def __and__(self, other: Applicability) -> Applicability:
         """Both must hold; the first reason against is given."""
         return Applicability(
-            f"{self.says}, {other.says}", lambda facts: self.reason(facts) or other.reason(facts)
+            f"{self.statement}, {other.statement}",
+            lambda facts: self.reason(facts) or other.reason(facts),
         )
 
 

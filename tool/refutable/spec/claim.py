@@ -19,6 +19,7 @@ from refutable.spec.applicability import normalized_by as normalized_by
 from refutable.spec.applicability import not_tagged as not_tagged
 from refutable.spec.applicability import positioned_by as positioned_by
 from refutable.spec.applicability import reads_text as reads_text
+from refutable.system.renamed import renamed
 
 if TYPE_CHECKING:
     from refutable.predictions.base import Prediction
@@ -54,12 +55,14 @@ class ControlSpec:
                 f"expected kind 'untrained', 'shuffled' or 'placebo', got kind={self.kind!r}"
             )
         if (self.kind == "placebo") != (self.body is not None):
-            raise ClaimError("a placebo, and only a placebo, has a body: use placebo(body, says=)")
+            raise ClaimError(
+                "a placebo, and only a placebo, has a body: use placebo(body, statement=)"
+            )
         if self.seeds < 1:
             raise ClaimError(f"expected seeds of 1 or more, got seeds={self.seeds}")
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """One phrase for reports."""
         if self.body is not None:
             return self.what
@@ -85,7 +88,8 @@ def shuffled(*, seeds: int = 5) -> ControlSpec:
     return ControlSpec("shuffled", seeds)
 
 
-def placebo(body: Callable[..., Any], *, says: str) -> ControlSpec:
+@renamed(says="statement")
+def placebo(body: Callable[..., Any], *, statement: str) -> ControlSpec:
     """Another body on the same model's observables, where there is nothing to find.
 
     Parameters
@@ -93,18 +97,18 @@ def placebo(body: Callable[..., Any], *, says: str) -> ControlSpec:
     body : callable
         A function of observables that gives values in the form of the claim's own body, of a
         comparison in which nothing differs, such as the times of two equal models.
-    says : str
+    statement : str
         What it does, in one phrase.
     """
-    _check_text(says=says)
-    return ControlSpec("placebo", 1, body, says)
+    _check_text(statement=statement)
+    return ControlSpec("placebo", 1, body, statement)
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicationSpec:
     """A study's own procedure, kept beside the sound one for comparison."""
 
-    says: str
+    statement: str
     body: Callable[..., Any]
     region: Region
     statistic: str = "prompts as independent"
@@ -112,10 +116,11 @@ class ReplicationSpec:
     published: Mapping[str, float] = field(default_factory=dict)
 
 
+@renamed(says="statement")
 def replication(
     body: Callable[..., Any],
     *,
-    says: str,
+    statement: str,
     below: float | None = None,
     above: float | None = None,
     statistic: str = "prompts as independent",
@@ -127,7 +132,7 @@ def replication(
     ----------
     body : callable
         A function of observables, one value per prompt (or a pair of them for a correlation).
-    says : str
+    statement : str
         The procedure in one sentence.
     below, above : float, optional
         The region the study predicted for the statistic.
@@ -136,7 +141,7 @@ def replication(
     published : mapping of str to float, optional
         Published numbers by model id.
     """
-    return ReplicationSpec(says, body, Region(above, below), statistic, dict(published or {}))
+    return ReplicationSpec(statement, body, Region(above, below), statistic, dict(published or {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,14 +149,14 @@ class Claim:
     """A prediction about a quantity measured on a model; made by the `claim` decorator."""
 
     id: str
-    says: str
+    statement: str
     refuted_if: str
     source: Source
     predicts: Prediction
     body: Callable[..., Any]
     quantity: str
     observables: tuple[str, ...]
-    beside: tuple[str, ...]
+    also_record: tuple[str, ...]
     """Observables that are measured with it because figures show them."""
     models: Applicability
     prompts: str | None
@@ -170,25 +175,26 @@ class Claim:
             study=self.source.study,
             ref=self.source.ref,
             kind=self.kind,
-            says=self.says,
+            statement=self.statement,
             refuted_if=self.refuted_if,
             quantity=self.quantity,
-            predicted=self.predicts.says,
+            predicted=self.predicts.statement,
             prediction=self.predicts.record(),
             unit=self.unit,
             sesoi=self.sesoi,
             margin=self.margin,
-            applies_to=self.models.says,
-            control=self.control.says if self.control else "",
+            applies_to=self.models.statement,
+            control=self.control.statement if self.control else "",
             citation=self.source.citation,
             sampled=self.predicts.sampled,
         )
 
 
+@renamed(says="statement", beside="also_record")
 def claim(
     *,
     id: str,
-    says: str,
+    statement: str,
     refuted_if: str,
     source: Source,
     predicts: Prediction,
@@ -201,7 +207,7 @@ def claim(
     unit: str = "",
     sesoi: float | None = None,
     margin: float | None = None,
-    beside: tuple[str, ...] = (),
+    also_record: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a test function a claim.
 
@@ -209,7 +215,7 @@ def claim(
     ----------
     id : str
         ``<prefix>.<slug>``; stable, it keys baselines and gates.
-    says : str
+    statement : str
         The claim in one sentence.
     refuted_if : str
         The observation that would refute it, in one sentence.
@@ -235,7 +241,7 @@ def claim(
         Smallest effect of interest, used for the control's reading.
     margin : float, optional
         Smallest difference between two releases that the gate calls a change.
-    beside : tuple of str
+    also_record : tuple of str
         Observables to measure with it although its body does not take them: figures show them.
 
     Returns
@@ -248,7 +254,7 @@ def claim(
     ClaimError
         If a field is empty or malformed.
     """
-    _check_text(id=id, says=says, refuted_if=refuted_if)
+    _check_text(id=id, statement=statement, refuted_if=refuted_if)
     if not _ID.match(id):
         raise ClaimError(f"expected id like 'gain.layernorm-dampens', got id={id!r}")
     if kind not in KINDS:
@@ -263,14 +269,14 @@ def claim(
             raise ClaimError(f"claim {id} has no docstring: say in one line what is measured")
         function.__claim__ = Claim(  # type: ignore[attr-defined]
             id=id,
-            says=says,
+            statement=statement,
             refuted_if=refuted_if,
             source=source,
             predicts=predicts,
             body=function,
             quantity=" ".join(doc.split("\n\n")[0].split()),
             observables=tuple(inspect.signature(function).parameters),
-            beside=tuple(beside),
+            also_record=tuple(also_record),
             models=models or any_model(),
             prompts=prompts,
             arms=tuple(arms),
@@ -324,7 +330,7 @@ class ClaimRegistry:
         for item in self._claims.values():
             asked = (
                 *item.observables,
-                *item.beside,
+                *item.also_record,
                 *(item.control.observables if item.control else ()),
             )
             for argument in asked:

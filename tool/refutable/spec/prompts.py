@@ -47,7 +47,7 @@ class PromptSet:
     families: Mapping[str, Mapping[str, str]]
     """Family name to its remarks (register, kind, topic, ...), as strings."""
     content_hash: str
-    says: str = ""
+    description: str = ""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -75,7 +75,7 @@ class PromptSet:
     def report(self) -> PromptSetReport:
         """Return the set as a plain record for the evidence."""
         return PromptSetReport(
-            self.name, self.content_hash, len(self.prompts), len(self.families), self.says
+            self.name, self.content_hash, len(self.prompts), len(self.families), self.description
         )
 
 
@@ -230,7 +230,7 @@ def parse_prompts(raw: Mapping[str, Any], *, origin: str, default_name: str) -> 
         prompts=tuple(prompts),
         families=families,
         content_hash=_hash(prompts),
-        says=str(raw.get("says", "")),
+        description=str(raw.get("description", raw.get("says", ""))),
     )
 
 

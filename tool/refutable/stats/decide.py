@@ -171,7 +171,7 @@ def universal(worst: float | None, bound: float, n: int, *, bad: int = 0) -> Dec
     worst : float or None
         Largest violation among the candidates (distance beyond the region), ``None`` for none.
     bound : float
-        What a violation must exceed to be a witness.
+        What a violation must exceed to be a counterexample.
     n : int
         Candidates looked at.
     bad : int
@@ -199,7 +199,7 @@ def certified(violations: int, n: int, *, share: float, region: Region | None = 
     Parameters
     ----------
     violations : int
-        Witnesses among the draws.
+        Counterexamplees among the draws.
     n : int
         Independent draws from a named, frozen generator, fixed beforehand.
     share : float

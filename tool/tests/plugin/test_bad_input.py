@@ -139,7 +139,7 @@ BODIES = (
     GROWS
     + '''
 @claim(
-    id="gain.aligned", says="s", refuted_if="r", source=Source(study="mine", ref="A"),
+    id="gain.aligned", statement="s", refuted_if="r", source=Source(study="mine", ref="A"),
     predicts=mean.above(0.0), prompts="mine",
 )
 def test_aligned(residual_norm):
@@ -148,7 +148,7 @@ def test_aligned(residual_norm):
     return ratio.mean("layer")
 
 @claim(
-    id="gain.raises", says="s", refuted_if="r", source=Source(study="mine", ref="B"),
+    id="gain.raises", statement="s", refuted_if="r", source=Source(study="mine", ref="B"),
     predicts=mean.above(0.0), prompts="mine",
 )
 def test_raises(residual_norm):
@@ -156,7 +156,7 @@ def test_raises(residual_norm):
     return residual_norm.isel(layer=99)
 
 @claim(
-    id="gain.unreduced", says="s", refuted_if="r", source=Source(study="mine", ref="C"),
+    id="gain.unreduced", statement="s", refuted_if="r", source=Source(study="mine", ref="C"),
     predicts=mean.above(0.0), prompts="mine",
 )
 def test_unreduced(residual_norm):

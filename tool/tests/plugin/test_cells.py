@@ -1,4 +1,4 @@
-"""Arms, several models at once, stored witnesses, settings: which cells a run has."""
+"""Arms, several models at once, stored counterexamples, settings: which cells a run has."""
 
 from __future__ import annotations
 
@@ -92,19 +92,19 @@ def test_a_stored_witness_is_replayed(project: pytest.Pytester, models: Path) ->
     without.assert_outcomes(passed=2)
     assert set(verdicts(project).values()) == {"inconclusive"}
 
-    witnesses = project.path / "data" / "counterexamples"
-    witnesses.mkdir()
-    (witnesses / "gain.holds.toml").write_text(
+    counterexamples = project.path / "data" / "counterexamples"
+    counterexamples.mkdir()
+    (counterexamples / "gain.holds.toml").write_text(
         f'name = "found"\n[[family]]\nname = "found"\ninput_ids = [{ids}]\n'
     )
     replayed = project.runpytest_inprocess(*words)
     replayed.assert_outcomes(passed=1, failed=1)
     found = {r["model"]: r for r in evidence(project)["results"]}
     assert found["little"]["verdict"] == "refuted"
-    witness = found["little"]["counterexample"]
-    assert witness["origin"] == "replayed"
-    assert witness["prompt"] == text
-    assert witness["value"] == pytest.approx(largest, abs=1e-5)
+    counterexample = found["little"]["counterexample"]
+    assert counterexample["origin"] == "replayed"
+    assert counterexample["prompt"] == text
+    assert counterexample["value"] == pytest.approx(largest, abs=1e-5)
     # It does not violate the claim on the model that halves the stream.
     assert found["halves"]["verdict"] == "inconclusive"
     assert found["halves"]["counterexample"] is None

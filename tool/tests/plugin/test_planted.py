@@ -36,7 +36,7 @@ def test_planted_last_blocks_get_the_verdicts_they_deserve(
         ("gain.layernorm-shrinks", "silent"): "inconclusive",
         ("gain.grows", "halves"): "refuted",
         ("gain.shrinks", "halves"): "confirmed",
-        # No search, no witness: a universal claim is never confirmed by 30 prompts.
+        # No search, no counterexample: a universal claim is never confirmed by 30 prompts.
         ("gain.always-shrinks", "halves"): "inconclusive",
         ("gain.layernorm-shrinks", "halves"): None,
         ("gain.grows", "doubles"): "confirmed",
@@ -53,9 +53,9 @@ def test_planted_last_blocks_get_the_verdicts_they_deserve(
         # A deterministic fact: no sampling error, only the instrument's.
         assert 0 < estimate["high"] - estimate["low"] < 1e-4
         assert (estimate["n"], estimate["clusters"]) == (30, 10)
-    witness = results["gain.always-shrinks", "doubles"]["counterexample"]
-    assert witness["origin"] == "observed"
-    assert witness["value"] == pytest.approx(math.log(2), abs=2e-6)
+    counterexample = results["gain.always-shrinks", "doubles"]["counterexample"]
+    assert counterexample["origin"] == "observed"
+    assert counterexample["value"] == pytest.approx(math.log(2), abs=2e-6)
 
     kinds = {m["id"]: m["facts"]["norm_kind"] for m in found["models"]}
     assert kinds == {"silent": "LayerNorm", "halves": "none", "doubles": "none"}

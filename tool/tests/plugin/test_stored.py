@@ -97,7 +97,8 @@ TRAINED = """
 from refutable import contrast
 
 @claim(
-    id="gain.seeds", says="s", refuted_if="r", source=Source(study="mine", ref="S"), prompts="mine",
+    id="gain.seeds", statement="s", refuted_if="r", source=Source(study="mine", ref="S"),
+    prompts="mine",
     predicts=contrast("twin-none-0", "twin-layernorm-both-0").above(-9.0),
 )
 def test_seeds(residual_norm):
@@ -134,8 +135,9 @@ SEEDS = """
 from refutable import contrast, untrained
 
 @claim(
-    id="gain.seeds", says="s", refuted_if="r", source=Source(study="mine", ref="S"), prompts="mine",
-    predicts=contrast("none", "layernorm-both", without=(0,)).above(-9.0),
+    id="gain.seeds", statement="s", refuted_if="r", source=Source(study="mine", ref="S"),
+    prompts="mine",
+    predicts=contrast("none", "layernorm-both", exclude_seeds=(0,)).above(-9.0),
     control=untrained(seeds=2),
 )
 def test_seeds(residual_norm):

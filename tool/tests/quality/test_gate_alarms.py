@@ -45,7 +45,7 @@ def _evidence(values: np.ndarray, margin: float) -> Evidence:
         )  # fmt: skip
         reports.append(
             ClaimReport(
-                name, "s", "r", "observational", "says", "if", "q", prediction.says,
+                name, "s", "r", "observational", "says", "if", "q", prediction.statement,
                 prediction.record(), margin=margin,
             )
         )  # fmt: skip

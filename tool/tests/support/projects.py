@@ -24,7 +24,7 @@ def growth(norm):
 CLAIM = '''
 @claim(
     id="gain.{slug}",
-    says="The last block grows the stream ({slug}).",
+    statement="The last block grows the stream ({slug}).",
     refuted_if="the mean log gain lies below 0",
     source=Source(study="mine", ref="{slug}"),
     predicts={predicts},

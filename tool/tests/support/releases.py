@@ -40,7 +40,7 @@ MARGIN = 0.05
 
 def claim_report(name, prediction, margin=MARGIN):
     return ClaimReport(
-        name, "s", "r", "observational", "says", "refuted if", "q", prediction.says,
+        name, "s", "r", "observational", "says", "refuted if", "q", prediction.statement,
         prediction.record(), margin=margin, sampled=prediction.sampled,
     )  # fmt: skip
 

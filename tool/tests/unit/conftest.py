@@ -61,7 +61,7 @@ def hostile_report(tmp_path_factory, sample_frame):
         replace(m, id=rename(m.id), facts=m.facts and replace(m.facts, id=rename(m.id)))
         for m in evidence.models
     )
-    claims = (replace(evidence.claims[0], says=EVIL, refuted_if=TOKEN), *evidence.claims[1:])
+    claims = (replace(evidence.claims[0], statement=EVIL, refuted_if=TOKEN), *evidence.claims[1:])
     evil = sample_frame.assign(
         model=sample_frame["model"].map(rename),
         text=EVIL + TOKEN,

@@ -18,7 +18,7 @@ def made(**changes: Any) -> Claim:
         return residual_norm
 
     fields: dict[str, Any] = {
-        "id": "gain.grows", "says": "s", "refuted_if": "r", "source": Source("study", "R"),
+        "id": "gain.grows", "statement": "s", "refuted_if": "r", "source": Source("study", "R"),
         "predicts": mean.above(0.0), "arms": ("no-bos", "bos"),
     }  # fmt: skip
     found: Claim = claim(**{**fields, **changes})(body).__claim__

@@ -27,7 +27,7 @@ def made(arms: tuple[str, ...], prompts: str | None) -> Claim:
         return residual_norm
 
     found: Claim = claim(
-        id="gain.grows", says="s", refuted_if="r", source=Source("study", "R"),
+        id="gain.grows", statement="s", refuted_if="r", source=Source("study", "R"),
         predicts=mean.above(0.0), arms=arms, prompts=prompts,
     )(body).__claim__  # type: ignore[attr-defined]  # fmt: skip
     return found

@@ -41,7 +41,7 @@ def body(residual_norm: Any) -> Any:
 def make(**changes: Any) -> Claim:
     fields: dict[str, Any] = {
         "id": "gain.grows",
-        "says": "It grows.",
+        "statement": "It grows.",
         "refuted_if": "it does not",
         "source": Source("study", "R1", "Someone 2026"),
         "predicts": mean.above(0.25),
@@ -92,7 +92,7 @@ def no_docstring(residual_norm: Any) -> Any:
         ({"id": "gain"}, "expected id like"),
         ({"id": "gain.two--dashes"}, "expected id like"),
         ({"id": ""}, "expected id to be a non-empty string, got id=''"),
-        ({"says": " "}, "expected says to be a non-empty string"),
+        ({"statement": " "}, "expected statement to be a non-empty string"),
         ({"refuted_if": ""}, "expected refuted_if to be a non-empty string"),
         ({"kind": "causal"}, "got kind='causal' in claim gain.grows"),
         ({"arms": ("sideways",)}, r"got arms=\('sideways',\) in claim gain.grows"),
@@ -147,8 +147,8 @@ def test_models_a_claim_speaks_about(applies: Any, reason: str | None) -> None:
 
 
 def test_controls_and_replications_are_worded() -> None:
-    assert shuffled(seeds=2).says == "2 seeds of the same prompts with their tokens shuffled"
-    spec = replication(body, says="as published", above=1.0, published={"gpt2": 1.2})
+    assert shuffled(seeds=2).statement == "2 seeds of the same prompts with their tokens shuffled"
+    spec = replication(body, statement="as published", above=1.0, published={"gpt2": 1.2})
     assert spec.region == Region(1.0, None)
     assert dict(spec.published) == {"gpt2": 1.2}
 

@@ -58,7 +58,7 @@ def test_a_card_shows_the_claim(
     claim = find_claim("gain.layernorm-dampens")
     assert code == 0
     flat = " ".join(out.split())
-    for text in (claim.says, claim.refuted_if, claim.predicts.says, *claim.observables):
+    for text in (claim.statement, claim.refuted_if, claim.predicts.statement, *claim.observables):
         assert " ".join(text.split()) in flat
     assert "last-block-gain G1" in flat
 
@@ -154,7 +154,7 @@ def test_lists_fit_a_narrow_terminal(
     place = lines.index(f"{claim.id}  {claim.source.study} {claim.source.ref}")
     # Two lines hold any sentence at this width; the next entry starts at the left edge.
     below = [line for line in lines[place + 1 : place + 4] if line.startswith("    ")]
-    assert " ".join(" ".join(below).split()) == claim.says
+    assert " ".join(" ".join(below).split()) == claim.statement
 
 
 def test_a_pipe_gets_a_row_for_each_line(
@@ -166,7 +166,7 @@ def test_a_pipe_gets_a_row_for_each_line(
     _, out, _ = run(monkeypatch, capsys, "list", "claims")
     for claim in bundled_claims():
         (line,) = (row for row in out.splitlines() if row.split()[:1] == [claim.id])
-        assert claim.says in line
+        assert claim.statement in line
 
 
 def test_brackets_of_a_sentence_are_printed(

@@ -46,7 +46,7 @@ def made(body: Any = None, **changes: Any) -> Claim:
 
     fields: dict[str, Any] = {
         "id": "gain.grows",
-        "says": "s",
+        "statement": "s",
         "refuted_if": "r",
         "source": Source("study", "R"),
         "predicts": mean.above(0.0),
@@ -162,7 +162,7 @@ def test_the_studys_own_procedure_is_kept_beside() -> None:
     def raw(residual_norm: Any) -> Any:
         return residual_norm.isel(layer=-1, drop=True) / residual_norm.isel(layer=-2, drop=True)
 
-    spec = replication(raw, says="25 prompts as independent", above=1.0, published={"m": 1.1})
+    spec = replication(raw, statement="25 prompts as independent", above=1.0, published={"m": 1.1})
     found = evaluate(made(replication=spec), Subject(observed(norms(planted)))).replication
     assert found is not None
     ratio = np.exp(planted.ravel())
@@ -184,7 +184,7 @@ def test_a_pooled_correlation_is_pearsons() -> None:
         gain = np.log(residual_norm.isel(layer=1, drop=True) / 2.0)
         return gain, gain.copy(data=other.ravel())
 
-    spec = replication(both, says="pooled", above=0.0, statistic="pooled correlation")
+    spec = replication(both, statement="pooled", above=0.0, statistic="pooled correlation")
     claimed = made(both, predicts=correlation.above(0.0), replication=spec)
     found = evaluate(claimed, Subject(observed(norms(planted)))).replication
     assert found is not None

@@ -178,7 +178,7 @@ def test_missing_claim_is_lost():
     [
         ({"outcome": Outcome.ERROR, "verdict": None, "reason": "packed"}, Status.INSTRUMENT),
         ({"outcome": Outcome.SKIPPED, "verdict": None, "reason": "about x"}, Status.LOST),
-        ({"counterexample": Counterexample("f1/0", -0.2)}, Status.WITNESS),
+        ({"counterexample": Counterexample("f1/0", -0.2)}, Status.COUNTEREXAMPLE),
     ],
 )
 def test_what_fails_beside_a_change(changes, status):

@@ -26,7 +26,7 @@ FATES = {
     "drop": Status.LOST,
     "skip": Status.LOST,
     "error": Status.INSTRUMENT,
-    "witness": Status.WITNESS,
+    "counterexample": Status.COUNTEREXAMPLE,
     "shift": Status.CHANGED,
     "nan": Status.LOST,
     "rows": Status.LOST,
@@ -53,7 +53,7 @@ def befallen(base, rows, fates):
             made = altered(made, name, outcome=Outcome.SKIPPED, verdict=None, reason="about x")
         elif fate == "error":
             made = altered(made, name, outcome=Outcome.ERROR, verdict=None, reason="no memory")
-        elif fate == "witness":
+        elif fate == "counterexample":
             made = altered(made, name, counterexample=Counterexample("f1/0", -0.2))
         elif fate == "verdict":
             made = altered(made, name, verdict=Verdict.INCONCLUSIVE)
@@ -101,7 +101,7 @@ def test_what_the_base_lacks_is_new_and_gates_nothing(fates):
     report = gate(base, other, base_rows, rows)
     found = {c.claim: c.status for c in report.changes}
     assert {n for n, s in found.items() if s is Status.NEW} == without
-    expected = {"keep": Status.SAME, "witness": Status.SAME, "shift": Status.CHANGED,
+    expected = {"keep": Status.SAME, "counterexample": Status.SAME, "shift": Status.CHANGED,
                 "nan": Status.UNDECIDED, "rows": Status.UNDECIDED}  # fmt: skip
     for name, fate in fates.items():
         if name not in without:

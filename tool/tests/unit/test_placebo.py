@@ -43,11 +43,11 @@ def made(body: Any = None, **changes: Any) -> Claim:
 
     fields: dict[str, Any] = {
         "id": "ablation.slower",
-        "says": "s",
+        "statement": "s",
         "refuted_if": "r",
         "source": Source("study", "R"),
         "predicts": mean.above(0.05),
-        "control": placebo(equals_timed, says="two equal models"),
+        "control": placebo(equals_timed, statement="two equal models"),
         "sesoi": 0.05,
     }
     found: Claim = claim(**{**fields, **changes})(body or changed).__claim__
@@ -84,7 +84,7 @@ def test_a_fact_is_read_against_its_placebo_too() -> None:
         """Largest."""
         return step_time.sel(compared="changed", drop=True).max()
 
-    spec = placebo(lambda step_time: step_time.sel(compared="equal").max(), says="equals")
+    spec = placebo(lambda step_time: step_time.sel(compared="equal").max(), statement="equals")
     claimed = made(largest, predicts=fact.above(0.05), control=spec)
     control = evaluate(claimed, Subject(times(0.3, 0.0)), model="m").control
     assert control is not None
@@ -104,7 +104,7 @@ def test_what_the_placebo_reads_is_measured_and_no_copy_is() -> None:
     def other(step_time_log_ratio: Any) -> Any:
         return step_time_log_ratio
 
-    need = Need(made(own, control=placebo(other, says="x")), "m", "battery", "no-bos")
+    need = Need(made(own, control=placebo(other, statement="x")), "m", "battery", "no-bos")
     assert need.observables == {"residual_norm", "step_time_log_ratio"} == need.of_controls
     assert need.controls == ()
 
@@ -114,7 +114,7 @@ def test_its_arguments_must_be_observables() -> None:
         return step_tiem
 
     registry = ClaimRegistry()
-    registry.add(made(control=placebo(wrong, says="misspelt")))
+    registry.add(made(control=placebo(wrong, statement="misspelt")))
     with pytest.raises(ClaimError, match="asks for 'step_tiem', not an observable"):
         registry.freeze(["step_time"])
 
@@ -124,6 +124,6 @@ def test_a_placebo_has_a_body_and_nothing_else_has() -> None:
         ControlSpec("placebo", 1)
     with pytest.raises(ClaimError, match="has a body"):
         ControlSpec("untrained", 5, equals_timed)
-    with pytest.raises(ClaimError, match="expected says to be a non-empty string"):
-        placebo(equals_timed, says=" ")
+    with pytest.raises(ClaimError, match="expected statement to be a non-empty string"):
+        placebo(equals_timed, statement=" ")
     assert made().report().control == "two equal models"

@@ -258,11 +258,11 @@ def test_facts():
 
 
 def test_predictions_say_what_they_predict():
-    assert mean.below(-0.02).says == "mean over families below -0.02"
-    assert "above 0.5" in share.above(0.5, over=1.0).says
-    assert "a < b/c" in ordered("a", ("b", "c"), by=0.1).says
+    assert mean.below(-0.02).statement == "mean over families below -0.02"
+    assert "above 0.5" in share.above(0.5, over=1.0).statement
+    assert "a < b/c" in ordered("a", ("b", "c"), by=0.1).statement
     assert contrast("a", "b").above(0.0).title == "a~b"
-    assert equals(124).says == "value equal to 124 exactly"
+    assert equals(124).statement == "value equal to 124 exactly"
     assert not equals(124).sampled
     assert mean.above(0.0).sampled
 

@@ -87,9 +87,9 @@ def test_prompts_are_paired_by_family_with_each_copy():
 
 
 def test_seeds_left_out_are_said():
-    assert contrast("a", "b", without=(0,)).below(0.0).says == (
+    assert contrast("a", "b", exclude_seeds=(0,)).below(0.0).statement == (
         "mean over families of a minus b (seed 0 left out) below 0"
     )
-    assert "(seeds 0, 1 left out)" in over_seeds("a", without=(0, 1)).above(0.0).says
-    assert ordered("a", "b", over="models", without=(2,)).left_out == (2,)
+    assert "(seeds 0, 1 left out)" in over_seeds("a", exclude_seeds=(0, 1)).above(0.0).statement
+    assert ordered("a", "b", over="models", exclude_seeds=(2,)).left_out == (2,)
     assert contrast("a", "b").below(0.0).left_out == ()

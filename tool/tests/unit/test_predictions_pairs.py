@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from refutable.errors import ClaimError
-from refutable.predictions import Likeness, Measured, NullControl, across
+from refutable.predictions import Likeness, Measured, NullControl, cross_similarity
 from refutable.records import Verdict
 from refutable.stats import pairs
 
@@ -46,7 +46,7 @@ def axes(angle: float) -> tuple[Any, Any]:
 def test_the_value_is_the_mean_over_pairs_of_different_seeds() -> None:
     straight, turned = axes(0.5)
     values = {"a": models(turned, 0.05, 1), "b": models(straight, 0.05, 2)}
-    found = across("a", "b", like=LIKE).below(-0.05).judge(Measured(values, **HOW))
+    found = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
     unit = {name: [features(m) for m in own.values()] for name, own in values.items()}
     apart = [(i, j) for i in range(SEEDS) for j in range(SEEDS) if i != j]
     expected = np.mean([unit["a"][i] @ unit["b"][j] for i, j in apart]) - np.mean(
@@ -61,9 +61,9 @@ def test_the_value_is_the_mean_over_pairs_of_different_seeds() -> None:
 def test_kinds_that_are_the_same_refute_that_they_differ() -> None:
     straight, _ = axes(0.0)
     values = {"a": models(straight, 0.05, 1), "b": models(straight, 0.05, 2)}
-    found = across("a", "b", like=LIKE).below(-0.05).judge(Measured(values, **HOW))
+    found = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
     assert found.decision.verdict is Verdict.REFUTED
-    reduced = across("a", "b", like=LIKE).below(-0.05).per_family(values)
+    reduced = cross_similarity("a", "b", kernel=LIKE).below(-0.05).per_family(values)
     assert reduced.names == tuple(f"seed {i}" for i in range(SEEDS))
     assert reduced.means.mean() == pytest.approx(found.estimate.value)
 
@@ -73,14 +73,14 @@ def test_models_of_one_seed_do_not_count_as_a_pair() -> None:
     second = models(straight, 0.2, 2)
     values = {"a": dict(second), "b": second}
     # Equal models: the diagonal would add likenesses of exactly 1.
-    found = across("a", "b", like=LIKE).below(-0.05).judge(Measured(values, **HOW))
+    found = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
     assert found.estimate.value == pytest.approx(0.0, abs=1e-12)
 
 
 def test_two_seeds_decide_nothing_and_say_why() -> None:
     straight, turned = axes(1.0)
     values = {"a": models(turned, 0.05, 1, 2), "b": models(straight, 0.05, 2)}
-    found = across("a", "b", like=LIKE).below(-0.05).judge(Measured(values, **HOW))
+    found = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
     assert found.decision.verdict is Verdict.INCONCLUSIVE
     assert "fewer than three seeds" in found.estimate.note
 
@@ -90,7 +90,7 @@ def test_a_model_without_a_likeness_is_said() -> None:
     broken = models(straight, 0.05, 1)
     broken[3] = broken[3] * np.nan
     found = (
-        across("a", "b", like=LIKE)
+        cross_similarity("a", "b", kernel=LIKE)
         .below(-0.05)
         .judge(Measured({"a": broken, "b": models(straight, 0.05, 2)}, **HOW))
     )
@@ -101,7 +101,7 @@ def test_a_model_without_a_likeness_is_said() -> None:
 def test_copies_of_the_control_are_taken_in_pairs_too() -> None:
     straight, turned = axes(0.6)
     values = {"a": models(turned, 0.01, 1), "b": models(straight, 0.01, 2)}
-    prediction = across("a", "b", like=LIKE).below(-0.05)
+    prediction = cross_similarity("a", "b", kernel=LIKE).below(-0.05)
 
     def copies(first: Any, second: Any) -> list[dict[str, dict[int, Any]]]:
         a, b = models(first, 0.01, 3, 5), models(second, 0.01, 4, 5)
@@ -121,8 +121,8 @@ def test_copies_of_the_control_are_taken_in_pairs_too() -> None:
 
 def test_the_word_wants_two_groups_and_words_itself() -> None:
     with pytest.raises(ClaimError, match="two different groups"):
-        across("a", "a", like=LIKE)
-    said = across("none", "both", like=LIKE, without=(0,)).below(-0.05).says
+        cross_similarity("a", "a", kernel=LIKE)
+    said = cross_similarity("none", "both", kernel=LIKE, exclude_seeds=(0,)).below(-0.05).statement
     assert said == (
         "mean likeness of a none and a both of different seeds, minus that of two both "
         "(seed 0 left out), below -0.05"

@@ -78,7 +78,7 @@ def test_each_seed_must_hold():
     assert broken.decision.verdict is Verdict.REFUTED
     assert broken.estimate.part == "seed 1"
     assert len(broken.parts) == 3
-    assert prediction.says == "value of each training seed of toy equal to 0 to within 0.0001"
+    assert prediction.statement == "value of each training seed of toy equal to 0 to within 0.0001"
     below = each_seed("toy").below(1.0)
     assert _judge(below, [0.5, 0.2]).decision.verdict is Verdict.CONFIRMED
     assert _judge(below, [0.5, 0.2], error=0.6).decision.verdict is Verdict.INCONCLUSIVE

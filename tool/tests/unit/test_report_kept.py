@@ -124,7 +124,7 @@ def test_every_figure_is_drawn_once_whoever_draws_it(
     # The second process finds the function that draws.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
     asked = specs(10)
-    with beside.Beside(asked, tmp_path, "today") as second:
+    with beside.ParallelDrawing(asked, tmp_path, "today") as second:
         assert second.taken == {asked[place].name for place in (1, 3, 5, 7, 9)}
         assert second.done() == second.taken
     assert {path.stem for path in tmp_path.glob("*.svg")} == second.taken

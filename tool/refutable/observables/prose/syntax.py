@@ -118,7 +118,7 @@ def word_arcs(loaded: Any, prompts: None) -> xr.DataArray:
     dims=("layer", "head", "query", "key"),
     unit="share",
     per_prompt=False,
-    drawn_with="attention_entropy",
+    recorded_with="attention_entropy",
 )
 def attention_map(loaded: Any, prompts: None) -> xr.DataArray:
     """Attention of each head from query to key, mean over the starts of held-out documents.

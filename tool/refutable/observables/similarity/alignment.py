@@ -125,7 +125,7 @@ class _LastResidual(BlockRecorder):
 
 _VECTORS = Observable(
     name=_LastResidual.name,
-    says="Residual stream at the last token after each block, before the final norm.",
+    description="Residual stream at the last token after each block, before the final norm.",
     dims=("prompt", "layer", "dim"),
     unit="",
     version=1,

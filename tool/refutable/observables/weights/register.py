@@ -22,7 +22,7 @@ def weight_observable(
     dims: tuple[str, ...],
     unit: str = "",
     version: int = 1,
-    drawn_with: str = "",
+    recorded_with: str = "",
     of_config: bool = False,
 ) -> Callable[[Measure], Measure]:
     """Register a function of weights as an observable that needs no forward pass.
@@ -35,7 +35,7 @@ def weight_observable(
         Unit of the values.
     version : int
         Raise it when the numbers change.
-    drawn_with : str
+    recorded_with : str
         An observable that figures show this one beside; it is then recorded with it.
     of_config : bool
         Whether it follows from the config alone: models of one config then share it.
@@ -55,13 +55,13 @@ def weight_observable(
         REGISTRY.add(
             Observable(
                 name=function.__name__,
-                says=lines[0],
+                description=lines[0],
                 dims=dims,
                 unit=unit,
                 version=version,
                 per_prompt=False,
                 weights=function,
-                drawn_with=drawn_with,
+                recorded_with=recorded_with,
                 of_config=of_config,
             )
         )

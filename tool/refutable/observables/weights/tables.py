@@ -50,7 +50,7 @@ def parameter_total(weights: WeightReader) -> xr.DataArray:
     return labelled(list(totals.values()), counted=list(totals))
 
 
-@weight_observable(dims=("names",), unit="parameters", drawn_with="parameter_count")
+@weight_observable(dims=("names",), unit="parameters", recorded_with="parameter_count")
 def tied_parameter(weights: WeightReader) -> xr.DataArray:
     """Size of each tensor that has several names, by these names."""
     tied = weights.layout.tied
@@ -58,7 +58,7 @@ def tied_parameter(weights: WeightReader) -> xr.DataArray:
     return labelled([p.size for p in tied], names=names)
 
 
-@weight_observable(dims=("category", "layer"), unit="parameters", drawn_with="parameter_count")
+@weight_observable(dims=("category", "layer"), unit="parameters", recorded_with="parameter_count")
 def block_parameter_count(weights: WeightReader) -> xr.DataArray:
     """Unique parameters of each block by category."""
     from refutable.observables.weights.counts import count

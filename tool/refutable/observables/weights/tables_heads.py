@@ -42,7 +42,7 @@ def query_head(weights: WeightReader) -> xr.DataArray:
 
 
 @weight_observable(
-    dims=("operator", "layer", "head", "other"), unit="distance", drawn_with="head_cophenetic"
+    dims=("operator", "layer", "head", "other"), unit="distance", recorded_with="head_cophenetic"
 )
 def head_distance(weights: WeightReader) -> xr.DataArray:
     """Distance of two heads' W_Q W_K^T, and W_V W_O, each scaled to length 1."""

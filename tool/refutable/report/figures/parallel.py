@@ -17,7 +17,7 @@ FEWEST = 8
 """Figures to draw below which a second process is not worth its start."""
 
 
-class Beside:
+class ParallelDrawing:
     """A second process that draws some of the figures.
 
     Parameters

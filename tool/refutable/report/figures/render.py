@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from refutable.report.figures.parallel import Beside
+from refutable.report.figures.parallel import ParallelDrawing
 from refutable.report.figures.registry import Spec
 from refutable.system import files
 
@@ -65,7 +65,7 @@ def render(specs: Sequence[Spec], folder: Path, date: str) -> tuple[Rendered, ..
         and _whole(folder, spec.name)
     }
     left = [spec for spec in specs if spec.name not in current]
-    with Beside(left, folder, date) as second:
+    with ParallelDrawing(left, folder, date) as second:
         drawn = {s.name: draw(s, folder, date) for s in left if s.name not in second.taken}
         finished = second.done()
     for spec in left:
