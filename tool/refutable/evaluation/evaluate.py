@@ -9,11 +9,12 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
-from refutable.errors import RefutableError
+from refutable.errors import InstrumentError, RefutableError
 from refutable.measurement.subject import Observations, Subject, call
 from refutable.predictions.base import Judgement, Measured, NullControl
 from refutable.records import Control, Estimate, Replication
 from refutable.spec.claim import Claim, ReplicationSpec
+from refutable.stats.core import Floats
 
 # Rounding of one forward pass in units of the dtype's epsilon: the floor of the instrument's
 # error, for when packed and single runs happen to agree to the last bit.
@@ -100,6 +101,12 @@ def instrument_error(claim: Claim, subject: Subject, values: Any) -> float:
 
     It is at least the rounding of the dtype, scaled by the size of the values where that is
     above 1.
+
+    Raises
+    ------
+    InstrumentError
+        If a value is finite in one of the two and not in the other, or there are more of them: no
+        error covers that.
     """
     import numpy as np
 
@@ -115,11 +122,32 @@ def instrument_error(claim: Claim, subject: Subject, values: Any) -> float:
         # A body that needs all families cannot be computed on the few checked prompts.
         return floor
     differences = [
-        np.abs(np.asarray(a, float) - np.asarray(b, float))
+        _difference(np.asarray(a, float), np.asarray(b, float))
         for a, b in zip(_arrays(pair[0]), _arrays(pair[1]), strict=True)
     ]
-    found = max((float(np.nanmax(d)) for d in differences if d.size), default=0.0)
-    return max(floor, found if np.isfinite(found) else 0.0)
+    found = max(differences, default=0.0)
+    if not np.isfinite(found):
+        raise InstrumentError(
+            f"{claim.id}: some values are finite in one layout of the checked prompts and not in "
+            "the other: this model cannot be measured reliably for it"
+        )
+    return max(floor, found)
+
+
+def _difference(chosen: Floats, single: Floats) -> float:
+    """Largest difference of two arrays; values that are the same, NaN and infinity too, have none.
+
+    Infinite where one is finite and the other is not.
+    """
+    import numpy as np
+
+    if chosen.shape != single.shape:
+        return np.inf
+    same = (chosen == single) | (np.isnan(chosen) & np.isnan(single))
+    # Of infinity and NaN; both are told apart from finite numbers by what is returned.
+    with np.errstate(invalid="ignore"):
+        differences = np.abs(chosen - single)[~same]
+    return float(np.nan_to_num(differences, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
 def _arrays(values: Any) -> list[Any]:

@@ -14,6 +14,7 @@ import pytest
 from refutable.errors import RefutableError, one_line
 from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence import baseline
+from refutable.evidence.drift import Recorded, record_of
 from refutable.measurement.state import Settings
 from refutable.plugin.cases import OUTCOME, cell_of, claim_of
 from refutable.plugin.options import Options, read_options
@@ -38,7 +39,7 @@ RUN = "refutable_run"
 
 
 class ClaimMoved(UserWarning):
-    """A verdict moved to or from INCONCLUSIVE against the baseline."""
+    """A verdict moved to or from INCONCLUSIVE against the baseline, or an estimate left it."""
 
 
 class ClaimSession:
@@ -64,7 +65,7 @@ class ClaimSession:
         self.interrupted = False
         self.planned_items = 0
         self._harness: Harness | None = None
-        self._expected: dict[baseline.Cell, Verdict] | None = None
+        self._expected: dict[baseline.Cell, Recorded] | None = None
         self._current_model = ""
         self._met: set[str] = set()
         self._planned: list[Need] = []
@@ -192,7 +193,7 @@ class ClaimSession:
         if not self._planned:
             return
         writable(self.options.out, "name another folder with --claim-out")
-        self._recorded()
+        self._baseline()
         if not self.is_worker:
             self._prefetch = start_prefetch(self.config, self.harness, self._planned)
 
@@ -267,11 +268,15 @@ class ClaimSession:
         outcome = item.stash.get(OUTCOME, None)
         if outcome is None or outcome.evaluation is None:
             return False
-        decision = outcome.evaluation.judgement.decision
-        expected = self.expected(outcome)
         if self.options.update_baseline:
             return True
-        found = baseline.compare(decision.verdict, expected, strict=self.options.strict)
+        judgement = outcome.evaluation.judgement
+        found = baseline.compare(
+            record_of(judgement.decision.verdict, judgement.estimate),
+            self._recorded(outcome),
+            strict=self.options.strict,
+            anew=outcome.claim.kind == "training" and "committed" not in outcome.sources,
+        )
         if found.moved:
             import warnings
 
@@ -285,13 +290,16 @@ class ClaimSession:
 
     def expected(self, outcome: CellOutcome) -> Verdict | None:
         """Return the verdict that the baseline records for an item."""
-        cell = outcome.cell
-        place = baseline.Cell(
-            outcome.claim.id, cell.model, self.prompts.label(cell.prompts), cell.arm
-        )
-        return self._recorded().get(place)
+        recorded = self._recorded(outcome)
+        return recorded.verdict if recorded is not None else None
 
-    def _recorded(self) -> dict[baseline.Cell, Verdict]:
+    def _recorded(self, outcome: CellOutcome) -> Recorded | None:
+        cell = outcome.cell
+        prompts = self.prompts.label(cell.prompts)
+        place = baseline.Cell(outcome.claim.id, cell.model, prompts, cell.arm)
+        return self._baseline().get(place)
+
+    def _baseline(self) -> dict[baseline.Cell, Recorded]:
         if self._expected is None:
             self._expected = baseline.load(self.options.baseline)
         return self._expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.projects import claim_source, evidence, module, verdicts
@@ -29,8 +30,12 @@ def record(project: pytest.Pytester, **recorded: str) -> None:
 
 
 def recorded(project: pytest.Pytester) -> dict[str, str]:
+    return {claim: row["verdict"] for claim, row in rows(project).items()}
+
+
+def rows(project: pytest.Pytester) -> dict[str, dict[str, Any]]:
     raw = json.loads((project.path / "reports" / "baseline.json").read_text())
-    return {row["claim"]: row["verdict"] for row in raw["verdicts"]}
+    return {row["claim"]: row for row in raw["verdicts"]}
 
 
 def test_a_verdict_becomes_an_outcome_through_the_baseline(
@@ -101,3 +106,28 @@ def test_a_verdict_becomes_an_outcome_through_the_baseline(
         "gain.shrinks": "confirmed",
         "gain.precise": "inconclusive",
     }
+
+
+def test_an_estimate_that_left_the_recorded_one_warns_and_strict_fails(
+    project: pytest.Pytester, models: Path
+) -> None:
+    project.makepyfile(test_mine=module(claim_source("grows")))
+    run = (f"--claim-model={models / 'little'}", "-p", "no:cacheprovider")
+    project.runpytest_inprocess(*run, "--claim-update-baseline").assert_outcomes(passed=1)
+    row = rows(project)["gain.grows"]
+    found = evidence(project)["results"][0]["estimate"]
+    for name in ("value", "low", "high", "n", "error"):
+        assert row[name] == pytest.approx(found[name], rel=1e-8)
+    # What was just recorded holds, to the strict too.
+    project.runpytest_inprocess(*run, "--claim-strict").assert_outcomes(passed=1)
+
+    path = project.path / "reports" / "baseline.json"
+    path.write_text(path.read_text().replace(repr(row["high"]), repr(row["high"] + 0.01)))
+    plain = project.runpytest_inprocess(*run)
+    plain.assert_outcomes(passed=1, warnings=1)
+    plain.stdout.fnmatch_lines(
+        ["*ClaimMoved: gain.grows on little@mine@no-bos: the interval's high end is *records*"]
+    )
+    strict = project.runpytest_inprocess(*run, "--claim-strict")
+    strict.assert_outcomes(failed=1)
+    strict.stdout.fnmatch_lines(["gain.grows on little*: the interval's high end is *"])

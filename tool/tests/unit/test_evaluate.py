@@ -11,7 +11,7 @@ import xarray as xr
 from scipy import stats
 
 from refutable import Source, claim, correlation, equals, mean, replication, untrained
-from refutable.errors import RefutableError
+from refutable.errors import InstrumentError, RefutableError
 from refutable.evaluation.evaluate import evaluate, instrument_error, seed_of
 from refutable.measurement.subject import Observations, Subject, call
 from refutable.records import Verdict
@@ -117,6 +117,30 @@ def test_the_instruments_error_is_the_bodys() -> None:
     assert evaluate(edge, Subject(subject.observations)).judgement.decision.verdict is (
         Verdict.CONFIRMED
     )
+
+
+def checked(chosen: Any, single: Any) -> Subject:
+    """What was measured, with values of the two layouts of the checked prompts."""
+    pair = (observed(norms(np.asarray(chosen, float))), observed(norms(np.asarray(single, float))))
+    return Subject(observed(norms(gains(0.5, 0.2))), check=pair)
+
+
+def test_the_largest_difference_counts() -> None:
+    subject = checked([[0.1, 0.2, 0.3]], [[0.11, 0.25, 0.3]])
+    assert instrument_error(made(), subject, gains(0.5, 0.2)) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(("chosen", "single"), [(np.nan, 0.2), (0.2, np.inf), (np.inf, np.nan)])
+def test_a_difference_without_bound_refuses(chosen: float, single: float) -> None:
+    """It is no rounding: a body that is finite in one layout alone has no error to widen by."""
+    subject = checked([[0.1, chosen]], [[0.1, single]])
+    with pytest.raises(InstrumentError, match="finite in one layout"):
+        instrument_error(made(), subject, gains(0.5, 0.2))
+
+
+def test_values_that_neither_layout_has_are_no_difference() -> None:
+    subject = checked([[0.1, np.nan, np.inf]], [[0.13, np.nan, np.inf]])
+    assert instrument_error(made(), subject, gains(0.5, 0.2)) == pytest.approx(0.03)
 
 
 def test_the_error_is_at_least_the_rounding_of_the_type() -> None:

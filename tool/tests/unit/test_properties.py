@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from refutable.evidence.baseline import compare
+from refutable.evidence.drift import Recorded
 from refutable.plugin.cases import scope_of
 from refutable.records import Estimate, Region, Verdict
 from refutable.spec.cell import Cell, slug
@@ -111,6 +112,7 @@ def test_the_store_gives_back_what_it_was_given(
 
 @given(st.sampled_from(Verdict), st.none() | st.sampled_from(Verdict))
 def test_strict_never_passes_what_plain_fails(verdict: Verdict, expected: Verdict | None) -> None:
-    plain = compare(verdict, expected)
-    strict = compare(verdict, expected, strict=True)
+    recorded = None if expected is None else Recorded(expected)
+    plain = compare(Recorded(verdict), recorded)
+    strict = compare(Recorded(verdict), recorded, strict=True)
     assert plain.passes or not strict.passes
