@@ -17,7 +17,8 @@ from refutable.capture.plan import Plan
 from refutable.capture.recorder import ALL_LOGITS, LOGITS, PATTERN
 from refutable.capture.tensors import after, before
 from refutable.capture.views import LogitView, TokenView
-from refutable.errors import InstrumentError, NotAvailableError
+from refutable.errors import InstrumentError, NotAvailableError, RefutableError, one_line
+from refutable.models.stream import Entry, pick, put
 
 if TYPE_CHECKING:
     from refutable.capture.recorder import Recorder
@@ -82,7 +83,7 @@ class Capture:
         if self._attention is not None:
             self._attention.begin(batch)
         try:
-            out = self._model(**batch.inputs, use_cache=False, return_dict=True)
+            out = self._forward(batch)
             if self._attention is not None:
                 self._attention.end()
             self._read_logits(out, batch)
@@ -91,6 +92,19 @@ class Capture:
         taken = {r.name: r.take(pack, self.blocks) for r in self._plan.recorders}
         # The only copies to the host: one per observable and pack.
         return {name: value.detach().cpu() for name, value in taken.items()}
+
+    def _forward(self, batch: Batch) -> Any:
+        try:
+            return self._model(**batch.inputs, use_cache=False, return_dict=True)
+        except RefutableError:
+            raise
+        # A table of positions that is too short, a kernel that lacks a type: said in one line.
+        except (RuntimeError, IndexError, ValueError, TypeError) as problem:
+            pack = batch.pack
+            raise InstrumentError(
+                f"{type(self._model).__name__} cannot run {pack.rows} rows of {pack.width} tokens "
+                f"({one_line(problem)}): shorten the prompts, or check the config"
+            ) from problem
 
     def _install(self) -> None:
         for name, (layer, readers) in self._readers().items():

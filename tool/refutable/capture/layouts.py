@@ -89,7 +89,9 @@ class Trial:
         chosen = self._encoded.only(places)
         items = {item.name: item for item in (*self._asked, *self._probes)}.values()
         measured = only(self._measure(list(items), packs), chosen)
-        alone = measure(self._model, self._sites, chosen, list(items), layout="single")
+        alone = measure(
+            self._model, self._sites, chosen, list(items), layout="single", finite=False
+        )
         found = compare(measured, alone, ranged=LastLogits.name)
         if plan.attention and found.value <= self._bound:
             # Read through our own function, attention is right even where the model's own mask
@@ -101,7 +103,7 @@ class Trial:
         return measured, alone, found
 
     def _measure(self, items: Sequence[Recordable], packs: Sequence[Pack]) -> Arrays:
-        return measure(self._model, self._sites, self._encoded, items, packs=packs)
+        return measure(self._model, self._sites, self._encoded, items, packs=packs, finite=False)
 
 
 def only(arrays: Arrays, chosen: Encoded) -> Arrays:

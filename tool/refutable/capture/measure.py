@@ -39,6 +39,7 @@ def measure(
     layout: str = "packed",
     token_budget: int | None = None,
     packs: Sequence[Pack] | None = None,
+    finite: bool = True,
 ) -> dict[str, xr.DataArray]:
     """Record observables of a model on a prompt set.
 
@@ -61,6 +62,8 @@ def measure(
         context.
     packs : sequence of Pack, optional
         Some of the passes of `passes_of`: only they are run, and only their prompts come back.
+    finite : bool
+        Whether to refuse numbers that are not finite where a sound model gives none.
 
     Returns
     -------
@@ -71,7 +74,8 @@ def measure(
     Raises
     ------
     InstrumentError
-        If nothing is selected or a block was not captured exactly once.
+        If nothing is selected, a block was not captured exactly once, or a prompt gives numbers
+        that are not finite.
     NotAvailableError
         If the model has no such site.
     """
@@ -88,7 +92,47 @@ def measure(
     ran = [prompt for pack in packs for prompt in pack.prompts]
     order = np.argsort(ran)
     labels = _Labels(encoded.only(sorted(ran)) if len(ran) < len(encoded) else encoded)
-    return {item.name: labels.array(item, parts[item.name], order) for item in plan.observables}
+    arrays = {i.name: labels.array(i, parts[i.name], order) for i in plan.observables}
+    if finite:
+        for recorder in plan.recorders:
+            if recorder.finite:
+                _refuse_infinite(arrays[recorder.name], encoded, _dtype(model))
+    return arrays
+
+
+def _dtype(model: Any) -> str:
+    return str(next(model.parameters()).dtype).removeprefix("torch.")
+
+
+def _refuse_infinite(array: xr.DataArray, encoded: Encoded, dtype: str) -> None:
+    """Name the first prompt whose values are not finite: no verdict may rest on the others alone.
+
+    Raises
+    ------
+    InstrumentError
+        With the block, and how many prompts there are.
+    """
+    bad = ~np.isfinite(array.values)
+    if "position" in array.dims:
+        lengths = {
+            name: len(ids) for name, ids in zip(encoded.prompt_ids, encoded.ids, strict=True)
+        }
+        own = np.array([lengths[str(name)] for name in array["prompt"].values])
+        inside = np.arange(array.sizes["position"]) < own[:, None]
+        bad &= inside.reshape(inside.shape[0], *(1,) * (bad.ndim - 2), inside.shape[1])
+    by_prompt = bad.reshape(bad.shape[0], -1).any(-1)
+    if not by_prompt.any():
+        return
+    first = int(by_prompt.argmax())
+    block = ""
+    if "layer" in array.dims:
+        at = np.moveaxis(bad[first], array.dims.index("layer") - 1, 0)
+        block = f" in block {int(at.reshape(at.shape[0], -1).any(-1).argmax())}"
+    raise InstrumentError(
+        f"{int(by_prompt.sum())} of {len(by_prompt)} prompts give values that are not finite in "
+        f"{dtype} (the first is {array['prompt'].values[first]}, {array.name}{block}): measure in "
+        "float32, or leave them out"
+    )
 
 
 def passes_of(

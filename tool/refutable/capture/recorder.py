@@ -93,6 +93,8 @@ class Recorder(ABC):
     """Name of the observable."""
     reads: ClassVar[tuple[str, ...]] = ()
     """Sites to read; ``*`` stands for every block."""
+    finite: ClassVar[bool] = False
+    """Whether a sound model gives finite numbers for every prompt (and every token of it)."""
 
     def read(self, site: str, layer: int, view: Any) -> None:  # noqa: B027  (a recorder may read none)
         """Reduce one site of one block; called while the pack runs.

@@ -174,7 +174,7 @@ class _Check:
 
     def _measure(self, layout: str, *, asked: bool = True) -> Arrays:
         items = [*self.asked.values(), *self.probes] if asked else self.probes
-        return measure(self.model, self.sites, self.encoded, items, layout=layout)
+        return measure(self.model, self.sites, self.encoded, items, layout=layout, finite=False)
 
     def _add(
         self, name: str, passed: bool, detail: str, value: float | None = None, bound: float = 0.0

@@ -54,7 +54,8 @@ def encode(
     prompts : PromptSet
         Text prompts need a tokenizer; prompts given as token ids do not.
     tokenizer : LoadedModel or transformers tokenizer or None
-        Special tokens are never added by it: the arm alone says what comes first.
+        Special tokens are never added by it: the arm alone says what comes first, also where a
+        normalizer, a chat template or the prompt itself brings a BOS token.
     facts : ModelFacts
         For the BOS token, the size of the vocabulary and the context.
     arm : {"no-bos", "bos"}
@@ -66,7 +67,8 @@ def encode(
     Returns
     -------
     Encoded
-        In the order of the prompt set.
+        In the order of the prompt set. Prompts that are one to the model (the same ids, as texts of
+        a script that it does not know) are kept once.
 
     Raises
     ------
@@ -76,21 +78,34 @@ def encode(
     """
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     bos = _bos(facts, arm)
-    ids = []
+    kept: dict[tuple[int, ...], tuple[Prompt, tuple[int, ...]]] = {}
     for prompt in prompts.prompts:
-        tokens = _tokens(prompt, tokenizer, facts)
-        if shuffle_seed is not None:
-            tokens = _shuffled(tokens, prompt.id, shuffle_seed)
+        own = _without_bos(_tokens(prompt, tokenizer, facts), prompt, facts)
+        tokens = own if shuffle_seed is None else _shuffled(own, prompt.id, shuffle_seed)
         tokens = tokens if bos is None else (bos, *tokens)
         _check(prompt, tokens, facts)
-        ids.append(tokens)
+        # A shuffled control has the prompts of what it is a control of.
+        kept.setdefault(own, (prompt, tokens))
+    found = list(kept.values())
     return Encoded(
-        ids=tuple(ids),
-        prompt_ids=tuple(prompt.id for prompt in prompts.prompts),
-        families=tuple(prompt.family for prompt in prompts.prompts),
+        ids=tuple(tokens for _, tokens in found),
+        prompt_ids=tuple(prompt.id for prompt, _ in found),
+        families=tuple(prompt.family for prompt, _ in found),
         arm=arm,
         bos=bos,
     )
+
+
+def _without_bos(tokens: tuple[int, ...], prompt: Prompt, facts: ModelFacts) -> tuple[int, ...]:
+    """Leave out the BOS tokens in front, whoever put them there."""
+    start = 0
+    while start < len(tokens) and facts.bos is not None and tokens[start] == facts.bos:
+        start += 1
+    if start and start == len(tokens):
+        raise PromptError(
+            f"prompt {prompt.id} holds nothing but BOS tokens for {facts.id}: remove or fill it"
+        )
+    return tokens[start:]
 
 
 def _bos(facts: ModelFacts, arm: str) -> int | None:

@@ -19,7 +19,7 @@ from refutable.system import files
 from refutable.system.paths import cache_dir
 
 # Raised when facts are read in another way, so that remembered ones are made again.
-_FACTS = 3
+_FACTS = 4
 NO_LIMIT = 1 << 20
 """Stands for the context of a model whose config states none."""
 
@@ -107,12 +107,14 @@ def _remembered(path: Path) -> ModelFacts | None:
 
 def _read(spec: ModelSpec, checkpoint: Checkpoint) -> ModelFacts:
     from refutable.models.build import build_empty, read_config, read_tokenizer
+    from refutable.models.positions import usable_context
     from refutable.models.structure import find_structure, text_config
 
     config = read_config(spec, checkpoint)
     model = build_empty(spec, config)
     structure = _named(spec, find_structure, model)
     inner = text_config(model)
+    _refuse_encoder(spec, model, inner)
     tokenizer = read_tokenizer(spec, checkpoint)
     head = structure.unembedding
     tied = head is not None and getattr(head, "weight", None) is structure.embedding.weight
@@ -124,7 +126,7 @@ def _read(spec: ModelSpec, checkpoint: Checkpoint) -> ModelFacts:
         heads=structure.heads,
         d_model=structure.d_model,
         d_vocab=structure.d_vocab,
-        context=_context(inner),
+        context=usable_context(inner, structure.position_embedding) or NO_LIMIT,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         tied=tied,
         positions=_positions(structure, checkpoint),
@@ -134,19 +136,27 @@ def _read(spec: ModelSpec, checkpoint: Checkpoint) -> ModelFacts:
     )
 
 
+def _refuse_encoder(spec: ModelSpec, model: Any, config: Any) -> None:
+    """Refuse what its own config says predicts no next token, before anything is asked of it.
+
+    A model whose config does not say so is found out when the last token of a prompt is replaced.
+    """
+    saved = [str(name) for name in getattr(model.config, "architectures", None) or ()]
+    told = next((name for name in saved if name.endswith("ForMaskedLM")), "")
+    seeing = getattr(config, "is_causal", None) is False
+    seeing = seeing or bool(getattr(config, "use_bidirectional_attention", None) in (True, "all"))
+    if told or seeing:
+        why = f"it was saved as {told}" if told else "its config states bidirectional attention"
+        raise ModelError(
+            f"{spec.id} predicts no next token ({why}): only causal language models can be measured"
+        )
+
+
 def _named(spec: ModelSpec, function: Any, *args: Any) -> Any:
     try:
         return function(*args)
     except ModelError as problem:
         raise ModelError(f"{spec.id}: {problem}") from None
-
-
-def _context(config: Any) -> int:
-    for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 0:
-            return value
-    return NO_LIMIT
 
 
 def _bos(tokenizer: Any, config: Any, d_vocab: int) -> int | None:

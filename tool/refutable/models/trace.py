@@ -79,8 +79,8 @@ def trace(model: Any, structure: Structure) -> Trace:
     # Whatever a model class raises on a few plain tokens, it cannot be measured.
     except Exception as problem:
         raise ModelError(
-            f"{type(model).__name__} cannot run {_TOKENS} tokens ({one_line(problem)}): "
-            "check its config against its weights"
+            f"{type(model).__name__} cannot run {_TOKENS} tokens ({one_line(problem)}): check its "
+            "config against its weights"
         ) from problem
     finally:
         recorder.remove()

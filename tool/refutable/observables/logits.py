@@ -38,6 +38,7 @@ class NextTokenEntropy(_LastLogits):
     """Entropy of the next-token distribution after the last token, in nats."""
 
     name = "next_token_entropy"
+    finite = True
 
     def reduce(self, view: LogitView) -> torch.Tensor:
         """Minus the sum of p ln p."""
@@ -49,6 +50,7 @@ class TopProbability(_LastLogits):
     """Probability of the most probable next token."""
 
     name = "top_probability"
+    finite = True
 
     def reduce(self, view: LogitView) -> torch.Tensor:
         """Largest probability."""

@@ -23,6 +23,7 @@ class ResidualNorm(BlockRecorder):
     """Norm of the last token's residual stream after each block, before the final norm."""
 
     name = "residual_norm"
+    finite = True
     reads = (RESID_POST,)
 
     def read(self, site: str, layer: int, view: Tokens) -> None:
@@ -57,6 +58,7 @@ class ResidualNormTokens(_TokenNorms):
     """Norm of every token's residual stream after each block; NaN beyond a prompt's end."""
 
     name = "residual_norm_tokens"
+    finite = True
 
     def reduce(self, norms: torch.Tensor) -> torch.Tensor:
         """Leave them as they are."""
@@ -90,6 +92,7 @@ class EmbeddingNorm(Recorder):
     """Euclidean norm of the last token's residual stream as it enters the first block."""
 
     name = "embedding_norm"
+    finite = True
     reads = (EMBED,)
 
     def read(self, site: str, layer: int, view: Tokens) -> None:

@@ -66,7 +66,7 @@ def test_text_gets_no_special_token_from_the_tokenizer(
 
 def test_shuffling_permutes_each_prompt_and_leaves_bos_first() -> None:
     facts = dataclasses.replace(FACTS, context=40)
-    given = prompts(tuple(range(30)), tuple(range(30)), (7,))
+    given = prompts(tuple(range(30)), tuple(range(29, -1, -1)), (7,))
     first = encode(given, None, facts, "bos", shuffle_seed=1).ids
     assert first == encode(given, None, facts, "bos", shuffle_seed=1).ids
     assert first != encode(given, None, facts, "bos", shuffle_seed=2).ids
@@ -113,3 +113,33 @@ def test_bos_arm_needs_a_bos() -> None:
         encode(prompts((1,)), None, without, "bos")
     with pytest.raises(PromptError, match="got arm='both'"):
         encode(prompts((1,)), None, FACTS, "both")
+
+
+def test_bos_is_counted_by_ids_whoever_brings_it() -> None:
+    given = prompts((49, 1, 2), (49, 49, 4, 5), (6, 49, 7))
+    assert encode(given, None, FACTS, "no-bos").ids == ((1, 2), (4, 5), (6, 49, 7))
+    assert encode(given, None, FACTS, "bos").ids == ((49, 1, 2), (49, 4, 5), (49, 6, 49, 7))
+    with pytest.raises(PromptError, match="nothing but BOS"):
+        encode(prompts((49, 49)), None, FACTS, "bos")
+
+
+def test_a_normalizer_that_prepends_bos_does_not_double_it() -> None:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<unk>": 0, "w1": 1, "w2": 2, "<s>": 49}
+    made = Tokenizer(models.WordLevel(words, unk_token="<unk>"))  # noqa: S106
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.normalizer = normalizers.Prepend("<s> ")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>")  # noqa: S106
+    text = prompts((0,), text="w1 w2")
+    assert encode(text, tokenizer, FACTS, "no-bos").ids == ((1, 2),)
+    assert encode(text, tokenizer, FACTS, "bos").ids == ((49, 1, 2),)
+
+
+def test_prompts_that_are_one_to_the_model_count_once() -> None:
+    given = prompts((1, 2), (49, 1, 2), (1, 2), (2, 1))
+    found = encode(given, None, FACTS, "bos")
+    assert found.prompt_ids == ("f/0", "f/3")
+    shuffled = encode(given, None, FACTS, "bos", shuffle_seed=1)
+    assert shuffled.prompt_ids == found.prompt_ids
