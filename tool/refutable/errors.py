@@ -94,3 +94,14 @@ def near(name: str, known: Iterable[str], *, most: int = 4) -> str:
         return f"did you mean {', '.join(close)}?"
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"known: {shown}" if names else "none are known"
+
+
+def told(problem: Exception) -> str:
+    """Say in one line what was raised, and where; of a library's error the place is its caller."""
+    import traceback
+    from pathlib import Path
+
+    frames = traceback.extract_tb(problem.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
+    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+    return f"{one_line(problem)}{place}"

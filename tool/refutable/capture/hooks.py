@@ -18,7 +18,6 @@ from refutable.capture.recorder import ALL_LOGITS, LOGITS, PATTERN
 from refutable.capture.tensors import after, before
 from refutable.capture.views import LogitView, TokenView
 from refutable.errors import InstrumentError, NotAvailableError, RefutableError, one_line
-from refutable.models.stream import Entry, pick, put
 
 if TYPE_CHECKING:
     from refutable.capture.recorder import Recorder

@@ -42,6 +42,7 @@ class ObservationArchive:
         self.state = state
         self.checks: list[InstrumentCheck] = []
         self._not_here: dict[Any, str] = {}
+        self._failed: dict[tuple[str, str, str, str], str] = {}
         self._others: dict[str, str] = {}
         self.groups: dict[tuple[str, str], dict[ControlCopy | None, set[str]]] = defaultdict(dict)
         for (prompts, arm, control), names in plan.wanted.items():
@@ -117,6 +118,7 @@ class ObservationArchive:
             for name in names
             if (key := self.key(REGISTRY[name], prompts, arm, role)) not in self.store
             and self._reason(key) is None
+            and (prompts, arm, role, name) not in self._failed
             and not self._is_committed(key, name, role)
         }
 
@@ -151,6 +153,18 @@ class ObservationArchive:
             self._not_here[key] = str(problem)
         else:
             self.store.put_json(key, {"not available": str(problem)})
+
+    def unavailable(self, prompts: str, arm: str, role: str, names: Iterable[str]) -> set[str]:
+        """Names of the observables of which it is known why the model does not have them."""
+        return {
+            name
+            for name in names
+            if self._reason(self.key(REGISTRY[name], prompts, arm, role)) is not None
+        }
+
+    def put_failure(self, name: str, prompts: str, arm: str, role: str, told: str) -> None:
+        """Keep for this run that measuring an observable failed, and how."""
+        self._failed[prompts, arm, role, name] = told
 
     def _reason(self, key: ObservationKey) -> str | None:
         """Return why a model does not have an observable, if it was found out."""
@@ -190,6 +204,7 @@ class ObservationArchive:
         self.state.arrays.clear()
         self.state.replayed.clear()
         self.state.unavailable.clear()
+        self.state.failed.clear()
         for (prompts, arm), by_control in self.groups.items():
             for control, names in by_control.items():
                 role = control.name if control else ""
@@ -231,6 +246,9 @@ class ObservationArchive:
                     array = array.assign_attrs({COMMITTED: True})
             if array is None and (reason := self._reason(key)) is not None:
                 self.state.unavailable[prompts, arm, role, name] = reason
+                continue
+            if array is None and (failure := self._failed.get((prompts, arm, role, name))):
+                self.state.failed[prompts, arm, role, name] = failure
                 continue
             if array is None:
                 # What only illustrates is not committed.

@@ -7,11 +7,9 @@ what all selected claims asked for, records it in one pass, and hands out labell
 from __future__ import annotations
 
 import time
-import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import (
@@ -20,7 +18,7 @@ from refutable.errors import (
     NotAvailableError,
     NotMeasurableError,
     RefutableError,
-    one_line,
+    told,
 )
 from refutable.measurement.archive import ObservationArchive
 from refutable.measurement.needs import ControlCopy, Need, Plan, not_applicable
@@ -154,6 +152,9 @@ class Harness:
                 reason = state.unavailable.get((prompts, arm, role, name))
                 if reason is not None and not REGISTRY[name].recorded_with:
                     raise NotMeasurableError(f"{name} of {need.model}: {reason}")
+                failure = state.failed.get((prompts, arm, role, name))
+                if failure is not None and not REGISTRY[name].drawn_with:
+                    raise InstrumentError(f"measuring {name} of {need.model} failed: {failure}")
 
         def observed(role: str) -> Observations:
             arrays = state.arrays[prompts, arm, role]
@@ -323,11 +324,3 @@ class Harness:
 
 def _label(state: State, prompts: str, arm: str, control: ControlCopy) -> str:
     return " (committed)" if (prompts, arm, control.name) in state.replayed else ""
-
-
-def told(problem: Exception) -> str:
-    """Say in one line what was raised, and where; of a library's error the place is its caller."""
-    frames = traceback.extract_tb(problem.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
-    return f"{one_line(problem)}{place}"

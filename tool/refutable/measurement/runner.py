@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from refutable.errors import NotAvailableError
+from refutable.errors import NotAvailableError, told
 from refutable.measurement.archive import (
     ObservationArchive,
     measured_on_a_model,
@@ -67,6 +67,8 @@ class ModelRunner:
             control is None and wanted and self.archive.notes(prompts, arm) is None
         ):
             lacking |= recorded_only(wanted)
+            if self.archive.notes(prompts, arm) is not None:
+                return lacking - self.archive.unavailable(prompts, arm, role, lacking)
             # Without notes an empty plan of recorded arrays still has its checks to leave.
             return lacking or wanted
         return lacking
@@ -97,6 +99,11 @@ class ModelRunner:
             array = self._shared(name, make) if REGISTRY[name].of_config else make()
         except NotAvailableError as problem:
             self.archive.put_reason(name, prompts, arm, role, problem)
+        except OSError:
+            raise
+        # One observable that fails costs the claims that ask for it, and no others.
+        except Exception as problem:
+            self.archive.put_failure(name, prompts, arm, role, told(problem))
         else:
             self.archive.put(name, prompts, arm, role, array)
 
@@ -132,25 +139,36 @@ class ModelRunner:
         for (prompts, arm), by_control in self.archive.groups.items():
             names = self._missing_on_model(prompts, arm, None)
             if names:
-                self._check(prompts, arm, names)
+                names = names - self._check(prompts, arm, names)
                 self._measure(loaded, prompts, arm, "", names)
             for control in by_control:
                 if control is not None and control.kind == "shuffled":
                     lacking = self._missing_on_model(prompts, arm, control)
                     self._measure(loaded, prompts, arm, control.name, lacking, control.seed)
 
-    def _check(self, prompts: str, arm: str, names: set[str]) -> None:
-        """Check the instrument on these prompts before anything measured on them counts."""
+    def _check(self, prompts: str, arm: str, names: set[str]) -> set[str]:
+        """Check the instrument on these prompts before anything measured on them counts.
+
+        Returns
+        -------
+        set of str
+            Those that the model does not have, or of which the instrument is not right.
+        """
+        from refutable.measurement.available import checked_apart
         from refutable.measurement.instrument import check
 
         recorded = [REGISTRY[name] for name in sorted(recorded_only(names))]
         if not recorded:
             if self.archive.notes(prompts, arm) is None:
                 self.archive.put_notes(prompts, arm, "none", "none")
-            return
+            return set()
         loaded = self._model()
-        encoded = self._encoded(loaded, prompts, arm, None)
-        found = check(loaded, self._sites_of(loaded), encoded, recorded)
+        encoded, sites = self._encoded(loaded, prompts, arm, None), self._sites_of(loaded)
+        found, reasons = checked_apart(recorded, sites, partial(check, loaded, sites, encoded))
+        for name, reason in reasons.items():
+            for control in self.archive.groups[prompts, arm]:
+                role = control.name if control else ""
+                self.archive.put_reason(name, prompts, arm, role, NotAvailableError(reason))
         tag = f" [{prompts}, {arm}]"
         self.archive.checks += [replace(c, name=c.name + tag) for c in found.checks]
         self.archive.refuse_failed()
@@ -158,6 +176,7 @@ class ModelRunner:
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
         self.archive.put_notes(prompts, arm, found.layout, found.attention)
+        return set(reasons)
 
     def _layout(self, prompts: str, arm: str) -> str:
         notes = self.archive.notes(prompts, arm)

@@ -62,3 +62,5 @@ class State:
     """Of `arrays`, those of which some come from the committed observations."""
     unavailable: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     """By (prompts, arm, role, observable): why the model does not have an observable."""
+    failed: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
+    """The same: what went wrong when it was measured in this run."""
