@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import json
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,9 +106,15 @@ def untrained(loaded: LoadedModel, seed: int) -> LoadedModel:
         With an id and a digest of its own.
     """
     config = copy.deepcopy(loaded.model.config)
-    with torch.random.fork_rng(devices=[]), quiet():
+    with torch.random.fork_rng(devices=[]), quiet(), _nothing_unset():
         torch.manual_seed(seed)
         model = type(loaded.model)._from_config(config, dtype=torch.float32)
+    unset = [name for name, value in model.named_parameters() if bool(value.isnan().any())]
+    if unset:
+        raise ModelError(
+            f"no untrained copy of {loaded.spec.id}: {type(model).__name__} leaves {unset[0]} "
+            "without a value: give the class an _init_weights that sets it"
+        )
     name = f"{loaded.spec.id}@untrained-{seed}"
     return LoadedModel(
         spec=dataclasses.replace(loaded.spec, id=name, seed=seed),
@@ -118,6 +126,21 @@ def untrained(loaded: LoadedModel, seed: int) -> LoadedModel:
         device=loaded.device,
         dtype=loaded.dtype,
     )
+
+
+@contextmanager
+def _nothing_unset() -> Iterator[None]:
+    """Fill memory that torch hands out with NaN, so that what no initialiser sets is seen."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = True  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def _facts_of(facts: ModelFacts, model: Any) -> ModelFacts:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refutable.errors import NotAvailableError
 from refutable.models.weights.files import Stored
 
 if TYPE_CHECKING:
@@ -70,9 +71,20 @@ class FreshTensors:
     def _unit_of(self, name: str) -> str:
         owner = name.rpartition(".")[0]
         if not name.startswith(f"{self._blocks}."):
-            return owner
+            return self._outside(owner)
         depth = self._blocks.count(".") + 3  # the list of blocks, the block, its part
         return ".".join(owner.split(".")[:depth])
+
+    def _outside(self, owner: str) -> str:
+        """Return the part that holds a module outside the blocks: rules look at whole heads."""
+        from transformers import PreTrainedModel
+
+        parts = owner.split(".")
+        part = owner
+        for at in range(len(parts)):
+            if isinstance(self._model.get_submodule(".".join(parts[:at])), PreTrainedModel):
+                part = ".".join(parts[: at + 1])
+        return owner if f"{self._blocks}.".startswith(f"{part}.") else part
 
     def _draw(self, unit: str) -> dict[str, Floats]:
         import torch
@@ -81,10 +93,20 @@ class FreshTensors:
         # torch's generator is one for all threads, and so is the model.
         with _DRAWING, torch.random.fork_rng(devices=[]), torch.no_grad():
             module.to_empty(device="cpu")
+            for parameter in module.parameters():
+                parameter.fill_(float("nan"))
             torch.manual_seed(zlib.crc32(f"{self._seed}:{unit}".encode()))
             self._initialise(module)
             held = {f"{unit}.{n}": p.detach().numpy() for n, p in module.named_parameters()}
             module.to(device="meta")
+        unset = [name for name, values in held.items() if np.isnan(values).any()]
+        if unset:
+            # Set in a constructor, which a part drawn alone does not run: the memory would be
+            # whatever it held.
+            raise NotAvailableError(
+                f"no untrained copy: {type(self._model).__name__} draws {unset[0]} in its "
+                "constructor and not in _init_weights"
+            )
         return held
 
     def _initialise(self, module: Any) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refutable.errors import ModelError, NotAvailableError
+from refutable.models.names import match_names
 from refutable.models.weights.files import (
     SafetensorsFiles,
     StateDict,
@@ -112,8 +113,18 @@ class WeightReader:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Blocks that observables go through."""
-        return self._layers if self._layers is not None else tuple(range(self.layout.blocks))
+        """Blocks that observables go through.
+
+        Blocks of a hybrid differ in their matrices and the sizes of their heads: those of the kind
+        with the most matrices, and of these the commonest, are gone through; in nearly all models
+        that is every block.
+        """
+        if self._layers is not None:
+            return self._layers
+        layout = self.layout
+        kinds = [(frozenset(m), s) for m, s in zip(layout.matrices, layout.sizes, strict=True)]
+        chosen = max(kinds, key=lambda kind: (len(kind[0]), kinds.count(kind)))
+        return tuple(layer for layer, kind in enumerate(kinds) if kind == chosen)
 
     @property
     def stored(self) -> Mapping[str, Stored]:
@@ -122,8 +133,18 @@ class WeightReader:
 
     @property
     def matrices(self) -> tuple[str, ...]:
-        """Names of the matrices that every block has, in the order of `MATRICES`."""
-        return tuple(m for m in MATRICES if all(m in found for found in self.layout.matrices))
+        """Names of the matrices of the blocks of `layers`, in the order of `MATRICES`.
+
+        Raises
+        ------
+        NotAvailableError
+            If no matrix of a block can be told from the others.
+        """
+        found = [self.layout.matrices[layer] for layer in self.layers]
+        names = tuple(m for m in MATRICES if all(m in places for places in found))
+        if not names:
+            raise NotAvailableError(self.layout.missing[0] or "no matrix of a block is known")
+        return names
 
     def stored_name(self, parameter: str) -> str:
         """Name in the checkpoint of a parameter named as in the module tree.
@@ -134,17 +155,27 @@ class WeightReader:
             If the checkpoint has it under no name.
         """
         aliases = next((p.aliases for p in self.layout.parameters if p.name == parameter), ())
-        prefix = self.layout.prefix
         for name in (parameter, *aliases):
-            for candidate in (name, name.removeprefix(prefix), prefix + name):
-                if candidate in self.stored:
-                    return candidate
+            if name in self._names:
+                return self._names[name]
         raise ModelError(f"the checkpoint has no tensor {parameter}: it is not of this config")
+
+    @functools.cached_property
+    def _names(self) -> Mapping[str, str]:
+        """Name in the checkpoint by name in the module tree."""
+        wanted = {n: p.shape for p in self.layout.parameters for n in (p.name, *p.aliases)}
+        held = {name: stored.shape for name, stored in self.stored.items()}
+        return match_names(held, wanted, self.layout.prefix)
 
     def tensor(self, name: str) -> Floats:
         """A parameter in its stored shape, as float32."""
         stored = self.stored[self.stored_name(name)]
-        return self.tensors.flat(stored.name, 0, stored.size).reshape(stored.shape)
+        found = self.tensors.flat(stored.name, 0, stored.size).reshape(stored.shape)
+        if not np.isfinite(found).all():
+            raise ModelError(
+                f"{stored.name} holds NaN or infinite values: download or save the checkpoint again"
+            )
+        return found
 
     def chunks(self, name: str) -> Iterator[Floats]:
         """A parameter in flat pieces of bounded size, for what needs no shape."""
@@ -168,7 +199,7 @@ class WeightReader:
         """
         place = self.layout.matrices[layer].get(name)
         if place is None:
-            reason = self.layout.missing or f"block {layer} has no matrix {name!r}"
+            reason = self.layout.missing[layer] or f"block {layer} has no matrix {name!r}"
             raise NotAvailableError(reason)
         whole = self.tensor(place.parameter)
         features = whole if place.input_first else whole.T

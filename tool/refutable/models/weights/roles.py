@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from refutable.errors import NotAvailableError
+from refutable.models.weights.fused import arranged
 
 CATEGORIES = ("embedding", "position", "attention", "mlp", "norm", "unembedding", "other")
 """Categories of parameters. A tied unembedding is counted under ``embedding``."""
@@ -53,19 +55,27 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadSizes:
+    """Sizes of the heads of one block."""
+
+    key_heads: int
+    """Key (and value) heads; fewer than query heads where these share them."""
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Parameters of a model with their roles."""
 
     parameters: tuple[Parameter, ...]
     matrices: tuple[dict[str, Place], ...]
     """For each block the places of its matrices by name (see `MATRICES`)."""
-    missing: str
-    """Why some matrices have no place; empty when all have one."""
+    missing: tuple[str, ...]
+    """For each block why some matrices have no place; empty when all have one."""
     blocks: int
     heads: int
-    key_heads: int
-    """Key (and value) heads; fewer than `heads` where queries share them."""
-    head_dim: int
+    sizes: tuple[HeadSizes, ...]
+    """Of each block's heads: windowed and global attention may differ."""
     d_model: int
     embedding: str
     position: str
@@ -76,6 +86,16 @@ class Layout:
     """``learned``, ``rotary``, ``alibi``, ``sinusoidal`` or ``none``."""
     prefix: str
     """Prefix that hub checkpoints of a base model leave out, e.g. ``transformer.``."""
+
+    @property
+    def key_heads(self) -> int:
+        """Key heads of the first block."""
+        return self.sizes[0].key_heads
+
+    @property
+    def head_dim(self) -> int:
+        """Features of a head of the first block."""
+        return self.sizes[0].head_dim
 
     @property
     def tied(self) -> tuple[Parameter, ...]:
@@ -117,17 +137,16 @@ def layout_of(model: Any) -> Layout:
         Parameter(first, tuple(rest), tuple(tensors[key].shape), *where.of(first))
         for key, (first, *rest) in names.items()
     )
-    finder = _MatrixFinder(structure, modules)
+    finder = _MatrixFinder(model, structure, modules)
     matrices = tuple(finder.of(layer) for layer in range(len(structure.blocks)))
     table = structure.position_embedding
     return Layout(
         parameters=parameters,
         matrices=matrices,
-        missing=finder.missing,
+        missing=tuple(finder.missing),
         blocks=len(structure.blocks),
         heads=structure.heads,
-        key_heads=finder.key_heads,
-        head_dim=finder.head_dim,
+        sizes=tuple(finder.sizes),
         d_model=structure.d_model,
         embedding=f"{structure.embedding_path}.weight",
         position=f"{structure.position_path}.weight" if table is not None else "",
@@ -170,10 +189,12 @@ class _Where:
 class _MatrixFinder:
     """Places of the matrices of each block."""
 
-    def __init__(self, structure: Any, modules: dict[str, Any]) -> None:
+    def __init__(self, model: Any, structure: Any, modules: dict[str, Any]) -> None:
         self.structure = structure
         self.modules = modules
-        self.missing = ""
+        self.model = model
+        self.missing: list[str] = []
+        self.sizes: list[HeadSizes] = []
         self.head_dim = structure.d_model // max(structure.heads, 1)
         self.key_heads = structure.heads
 
@@ -188,14 +209,18 @@ class _MatrixFinder:
         own = [item for item in linear if attention and item[0].startswith(f"{attention}.")]
         rest = [item for item in linear if item not in own]
         found: dict[str, Place] = {}
-        for find, items in ((self._attention, own), (self._feed_forward, rest)):
+        reasons = [] if attention else [f"block {layer} has no attention module"]
+        finders = (partial(self._attention, own, layer), partial(self._feed_forward, rest))
+        for find in finders if attention else finders[1:]:
             try:
-                found |= find(items)
+                found |= find()
             except NotAvailableError as problem:
-                self.missing = self.missing or str(problem)
+                reasons.append(str(problem))
+        self.missing.append("; ".join(reasons))
+        self.sizes.append(HeadSizes(self.key_heads, self.head_dim))
         return found
 
-    def _attention(self, linear: list[tuple[str, Any]]) -> dict[str, Place]:
+    def _attention(self, linear: list[tuple[str, Any]], layer: int) -> dict[str, Place]:
         leaf = {path: path.rsplit(".", 1)[-1] for path, _ in linear}
         fused = [(p, m) for p, m in linear if _is_fused(leaf[p])]
         by_letter = {
@@ -215,7 +240,7 @@ class _MatrixFinder:
         self.head_dim = into // heads
         places = {"o": _place(*outputs[0])}
         if fused:
-            return places | self._fused(*fused[0], leaf[fused[0][0]])
+            return places | self._fused(*fused[0], outputs[0][0], layer)
         (query,), (key,), _ = (by_letter[letter] for letter in "qkv")
         self.key_heads = _sizes(key[1])[1] // self.head_dim
         if _sizes(query[1])[1] != heads * self.head_dim:
@@ -225,26 +250,14 @@ class _MatrixFinder:
             )
         return places | {letter: _place(*by_letter[letter][0]) for letter in "qkv"}
 
-    def _fused(self, path: str, module: Any, leaf: str) -> dict[str, Place]:
+    def _fused(self, path: str, module: Any, output: str, layer: int) -> dict[str, Place]:
         heads, size = self.structure.heads, self.head_dim
         features = _sizes(module)[1]
         keys, over = divmod(features - heads * size, 2 * size)
         if over or keys < 1 or heads % keys:
             raise NotAvailableError(f"{path} gives {features} features, no fused Q, K and V")
         self.key_heads = keys
-        if leaf == "query_key_value":
-            # One group after another: the queries that share a key, the key, the value.
-            group = heads // keys
-            step = (group + 2) * size
-            starts = [g * step for g in range(keys)]
-            ranges = {
-                "q": tuple((s, s + group * size) for s in starts),
-                "k": tuple((s + group * size, s + (group + 1) * size) for s in starts),
-                "v": tuple((s + (group + 1) * size, s + step) for s in starts),
-            }
-        else:
-            first, second = heads * size, (heads + keys) * size
-            ranges = {"q": ((0, first),), "k": ((first, second),), "v": ((second, features),)}
+        ranges = arranged(self.model, path, output, layer, size)
         whole = _place(path, module)
         return {k: Place(whole.parameter, whole.input_first, r) for k, r in ranges.items()}
 

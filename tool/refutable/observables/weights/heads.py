@@ -56,11 +56,12 @@ class Clustering:
 def head_weights(reader: WeightReader, layer: int) -> HeadWeights:
     """Cut the attention matrices of a block into heads."""
     layout = reader.layout
-    wide, size = layout.d_model, layout.head_dim
+    wide = layout.d_model
+    keys, size = layout.sizes[layer].key_heads, layout.sizes[layer].head_dim
     return HeadWeights(
         query=reader.matrix(layer, "q").reshape(wide, layout.heads, size),
-        key=reader.matrix(layer, "k").reshape(wide, layout.key_heads, size),
-        value=reader.matrix(layer, "v").reshape(wide, layout.key_heads, size),
+        key=reader.matrix(layer, "k").reshape(wide, keys, size),
+        value=reader.matrix(layer, "v").reshape(wide, keys, size),
         output=reader.matrix(layer, "o").T.reshape(-1, layout.heads, size),
     )
 
