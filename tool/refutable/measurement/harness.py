@@ -18,6 +18,7 @@ from refutable.errors import (
     NotAvailableError,
     NotMeasurableError,
     RefutableError,
+    one_line,
     told,
 )
 from refutable.measurement.archive import ObservationArchive
@@ -153,7 +154,7 @@ class Harness:
                 if reason is not None and not REGISTRY[name].recorded_with:
                     raise NotMeasurableError(f"{name} of {need.model}: {reason}")
                 failure = state.failed.get((prompts, arm, role, name))
-                if failure is not None and not REGISTRY[name].drawn_with:
+                if failure is not None and not REGISTRY[name].recorded_with:
                     raise InstrumentError(f"measuring {name} of {need.model} failed: {failure}")
 
         def observed(role: str) -> Observations:
