@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from refutable.measurement import harness
 from refutable.measurement.harness import open_harness
 from refutable.measurement.needs import Need
 from refutable.spec.prompts import PromptLibrary
@@ -18,6 +19,7 @@ from refutable.system.paths import fixtures
 
 SCRIPT = """
 from refutable.evaluation.cell import evaluate_cell
+from refutable.measurement import harness
 from refutable.measurement.harness import open_harness
 from refutable.spec.cell import cells_of
 from refutable.spec.prompts import PromptLibrary
@@ -52,13 +54,32 @@ def test_a_script_decides_a_claim_without_pytest(
     assert verdict in ("confirmed", "refuted", "inconclusive")
     # Made independently: the same observable, recorded by the engine and averaged by hand.
     monkeypatch.setenv("REFUTABLE_CACHE", str(tmp_path))
-    harness = open_harness(PromptLibrary([fixtures()]))
+    by_hand = open_harness(PromptLibrary([fixtures()]))
     need = Need(find_claim("gain.rmsnorm-expands"), "tiny-rmsnorm", "five-registers", "no-bos")
-    harness.plan([need])
-    norms = harness.subject(need).observations["residual_norm"]
+    by_hand.plan([need])
+    norms = by_hand.subject(need).observations["residual_norm"]
     gain = np.log(norms.isel(layer=-1).values / norms.isel(layer=-2).values)
     families = norms["family"].values
     means = [gain[families == name].mean() for name in np.unique(families)]
     assert abs(float(value) - float(np.mean(means))) < 1e-6
     # A claim about LayerNorm models does not speak about this one, and that is no verdict.
     assert "RMSNorm" in reason or "LayerNorm" in reason
+
+
+def test_a_model_whose_arrays_fill_memory_is_dropped_and_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFUTABLE_CACHE", str(tmp_path))
+    made = open_harness(PromptLibrary([fixtures()]))
+    need = Need(find_claim("gain.rmsnorm-expands"), "tiny-rmsnorm", "five-registers", "no-bos")
+    made.plan([need])
+    first = made.subject(need).observations["residual_norm"]
+    # With room for all models it stays: claims over seeds come back to it.
+    made.forget("tiny-rmsnorm")
+    assert made.arrays("tiny-rmsnorm")
+    monkeypatch.setattr(harness, "_KEPT_BYTES", 0)
+    made.forget("tiny-rmsnorm")
+    assert made.arrays("tiny-rmsnorm") == {}
+    again = made.subject(need).observations["residual_norm"]
+    assert again is not first
+    assert again.equals(first)
