@@ -108,16 +108,42 @@ def test_what_a_gate_compares_carries_the_error_of_both_sides(
     assert prediction.per_family(values, ERROR).error == pytest.approx(error)
 
 
-def test_model_minus_control_carries_the_error_of_both() -> None:
-    copies = tuple(labelled(noise(seed, 40), 8, 5) for seed in range(5, 10))
+def copied(make: Any) -> tuple[Any, ...]:
+    """Five copies of a control, each with both groups."""
+    one, two = make(0.05, 8), make(0.0, 9)
+    return tuple({"a": {s: one[s]}, "b": {s: two[s]}} for s in range(5))
+
+
+@pytest.mark.parametrize(
+    ("prediction", "values", "copies", "sides"),
+    [
+        (mean.above(0.0), A, tuple(labelled(noise(s, 40), 8, 5) for s in range(5, 10)), 2),
+        (
+            contrast("a", "b").above(0.0),
+            {"a": numbers(0.2, 1), "b": numbers(0.0, 2)},
+            copied(numbers),
+            4,
+        ),
+        (
+            cross_similarity("a", "b", kernel=ALIKE).below(0.0),
+            {"a": models(0, 1), "b": models(1, 2)},
+            copied(lambda shift, seed: models(3, seed)),
+            4,
+        ),
+    ],
+    ids=["mean", "numbers", "likeness"],
+)
+def test_model_minus_control_carries_the_error_of_each_side(
+    prediction: Any, values: Any, copies: Any, sides: int
+) -> None:
     null = NullControl("untrained", ("x",) * 5, copies, None)
 
     def contrasted(error: float) -> Estimate:
-        found = mean.above(0.0).read_control(Measured(A, error, 1, ""), null).contrast
+        found = prediction.read_control(Measured(values, error, 1, ""), null).contrast
         assert found is not None
         return found
 
-    assert contrasted(ERROR).low == pytest.approx(contrasted(0.0).low - 2 * ERROR)
+    assert contrasted(ERROR).low == pytest.approx(contrasted(0.0).low - sides * ERROR)
 
 
 def test_a_difference_that_one_error_leaves_open_is_not_decided_by_half_of_it() -> None:
