@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from refutable.spec.claim import Source, claim, normalized_by, replication, untrained
 
 if TYPE_CHECKING:
+    from refutable.api.observe import observe
+    from refutable.api.verify import evaluate, verify
     from refutable.observables.registry import observable
     from refutable.predictions import (
         contrast,
@@ -43,6 +45,9 @@ __all__ = [  # noqa: RUF022  (in reading order: the form first, then the vocabul
     "contrast",
     "ordered",
     "equals",
+    "observe",
+    "evaluate",
+    "verify",
 ]
 
 _HOME = {
@@ -51,6 +56,9 @@ _HOME = {
         ("mean", "every", "share", "correlation", "trend", "contrast", "ordered", "equals"),
         "refutable.predictions",
     ),
+    "observe": "refutable.api.observe",
+    "evaluate": "refutable.api.verify",
+    "verify": "refutable.api.verify",
 }
 
 

@@ -24,6 +24,8 @@ class CellOutcome:
     """Where the observations of its models came from: ``live``, ``store`` or ``committed``."""
     reason: str = ""
     """Why the claim does not apply, or what failed; else empty."""
+    failed: bool = False
+    """Whether the model, the instrument or the body failed; `reason` says how."""
     seconds: float = 0.0
 
     @property

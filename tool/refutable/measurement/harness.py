@@ -15,15 +15,12 @@ from typing import TYPE_CHECKING, Any
 from refutable.errors import (
     InstrumentError,
     ModelError,
-    NotAvailableError,
     NotMeasurableError,
     RefutableError,
-    one_line,
-    told,
 )
 from refutable.measurement.archive import ObservationArchive
+from refutable.measurement.completion import complete
 from refutable.measurement.needs import ControlCopy, Need, Plan, not_applicable
-from refutable.measurement.runner import ModelRunner
 from refutable.measurement.state import COMMITTED, Role, Settings, Sources, State
 from refutable.measurement.subject import Observations, Subject
 from refutable.models.identify import identify
@@ -37,6 +34,8 @@ from refutable.store.store import Store
 from refutable.system.paths import cache_dir, fixtures
 
 if TYPE_CHECKING:
+    from refutable.models.identify import Identity
+    from refutable.models.load import LoadedModel
     from refutable.models.spec import ModelSpec
     from refutable.store.committed import CommittedModel
 
@@ -51,6 +50,7 @@ def open_harness(
     *,
     models: Mapping[str, str] | None = None,
     say: Callable[[str], None] = lambda line: None,
+    store: Store | None = None,
 ) -> Harness:
     """Return a harness over the store of this machine and the observations that are shipped.
 
@@ -64,9 +64,11 @@ def open_harness(
         The models of the run, where any were named: ids to what the user called them.
     say : callable, optional
         Told in one line what long work begins.
+    store : Store, optional
+        Where observations are kept, in place of the store of this machine.
     """
     sources = Sources(
-        Store(cache_dir() / "observations"),
+        Store(cache_dir() / "observations") if store is None else store,
         Committed(fixtures() / "twins" / "observations.safetensors"),
         prompts,
         settings or Settings(),
@@ -99,6 +101,7 @@ class Harness:
         self.models = models
         self.say = say
         self._needs: dict[str, dict[object, Need]] = defaultdict(dict)
+        self._asked: dict[str, dict[tuple[str, str], set[str]]] = defaultdict(dict)
         self._states: dict[str, State] = {}
         self._broken: dict[str, str] = {}
 
@@ -118,6 +121,35 @@ class Harness:
                 planned[key] = need
                 if need.model in self._states:
                     self._states[need.model].measured = False
+
+    def ask(self, model: str, prompts: str, arm: str, names: Iterable[str]) -> None:
+        """Plan observables without a claim; derived ones are planned by what they rest on."""
+        wanted = set(REGISTRY.recorded(names, drawn=False))
+        self._asked[model].setdefault((prompts, arm), set()).update(wanted)
+        if model in self._states:
+            self._states[model].measured = False
+
+    def observations(self, model: str, prompts: str, arm: str) -> Observations:
+        """Return everything measured of a model on prompts in an arm.
+
+        Raises
+        ------
+        NotMeasurableError
+            If the model does not have an observable that was asked for.
+        """
+        state = self.measure(model)
+        for name in sorted(self._asked[model].get((prompts, arm), ())):
+            reason = state.unavailable.get((prompts, arm, "", name))
+            if reason is not None:
+                raise NotMeasurableError(f"{name} of {model}: {reason}")
+        return Observations(state.arrays[prompts, arm, ""])
+
+    def adopt(self, loaded: LoadedModel, identity: Identity) -> None:
+        """Take a model that the caller holds in memory; it is measured as it stands."""
+        report = self._report(loaded.spec, identity, loaded.facts, (loaded.device, loaded.dtype))
+        self._states[loaded.facts.id] = State(
+            loaded.spec, loaded.facts, report, identity.config_digest, loaded=loaded
+        )
 
     def facts(self, model: str) -> ModelFacts:
         """Return what is known of a model from its files, without measuring it.
@@ -214,19 +246,29 @@ class Harness:
                 self._broken[model] = str(problem)
                 raise
             facts = replace(identity.facts, id=model)
-            report = ModelReport(
-                id=model,
-                source=spec.source,
-                weights_digest=identity.weights_digest,
-                tokenizer_digest=identity.tokenizer_digest,
-                facts=facts,
-                device=settings.device,
-                dtype=settings.dtype,
-            )
+            report = self._report(spec, identity, facts, (settings.device, settings.dtype))
             self._states[model] = State(
                 spec, facts, report, identity.config_digest, weights_available=known is None
             )
         return self._states[model]
+
+    @staticmethod
+    def _report(
+        spec: ModelSpec,
+        identity: Identity | CommittedModel,
+        facts: ModelFacts,
+        place: tuple[str, str],
+    ) -> ModelReport:
+        device, dtype = place
+        return ModelReport(
+            id=facts.id,
+            source=spec.source,
+            weights_digest=identity.weights_digest,
+            tokenizer_digest=identity.tokenizer_digest,
+            facts=facts,
+            device=device,
+            dtype=dtype,
+        )
 
     def replayable(self, spec: ModelSpec) -> CommittedModel | None:
         """Return what is committed of a model, if its weights are not here."""
@@ -256,7 +298,7 @@ class Harness:
         if not state.measured:
             started = time.perf_counter()
             try:
-                self._complete(self.archive(model))
+                complete(self.archive(model), self.say)
             except RefutableError as problem:
                 state.error = str(problem)
                 state.report = replace(state.report, error=state.error)
@@ -266,60 +308,14 @@ class Harness:
             state.report = replace(state.report, seconds=time.perf_counter() - started)
         return state
 
-    def _complete(self, archive: ObservationArchive) -> None:
-        """Leave every planned array in the state; the model is loaded for what is missing."""
-        state = archive.state
-        try:
-            origin = self._origin(archive)
-        except RefutableError:
-            state.report = replace(state.report, checks=tuple(archive.checks))
-            raise
-        except OSError as problem:
-            # Told once and in one line: the items that follow would only meet it again.
-            raise InstrumentError(
-                f"{state.facts.id}: cannot read or write what is measured: {one_line(problem)}: "
-                f"free disk space (of {archive.store.root}), or name another folder with "
-                "REFUTABLE_CACHE"
-            ) from None
-        except Exception as problem:
-            raise InstrumentError(
-                f"{state.facts.id}: measuring it failed: {told(problem)}"
-            ) from problem
-        if state.nbytes:
-            # Arrays that were dropped from memory and are read again came from where they came.
-            origin = state.report.origin
-        state.report = replace(state.report, checks=tuple(archive.checks), origin=origin)
-
-    def _origin(self, archive: ObservationArchive) -> str:
-        """Complete the archive; say where its arrays came from."""
-        state = archive.state
-        if archive.read():
-            archive.refuse_failed()
-            # What only training shows may be committed all the same.
-            return "store" if state.weights_available else "committed"
-        if not state.weights_available:
-            raise NotAvailableError(archive.lacking())
-        # Two workers may want the same model: the second waits and finds it done.
-        with archive.store.locked(state.report.weights_digest[:32]):
-            origin = "store"
-            if not archive.read():
-                origin = "live"
-                archive.checks = []
-                ModelRunner(archive, self.say).run()
-                if not archive.read():
-                    raise InstrumentError(
-                        f"{state.facts.id}: the store did not keep what was measured: free disk "
-                        "space or run `refutable cache --clear`"
-                    )
-        archive.refuse_failed()
-        return origin
-
     def plan_for(self, model: str) -> Plan:
         """Return the union of what is asked of a model."""
         plan = Plan()
         for need in self._needs[model].values():
             if not_applicable(need, self.facts(model)) is None:
                 plan.add(need)
+        for (prompts, arm), names in self._asked[model].items():
+            plan.wanted[prompts, arm, None] |= names
         return plan
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from refutable.errors import NotAvailableError, told
+from refutable.errors import NotAvailableError, NotHereError, told
 from refutable.measurement.archive import (
     ObservationArchive,
     measured_on_a_model,
@@ -18,6 +18,12 @@ from refutable.observables.registry import REGISTRY
 
 if TYPE_CHECKING:
     from refutable.models.load import LoadedModel
+
+
+_IN_MEMORY = NotHereError(
+    "observables of weights read a checkpoint: save the model with save_pretrained and name "
+    "its folder"
+)
 
 
 class ModelRunner:
@@ -83,6 +89,9 @@ class ModelRunner:
                 role = control.name if control else ""
                 wanted = set(names) - measured_on_a_model(names)
                 for name in sorted(self.archive.missing(prompts, arm, role, wanted)):
+                    if self.state.loaded is not None:
+                        self.archive.put_reason(name, prompts, arm, role, _IN_MEMORY)
+                        continue
                     if reader is None:
                         self.say(f"reading the weights of {self.state.facts.id}")
                         reader = _open(self.state.spec)
@@ -123,6 +132,10 @@ class ModelRunner:
     # -- the model itself --------------------------------------------------------------------
 
     def _model(self) -> LoadedModel:
+        if self._loaded is None and self.state.loaded is not None:
+            self._loaded = self.state.loaded
+            self.archive.checks = list(self._loaded.checks)
+            self.archive.refuse_failed()
         if self._loaded is None:
             from refutable.models.load import load
 
@@ -161,6 +174,10 @@ class ModelRunner:
         if not recorded:
             if self.archive.notes(prompts, arm) is None:
                 self.archive.put_notes(prompts, arm, "none", "none")
+            return set()
+        if not self.archive.settings.check:
+            # One prompt at a time needs no check of how prompts share a pass.
+            self.archive.put_notes(prompts, arm, "single", "unchecked")
             return set()
         loaded = self._model()
         encoded, sites = self._encoded(loaded, prompts, arm, None), self._sites_of(loaded)

@@ -13,6 +13,7 @@ from refutable.spec.prompts import PromptSet
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refutable.models.load import LoadedModel
     from refutable.store.committed import Committed
     from refutable.store.store import Store
 
@@ -30,6 +31,8 @@ class Settings:
     device: str = "cpu"
     dtype: str = "float32"
     revision: str | None = None
+    check: bool = True
+    """Whether the instrument is checked before anything counts; a script may leave that out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class State:
     """Whether its weights are here; otherwise only its committed observations are."""
     replayed: set[Role] = field(default_factory=set)
     """Of `arrays`, those of which some come from the committed observations."""
+    loaded: LoadedModel | None = None
+    """The model itself where the caller holds it in memory; else it is loaded when needed."""
     unavailable: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     """By (prompts, arm, role, observable): why the model does not have an observable."""
     failed: dict[tuple[str, str, str, str], str] = field(default_factory=dict)

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refutable.errors import ModelError
 from refutable.models.checkpoint import Checkpoint
@@ -17,6 +17,9 @@ from refutable.models.spec import ModelSpec
 from refutable.records import ModelFacts
 from refutable.system import files
 from refutable.system.paths import cache_dir
+
+if TYPE_CHECKING:
+    from refutable.models.structure import Structure
 
 # Raised when facts are read in another way, so that remembered ones are made again.
 _FACTS = 4
@@ -107,15 +110,24 @@ def _remembered(path: Path) -> ModelFacts | None:
 
 def _read(spec: ModelSpec, checkpoint: Checkpoint) -> ModelFacts:
     from refutable.models.build import build_empty, read_config, read_tokenizer
-    from refutable.models.positions import usable_context
-    from refutable.models.structure import find_structure, text_config
+    from refutable.models.structure import find_structure
 
     config = read_config(spec, checkpoint)
     model = build_empty(spec, config)
     structure = _named(spec, find_structure, model)
+    positions = _positions(structure, checkpoint)
+    return facts_of(spec, model, read_tokenizer(spec, checkpoint), structure, positions)
+
+
+def facts_of(
+    spec: ModelSpec, model: Any, tokenizer: Any, structure: Structure, positions: str
+) -> ModelFacts:
+    """Return what config, modules and tokenizer say of a model, with weights or without."""
+    from refutable.models.positions import usable_context
+    from refutable.models.structure import text_config
+
     inner = text_config(model)
     _refuse_encoder(spec, model, inner)
-    tokenizer = read_tokenizer(spec, checkpoint)
     head = structure.unembedding
     tied = head is not None and getattr(head, "weight", None) is structure.embedding.weight
     return ModelFacts(
@@ -129,7 +141,7 @@ def _read(spec: ModelSpec, checkpoint: Checkpoint) -> ModelFacts:
         context=usable_context(inner, structure.position_embedding) or NO_LIMIT,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         tied=tied,
-        positions=_positions(structure, checkpoint),
+        positions=positions,
         attention_interface=structure.attention_interface,
         bos=_bos(tokenizer, inner, structure.d_vocab),
         tokenizer=tokenizer is not None,

@@ -133,6 +133,20 @@ class PromptLibrary:
         return name
 
 
+def prompt_set(prompts: Sequence[str | Sequence[int]], *, name: str = "given") -> PromptSet:
+    """Return texts, or lists of token ids, as a prompt set; each is a family of its own."""
+    items = []
+    for place, prompt in enumerate(prompts):
+        where = (f"{place}/0", str(place))
+        if isinstance(prompt, str):
+            items.append(Prompt(*where, text=prompt))
+        else:
+            items.append(Prompt(*where, input_ids=tuple(int(token) for token in prompt)))
+    _refuse_duplicates(items, name)
+    families: dict[str, dict[str, str]] = {item.family: {} for item in items}
+    return PromptSet(name, tuple(items), families, _hash(items))
+
+
 def load_prompts(name: str, folders: Iterable[Path]) -> PromptSet:
     """Read a prompt set by name or from a file.
 

@@ -1,0 +1,60 @@
+"""Completing one model's plan: read what is stored, measure only what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from refutable.errors import InstrumentError, NotAvailableError, RefutableError, one_line, told
+from refutable.measurement.archive import ObservationArchive
+from refutable.measurement.runner import ModelRunner
+
+
+def complete(archive: ObservationArchive, say: Callable[[str], None]) -> None:
+    """Leave every planned array in the state; the model is loaded for what is missing."""
+    state = archive.state
+    try:
+        origin = _origin(archive, say)
+    except RefutableError:
+        state.report = replace(state.report, checks=tuple(archive.checks))
+        raise
+    except OSError as problem:
+        # Told once and in one line: the items that follow would only meet it again.
+        raise InstrumentError(
+            f"{state.facts.id}: cannot read or write what is measured: {one_line(problem)}: "
+            f"free disk space (of {archive.store.root}), or name another folder with "
+            "REFUTABLE_CACHE"
+        ) from None
+    except Exception as problem:
+        raise InstrumentError(
+            f"{state.facts.id}: measuring it failed: {told(problem)}"
+        ) from problem
+    if state.nbytes:
+        # Arrays that were dropped from memory and are read again came from where they came.
+        origin = state.report.origin
+    state.report = replace(state.report, checks=tuple(archive.checks), origin=origin)
+
+
+def _origin(archive: ObservationArchive, say: Callable[[str], None]) -> str:
+    """Complete the archive; say where its arrays came from."""
+    state = archive.state
+    if archive.read():
+        archive.refuse_failed()
+        # What only training shows may be committed all the same.
+        return "store" if state.weights_available else "committed"
+    if not state.weights_available:
+        raise NotAvailableError(archive.lacking())
+    # Two workers may want the same model: the second waits and finds it done.
+    with archive.store.locked(state.report.weights_digest[:32]):
+        origin = "store"
+        if not archive.read():
+            origin = "live"
+            archive.checks = []
+            ModelRunner(archive, say).run()
+            if not archive.read():
+                raise InstrumentError(
+                    f"{state.facts.id}: the store did not keep what was measured: free disk "
+                    "space or run `refutable cache --clear`"
+                )
+    archive.refuse_failed()
+    return origin
