@@ -58,7 +58,7 @@ def drift(found: Recorded, recorded: Recorded, *, anew: bool = False) -> str:
     if found.n != recorded.n:
         return f"n is {found.n} where the baseline records {recorded.n}"
     allowed = _allowed(found, recorded)
-    names = ("value", "low", "high")
+    names: tuple[str, ...] = ("value", "low", "high")
     if anew:
         allowed += _half_width(found) + _half_width(recorded)
         names = names[:1]

@@ -145,6 +145,8 @@ class _Scan:
         self._table = table.weight if isinstance(table, nn.Embedding) else None
         self._blocks = f"{structure.blocks_path}."
         self._parameters: Mapping[str, torch.Tensor] = dict(model.named_parameters())
+        # A sublayer whose last matrix is zero adds nothing: models are begun so, and cut so.
+        self._last = {id(weight) for block in structure.blocks for weight in _last_matrices(block)}
         for name, value in self._parameters.items():
             self._look(name, value.detach())
         self._compare()
@@ -160,12 +162,15 @@ class _Scan:
         if min(rows.shape) < _LEAST or self._parameters[name] is self._table:
             return
         if bool((low == high).all()) and bool((low == low[0]).all()):
+            if float(low[0]) == 0 and id(self._parameters[name]) in self._last:
+                return
             self.constant.append(f"{name} is {float(low[0]):g} throughout")
             return
         run = _longest_run((low == 0) & (high == 0))
         if run >= max(_LEAST, _EMPTY * len(low)):
             self.empty.append(f"{run} of {len(low)} rows of {name} in a run")
-        if name.startswith(self._blocks):
+        # A matrix with a value or less in each row was set by hand.
+        if name.startswith(self._blocks) and int(value.count_nonzero()) > max(value.shape):
             total = low.double().sum().item(), high.double().sum().item()
             self._prints[(tuple(value.shape), *total)].append(name)
 
@@ -190,6 +195,14 @@ class _Scan:
 
     def _block_of(self, name: str) -> str:
         return name.removeprefix(self._blocks).partition(".")[0]
+
+
+def _last_matrices(block: nn.Module) -> Iterator[torch.Tensor]:
+    """Yield the matrix that each part of a block writes with: the last one registered in it."""
+    for part in block.children():
+        matrices = [weight for weight in part.parameters() if weight.dim() == 2]
+        if matrices:
+            yield matrices[-1]
 
 
 def _longest_run(flags: torch.Tensor) -> int:

@@ -19,6 +19,8 @@ from refutable.system import files
 from refutable.system.paths import cache_dir
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from refutable.models.structure import Structure
 
 # Raised when facts are read in another way, so that remembered ones are made again.
@@ -138,7 +140,7 @@ def facts_of(
         heads=structure.heads,
         d_model=structure.d_model,
         d_vocab=structure.d_vocab,
-        context=usable_context(inner, structure.position_embedding) or NO_LIMIT,
+        context=usable_context(inner, _table(structure)) or NO_LIMIT,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         tied=tied,
         positions=positions,
@@ -162,6 +164,13 @@ def _refuse_encoder(spec: ModelSpec, model: Any, config: Any) -> None:
         raise ModelError(
             f"{spec.id} predicts no next token ({why}): only causal language models can be measured"
         )
+
+
+def _table(structure: Structure) -> nn.Embedding | None:
+    from torch import nn
+
+    table = structure.position_embedding
+    return table if isinstance(table, nn.Embedding) else None
 
 
 def _named(spec: ModelSpec, function: Any, *args: Any) -> Any:
