@@ -5,7 +5,7 @@ The study's twelve "heads" are slices of [Q K V]: four of queries, four of keys,
 
 from refutable import Source, claim, replication
 from refutable.observables.weights import depth_difference, rank_above
-from refutable.predictions import fact
+from refutable.predictions import fact, rank
 from refutable.spec.claim import at_least_blocks, at_least_heads
 
 SOURCE = Source(study="gpt2-weights", ref="W12")
@@ -28,7 +28,7 @@ def slices_by_depth(slices_cophenetic):
     refuted_if="one of 19 copies with heads rotated apart is described as well",
     source=SOURCE,
     models=HEADS,
-    predicts=fact.below(0.051),
+    predicts=rank.below(0.051),
     replication=replication(
         slices,
         statement=(
@@ -52,7 +52,7 @@ def test_tree_against_rotated(head_clustering):
     refuted_if="one of 19 copies with heads rotated apart has as large a gap statistic",
     source=SOURCE,
     models=HEADS,
-    predicts=fact.below(0.051),
+    predicts=rank.below(0.051),
     kind="weights",
     unit="rank",
 )

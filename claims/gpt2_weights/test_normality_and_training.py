@@ -2,7 +2,7 @@
 
 from refutable import Source, claim
 from refutable.observables.weights import rank_below
-from refutable.predictions import fact, over_seeds
+from refutable.predictions import over_seeds, rank
 
 SOURCE = Source(study="gpt2-weights", ref="W6")
 
@@ -12,7 +12,7 @@ SOURCE = Source(study="gpt2-weights", ref="W6")
     statement="A trained model's weights are closer to normal than an untrained model's.",
     refuted_if="one of 19 untrained copies is as close to normal",
     source=SOURCE,
-    predicts=fact.below(0.051),
+    predicts=rank.below(0.051),
     kind="weights",
     unit="rank",
 )

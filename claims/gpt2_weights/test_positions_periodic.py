@@ -2,7 +2,7 @@
 
 from refutable import Source, claim, replication
 from refutable.observables.weights import rank_above
-from refutable.predictions import fact
+from refutable.predictions import fact, rank
 from refutable.spec.claim import positioned_by
 
 SOURCE = Source(study="gpt2-weights", ref="W2")
@@ -43,7 +43,7 @@ def test_line_and_sinusoid(position_periodicity):
     refuted_if="one of 19 copies with shuffled positions has as large a share",
     source=SOURCE,
     models=positioned_by("learned"),
-    predicts=fact.below(0.051),
+    predicts=rank.below(0.051),
     kind="weights",
     unit="rank",
 )

@@ -2,7 +2,7 @@
 
 from refutable import Source, claim
 from refutable.observables.weights import rank_above
-from refutable.predictions import fact
+from refutable.predictions import rank
 
 
 @claim(
@@ -10,7 +10,7 @@ from refutable.predictions import fact
     statement="Input features form clusters on the first two components of attention weights.",
     refuted_if="one of 19 copies with rotated rows has as high a silhouette",
     source=Source(study="gpt2-weights", ref="W9"),
-    predicts=fact.below(0.051),
+    predicts=rank.below(0.051),
     kind="weights",
     unit="rank",
 )

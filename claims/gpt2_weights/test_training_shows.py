@@ -9,12 +9,12 @@ changes does not yet say that a *well* trained model is told from a badly traine
 
 from refutable import Source, claim
 from refutable.observables.weights import rank_among
-from refutable.predictions import fact, over_seeds
+from refutable.predictions import over_seeds, rank
 from refutable.spec.claim import at_least_heads, positioned_by
 
 SOURCE = Source(study="gpt2-weights", ref="W13")
 TWIN = "layernorm-both"
-BEYOND_ALL = fact.below(0.051)
+BEYOND_ALL = rank.below(0.051)
 
 
 def _rank(view, weight_views, untrained_weight_views):

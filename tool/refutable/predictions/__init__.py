@@ -14,9 +14,10 @@ estimate into a verdict (`Prediction.judge`), and how to read a null control.
                                       likeness of models a and b less that of two b, over seeds
 ``ordered("low", "high", by=x)``      groups of families, or models, in rising order
 ``over_seeds(group).above(x)``         mean over training seeds, the seeds as units
-``each_seed(group).equals(x)``         a fact of every seed; also ``above``, ``below``, ``within``
+``each_seed(group).equals(x)``         every seed: one that differs refutes it; also ``above``
 ``equals(x, tolerance=t)``            a fact of the checkpoint
 ``fact.below(x)``                     a number read off the checkpoint, without sampling
+``rank.below(0.051)``                 rank among copies of a control: confirms, or stays open
 ==================================== ==========================================================
 """
 
@@ -35,7 +36,7 @@ from refutable.predictions.base import (
     check_bounds,
 )
 from refutable.predictions.contrasts import MODELS, Contrast, OrderedModels
-from refutable.predictions.equals import Equals, Fact
+from refutable.predictions.equals import Equals, Fact, Rank
 from refutable.predictions.every import Every
 from refutable.predictions.mean import Mean
 from refutable.predictions.ordered import Ordered
@@ -60,6 +61,7 @@ __all__ = [
     "mean",
     "ordered",
     "over_seeds",
+    "rank",
     "share",
     "trend",
 ]
@@ -147,6 +149,7 @@ every = EveryStatistic()
 share = ShareStatistic()
 correlation = CorrelationStatistic()
 fact: Statistic[Fact] = Statistic(Fact)
+rank: Statistic[Rank] = Statistic(Rank)
 
 
 def trend(*, over: str = "layer") -> Statistic[Trend]:
@@ -213,7 +216,7 @@ def over_seeds(group: str, *, exclude_seeds: tuple[int, ...] = ()) -> Statistic[
 
 
 class EachSeedStatistic(Statistic[EachSeed]):
-    """A fact of every seed of a group."""
+    """A statement about every seed of a group."""
 
     def __init__(self, group: str) -> None:
         super().__init__(lambda region: EachSeed(region, (group,)))
@@ -228,7 +231,7 @@ class EachSeedStatistic(Statistic[EachSeed]):
 
 
 def each_seed(group: str) -> EachSeedStatistic:
-    """A number that each model of a group has: facts, without sampling.
+    """A number that each model of a group has: one that differs refutes it, none confirms it.
 
     Parameters
     ----------

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from refutable.errors import ClaimError
 from refutable.predictions.base import (
@@ -23,7 +21,6 @@ from refutable.stats import build, core
 from refutable.stats import correlation as corr
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
-from refutable.stats.decide import FEWEST_FAMILIES
 
 FEWEST_BLOCKS = 5
 """Blocks a trend needs, so that three are left without the first and the last."""
@@ -44,30 +41,26 @@ class Correlation(Prediction):
         """Decide both parts; the body returns a pair of arrays (or a Dataset of two)."""
         x, y, families = _pair(measured.values)
         parts = corr.correlation_parts(
-            x, y, families, error=(measured.error, measured.error), seed=measured.seed,
-            region=self.region,
-        )  # fmt: skip
+            x, y, families, error=(measured.error, measured.error), region=self.region
+        )
         return judgement(parts, self.region)
 
     def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
-        """Fisher z of each family of four prompts or more."""
-        x, y, families = _pair(values)
-        finite = bool(np.isfinite(x).all() and np.isfinite(y).all())
-        z = corr.family_correlations(x, y, families) if finite else {}
-        numbers = np.array(list(z.values()), dtype=float)
-        return PerFamily(tuple(z), numbers, len(families), Z_ERROR, "within families")
+        """What each family says of Fisher z within families (jackknife values)."""
+        return self._part(values, between=False)
 
     def compared(self, values: Any, error: float = 0.0) -> tuple[PerFamily, ...]:
-        """Fisher z within families, and jackknife values of that between them."""
+        """Jackknife values of Fisher z within families, and of that of family means."""
+        return self._part(values, between=False), self._part(values, between=True)
+
+    @staticmethod
+    def _part(values: Any, *, between: bool) -> PerFamily:
         x, y, families = _pair(values)
-        names = tuple(dict.fromkeys(families))
-        between = _jackknife_values(x, y, families)
-        if between is None:
-            names, between = (), np.empty(0)
-        return (
-            self.per_family(values, error),
-            PerFamily(names, between, len(families), Z_ERROR, "between families"),
-        )
+        finite = bool(np.isfinite(x).all() and np.isfinite(y).all())
+        z = corr.family_correlations(x, y, families, between=between) if finite else {}
+        numbers = np.array(list(z.values()), dtype=float)
+        name = corr.BETWEEN_PART if between else corr.WITHIN_PART
+        return PerFamily(tuple(z), numbers, len(families), Z_ERROR, name)
 
     def control_region(self) -> Region:
         """Region of the correlation on the Fisher z scale."""
@@ -106,7 +99,7 @@ class Trend(Prediction):
         parts = [
             replace(
                 est.family_mean(
-                    core.slopes(part), found.families, seed=measured.seed, unit=_per_block(unit),
+                    core.slopes(part), found.families, unit=_per_block(unit),
                     error=core.slope_error(part.shape[-1], measured.error), region=self.region,
                 ),
                 part=name,
@@ -137,17 +130,3 @@ def _pair(values: Any) -> tuple[Floats, Floats, tuple[str, ...]]:
     if first.prompts != second.prompts:
         raise ClaimError("expected both arrays of a correlation claim over the same prompts")
     return first.values.astype(float), second.values.astype(float), first.families
-
-
-def _jackknife_values(x: Floats, y: Floats, families: Sequence[str]) -> Floats | None:
-    """Jackknife values of Fisher z over families: their mean is the correlation's, unbiased."""
-    means = [core.group_means(v, families)[0] for v in (x, y)]
-    n = means[0].size
-    if n < FEWEST_FAMILIES or any(m.std() == 0 for m in means):
-        return None
-
-    def z(keep: NDArray[np.bool_]) -> float:
-        return float(core.fisher(core.pearson(means[0][keep], means[1][keep])))
-
-    left = np.array([z(np.arange(n) != i) for i in range(n)])
-    return np.asarray(n * z(np.ones(n, dtype=bool)) - (n - 1) * left)

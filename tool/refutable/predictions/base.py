@@ -21,9 +21,9 @@ from refutable.records import (
     Region,
     Verdict,
 )
-from refutable.stats import decide, power
+from refutable.stats import decide, power, readings
 from refutable.stats import estimate as est
-from refutable.stats.core import Floats
+from refutable.stats.controls import control_contrast
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Measured:
     error: float = 0.0
     """The instrument's measured error of one value, in units of the values."""
     seed: int = 0
-    """Seed of the bootstrap beside the interval."""
+    """Seed of random draws, for a prediction that needs any."""
     unit: str = ""
     """Unit of the values."""
 
@@ -197,20 +197,44 @@ class Prediction(ABC):
         Returns
         -------
         Control
-            With the two-way intervals of the control and of model minus control.
+            With the intervals of the control and of model minus control, whose draws both count.
+        """
+        sides = self.beside(measured, control)
+        if sides is None:
+            return unread(control, "no family is shared with the control")
+        return read_against(control, *sides, self.control_region())
+
+    def beside(
+        self, measured: Measured, control: NullControl, region: Region | None = None
+    ) -> tuple[Estimate, Estimate] | None:
+        """Estimate the control, and model minus control, on the families that all of them have.
+
+        Both are draws, and both count: the model is one (or one a training seed), the control one
+        a copy (see `refutable.stats.controls`).
+
+        Parameters
+        ----------
+        measured, control
+            As for `read_control`.
+        region : Region, optional
+            Predicted of model minus control, for its p.
         """
         model = self.per_family(measured.values)
         copies = [self.per_family(values) for values in control.values]
         shared = [n for n in model.names if all(n in c.names for c in copies)]
         if not shared or not copies:
-            return unread(control, "no family is shared with the control")
-        table = np.stack([c.of(shared) for c in copies])
-        n = min(model.n, *(c.n for c in copies))
-        estimate = _over_copies(table, control, n, measured, measured.error, OF_CONTROL)
-        contrast = _over_copies(
-            model.of(shared) - table, control, n, measured, 2 * measured.error, OF_CONTRAST
-        )
-        return read_against(control, estimate, contrast, self.control_region())
+            return None
+        table, own = np.stack([c.of(shared) for c in copies]), model.table(shared)
+        how: dict[str, Any] = {"n": min(model.n, *(c.n for c in copies)), "unit": measured.unit}
+        alone: dict[str, Any] = {"error": measured.error, "part": OF_CONTROL, **how}
+        apart: dict[str, Any] = {
+            "error": 2 * measured.error, "part": OF_CONTRAST, "region": region, **how,
+        }  # fmt: skip
+        if control.kind == "placebo":
+            # It is measured on the model itself: there are no copies to draw from.
+            difference = own.mean(axis=0) - table[0]
+            return est.unit_mean(table[0], **alone), est.unit_mean(difference, **apart)
+        return est.two_way(table, **alone), control_contrast(own, table, **apart)
 
 
 IN_CODE: Mapping[str, Any] = {"in_code": True}
@@ -229,21 +253,8 @@ def read_against(
     control: NullControl, estimate: Estimate, contrast: Estimate, region: Region
 ) -> Control:
     """Read a control from its own estimate and that of model minus control."""
-    found, reason = decide.reading(estimate, contrast, region, sesoi=control.sesoi)
+    found, reason = readings.reading(estimate, contrast, region, sesoi=control.sesoi)
     return Control(control.kind, control.models, estimate, contrast, found, reason)
-
-
-def _over_copies(
-    table: Floats, control: NullControl, n: int, measured: Measured, error: float, part: str
-) -> Estimate:
-    """Estimate the mean of a (copy, family) table; copies are random units beside the families."""
-    how: dict[str, Any] = {
-        "n": n, "error": error, "seed": measured.seed, "unit": measured.unit, "part": part,
-    }  # fmt: skip
-    if control.kind == "placebo":
-        # It is measured on the model itself: there are no copies to draw from.
-        return est.unit_mean(table[0], **how)
-    return est.two_way(table, **how)
 
 
 def judgement(

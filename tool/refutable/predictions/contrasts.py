@@ -61,7 +61,8 @@ class Contrast(GroupPrediction):
     def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
         """Difference of each family, averaged over seeds; of each seed for one number a model."""
         found = _difference(self, values, self.names)
-        return PerFamily(found.names, found.table.mean(axis=0), found.n, 2 * error)
+        means = found.table.mean(axis=0)
+        return PerFamily(found.names, means, found.n, 2 * error, draws=found.table)
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the difference against that between the copies of the control."""
@@ -100,7 +101,8 @@ class OrderedModels(GroupPrediction):
         """Mean step of each family."""
         found = _difference(self, values, (self.names[-1], self.names[0]))
         steps = len(self.names) - 1
-        return PerFamily(found.names, found.table.mean(axis=0) / steps, found.n, 2 * error / steps)
+        table = found.table / steps
+        return PerFamily(found.names, table.mean(axis=0), found.n, 2 * error / steps, draws=table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +150,14 @@ def _contrast(prediction: GroupPrediction, measured: Measured, names: Sequence[s
     found = _difference(prediction, measured.values, names)
     region: Region = prediction.region
     error = 2 * measured.error
-    how: dict[str, Any] = {"seed": measured.seed, "unit": measured.unit, "region": region}
+    how: dict[str, Any] = {"unit": measured.unit, "region": region}
     if found.numbers:
         numbers = PerFamily(found.names, found.table[0], found.n)
-        return replace(seed_mean(numbers, measured, region, error), seeds=found.n)
+        return replace(seed_mean(numbers, measured, region, error, differences=True), seeds=found.n)
     if not found.names or not len(found.table):
         reason = "the two sides share no " + ("seed" if found.names else "family")
         return build.undecidable(reason, unit=measured.unit)
     if found.seeded:
         return est.two_way(found.table, n=found.n, error=error, **how)
-    return replace(est.family_mean(found.table[0], found.names, error=error, **how), n=found.n)
+    made = est.family_mean(found.table[0], found.names, error=error, differences=True, **how)
+    return replace(made, n=found.n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,9 +16,9 @@ from refutable.predictions.base import (
     judgement,
 )
 from refutable.predictions.labels import PerFamily, scalar
-from refutable.records import Control, Region
-from refutable.stats import decide
+from refutable.records import Control, Decision, Region, Verdict
 from refutable.stats import estimate as est
+from refutable.stats import readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,32 @@ class Fact(Prediction):
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Rank the value among its controls (untrained or rotated copies)."""
         value, numbers = scalar(measured.values), [scalar(c) for c in control.values]
-        found, reason = decide.reading_by_rank(value, numbers, self.region)
+        found, reason = readings.reading_by_rank(value, numbers, self.region)
         middle = float(np.median(numbers)) if numbers else float("nan")
         estimate = est.exact(middle, unit=measured.unit, n=len(numbers))
         contrast = est.exact(value - middle, unit=measured.unit, n=len(numbers))
         return Control(control.kind, control.models, estimate, contrast, found, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Rank(Fact):
+    """A rank among copies of a null control: it can confirm, and refutes nothing.
+
+    A rank that is not small is what a small difference gives, and few copies: a failure to tell
+    apart, which is no evidence of being alike.
+    """
+
+    kind: ClassVar[str] = "rank"
+    what: ClassVar[str] = "rank among copies of the control"
+
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
+        """Confirm a rank inside the region; any other leaves the claim open."""
+        value = est.exact(scalar(measured.values), measured.error, unit=measured.unit)
+        made = judgement([value], self.region, sampled=False)
+        if made.decision.verdict is not Verdict.REFUTED:
+            return made
+        reason = f"rank {value.value:.3g}: not told from the copies, which refutes nothing"
+        return replace(made, decision=Decision(Verdict.INCONCLUSIVE, reason))
 
 
 @dataclass(frozen=True, slots=True)

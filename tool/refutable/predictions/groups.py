@@ -21,6 +21,7 @@ from refutable.predictions.labels import PerFamily, is_number, reduce_prompts, s
 from refutable.records import Control, Estimate, Region
 from refutable.stats import build
 from refutable.stats import estimate as est
+from refutable.stats.controls import numbers_contrast
 from refutable.stats.core import Floats
 
 T_SEEDS = "t over training seeds"
@@ -86,11 +87,18 @@ def excluded(seeds: Sequence[int]) -> str:
     return f" (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))} left out)"
 
 
-def seed_mean(numbers: PerFamily, measured: Measured, region: Region, error: float) -> Estimate:
+def seed_mean(
+    numbers: PerFamily,
+    measured: Measured,
+    region: Region,
+    error: float,
+    *,
+    differences: bool = False,
+) -> Estimate:
     """Mean of one number per training seed, the seeds as the only units."""
     made = est.family_mean(
-        numbers.means, numbers.names, error=error, seed=measured.seed, unit=measured.unit,
-        region=region,
+        numbers.means, numbers.names, error=error, unit=measured.unit, region=region,
+        differences=differences,
     )  # fmt: skip
     return replace(made, method=T_SEEDS) if made.method == build.T_FAMILIES else made
 
@@ -103,18 +111,17 @@ def seeds_against_copies(
     Parameters
     ----------
     own, copies : array, (training seed,) and (copy,)
-        Nothing pairs a training seed with a copy, so their means are compared by Welch's interval.
+        Nothing pairs a training seed with a copy, so their means are compared by Welch's interval;
+        a single training seed is taken to vary as the copies do.
     region : Region
         Where the claim predicts the numbers to lie.
     measured : Measured
-        Gives error, seed and unit of the numbers.
+        Gives error and unit of the numbers.
     control : NullControl
         What the copies are.
     """
     names = tuple(f"copy {i}" for i in range(copies.size))
-    how: dict[str, Any] = {
-        "seed": measured.seed, "unit": measured.unit, "error": measured.error,
-    }  # fmt: skip
-    estimate = replace(est.family_mean(copies, names, **how), part=OF_CONTROL)
-    contrast = est.difference_of_groups(copies, own, n=own.size, part=OF_CONTRAST, **how)
+    error, unit = measured.error, measured.unit
+    estimate = replace(est.family_mean(copies, names, error=error, unit=unit), part=OF_CONTROL)
+    contrast = numbers_contrast(own, copies, error=2 * error, unit=unit, part=OF_CONTRAST)
     return read_against(control, estimate, contrast, region)

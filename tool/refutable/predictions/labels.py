@@ -36,11 +36,21 @@ class PerFamily:
     """Numerical error of one of them."""
     part: str = ""
     """Which part of the statistic they are of, where it has several."""
+    draws: Floats | None = None
+    """(training seed, name), where the values are means over training seeds."""
 
     def of(self, names: Sequence[str]) -> Floats:
         """Return the values of `names`, in their order."""
+        return self.means[self._places(names)]
+
+    def table(self, names: Sequence[str]) -> Floats:
+        """Return the values of `names` in each draw of the model: one, or one a training seed."""
+        rows = self.means[None] if self.draws is None else self.draws
+        return rows[:, self._places(names)]
+
+    def _places(self, names: Sequence[str]) -> list[int]:
         place = {name: i for i, name in enumerate(self.names)}
-        return self.means[[place[name] for name in names]]
+        return [place[name] for name in names]
 
 
 def labelled(values: Any, *, extra: tuple[str, ...] = (), anything: bool = False) -> Labelled:

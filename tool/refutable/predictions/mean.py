@@ -30,8 +30,8 @@ class Mean(Prediction):
         """Decide by the t interval on family means (see `Prediction.judge`)."""
         found = labelled(measured.values)
         estimate = est.family_mean(
-            found.values, found.families, error=measured.error, seed=measured.seed,
-            unit=measured.unit, region=self.region,
+            found.values, found.families, error=measured.error, unit=measured.unit,
+            region=self.region,
         )  # fmt: skip
         return judgement([estimate], self.region)
 
@@ -46,21 +46,21 @@ class Mean(Prediction):
 
 @dataclass(frozen=True, slots=True)
 class AgainstControl(Prediction):
-    """The mean over families of model minus control, control seeds and families as units."""
+    """The mean over families of model minus control; either's draws and families are units."""
 
     kind: ClassVar[str] = "against_control"
     what: ClassVar[str] = "mean over families of model minus control"
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
-        """Decide model minus control by the two-way interval."""
+        """Decide model minus control; the model's own draw counts beside the copies."""
         if control is None:
             raise ClaimError(
                 "a claim against its control needs a control: pass control=untrained()"
             )
-        contrast = Prediction.read_control(self, measured, control)
-        if contrast.contrast is None:
-            raise ClaimError(f"model and control cannot be paired: {contrast.reason}")
-        return judgement([replace(contrast.contrast, part="")], self.region)
+        sides = self.beside(measured, control, self.region)
+        if sides is None:
+            raise ClaimError("model and control cannot be paired: they share no family")
+        return judgement([replace(sides[1], part="")], self.region)
 
     def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
         """Family means."""

@@ -54,7 +54,7 @@ class Ordered(Prediction):
         parts = [
             est.difference_of_groups(
                 groups[i].means, groups[i + 1].means, n=array.size, error=measured.error,
-                seed=measured.seed + i, unit=unit, region=self.region,
+                unit=unit, region=self.region,
                 part=f"{groups[i + 1].part} - {groups[i].part}",
             )
             for i in range(len(groups) - 1)

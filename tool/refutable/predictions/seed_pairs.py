@@ -162,5 +162,7 @@ def _difference(own: core.Limits, theirs: core.Limits) -> core.Limits:
     variance = own.se**2 + theirs.se**2
     with np.errstate(invalid="ignore", divide="ignore"):
         df = np.asarray(variance**2 / (own.se**4 / own.df + theirs.se**4 / theirs.df))
-    half = core.t_quantile(0.95, df) * np.sqrt(variance)
-    return core.Limits(value, np.sqrt(variance), df, value - half, value + half)
+    se = np.sqrt(variance)
+    half = core.t_quantile(0.95, df) * se
+    third = own.skew * own.se**3 - theirs.skew * theirs.se**3
+    return core.Limits(value, se, df, value - half, value + half, core.standardized(third, se))

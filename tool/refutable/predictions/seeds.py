@@ -27,8 +27,8 @@ from refutable.predictions.groups import (
     seeds_against_copies,
 )
 from refutable.predictions.labels import PerFamily, scalar
-from refutable.records import Control, Region
-from refutable.stats import build
+from refutable.records import Control, Decision, Region, Verdict
+from refutable.stats import build, decide
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
 
@@ -83,9 +83,8 @@ class OverSeeds(_OfSeeds):
             return judgement([made], self.region)
         _, table, n = found
         estimate = est.two_way(
-            table, n=n, region=self.region, error=measured.error, seed=measured.seed,
-            unit=measured.unit,
-        )  # fmt: skip
+            table, n=n, region=self.region, error=measured.error, unit=measured.unit
+        )
         return judgement([estimate], self.region)
 
     def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
@@ -94,7 +93,7 @@ class OverSeeds(_OfSeeds):
         if by_family is None:
             return _OfSeeds.per_family(self, values, error)
         names, table, n = by_family
-        return PerFamily(names, table.mean(axis=0), n, error)
+        return PerFamily(names, table.mean(axis=0), n, error, draws=table)
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the training seeds against the copies of the control, by family where there are."""
@@ -120,7 +119,10 @@ def _place(seed: int | None) -> int:
 
 @dataclass(frozen=True, slots=True)
 class EachSeed(_OfSeeds):
-    """A fact of every single seed: value and numerical error against the region, no sampling."""
+    """A statement about every training seed: one outside the region refutes it.
+
+    As with every universal statement no number of seeds confirms it; `OverSeeds` states a mean.
+    """
 
     tolerance: float | None = None
     """Half the width of the region where the prediction is an equality."""
@@ -138,15 +140,21 @@ class EachSeed(_OfSeeds):
         return f"{self.what} of {self.names[0]} {where}"
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
-        """Hold every seed's number against the region; all must lie in it."""
+        """Hold every seed's number against the region, and the one farthest out decides."""
         reduced = self.per_family(measured.values)
-        parts = [
+        parts = tuple(
             replace(est.exact(float(value), measured.error, unit=measured.unit), part=name)
             for name, value in zip(reduced.names, reduced.means, strict=True)
-        ]
+        )
         if not parts:
             return judgement([build.undecidable("no seeds", unit=measured.unit)], self.region)
-        return judgement(parts, self._decided_in(), sampled=False)
+        decided = [decide.settle(part, self._decided_in(), sampled=False) for part in parts]
+        estimate, decision = decide.combine(decided, region=self._decided_in())
+        if decision.verdict is Verdict.CONFIRMED:
+            count = f"{len(parts)} seed{'s' * (len(parts) > 1)}"
+            reason = f"{count}, none outside the region (examples do not confirm)"
+            decision = Decision(Verdict.INCONCLUSIVE, reason)
+        return Judgement(estimate, parts if len(parts) > 1 else (), decision)
 
     def _decided_in(self) -> Region:
         return self.region if self.tolerance is None else closed(self.region)

@@ -14,13 +14,13 @@ from refutable.stats.core import Floats, Limits
 T_FAMILIES = "t on family means"
 WELCH = "Welch t on family means"
 TWO_WAY = "two-way t over seeds and families"
-NO_SPREAD = "fact: every prompt agrees within the instrument's error"
+AGREED = "agreement of every prompt, and what as many families can hide"
 EXACT = "fact: value and numerical error"
 POOLED = "Fisher z, prompts as independent"
 INDEPENDENT = "t, prompts as independent"
 SHARE = "Clopper-Pearson with families as units"
 SEARCH = "search for a counterexample"
-FACTS = (NO_SPREAD, EXACT)
+FACTS = (EXACT,)
 """Methods without sampling: value and error against the region."""
 
 
@@ -58,23 +58,27 @@ def from_limits(
     unit: str,
     method: str,
     sd: float | None = None,
-    check: tuple[float, float] | None = None,
     region: Region | None = None,
     part: str = "",
     scale: tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]] | None = None,
+    guard: float = core.GUARD,
 ) -> Estimate:
     """Turn the limits of one study into a record, widened by `error`.
 
+    The check beside the interval is its guard (`core.guard_ends`).
     `scale` is a pair (forward, back): the limits live on the forward scale (Fisher z), the
     record, its error and the region on the original one.
     """
     forward, back = scale or (np.asarray, np.asarray)
     ends = [float(back(end)) for end in (limits.value, limits.low, limits.high)]
-    checks = [None, None] if check is None else [float(back(np.asarray(end))) for end in check]
+    checks = [float(back(end)) for end in core.guard_ends(limits, level=guard)]
     p = None
     if region is not None:
-        distance = _distance(ends[0], region, error, forward)
-        p = float(core.smallest_level(np.asarray(distance), limits.se, limits.df))
+        reach = _distances(ends[0], region, error, forward)
+        p = max(
+            (float(core.smallest_level(limits, np.asarray(d), guard=guard)) for d in reach),
+            default=1.0,
+        )
     return Estimate(
         value=ends[0], low=_number(ends[1] - error), high=_number(ends[2] + error), level=level,
         unit=unit, method=method, n=n, clusters=clusters, sd=sd, df=_number(float(limits.df)),
@@ -94,17 +98,17 @@ def limiting_bounds(value: float, region: Region) -> list[float]:
     return [bound for bound, counts in limits if bound is not None and counts]
 
 
-def _distance(
+def _distances(
     value: float, region: Region, error: float, forward: Callable[[Floats], Floats]
-) -> float:
-    """How far the value lies from the bound that limits its verdict, on the forward scale."""
+) -> list[float]:
+    """How far the bounds that limit a value's verdict lie from it, on the forward scale."""
     here = float(forward(np.asarray(value)))
     reach = []
     for bound in limiting_bounds(value, region):
         towards = bound + error if value > bound else bound - error
         clear = abs(value - bound) > error
-        reach.append(abs(here - float(forward(np.asarray(towards)))) if clear else 0.0)
-    return min(reach, default=0.0)
+        reach.append(float(forward(np.asarray(towards))) - here if clear else 0.0)
+    return reach
 
 
 def fact(

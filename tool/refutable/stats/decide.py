@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from refutable.records import Decision, Estimate, Reading, Region, Verdict
+from refutable.records import Decision, Estimate, Region, Verdict
 from refutable.stats.build import FACTS
 from refutable.stats.core import Floats
 
@@ -56,24 +56,25 @@ def decide(estimate: Estimate, region: Region, *, sampled: bool = True) -> Decis
     Decision
         CONFIRMED wholly inside, REFUTED wholly outside, INCONCLUSIVE otherwise: also with fewer
         than five families (or five seeds, where seeds are units), without a finite value, and
-        where the bootstrap beside the t interval decides otherwise ("skew").
+        where the guard beside the interval (`refutable.stats.core.guard_ends`) reaches across.
     """
-    reason = _too_little(estimate)
+    reason = too_little(estimate)
     if reason:
         return Decision(Verdict.INCONCLUSIVE, reason)
     assert estimate.low is not None  # noqa: S101
     assert estimate.high is not None  # noqa: S101
     side = float(sides(np.asarray(estimate.low), np.asarray(estimate.high), region))
-    what = f"{_interval(estimate.low, estimate.high)}"
+    what = f"{interval(estimate.low, estimate.high)}"
     if estimate.method in FACTS:
         return _fact(side, what, region, sampled)
     if side != 0 and estimate.check_low is not None and estimate.check_high is not None:
         check = np.asarray(estimate.check_low), np.asarray(estimate.check_high)
         if float(sides(*check, region)) != side:
-            beside = _interval(estimate.check_low, estimate.check_high)
+            beside = interval(estimate.check_low, estimate.check_high)
             return Decision(
                 Verdict.INCONCLUSIVE,
-                f"skew: {what} and the check beside it, {beside}, disagree about {within(region)}",
+                f"{what} lies {'inside' if side > 0 else 'outside'} {within(region)}, but the "
+                f"guard that a verdict needs, {beside}, reaches across its edge",
             )
     if side > 0:
         return Decision(Verdict.CONFIRMED, f"{what} lies inside {within(region)}")
@@ -85,10 +86,10 @@ def decide(estimate: Estimate, region: Region, *, sampled: bool = True) -> Decis
 def settle(
     estimate: Estimate, region: Region, *, sampled: bool = True
 ) -> tuple[Estimate, Decision]:
-    """Decide, and drop p where no verdict could be made at any level (too little data, skew)."""
+    """Decide, and drop p where no verdict could be made at any level (too little data)."""
     decision = decide(estimate, region, sampled=sampled)
-    skew = decision.verdict is Verdict.INCONCLUSIVE and (estimate.p or 1.0) <= ALPHA
-    return (replace(estimate, p=None) if skew else estimate), decision
+    few = decision.verdict is Verdict.INCONCLUSIVE and too_little(estimate) is not None
+    return (replace(estimate, p=None) if few else estimate), decision
 
 
 def combine(
@@ -217,75 +218,11 @@ def certified(violations: int, n: int, *, share: float, region: Region | None = 
     return Decision(verdict, f"{what} (95 %); tolerated {share:.2%}")
 
 
-def reading(
-    control: Estimate, contrast: Estimate, region: Region, *, sesoi: float | None = None
-) -> tuple[Reading, str]:
-    """Read a null control: whether the measurement tells the model from its control.
-
-    Parameters
-    ----------
-    control : Estimate
-        The quantity on the control.
-    contrast : Estimate
-        Model minus control, paired by family, two-way over control seeds and families.
-    region : Region
-        The predicted region.
-    sesoi : float, optional
-        Smallest effect of interest; 0 when not stated.
-
-    Returns
-    -------
-    reading : Reading
-        INFORMATIVE: the contrast lies beyond 0 (beyond the SESOI) on the predicted side.
-        UNINFORMATIVE: the control satisfies the claim too, and the contrast is within the SESOI or
-        goes the wrong way. UNDETERMINED otherwise.
-    reason : str
-    """
-    for estimate in (contrast, control):
-        reason = _too_little(estimate)
-        if reason:
-            return Reading.UNDETERMINED, reason
-    assert contrast.low is not None  # noqa: S101
-    assert contrast.high is not None  # noqa: S101
-    assert control.low is not None  # noqa: S101
-    assert control.high is not None  # noqa: S101
-    margin = abs(sesoi or 0.0)
-    one_sided = (region.low is None) != (region.high is None)
-    sign = -1.0 if one_sided and region.low is None else 1.0
-    low, high = sorted((sign * contrast.low, sign * contrast.high))
-    beyond = low > margin or (not one_sided and high < -margin)
-    same = high < margin if one_sided else -margin < low and high < margin
-    inside = float(sides(np.asarray(control.low), np.asarray(control.high), region)) > 0
-    shown = f"model minus control {_interval(contrast.low, contrast.high)}"
-    if beyond and not (inside and not one_sided):
-        return Reading.INFORMATIVE, f"{shown} lies beyond {margin:g} on the predicted side"
-    if same and inside:
-        return (
-            Reading.UNINFORMATIVE,
-            f"the control lies in the region too, {_interval(control.low, control.high)}; {shown}",
-        )
-    return Reading.UNDETERMINED, f"{shown}, control {_interval(control.low, control.high)}"
-
-
-def reading_by_rank(value: float, controls: Sequence[float], region: Region) -> tuple[Reading, str]:
-    """Read the controls of a fact without sampling, by rank (1 + b) / (K + 1).
-
-    b counts the controls that go at least as far in the predicted direction (for a two-sided
-    region: lie at least as close to its middle).
-    """
-    score = _score(region)
-    finite = [c for c in controls if np.isfinite(c)]
-    if not finite or not np.isfinite(value):
-        return Reading.UNDETERMINED, "no finite control"
-    b = sum(score(c) >= score(value) for c in finite)
-    rank = (1 + b) / (len(finite) + 1)
-    shown = f"rank p {rank:.3g} among {len(finite)} controls"
-    if rank <= ALPHA:
-        return Reading.INFORMATIVE, shown
-    inside = [float(sides(np.asarray(c), np.asarray(c), region)) > 0 for c in finite]
-    if all(inside) and 2 * b >= len(finite):
-        return Reading.UNINFORMATIVE, f"{shown}; every control lies in the region too"
-    return Reading.UNDETERMINED, shown
+def needed(estimate: Estimate) -> tuple[float, float]:
+    """Ends of all that a statement about an estimate must hold for: its interval and its guard."""
+    lows = [end for end in (estimate.low, estimate.check_low) if end is not None]
+    highs = [end for end in (estimate.high, estimate.check_high) if end is not None]
+    return min(lows, default=-np.inf), max(highs, default=np.inf)
 
 
 def within(region: Region | None) -> str:
@@ -301,15 +238,8 @@ def within(region: Region | None) -> str:
     return f"the region between {region.low:.4g} and {region.high:.4g}"
 
 
-def _score(region: Region) -> Callable[[float], float]:
-    if region.low is not None and region.high is not None:
-        middle = (region.low + region.high) / 2
-        return lambda x: -abs(x - middle)
-    sign = -1.0 if region.low is None else 1.0
-    return lambda x: sign * x
-
-
-def _too_little(estimate: Estimate) -> str | None:
+def too_little(estimate: Estimate) -> str | None:
+    """Say why an estimate can decide nothing, or ``None`` where it can."""
     if estimate.value is None:
         return estimate.note or "no value"
     if 0 < estimate.seeds < FEWEST_SEEDS:
@@ -334,7 +264,8 @@ def _fact(side: float, what: str, region: Region, sampled: bool) -> Decision:
     return Decision(verdict, f"{holds} for this checkpoint: {what} lies {place} {within(region)}")
 
 
-def _interval(low: float, high: float) -> str:
+def interval(low: float, high: float) -> str:
+    """Word an interval."""
     return f"[{low:.4g}, {high:.4g}]"
 
 

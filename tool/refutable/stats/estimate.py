@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from refutable.records import Estimate, Region
-from refutable.stats import build, core
+from refutable.stats import build, core, discrete
 from refutable.stats.build import fact, from_limits, not_finite, rounding, undecidable
 from refutable.stats.core import Floats, Limits
 
@@ -23,15 +24,15 @@ def family_mean(
     families: Sequence[str],
     *,
     error: float = 0.0,
-    seed: int = 0,
     level: float = 0.95,
     unit: str = "",
     region: Region | None = None,
+    differences: bool = False,
 ) -> Estimate:
     """Mean over prompt families, each weighing the same, with the t interval on family means.
 
-    The studentized family bootstrap beside it fills ``check_low`` and ``check_high``. Where all
-    prompts agree within the instrument's error the estimate is a fact, value +- error.
+    The guard that a verdict needs beside it fills ``check_low`` and ``check_high``. Hits and
+    misses are a `share`; where every prompt agrees the interval is that of `discrete.agreement`.
 
     Parameters
     ----------
@@ -41,14 +42,14 @@ def family_mean(
         Family of each prompt.
     error : float
         The instrument's error of one value, in units of the values.
-    seed : int
-        Seed of the bootstrap's draws.
     level : float
         Level of the two-sided interval.
     unit : str
         Unit of the values.
     region : Region, optional
         The predicted region, for p.
+    differences : bool
+        Whether the values are differences: 0 and 1 are then no misses and hits.
 
     Returns
     -------
@@ -61,14 +62,18 @@ def family_mean(
     reason = "no prompts" if array.size == 0 else not_finite(array)
     if reason:
         return undecidable(reason, unit=unit, n=array.size, clusters=len(names))
+    if discrete.binary(raw) and not differences:
+        return share(array != 0, families, level=level, unit=unit, region=region)
     means, _ = core.group_means(array, families)
     error = max(float(error), rounding(raw))
-    if array.size >= 2 and array.std(ddof=1) <= error:
-        widest = max(error, float(np.abs(array - means.mean()).max()))
-        return fact(float(means.mean()), widest, build.NO_SPREAD, unit, array.size, means.size)
-    return unit_mean(
-        means, n=array.size, error=error, seed=seed, level=level, unit=unit, region=region
-    )
+    how: dict[str, Any] = {
+        "n": array.size, "error": error, "level": level, "unit": unit, "region": region,
+    }  # fmt: skip
+    if array.size >= 2 and discrete.spread(array) <= error:
+        return discrete.agreement(raw, units=means.size, **how)
+    if means.size >= 2 and discrete.spread(means) <= error:
+        return discrete.agreement(means, units=means.size, reach=float(np.ptp(array)), **how)
+    return unit_mean(means, **how)
 
 
 def unit_mean(
@@ -76,28 +81,21 @@ def unit_mean(
     *,
     n: int,
     error: float = 0.0,
-    seed: int = 0,
     level: float = 0.95,
     unit: str = "",
     region: Region | None = None,
     method: str = build.T_FAMILIES,
     part: str = "",
 ) -> Estimate:
-    """Make t interval and studentized bootstrap from one already reduced value per family."""
+    """Make the t interval and its guard from one already reduced value per family."""
     means = np.asarray(means, dtype=float)
     reason = "no families" if means.size == 0 else not_finite(means)
     if reason:
         return undecidable(reason, unit=unit, n=n, clusters=means.size)
-    limits = core.t_limits(means, level=level)
-    check: tuple[float, float] | None = None
-    if means.size > 1:
-        weights = core.resampling_weights(means.size, seed=seed)
-        low, high = core.bootstrap_limits(means, weights, level=level)
-        check = (float(low), float(high))
     sd = float(means.std(ddof=1)) if means.size > 1 else None
     return from_limits(
-        limits, n=n, clusters=means.size, sd=sd, error=error, check=check, level=level,
-        unit=unit, method=method, region=region, part=part,
+        core.t_limits(means, level=level), n=n, clusters=means.size, sd=sd, error=error,
+        level=level, unit=unit, method=method, region=region, part=part,
     )  # fmt: skip
 
 
@@ -107,7 +105,6 @@ def difference_of_groups(
     *,
     n: int,
     error: float = 0.0,
-    seed: int = 0,
     level: float = 0.95,
     unit: str = "",
     region: Region | None = None,
@@ -118,16 +115,18 @@ def difference_of_groups(
     reason = not_finite(np.concatenate([first, second]))
     if reason or clusters < 2:
         return undecidable(reason or f"{part}: a group has fewer than two families", unit=unit, n=n)
-    limits = core.welch_limits(first, second, level=level)
-    weights = (
-        core.resampling_weights(first.size, seed=seed),
-        core.resampling_weights(second.size, seed=seed + 1),
-    )
-    check = core.bootstrap_difference(first, second, weights, level=level)
     sd = float(np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2))
+    if sd <= error:
+        both = np.concatenate([first, second])
+        made = discrete.agreement(
+            np.array([second.mean() - first.mean()]), units=clusters, n=n, error=2 * error,
+            level=level, unit=unit, region=region,
+            reach=max(float(np.abs(both).max()), 1.0 if discrete.whole(both) else 0.0),
+        )  # fmt: skip
+        return replace(made, part=part)
     return from_limits(
-        limits, n=n, clusters=clusters, sd=sd, error=2 * error, check=check, level=level,
-        unit=unit, method=build.WELCH, region=region, part=part,
+        core.welch_limits(first, second, level=level), n=n, clusters=clusters, sd=sd,
+        error=2 * error, level=level, unit=unit, method=build.WELCH, region=region, part=part,
     )  # fmt: skip
 
 
@@ -136,7 +135,6 @@ def two_way(
     *,
     n: int = 0,
     error: float = 0.0,
-    seed: int = 0,
     level: float = 0.95,
     unit: str = "",
     region: Region | None = None,
@@ -152,8 +150,8 @@ def two_way(
         Prompts behind each row.
     error : float
         The instrument's error of one entry.
-    seed, level, unit, region, part
-        As for `family_mean`; the bootstraps beside it resample seeds and families.
+    level, unit, region, part
+        As for `family_mean`.
     """
     raw = np.asarray(table)
     array = raw.astype(float)
@@ -162,21 +160,13 @@ def two_way(
     if reason:
         return undecidable(reason, unit=unit, n=n, clusters=families)
     error = max(float(error), rounding(raw))
-    if array.size >= 2 and array.std(ddof=1) <= error:
-        widest = max(error, float(np.abs(array - array.mean()).max()))
-        made = fact(float(array.mean()), widest, build.NO_SPREAD, unit, n, families)
-        return replace(made, seeds=seeds, part=part)
-    check = None
-    if min(seeds, families) > 1:
-        weights = (
-            core.resampling_weights(seeds, seed=seed),
-            core.resampling_weights(families, seed=seed + 1),
+    if array.size >= 2 and discrete.spread(array) <= error:
+        made = discrete.agreement(
+            raw, units=min(seeds, families), n=n, error=error, level=level, unit=unit, region=region
         )
-        ends = core.two_way_bootstrap(array, weights, level=level)
-        check = (float(ends[0]), float(ends[1]))
+        return replace(made, seeds=seeds, clusters=families, part=part)
     made = from_limits(
         core.two_way_limits(array, level=level), n=n, clusters=families, error=error, level=level,
-        check=check,
         sd=float(array.mean(axis=1).std(ddof=1)) if seeds > 1 else None,
         unit=unit, method=build.TWO_WAY, region=region, part=part,
     )  # fmt: skip

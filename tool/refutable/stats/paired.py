@@ -7,10 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refutable.stats import core
+from refutable.records import Region
+from refutable.stats import core, discrete
+from refutable.stats.core import Floats
 
 ALPHA = 0.05
-"""Level of the change test, before Holm over the claims of a gate."""
+"""Level of the change test, before Holm over the claims of a gate.
+
+p is that of `refutable.stats.core.smallest_level`: on its scale 0.05 is where the guard decides, so
+that neither skew nor a family far apart that one release alone shows passes for a change.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,26 +25,24 @@ class PairedChange:
 
     value: float
     low: float
-    """Lower end of the two-sided 90 % interval."""
+    """Lower end of the guard, which decides; the interval is two-sided, of 99.5 %."""
     high: float
     margin: float
     p: float | None
     """Of the test that the change exceeds the margin; ``None`` for an exact fact."""
     families: int
     same: bool
-    """The 90 % interval lies inside the margin."""
+    """The guard lies inside the margin."""
     changed: bool
     """The change exceeds the margin at 5 %, before any correction (a fact: exactly)."""
 
 
-def paired_change(
-    differences: ArrayLike, *, margin: float, error: float = 0.0, level: float = 0.90
-) -> PairedChange:
+def paired_change(differences: ArrayLike, *, margin: float, error: float = 0.0) -> PairedChange:
     """Test whether a paired change exceeds a margin, and whether it stays inside.
 
-    The null hypothesis is abs(change) <= margin; p is exact at its edge (both tails count). SAME is
-    two one-sided tests at 5 %. Differences that agree within the instrument's error are a fact and
-    compared by value.
+    The null hypothesis is abs(change) <= margin. SAME needs the guard inside the margin, bent where
+    the differences are skew. Differences that are all zero within the instrument's error are a fact
+    of these prompts; others that agree are judged by what as many families can hide.
 
     Parameters
     ----------
@@ -49,28 +53,44 @@ def paired_change(
         Smallest difference called a change; at least the numerical noise.
     error : float
         Numerical noise of one difference.
-    level : float
-        Level of the interval behind SAME.
     """
-    from scipy import stats
-
     d = np.asarray(differences, dtype=float)
     if d.size == 0 or not np.isfinite(d).all():
         return PairedChange(np.nan, -np.inf, np.inf, margin, 1.0, d.size, False, False)
-    value, spread = float(d.mean()), float(d.std(ddof=1)) if d.size > 1 else np.inf
-    if (d.size > 1 and spread <= error) or np.abs(d).max() <= error:
+    value = float(d.mean())
+    if np.abs(d).max() <= error:
         return exact_change(value, margin=margin, error=error, families=d.size)
     if d.size < 2:
         return PairedChange(value, -np.inf, np.inf, margin, 1.0, d.size, False, False)
-    limits = core.t_limits(d, level=level)
-    se = max(float(limits.se), np.finfo(float).tiny)
-    p = float(
-        stats.t.sf((abs(value) - margin) / se, d.size - 1)
-        + stats.t.sf((abs(value) + margin) / se, d.size - 1)
-    )
-    low, high = float(limits.low), float(limits.high)
+    if discrete.spread(d) <= error:
+        return _agreed(d, margin, error)
+    return _from_limits(core.t_limits(d), margin, d.size)
+
+
+def _from_limits(limits: core.Limits, margin: float, families: int) -> PairedChange:
+    """Decide from the limits of one study."""
+    value = float(limits.value)
+    low, high = (float(end) for end in core.guard_ends(limits))
+    beyond = abs(value) - margin
+    distance = -np.sign(value) * beyond
+    p = float(core.smallest_level(limits, np.asarray(distance))) if beyond > 0 else 1.0
     same = -margin <= low and high <= margin
-    return PairedChange(value, low, high, margin, min(p, 1.0), d.size, same, p <= ALPHA)
+    return PairedChange(value, low, high, margin, p, families, same, p <= ALPHA)
+
+
+def _agreed(d: Floats, margin: float, error: float) -> PairedChange:
+    """Decide from differences that are all alike and not zero."""
+    value = float(d.mean())
+    region = (
+        Region(-margin, margin)
+        if margin > 0
+        else Region(0.0 if value > 0 else None, None if value > 0 else 0.0)
+    )
+    made = discrete.agreement(d, units=d.size, n=d.size, error=error, region=region)
+    low, high = float(made.low or 0.0), float(made.high or 0.0)
+    p = float(made.p or 0.0) if abs(value) > margin else 1.0
+    same = margin > 0 and -margin <= low and high <= margin
+    return PairedChange(value, low, high, margin, p, d.size, same, p <= ALPHA)
 
 
 def exact_change(
@@ -84,23 +104,17 @@ def exact_change(
 
 
 def unpaired_change(
-    base: tuple[float, float, int],
-    candidate: tuple[float, float, int],
-    *,
-    margin: float,
-    level: float = 0.90,
+    base: tuple[float, float, int], candidate: tuple[float, float, int], *, margin: float
 ) -> PairedChange:
     """Do the same from two estimates whose families cannot be paired (Welch).
 
     Parameters
     ----------
     base, candidate : tuple of (value, sd, families)
-        Mean over families, spread between them and their number.
-    margin, level
+        Mean over families, spread between them and their number; how skew they are is not known.
+    margin : float
         As for `paired_change`.
     """
-    from scipy import stats
-
     parts = [sd**2 / n for _, sd, n in (base, candidate)]
     total = sum(parts)
     value, families = candidate[0] - base[0], min(base[2], candidate[2])
@@ -109,12 +123,6 @@ def unpaired_change(
     df = total**2 / sum(
         part**2 / (n - 1) for part, (_, _, n) in zip(parts, (base, candidate), strict=True)
     )
-    se = float(np.sqrt(total))
-    p = float(
-        stats.t.sf((abs(value) - margin) / se, df) + stats.t.sf((abs(value) + margin) / se, df)
-    )
-    half = float(core.t_quantile(level, df)) * se
-    same = -margin <= value - half and value + half <= margin
-    return PairedChange(
-        value, value - half, value + half, margin, min(p, 1.0), families, same, p <= ALPHA
-    )
+    made, se = np.asarray(value), np.asarray(np.sqrt(total))
+    limits = core.Limits(made, se, np.asarray(df), made, made)
+    return _from_limits(limits, margin, families)

@@ -70,7 +70,16 @@ def pair_limits(across: Floats, within: Floats, *, level: float = 0.95) -> Limit
     df = np.asarray(variance**2 / spread if spread > 0 else 0.0)
     se = np.asarray(np.sqrt(variance))
     half = core.t_quantile(level, df) * se
-    return Limits(value, se, df, value - half, value + half)
+    skew = core.standardized(_third(value, without_run) + _third(value, without_family), se)
+    return Limits(value, se, df, value - half, value + half, skew)
+
+
+def _third(whole: Floats, left_out: Floats) -> Floats:
+    """Third cumulant of the whole from jackknife values."""
+    count = len(left_out)
+    if count < 3:
+        return np.zeros(())
+    return core.third_moment(count * whole - (count - 1) * left_out) / count**2
 
 
 def _variance(left_out: Floats) -> float:

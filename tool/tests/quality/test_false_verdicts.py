@@ -4,38 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planting import ABOVE_ZERO, Plan, lower_limit, not_above, upper_limit, verdicts
+from planting import (
+    ABOVE_ZERO,
+    SKEWED,
+    Plan,
+    decided,
+    errs_at_most,
+    lower_limit,
+    not_above,
+    standard,
+    upper_limit,
+    verdicts,
+)
 
 from refutable.records import Region
 from refutable.stats import core, decide, power
 
-NOISE = ("normal", "t3", "lognormal 0.5")
-CORRELATIONS = (0.0, 0.3, 0.6)
-FAMILIES = (5, 8, 15, 30)
+NOISE = ("normal", *SKEWED)
+CORRELATIONS = (0.0, 0.3, 1.0)
+FAMILIES = (5, 6, 8, 12, 15, 20, 30, 44)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("families", FAMILIES)
 @pytest.mark.parametrize("correlation", CORRELATIONS)
-@pytest.mark.parametrize("noise", NOISE)
-def test_at_the_boundary_at_most_five_percent_a_side(noise, correlation, families):
-    plan = Plan(noise, families, correlation)
-    said = verdicts(plan.draw(2000, seed=1), plan.labels, ABOVE_ZERO)
-    assert not_above(said > 0, 0.05)
-    assert not_above(said < 0, 0.05)
-    assert said.any()  # the rule is not silent altogether
+def test_at_the_boundary_at_most_five_percent_a_side(correlation, families):
+    """Correlation 1 leaves the family means as skew as the noise is: the hardest case."""
+    for noise in NOISE:
+        plan = Plan(noise, families, correlation)
+        said = verdicts(plan.draw(1500, seed=1), plan.labels, ABOVE_ZERO)
+        errs_at_most(said, 0.03 if noise == "normal" else 0.05)
 
 
 @pytest.mark.parametrize("noise", NOISE)
 def test_inside_nothing_is_refuted_and_outside_nothing_is_confirmed(noise):
     plan = Plan(noise, 8, 0.3)
     values = plan.draw(2000, seed=2)
-    inside = verdicts(values + 0.5, plan.labels, ABOVE_ZERO)
-    outside = verdicts(values - 0.5, plan.labels, ABOVE_ZERO)
+    inside = verdicts(values + 1.5, plan.labels, ABOVE_ZERO)
+    outside = verdicts(values - 1.5, plan.labels, ABOVE_ZERO)
     assert not_above(inside < 0, 0.005)
     assert not_above(outside > 0, 0.005)
-    assert (inside > 0).mean() > 0.25
-    assert (outside < 0).mean() > 0.25
+    assert (inside > 0).mean() > 0.3
+    assert (outside < 0).mean() > 0.3
 
 
 @pytest.mark.parametrize("edge", [-0.7, 0.7])
@@ -45,57 +54,43 @@ def test_equivalence_errs_at_most_five_percent_at_either_edge(edge):
     said = verdicts(values + edge, plan.labels, Region(-0.7, 0.7))
     assert not_above(said > 0, 0.05)
     assert not_above(said < 0, 0.05)
-    middle = verdicts(values, plan.labels, Region(-0.7, 0.7))
+    middle = verdicts(values, plan.labels, Region(-1.0, 1.0))
     assert (middle > 0).mean() > 0.8
     assert not (middle < 0).any()
 
 
-@pytest.mark.parametrize("families", FAMILIES)
-@pytest.mark.parametrize("correlation", CORRELATIONS)
-def test_known_limit_of_strong_skew(correlation, families):
-    """Lognormal noise of sigma 1 is beyond the stated 5 %, and stays below 10 %."""
-    plan = Plan("lognormal 1", families, correlation)
-    said = verdicts(plan.draw(1000, seed=4), plan.labels, ABOVE_ZERO)
-    assert not_above(said < 0, 0.10)
-    assert not_above(said > 0, 0.05)
+def test_known_limit_more_and_larger_outliers():
+    """One family in ten at eight sd: no sample of 15 without one shows it; at most 10 %."""
+    rng = np.random.default_rng(4)
+    for families in (5, 8, 15, 30):
+        shape = (3000, families)
+        units = rng.standard_normal(shape) + 8 * (rng.random(shape) < 0.1) - 0.8
+        said = decided(core.t_limits(units), ABOVE_ZERO)
+        assert not_above(said < 0, 0.10)
+        assert not_above(said > 0, 0.01)
 
 
-def test_skew_check_takes_off_half_of_the_false_verdicts_of_t_alone():
-    plan = Plan("lognormal 1", 8, 0.6)
-    values = plan.draw(4000, seed=5)
-    means, _ = core.group_means(values, list(plan.labels))
-    limits = core.t_limits(means)
-    alone = decide.sides(limits.low, limits.high, ABOVE_ZERO)
-    both = verdicts(values, plan.labels, ABOVE_ZERO)
-    assert (alone < 0).mean() > 0.10
-    assert (both < 0).sum() < 0.8 * (alone < 0).sum()
+def test_why_the_shown_interval_alone_does_not_decide():
+    rng = np.random.default_rng(5)
+    for noise, families, least in (("lognormal 1", 8, 0.10), ("outliers", 15, 0.08)):
+        limits = core.t_limits(standard(noise, rng, (4000, families)))
+        alone = decide.sides(limits.low, limits.high, ABOVE_ZERO)
+        assert (alone < 0).mean() > least
+        errs_at_most(decided(limits, ABOVE_ZERO))
 
 
-@pytest.mark.parametrize(
-    ("families", "t_alone", "with_check"),
-    [(5, 0.27, 0.18), (8, 0.49, 0.40), (15, 0.80, 0.76), (30, 0.98, 0.98)],
-)
-def test_stated_power_at_half_a_sd(families, t_alone, with_check):
-    """Six prompts a family, correlation .3; the skew check costs the small studies some power."""
+@pytest.mark.parametrize("families", [5, 8, 10, 15, 25, 44, 150])
+def test_stated_power_is_met_by_the_rule_that_decides(families):
     rng = np.random.default_rng(6)
-    shape = (3000, families)
-    means = 0.5 + np.sqrt(0.3) * rng.standard_normal(shape)
-    means += np.sqrt(0.7 / 6) * rng.standard_normal(shape)
-    limits = core.t_limits(means)
-    check = core.bootstrap_limits(means, core.resampling_weights(families, seed=1))
-    alone = decide.sides(limits.low, limits.high, ABOVE_ZERO) > 0
-    both = decide.agreed(limits.low, limits.high, check, ABOVE_ZERO) > 0
-    assert alone.mean() == pytest.approx(t_alone, abs=0.03)
-    assert both.mean() == pytest.approx(with_check, abs=0.03)
-
-
-def test_smallest_margin_that_thirty_families_decide():
-    margin = power.detectable_margin(30)
-    assert margin == pytest.approx(0.62, abs=0.015)
-    means = np.random.default_rng(7).standard_normal((4000, 30))
-    limits = core.t_limits(means)
-    said = decide.sides(limits.low, limits.high, Region(-margin, margin)) > 0
-    assert said.mean() == pytest.approx(0.80, abs=0.02)
+    noise = rng.standard_normal((3000, families))
+    for stated in (0.5, 0.8, 0.95):
+        effect = power.detectable_effect(families, power=stated)
+        said = decided(core.t_limits(noise + effect), ABOVE_ZERO) > 0
+        assert said.mean() == pytest.approx(stated, abs=0.03)
+        assert power.power_at(effect, families) == pytest.approx(stated, abs=0.03)
+        margin = power.detectable_margin(families, power=stated)
+        inside = decided(core.t_limits(noise), Region(-margin, margin)) > 0
+        assert inside.mean() == pytest.approx(stated, abs=0.03)
 
 
 def test_why_prompts_are_not_pooled():

@@ -97,7 +97,6 @@ def test_resampled_families_of_one_release_rarely_alarm():
         files = _evidence(before, margin=0.0), _evidence(after, margin=0.0)
         alarms += gate(*files, _rows(before), _rows(after)).exit_code
     assert alarms <= MOST_ALARMS
-    assert alarms > 0  # at its stated level the gate is not silent
 
 
 def test_unpaired_resamples_of_one_release_rarely_alarm():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planting import ABOVE_ZERO, not_above, standard
+from planting import ABOVE_ZERO, SKEWED, decided, errs_at_most, not_above, standard
 
-from refutable.stats import core, decide
+from refutable.stats import core, decide, power
 
 PARTS = {  # variance of seeds, of families, of the rest
     "both": (1.0, 1.0, 1.0),
@@ -28,20 +28,15 @@ def _tables(noise, parts, shape, studies, seed):
 
 
 def _verdicts(tables):
-    limits = core.two_way_limits(tables)
-    weights = tuple(core.resampling_weights(n, seed=i) for i, n in enumerate(tables.shape[-2:]))
-    check = core.two_way_bootstrap(tables, weights)
-    return decide.agreed(limits.low, limits.high, check, ABOVE_ZERO)
+    return decided(core.two_way_limits(tables), ABOVE_ZERO)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", [(5, 8), (5, 30), (8, 30)])
+@pytest.mark.parametrize("shape", [(5, 8), (5, 44), (8, 44)])
 @pytest.mark.parametrize("parts", PARTS)
-@pytest.mark.parametrize("noise", ["normal", "t3", "lognormal 0.5"])
+@pytest.mark.parametrize("noise", ["normal", *SKEWED])
 def test_at_most_five_percent_a_side(noise, parts, shape):
-    said = _verdicts(_tables(noise, parts, shape, 1500, seed=1))
-    assert not_above(said > 0, 0.05)
-    assert not_above(said < 0, 0.05)
+    said = _verdicts(_tables(noise, parts, shape, 1000, seed=1))
+    errs_at_most(said, 0.03 if noise == "normal" else 0.05)
 
 
 def test_two_way_interval_alone_nearly_keeps_its_level_for_normal_noise():
@@ -69,30 +64,11 @@ def test_seeds_alone_or_families_alone_decide_wrongly():
     assert 0.60 <= _wrong(many.mean(axis=-2)) <= 0.80
 
 
-@pytest.mark.parametrize(("seeds", "effect"), [(5, 1.68), (8, 1.16)])
-def test_stated_detectable_effect_where_seeds_are_all_that_varies(seeds, effect):
+@pytest.mark.parametrize("seeds", [5, 8])
+def test_stated_detectable_effect_where_seeds_are_all_that_varies(seeds):
+    """Each number that is printed is met by the rule that decides, within three points."""
     rng = np.random.default_rng(5)
-    table = effect + rng.standard_normal((4000, seeds, 1)) + np.zeros((1, 1, 12))
-    table = table + 1e-6 * rng.standard_normal(table.shape)
-    limits = core.two_way_limits(table)
-    said = decide.sides(limits.low, limits.high, ABOVE_ZERO) > 0
-    assert said.mean() == pytest.approx(0.80, abs=0.02)
-
-
-def test_control_contrast_does_not_err_when_model_and_control_are_alike():
-    """A model drawn like its controls is called informative in at most 5 % of studies."""
-    from refutable.records import Reading, Region
-    from refutable.stats import estimate as est
-
-    rng = np.random.default_rng(6)
-    informative = 0
-    studies = 150
-    for i in range(studies):
-        families = rng.standard_normal(12)
-        own = families + 0.5 * rng.standard_normal(12)
-        control = families + 0.5 * rng.standard_normal((5, 12))
-        reading, _ = decide.reading(
-            est.two_way(control, seed=i), est.two_way(own - control, seed=i), Region(0.0, None)
-        )
-        informative += reading is Reading.INFORMATIVE
-    assert not_above(np.arange(studies) < informative, 0.05)
+    noise = rng.standard_normal((4000, seeds, 1)) + 1e-6 * rng.standard_normal((4000, seeds, 12))
+    for stated in (0.5, 0.8, 0.95):
+        effect = power.detectable_effect(seeds, power=stated)
+        assert (_verdicts(effect + noise) > 0).mean() == pytest.approx(stated, abs=0.03)

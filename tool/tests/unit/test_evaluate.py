@@ -109,10 +109,11 @@ def test_the_instruments_error_is_the_bodys() -> None:
     bare = evaluate(made(), Subject(observed(norms(planted))), model="m")
     before, after = bare.judgement.estimate, found.judgement.estimate
     assert before.low is not None
+    assert before.check_low is not None
     assert after.low is not None
     assert after.low == pytest.approx(before.low - 0.04, abs=2e-6)
     # A boundary inside the widened interval is not decided any more.
-    edge = made(predicts=mean.above(before.low - 0.01))
+    edge = made(predicts=mean.above(before.check_low - 0.01))
     assert evaluate(edge, subject).judgement.decision.verdict is Verdict.INCONCLUSIVE
     assert evaluate(edge, Subject(subject.observations)).judgement.decision.verdict is (
         Verdict.CONFIRMED

@@ -172,7 +172,7 @@ def test_a_contrast_of_numbers_has_the_seeds_as_its_units():
     second = {seed: np.float64(x) for seed, x in enumerate([1.0, 1.1, 1.1, 1.0, 0.9, 1.2])}
     made = (
         contrast("a", "b")
-        .above(0.5)
+        .above(0.3)
         .judge(Measured({"a": first, "b": second}, error=0.0, seed=0, unit="x"))
     )
     differences = np.array([1.1, 1.2, 0.8, 1.2, 1.1, 1.2])

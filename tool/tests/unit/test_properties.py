@@ -8,7 +8,7 @@ from unicodedata import normalize
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from refutable.evidence.baseline import compare
@@ -49,9 +49,12 @@ def test_the_interval_moves_with_the_data_and_widens_with_the_error(
     values: list[float], shift: float, error: float
 ) -> None:
     families = [f"f{i // 3}" for i in range(30)]
-    plain = family_mean(values, families, seed=1)
-    moved = family_mean(np.array(values) + shift, families, seed=1)
-    wider = family_mean(values, families, seed=1, error=error)
+    # Values that agree are judged by their size, hits and misses as a share.
+    assume(np.ptp(np.array(values).reshape(10, 3).mean(axis=1)) > 2.5)
+    assume(not {0.0, 1.0} >= {*values} and not {0.0, 1.0} >= {v + shift for v in values})
+    plain = family_mean(values, families)
+    moved = family_mean(np.array(values) + shift, families)
+    wider = family_mean(values, families, error=error)
     assert plain.low is not None
     assert plain.high is not None
     assert moved.low == pytest.approx(plain.low + shift, abs=1e-6)
@@ -65,8 +68,8 @@ def test_the_interval_moves_with_the_data_and_widens_with_the_error(
 @given(order=st.permutations(range(12)), values=st.lists(numbers, min_size=12, max_size=12))
 def test_the_order_of_prompts_does_not_matter(order: list[int], values: list[float]) -> None:
     families = [f"f{i % 6}" for i in range(12)]
-    first = family_mean(values, families, seed=3)
-    second = family_mean([values[i] for i in order], [families[i] for i in order], seed=3)
+    first = family_mean(values, families)
+    second = family_mean([values[i] for i in order], [families[i] for i in order])
     for a, b in ((first.value, second.value), (first.low, second.low), (first.high, second.high)):
         assert a == pytest.approx(b, rel=1e-6, abs=1e-6)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from refutable.records import Decision, Estimate, Reading, Region, Verdict
-from refutable.stats import build, decide
+from refutable.stats import build, decide, readings
 from refutable.stats import estimate as est
 
 C, R, I = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE  # noqa: E741
@@ -43,12 +43,16 @@ def test_interval_against_region(low, high, region, verdict):
     assert decide.decide(_estimate(low, high), region).verdict is verdict
 
 
-def test_skew_forbids_a_verdict_and_drops_p():
-    estimate = _estimate(0.1, 0.2, check_low=-0.01)
+def test_a_guard_that_reaches_across_forbids_a_verdict():
+    estimate = _estimate(0.1, 0.2, check_low=-0.01, p=0.2)
     settled, decision = decide.settle(estimate, Region(0.0, None))
     assert decision.verdict is I
-    assert decision.reason.startswith("skew")
-    assert settled.p is None
+    assert decision.reason.endswith(
+        "the guard that a verdict needs, [-0.01, 0.2], reaches across its edge"
+    )
+    assert settled.p == 0.2
+    few, _ = decide.settle(replace(estimate, clusters=4), Region(0.0, None))
+    assert few.p is None
 
 
 def test_an_open_case_is_not_called_skew_when_the_check_alone_decides():
@@ -74,12 +78,15 @@ def test_too_little_data(changes, reason):
 
 
 def test_a_fact_needs_no_families_and_is_open_on_its_edge():
-    half = est.family_mean(np.full(3, 0.5), ["a"] * 3, error=1e-6)
-    one = est.family_mean(np.full(3, 1.0), ["a"] * 3, error=1e-6)
+    names = list("abcde")
+    half = est.family_mean(np.full(5, 0.5), names, error=1e-6)
+    one = est.family_mean(np.full(5, 1.0), names, error=1e-6)
+    few = est.family_mean(np.full(3, 0.5), ["a"] * 3, error=1e-6)
     exactly = est.exact(1.0)
     below_one = Region(None, 1.0)
     assert decide.decide(half, below_one).verdict is C
     assert decide.decide(one, below_one).verdict is I
+    assert decide.decide(few, below_one).verdict is I
     assert decide.decide(exactly, below_one).verdict is I
     for value, reason in (
         (2.0, "does not hold for this checkpoint: [2, 2] lies outside the region below 1"),
@@ -87,9 +94,6 @@ def test_a_fact_needs_no_families_and_is_open_on_its_edge():
         (1.0, "[1, 1] lies on the edge of the region below 1"),
     ):
         assert decide.decide(est.exact(value), below_one, sampled=False).reason == reason
-    assert decide.decide(half, below_one).reason == (
-        "the same for every prompt: [0.5, 0.5] lies inside the region below 1"
-    )
 
 
 def test_parts_all_confirmed_take_the_largest_p():
@@ -166,14 +170,14 @@ ABOVE = Region(0.02, None)
     ],
 )
 def test_reading_of_a_control(control, contrast, region, reading):
-    found, reason = decide.reading(
+    found, reason = readings.reading(
         _estimate(*control, seeds=5), _estimate(*contrast, seeds=5), region, sesoi=0.02
     )
     assert found is reading, reason
 
 
 def test_reading_needs_five_control_seeds():
-    found, reason = decide.reading(
+    found, reason = readings.reading(
         _estimate(-0.1, 0.1, seeds=3), _estimate(0.5, 0.6, seeds=3), ABOVE, sesoi=0.02
     )
     assert found is Reading.UNDETERMINED
@@ -182,14 +186,14 @@ def test_reading_needs_five_control_seeds():
 
 def test_rank_of_a_fact_among_its_controls():
     region = Region(0.5, None)
-    assert decide.reading_by_rank(0.9, [0.1] * 19, region)[0] is Reading.INFORMATIVE
-    assert decide.reading_by_rank(0.9, [0.1] * 18, region)[0] is Reading.UNDETERMINED
-    assert decide.reading_by_rank(0.9, [0.95] * 19, region)[0] is Reading.UNINFORMATIVE
-    assert "0.05" in decide.reading_by_rank(0.9, [0.1] * 19, region)[1]
+    assert readings.reading_by_rank(0.9, [0.1] * 19, region)[0] is Reading.INFORMATIVE
+    assert readings.reading_by_rank(0.9, [0.1] * 18, region)[0] is Reading.UNDETERMINED
+    assert readings.reading_by_rank(0.9, [0.95] * 19, region)[0] is Reading.UNINFORMATIVE
+    assert "0.05" in readings.reading_by_rank(0.9, [0.1] * 19, region)[1]
     # A control that goes exactly as far counts against the model.
-    assert decide.reading_by_rank(0.9, [0.9, *[0.1] * 19], region)[0] is Reading.UNDETERMINED
+    assert readings.reading_by_rank(0.9, [0.9, *[0.1] * 19], region)[0] is Reading.UNDETERMINED
     # Controls count by their distance from the middle of a region of two bounds.
     middle = Region(0.0, 1.0)
-    assert decide.reading_by_rank(0.5, [0.1, 0.9] * 10, middle)[0] is Reading.INFORMATIVE
-    assert decide.reading_by_rank(0.1, [0.5] * 20, middle)[0] is Reading.UNINFORMATIVE
-    assert decide.reading_by_rank(0.1, [float("nan")], middle)[1] == "no finite control"
+    assert readings.reading_by_rank(0.5, [0.1, 0.9] * 10, middle)[0] is Reading.INFORMATIVE
+    assert readings.reading_by_rank(0.1, [0.5] * 20, middle)[0] is Reading.UNINFORMATIVE
+    assert readings.reading_by_rank(0.1, [float("nan")], middle)[1] == "no finite control"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import stats
+from support import guarded
 
 from refutable.records import Region
 from refutable.stats import build, core
@@ -20,7 +21,7 @@ def test_family_mean_weighs_families_equally_and_matches_scipy():
     interval = stats.ttest_1samp(means, 0).confidence_interval(0.95)
     assert found.value == pytest.approx(3.6)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.p == pytest.approx(stats.ttest_1samp(means, 1.0).pvalue)
+    assert found.p == pytest.approx(guarded.of_mean(means, 1.0), rel=1e-6)
     assert (found.n, found.clusters, found.df) == (12, 5, 4)
     assert found.sd == pytest.approx(np.std(means, ddof=1))
 
@@ -33,7 +34,7 @@ def test_interval_and_p_are_widened_by_the_instruments_error():
     assert wide.low == pytest.approx(plain.low - 0.1)
     assert wide.high == pytest.approx(plain.high + 0.1)
     # A bound of .2 seen with an error of .1 is as near as a bound of .3 seen without.
-    assert wide.p == pytest.approx(stats.ttest_1samp(values, 0.3).pvalue)
+    assert wide.p == pytest.approx(guarded.of_mean(values, 0.3), rel=1e-6)
     assert wide.check_low == pytest.approx(plain.check_low - 0.1)
 
 
@@ -50,60 +51,53 @@ def test_interval_and_p_are_widened_by_the_instruments_error():
 def test_p_is_the_level_at_which_the_interval_touches_the_deciding_bound(region, bound):
     values = np.array([0.30, 0.42, 0.55, 0.61, 0.37, 0.48])
     found = est.family_mean(values, list("abcdef"), region=region)
-    assert found.p == pytest.approx(stats.ttest_1samp(values, bound).pvalue)
-    at_p = est.family_mean(values, list("abcdef"), level=1 - found.p)
-    assert min(abs(at_p.low - bound), abs(at_p.high - bound)) < 1e-9
+    assert found.p == pytest.approx(guarded.of_mean(values, bound), rel=1e-6)
+    # It is never below that of the plain t test.
+    assert found.p >= stats.ttest_1samp(values, bound).pvalue
 
 
-def test_studentized_bootstrap_matches_a_plain_loop():
-    units = np.array([0.1, 0.9, 0.4, 2.5, 0.3, 0.2])
-    weights = core.resampling_weights(units.size, seed=7, draws=300)
-    ratios = []
-    for row in weights:
-        sample = np.repeat(units, row.astype(int))
-        ratios.append((sample.mean() - units.mean()) / (sample.std(ddof=1) / np.sqrt(units.size)))
-    se = units.std(ddof=1) / np.sqrt(units.size)
-    lower, upper = np.quantile(ratios, [0.025, 0.975])
-    low, high = core.bootstrap_limits(units, weights)
-    assert float(low) == pytest.approx(units.mean() - upper * se)
-    assert float(high) == pytest.approx(units.mean() - lower * se)
-    # Skewed to the right: it reaches further up than t does, and less far down.
-    assert high - units.mean() > units.mean() - low
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_guard_is_the_bent_interval_of_a_higher_level(sign):
+    units = sign * np.array([0.1, 0.9, 0.4, 2.5, 0.3, 0.2])
+    limits = core.t_limits(units)
+    low, high = core.guard_ends(limits)
+    expected = guarded.guard(units.mean(), stats.sem(units), 5, guarded.third(units))
+    assert (float(low), float(high)) == pytest.approx(expected)
+    # The end on the side of the tail lies further off, the other one where t has it.
+    t = stats.t.ppf(0.9975, 5) * stats.sem(units)
+    near, far = sorted((units.mean() - low, high - units.mean()))
+    assert (near, far > near) == (pytest.approx(t), True)
+    assert (far == high - units.mean()) == (sign > 0)
 
 
-def test_bootstrap_is_deterministic_and_draws_no_resample_of_one_family():
-    first, again = (core.resampling_weights(5, seed=3) for _ in range(2))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, core.resampling_weights(5, seed=4))
-    assert first.shape == (2000, 5)
-    assert (first.sum(axis=1) == 5).all()
-    assert first.max() == 4
-
-
-def test_blocks_of_studies_give_what_single_studies_give():
-    rng = np.random.default_rng(0)
-    units = rng.normal(size=(7, 8))
-    weights = core.resampling_weights(8, seed=1)
-    low, high = core.bootstrap_limits(units, weights, block=3)
-    single = [core.bootstrap_limits(u, weights) for u in units]
+def test_many_studies_at_once_give_what_single_studies_give():
+    units = np.random.default_rng(0).gamma(1.0, size=(7, 8))
+    low, high = core.guard_ends(core.t_limits(units))
+    single = [core.guard_ends(core.t_limits(u)) for u in units]
     assert low == pytest.approx([float(s[0]) for s in single])
     assert high == pytest.approx([float(s[1]) for s in single])
 
 
-def test_values_that_agree_within_the_error_are_a_fact():
-    found = est.family_mean(np.full(4, 0.5), ["a", "a", "b", "b"], error=1e-5)
-    assert found.method == build.NO_SPREAD
-    assert (found.low, found.high) == pytest.approx((0.5 - 1e-5, 0.5 + 1e-5), abs=1e-12)
-    assert found.p is None
+def test_where_every_prompt_agrees_as_many_families_can_hide_another_value():
+    found = est.family_mean(np.full(8, 0.5), list("aabbccdd"), error=1e-5, region=Region(None, 0.9))
+    assert found.method == build.AGREED
+    hidden = stats.binomtest(0, 4).proportion_ci(0.95, method="exact").high
+    assert found.high == pytest.approx(0.5 + 1e-5 + 0.5 * hidden)
+    assert found.low == pytest.approx(0.5 - 1e-5 - 0.5 * hidden)
+    # Four families that all miss a share of 0.8 or more, which would move the mean by 0.4.
+    assert found.p == pytest.approx(2 * 0.2**4, rel=1e-3)
     spread = est.family_mean(np.array([0.5, 0.6, 0.5, 0.6]), ["a", "a", "b", "b"], error=1e-5)
-    assert spread.method == build.T_FAMILIES
+    assert spread.method == build.AGREED  # the prompts differ, the families do not
+    assert spread.high == pytest.approx(0.55 + 1e-5 + 0.1 * (1 - 0.025**0.5))
+    assert est.family_mean(np.array([0.5, 0.6]), ["a", "b"]).method == build.T_FAMILIES
 
 
-def test_a_facts_interval_holds_every_prompt():
-    values = np.array([0.5] * 30 + [0.5 + 3e-5])
-    found = est.family_mean(values, ["a"] * 31, error=1e-5)
-    assert found.method == build.NO_SPREAD
-    assert found.high >= values.max()
+def test_hits_and_misses_are_a_share_and_differences_of_them_are_not():
+    hits, names = np.array([1.0, 0, 1, 1, 1, 1, 0, 1]), list("abcdefgh")
+    found = est.family_mean(hits, names, region=Region(0.5, None), unit="accuracy")
+    expected = est.share(hits > 0, names, region=Region(0.5, None), unit="accuracy")
+    assert found == expected
+    assert est.family_mean(hits, names, differences=True).method == build.T_FAMILIES
 
 
 def test_one_prompt_shows_no_spread_and_is_no_fact():
@@ -124,8 +118,11 @@ def test_welch_matches_scipy():
     test = stats.ttest_ind(second, first, equal_var=False)
     interval = test.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    shifted = stats.ttest_ind(second, first + 0.1, equal_var=False)
-    assert found.p == pytest.approx(shifted.pvalue)
+    cumulant = guarded.third(second) - guarded.third(first)
+    se = np.hypot(stats.sem(first), stats.sem(second))
+    assert found.p == pytest.approx(guarded.p_of(0.1 - found.value, se, test.df, cumulant))
+    guard = guarded.guard(found.value, se, test.df, cumulant)
+    assert (found.check_low, found.check_high) == pytest.approx(guard)
     assert found.clusters == 6
     # The spread of one family mean, both groups counting the same.
     assert found.sd == pytest.approx(np.sqrt((np.var(first, ddof=1) + np.var(second, ddof=1)) / 2))
@@ -138,24 +135,8 @@ def test_a_difference_has_the_error_of_both_its_sides():
     wide = est.difference_of_groups(first, second, n=75, error=0.05, region=Region(0.1, None))
     for end, by in (("low", -0.1), ("high", 0.1), ("check_low", -0.1), ("check_high", 0.1)):
         assert getattr(wide, end) == pytest.approx(getattr(plain, end) + by)
-    shifted = stats.ttest_ind(second, first + 0.2, equal_var=False)
-    assert wide.p == pytest.approx(shifted.pvalue)
-
-
-def test_difference_check_resamples_each_group_on_its_own():
-    rng = np.random.default_rng(3)
-    first, second = rng.normal(size=6), rng.normal(size=8)
-    weights = core.resampling_weights(6, seed=0), core.resampling_weights(8, seed=1)
-    low, high = core.bootstrap_difference(first, second, weights)
-    ratios = []
-    for one, two in zip(*weights, strict=True):
-        x, y = np.repeat(first, one.astype(int)), np.repeat(second, two.astype(int))
-        shift = (y.mean() - x.mean()) - (second.mean() - first.mean())
-        ratios.append(shift / np.sqrt(x.var(ddof=1) / 6 + y.var(ddof=1) / 8))
-    se = np.sqrt(first.var(ddof=1) / 6 + second.var(ddof=1) / 8)
-    lower, upper = np.quantile(ratios, [0.025, 0.975])
-    difference = second.mean() - first.mean()
-    assert (low, high) == pytest.approx((difference - upper * se, difference - lower * se))
+    shifted = est.difference_of_groups(first, second, n=75, region=Region(0.2, None))
+    assert wide.p == pytest.approx(shifted.p)
 
 
 def test_two_way_interval_by_hand():
@@ -200,9 +181,12 @@ def test_two_way_is_widened_by_the_error_and_knows_facts():
     spread = table.std(ddof=1)
     assert est.two_way(table, error=0.99 * spread).method == build.TWO_WAY
     agreed = est.two_way(table, n=35, error=1.01 * spread, part="a - b")
-    # A fact that holds every cell, however far it lies from the mean.
-    assert (agreed.method, agreed.seeds, agreed.part) == (build.NO_SPREAD, 5, "a - b")
-    assert agreed.high - agreed.value == pytest.approx(np.abs(table - table.mean()).max())
+    # It holds every cell, however far it lies from the mean, and what five seeds can hide.
+    assert (agreed.method, agreed.seeds, agreed.part) == (build.AGREED, 5, "a - b")
+    hidden = (1 - 0.025**0.2) * abs(agreed.value)
+    assert agreed.high - agreed.value == pytest.approx(
+        max(np.abs(table - table.mean()).max(), 1.01 * spread) + hidden
+    )
     table[2, 3] = np.nan
     lost = est.two_way(table, n=35, unit="nats")
     assert (lost.value, lost.n, lost.clusters, lost.unit) == (None, 35, 7, "nats")

@@ -60,10 +60,14 @@ def depth_correlation(values: xr.DataArray) -> xr.DataArray:
 def rank_among(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
     """Rank (1 + b) / (K + 1) of a value among K copies, on either side.
 
-    b copies lie at least as far from the copies' median as the value does. With 19 copies the
-    rank is .05 when the value lies beyond all of them.
+    b copies lie at least as far from the median of all K + 1 values as the value does, so that the
+    value is treated as the copies are. With 19 copies the rank is 0.05 when it lies farthest out.
     """
-    middle = copies.median("copy")
+    import xarray as xr
+
+    own = value.reset_coords(drop=True).expand_dims("copy")
+    others = copies.reset_coords(drop=True).drop_vars("copy", errors="ignore")
+    middle = xr.concat([others, own.drop_vars("copy", errors="ignore")], "copy").median("copy")
     far = abs(copies - middle) >= abs(value - middle)
     return _counted(far, value, copies)
 

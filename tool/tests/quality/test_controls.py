@@ -1,0 +1,96 @@
+"""Readings: a model that is one more draw of its own controls must not be told from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planting import ABOVE_ZERO, SKEWED, decided, errs_at_most, standard
+
+from refutable.records import Reading, Region
+from refutable.stats import controls, decide, readings
+from refutable.stats import estimate as est
+
+STUDIES = 800
+SHAPES = [(1, 5), (1, 19), (5, 19), (8, 5), (8, 19)]
+"""Training seeds of the model and copies of the control."""
+VARIANCES = [(0.0, 1.0), (0.05, 0.02), (1.0, 0.02), (1.0, 1.0)]
+"""Of copies, and of families' differences; families differ by 1 besides."""
+
+
+def plant(noise, draws, copies, families, variances, seed=1):
+    rng = np.random.default_rng([seed, draws, copies, families])
+    of_copies, of_differences = (np.sqrt(v) for v in variances)
+    shared = standard(noise, rng, (STUDIES, 1, families))
+    own = of_differences * standard(noise, rng, (STUDIES, 1, families))
+
+    def drawn(count):
+        return (
+            shared
+            + of_copies * standard(noise, rng, (STUDIES, count, 1))
+            + 0.2 * standard(noise, rng, (STUDIES, count, families))
+        )
+
+    return own + drawn(draws), drawn(copies)
+
+
+@pytest.mark.parametrize("families", [8, 44])
+@pytest.mark.parametrize(("draws", "copies"), SHAPES)
+def test_another_draw_of_the_control_is_not_told_from_it(draws, copies, families):
+    for noise in ("normal", *SKEWED):
+        for variances in VARIANCES:
+            model, control = plant(noise, draws, copies, families, variances)
+            said = decided(controls.control_limits(model, control), ABOVE_ZERO)
+            errs_at_most(said, 0.03 if noise == "normal" else 0.05)
+
+
+@pytest.mark.parametrize(("draws", "copies"), SHAPES)
+def test_the_interval_that_is_shown_covers_for_normal_noise(draws, copies):
+    for variances in VARIANCES:
+        model, control = plant("normal", draws, copies, 20, variances, seed=2)
+        limits = controls.control_limits(model, control)
+        errs_at_most(decide.sides(limits.low, limits.high, ABOVE_ZERO), 0.03)
+
+
+def test_more_copies_tell_a_model_apart_that_lies_four_sd_from_its_copies():
+    told = {}
+    for copies in (5, 19):
+        model, control = plant("normal", 1, copies, 20, (1.0, 0.02), seed=3)
+        limits = controls.control_limits(model + 4.0, control)
+        told[copies] = (decided(limits, ABOVE_ZERO) > 0).mean()
+    assert told[19] > 0.5
+    assert told[19] > 2 * told[5]
+
+
+def test_why_the_model_is_not_held_for_a_constant():
+    """Copies alone as the source of variance: the more of them, the oftener it errs."""
+    from refutable.stats import core
+
+    wrong = {}
+    for copies in (5, 19):
+        model, control = plant("normal", 1, copies, 20, (1.0, 0.02), seed=4)
+        limits = core.two_way_limits(model - control)
+        wrong[copies] = (decide.sides(limits.low, limits.high, ABOVE_ZERO) != 0).mean()
+    assert 0.2 < wrong[5] < wrong[19]
+
+
+def test_a_reading_at_its_smallest_effect_errs_in_either_direction_at_most_rarely():
+    """True difference = smallest effect of interest: neither informative nor uninformative."""
+    found = []
+    for draws, copies in ((1, 19), (8, 19)):
+        model, control = plant("normal", draws, copies, 20, (0.3, 0.1), seed=5)
+        for own, theirs in zip(model[:150] + 0.5, control[:150], strict=True):
+            contrast = controls.control_contrast(own, theirs, n=20)
+            alone = est.two_way(theirs + 5.0)
+            found.append(readings.reading(alone, contrast, Region(0.0, None), sesoi=0.5)[0])
+    said = np.array(found)
+    errs_at_most((said == Reading.INFORMATIVE) * 1 - (said == Reading.UNINFORMATIVE) * 1, 0.03)
+
+
+@pytest.mark.parametrize("copies", [5, 19])
+def test_numbers_without_families(copies):
+    for noise in ("normal", *SKEWED):
+        rng = np.random.default_rng([6, copies])
+        for draws in (1, 5, 8):
+            own = standard(noise, rng, (STUDIES, draws))
+            limits = controls.number_limits(own, standard(noise, rng, (STUDIES, copies)))
+            errs_at_most(decided(limits, ABOVE_ZERO), 0.03 if noise == "normal" else 0.05)

@@ -1,0 +1,93 @@
+"""Hits, counts and values that agree: what the drawn families cannot have shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from planting import errs_at_most
+
+from refutable.records import Region, Verdict
+from refutable.stats import decide
+from refutable.stats import estimate as est
+
+STUDIES = 200
+SIDES = {Verdict.CONFIRMED: 1, Verdict.REFUTED: -1, Verdict.INCONCLUSIVE: 0}
+
+
+def judged(values, labels, region):
+    found = est.family_mean(values, labels, region=region, error=1e-6)
+    return SIDES[decide.decide(found, region).verdict]
+
+
+def named(families, size):
+    return list(np.repeat(np.arange(families).astype(str), size))
+
+
+@pytest.mark.parametrize(("families", "size"), [(5, 4), (15, 4), (44, 4)])
+@pytest.mark.parametrize("truth", [0.5, 0.9, 0.98])
+@pytest.mark.parametrize("agreement", [0.2, 1e6])
+def test_binary_values_at_the_bound(truth, families, size, agreement):
+    """From families that nearly always agree to independent prompts; both sides."""
+    rng = np.random.default_rng([1, families, size])
+    above, below = [], []
+    for _ in range(STUDIES // 2):
+        chance = rng.beta(truth * agreement, (1 - truth) * agreement, families)
+        hits = (rng.random(families * size) < np.repeat(chance, size)) * 1.0
+        above.append(judged(hits, named(families, size), Region(truth, None)))
+        below.append(judged(1 - hits, named(families, size), Region(None, 1 - truth)))
+    errs_at_most(np.array(above))
+    errs_at_most(np.array(below))
+
+
+TIED = {  # values, their chances
+    "three levels": ((0.0, 0.5, 1.0), (0.02, 0.04, 0.94)),
+    "one below the top": ((0.8, 1.0), (0.05, 0.95)),
+    "differences of hits": ((-1.0, 0.0, 1.0), (0.02, 0.94, 0.04)),
+    "rare count": ((0.0, 1.0, 2.0), (0.9, 0.08, 0.02)),
+    "no whole number": ((0.2, 0.8), (0.06, 0.94)),
+    "constant but for one in fifty": ((0.5, 0.9), (0.98, 0.02)),
+}
+
+
+@pytest.mark.parametrize("families", [5, 8, 15, 44])
+@pytest.mark.parametrize("kind", TIED)
+def test_tied_values_at_the_bound(kind, families):
+    values, chances = map(np.array, TIED[kind])
+    truth = float(values @ chances)
+    rng = np.random.default_rng([2, families])
+    for size, shared in ((4, True), (4, False)):
+        said = []
+        for _ in range(STUDIES):
+            drawn = rng.choice(values, families * (1 if shared else size), p=chances)
+            drawn = np.repeat(drawn, size) if shared else drawn
+            names = named(families, size)
+            found = est.family_mean(
+                drawn, names, region=Region(truth, None), error=1e-6, differences=kind[0] == "d"
+            )
+            said.append(SIDES[decide.decide(found, Region(truth, None)).verdict])
+        errs_at_most(np.array(said))
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0], [True, True], [0.5, 0.5], [3, 3]])
+def test_two_prompts_that_agree_are_no_fact(values):
+    region = Region(0.3, None)
+    found = est.family_mean(np.array(values), ["a", "a"], region=region)
+    assert decide.decide(found, region).verdict is Verdict.INCONCLUSIVE
+
+
+def test_what_never_varies_is_decided_far_from_the_bound_and_open_near_it():
+    half, names = np.full(20, 0.5), named(5, 4)
+    far, near = Region(None, 1.0), Region(0.4, None)
+    assert judged(half, names, far) == 1
+    assert judged(half, names, Region(None, 0.2)) == -1
+    assert judged(half, names, near) == 0
+    ones = np.ones(44)
+    assert judged(ones, named(44, 1), Region(0.9, None)) == 1
+    assert judged(ones, named(44, 1), Region(0.97, None)) == 0
+
+
+def test_seeds_and_families_that_agree_count_as_the_fewer():
+    table = np.ones((5, 40))
+    made = est.two_way(table, region=Region(0.4, None))
+    assert made.low == pytest.approx(0.025**0.2, abs=1e-6)
+    assert (made.clusters, made.seeds) == (40, 5)
