@@ -21,6 +21,21 @@ class Verdict(StrEnum):
     INCONCLUSIVE = "inconclusive"
 
 
+class How(StrEnum):
+    """What a refutation shows instead of the claim, read off the interval that refuted it."""
+
+    OPPOSITE = "opposite"
+    """An effect of the other sign."""
+    NEGLIGIBLE = "negligible"
+    """An effect inside plus and minus the smallest one of interest."""
+    SMALLER = "smaller"
+    """Less than was asked for; the sign may be as claimed."""
+    COUNTEREXAMPLE = "counterexample"
+    """One case that a statement about all of them does not allow."""
+    NOT_AS_STATED = "not as stated"
+    """A value outside a region that is no matter of sign."""
+
+
 class Outcome(StrEnum):
     """What became of the test that carried the claim."""
 
@@ -285,6 +300,8 @@ class Result:
     survives_holm: bool | None = None
     families_needed: tuple[int, int] | None = None
     """Range for the number of families that would decide, when INCONCLUSIVE."""
+    how: How | None = None
+    """What a refutation shows; ``None`` for any other verdict."""
     figures: tuple[str, ...] = ()
     nodeid: str = ""
     command: str = ""

@@ -9,9 +9,12 @@ from typing import Any
 
 from refutable.evaluation.outcome import CellOutcome
 from refutable.measurement.state import Settings
-from refutable.records import ClaimReport, Outcome, Result, Verdict
+from refutable.predictions.base import Judgement
+from refutable.records import ClaimReport, How, Outcome, Result, Verdict
 from refutable.spec.cell import Cell
+from refutable.spec.claim import Claim
 from refutable.stats.multiplicity import holm
+from refutable.stats.refuted import how_refuted
 
 
 def result_of(outcome: CellOutcome, kind: Outcome, *, prompts: str, command: str = "") -> Result:
@@ -57,8 +60,20 @@ def result_of(outcome: CellOutcome, kind: Outcome, *, prompts: str, command: str
         replication=found.replication,
         counterexample=judgement.counterexample,
         families_needed=judgement.families_needed,
+        how=_how(claim, judgement),
         seeds=tuple(seeds_of(found.values)) if cell.grouped else (),
         source=outcome.source,
+    )
+
+
+def _how(claim: Claim, judgement: Judgement) -> How | None:
+    if judgement.decision.verdict is not Verdict.REFUTED:
+        return None
+    return how_refuted(
+        judgement.estimate,
+        claim.predicts.region,
+        sesoi=claim.sesoi,
+        by_example=claim.predicts.by_example,
     )
 
 

@@ -2,7 +2,7 @@
 
 For each claim of the base with a margin (smallest change of interest, at least the numerical
 noise) and d = candidate - base: CHANGED when the test of abs(d) > margin survives Holm over the
-base's claims, SAME when the paired 90 % interval lies inside the margin, UNDECIDED otherwise.
+base's claims, SAME when the guard lies inside the margin, UNDECIDED otherwise.
 Changes of verdict are listed and gate nothing. See docs/gate.md.
 """
 
@@ -256,6 +256,7 @@ def _plain(
     return ClaimChange(
         *key, status, reason, part=part,
         base=old.verdict if old else None, candidate=new.verdict if new else None,
+        how=new.how if new else None,
     )  # fmt: skip
 
 

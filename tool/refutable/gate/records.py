@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from refutable.records import Verdict
+from refutable.records import How, Verdict
 from refutable.stats.paired import PairedChange
 
 
@@ -43,6 +43,8 @@ class ClaimChange:
     unit: str = ""
     base: Verdict | None = None
     candidate: Verdict | None = None
+    how: How | None = None
+    """How the candidate's run refuted the claim, where it did."""
 
     @property
     def verdict_moved(self) -> bool:

@@ -50,7 +50,11 @@ def _sorted(report: GateReport) -> list[ClaimChange]:
 
 
 def _moved(report: GateReport) -> list[str]:
-    return [f"{_where(c)}: {c.base} to {c.candidate}" for c in _sorted(report) if c.verdict_moved]
+    return [
+        f"{_where(c)}: {c.base} to {c.candidate}{f' ({c.how})' if c.how is not None else ''}"
+        for c in _sorted(report)
+        if c.verdict_moved
+    ]
 
 
 def _where(change: ClaimChange) -> str:
@@ -59,7 +63,7 @@ def _where(change: ClaimChange) -> str:
 
 
 def _number(change: ClaimChange) -> str:
-    """The change with its 90 % interval."""
+    """The change with the interval that decides (its guard)."""
     found = change.change
     if found is None:
         return ""
@@ -80,7 +84,9 @@ def _text(report: GateReport) -> str:
         lines.append(f"{change.status.upper():<17} {_where(change)}  {_one_line(seen)}")
     lines += [f"verdict moved (gates nothing): {line}" for line in _moved(report)]
     lines += [f"note: {note}" for note in report.notes]
-    lines.append(f"p: Holm over {report.family_size} claims; intervals 90 %")
+    lines.append(
+        f"p: Holm over {report.family_size} claims; the ends of a change are those of its guard, 99.5 %"
+    )
     return "\n".join(lines)
 
 
@@ -96,7 +102,10 @@ def _markdown(report: GateReport) -> str:
         lines += [f"- {_cell(line)}" for line in moved]
     if report.notes:
         lines += [""] + [f"- {_cell(note)}" for note in report.notes]
-    lines += ["", f"p adjusted by Holm over {report.family_size} claims; intervals are 90 %."]
+    lines += [
+        "",
+        f"p adjusted by Holm over {report.family_size} claims; ends are those of the guard.",
+    ]
     return "\n".join(lines)
 
 

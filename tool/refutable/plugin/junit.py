@@ -16,8 +16,8 @@ def properties(result: Result) -> list[tuple[str, str]]:
     Returns
     -------
     list of (name, value)
-        Claim, model, prompts, arm, verdict, recorded verdict, estimate with its interval, n and
-        families, the control's reading and contrast. Numbers are written so that reading them
+        Claim, model, prompts, arm, verdict, how it was refuted, recorded verdict, estimate with its
+        interval, n and families, the control's reading and contrast. Numbers are written so that reading them
         gives the same number back; what a result does not have is left out.
     """
     pairs: list[tuple[str, str]] = [
@@ -26,6 +26,7 @@ def properties(result: Result) -> list[tuple[str, str]]:
         ("prompts", result.prompts),
         ("arm", result.arm),
         ("verdict", str(result.verdict) if result.verdict is not None else ""),
+        ("how", str(result.how) if result.how is not None else ""),
         ("expected", str(result.expected) if result.expected is not None else ""),
         *_numbers("estimate", result.estimate),
     ]

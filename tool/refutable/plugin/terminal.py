@@ -113,7 +113,7 @@ def _line(reporter: Any, result: Result, width: int, model_width: int) -> None:
     if result.verdict is None:
         reporter.write_line(f" {where}  {result.reason}")
         return
-    parts = [interval(result.estimate)]
+    parts = [interval(result.estimate), result.how.value if result.how is not None else ""]
     if result.control is not None and result.control.reading is not None:
         parts.append(f"control {result.control.reading.value}")
     if result.replication is not None:

@@ -88,6 +88,8 @@ class Prediction(ABC):
     """False for exact facts, which have no p and no multiplicity."""
     universal: ClassVar[bool] = False
     """Whether it is about every value, so that a search can refute it and nothing certify it."""
+    by_example: ClassVar[bool] = False
+    """Whether one case outside the region refutes it, as for a statement about all."""
     of_values: ClassVar[bool] = False
     """Whether the region is one of the very values that the body returns, rather than of a slope,
     a share, a difference or a correlation made of them."""

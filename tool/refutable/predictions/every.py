@@ -28,6 +28,7 @@ class Every(Prediction):
     what: ClassVar[str] = "every value"
     sampled: ClassVar[bool] = False
     universal: ClassVar[bool] = True
+    by_example: ClassVar[bool] = True
     of_values: ClassVar[bool] = True
 
     def violations(self, values: Floats) -> Floats:

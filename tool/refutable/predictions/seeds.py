@@ -130,6 +130,7 @@ class EachSeed(_OfSeeds):
     kind: ClassVar[str] = "each_seed"
     what: ClassVar[str] = "value of each training seed"
     sampled: ClassVar[bool] = False
+    by_example: ClassVar[bool] = True
 
     @property
     def statement(self) -> str:

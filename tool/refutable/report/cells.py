@@ -136,7 +136,7 @@ def _estimate_chart(result: Result, claim: ClaimReport) -> Markup | str:
     lines = [Line("estimate", found, state=tables.state(result))]
     if found.check_low is not None and found.check_high is not None:
         check = replace(found, low=found.check_low, high=found.check_high)
-        lines.append(Line("family bootstrap", check, "check"))
+        lines.append(Line("guard of the verdict", check, "check"))
     comparable = [
         part
         for part in result.parts
@@ -146,7 +146,24 @@ def _estimate_chart(result: Result, claim: ClaimReport) -> Markup | str:
     control = result.control
     if control is not None and control.estimate is not None:
         lines.append(Line(f"{control.kind} control", control.estimate, "control"))
-    return number_line(lines, claim.region, unit=found.unit or claim.unit, label=claim.predicted)
+    unit = found.unit or claim.unit
+    references = _landmarks(claim) if found.unit in ("", claim.unit) else []
+    return number_line(lines, claim.region, unit=unit, references=references, label=claim.predicted)
+
+
+def _landmarks(claim: ClaimReport) -> list[tuple[str, float]]:
+    """What tells how a claim fails: 0 and the smallest effect of interest on the other side."""
+    region = claim.region
+    above = region.high is None and region.low is not None and region.low >= 0
+    below = region.low is None and region.high is not None and region.high <= 0
+    if not (above or below):
+        return []
+    marks = [("0", 0.0)]
+    if claim.sesoi:
+        marks.append(("smallest effect, opposite", -claim.sesoi if above else claim.sesoi))
+        if claim.sesoi != abs((region.low if above else region.high) or 0.0):
+            marks.append(("smallest effect", claim.sesoi if above else -claim.sesoi))
+    return marks
 
 
 def _contrast_chart(result: Result, claim: ClaimReport) -> Markup | str:

@@ -12,6 +12,7 @@ from refutable.predictions.recorded import kind_of
 from refutable.records import (
     ClaimReport,
     Evidence,
+    How,
     ModelReport,
     Outcome,
     PredictionRecord,
@@ -165,6 +166,14 @@ def state(result: Result) -> str:
     return "skipped" if result.outcome is Outcome.SKIPPED else "undecided"
 
 
+HOW = {
+    How.OPPOSITE: "it shows the opposite sign",
+    How.NEGLIGIBLE: "what there is, is smaller than the smallest effect of interest either way",
+    How.SMALLER: "it is smaller than the claim asks for",
+}
+"""What a refutation shows, in words."""
+
+
 def word(result: Result, claim: ClaimReport) -> str:
     """Return the verdict in words; exact facts hold or do not hold for a checkpoint."""
     exact = {
@@ -175,8 +184,8 @@ def word(result: Result, claim: ClaimReport) -> str:
     plain = {"skipped": "not applicable", "undecided": "no verdict"}
     found = state(result)
     if not claim.sampled and not universal(claim) and found in exact:
-        return exact[found]
-    return plain.get(found, found)
+        found = exact[found]
+    return plain.get(found, found) + ("" if result.how is None else f": {result.how}")
 
 
 def universal(claim: ClaimReport) -> bool:
@@ -204,13 +213,15 @@ def wording(result: Result, claim: ClaimReport) -> str:
             else "Holds for this checkpoint: value and numerical error lie inside the region."
         )
     if found == "refuted":
-        if result.counterexample is not None:
+        if result.counterexample is not None or result.how is How.COUNTEREXAMPLE:
             return "One counterexample refutes the claim."
-        return (
-            "The interval lies outside the predicted region."
+        said = (
+            "The interval lies outside the predicted region"
             if claim.sampled or universal(claim)
-            else "Does not hold for this checkpoint: the value lies outside the region."
+            else "Does not hold for this checkpoint: the value lies outside the region"
         )
+        shown = HOW.get(result.how) if result.how is not None else None
+        return f"{said}{': ' + shown if shown else ''}."
     return {
         "inconclusive": "These observations do not decide the claim.",
         "error": "Not measured: the instrument, the model or the environment failed. "
