@@ -84,9 +84,7 @@ def _text(report: GateReport) -> str:
         lines.append(f"{change.status.upper():<17} {_where(change)}  {_one_line(seen)}")
     lines += [f"verdict moved (gates nothing): {line}" for line in _moved(report)]
     lines += [f"note: {note}" for note in report.notes]
-    lines.append(
-        f"p: Holm over {report.family_size} claims; the ends of a change are those of its guard, 99.5 %"
-    )
+    lines.append(f"p: Holm over {report.family_size} claims; ends of a change: its guard, 99.5 %")
     return "\n".join(lines)
 
 

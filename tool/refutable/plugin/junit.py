@@ -17,8 +17,9 @@ def properties(result: Result) -> list[tuple[str, str]]:
     -------
     list of (name, value)
         Claim, model, prompts, arm, verdict, how it was refuted, recorded verdict, estimate with its
-        interval, n and families, the control's reading and contrast. Numbers are written so that reading them
-        gives the same number back; what a result does not have is left out.
+        interval, n and families, the control's reading and contrast. Numbers are
+        written so that reading them gives the same number back; what a result does not have is
+        left out.
     """
     pairs: list[tuple[str, str]] = [
         ("claim", result.claim),
