@@ -123,9 +123,11 @@ class Capture:
         found: dict[str, tuple[int, list[tuple[str, Recorder]]]] = {}
         for wanted in sorted(self._plan.sites - {PATTERN, LOGITS, ALL_LOGITS}):
             layers = range(self.blocks) if "*" in wanted else (_layer(wanted),)
-            for layer in layers:
+            readers = [(wanted, recorder) for recorder in self._plan.readers(wanted)]
+            some = all(recorder.some_blocks for _, recorder in readers)
+            there = [k for k in layers if wanted.replace("*", str(k)) in self._sites]
+            for layer in there if some and there else layers:
                 name = wanted.replace("*", str(layer))
-                readers = [(wanted, recorder) for recorder in self._plan.readers(wanted)]
                 found.setdefault(name, (layer, []))[1].extend(readers)
         return found
 

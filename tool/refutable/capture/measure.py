@@ -184,7 +184,7 @@ class _Labels:
             if dim == "prompt":
                 coords["prompt"] = np.asarray(self._encoded.prompt_ids)
                 coords["family"] = ("prompt", np.asarray(self._encoded.families))
-            elif dim in ("layer", "head", "position"):
+            elif dim in ("layer", "head", "position", "expert"):
                 coords[dim] = np.arange(size)
         return xr.DataArray(np.empty(shape), dims=dims, coords=coords)
 

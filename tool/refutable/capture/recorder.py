@@ -22,6 +22,7 @@ RESID_PRE = "blocks.*.resid_pre"
 RESID_POST = "blocks.*.resid_post"
 ATTN_OUT = "blocks.*.attn_out"
 MLP_OUT = "blocks.*.mlp_out"
+ROUTER = "blocks.*.router"
 EMBED = "blocks.0.resid_pre"
 PATTERN = "blocks.*.attn.pattern"
 LOGITS = "logits"
@@ -95,6 +96,8 @@ class Recorder(ABC):
     """Sites to read; ``*`` stands for every block."""
     finite: ClassVar[bool] = False
     """Whether a sound model gives finite numbers for every prompt (and every token of it)."""
+    some_blocks: ClassVar[bool] = False
+    """Whether it is measured in the blocks that have what it reads, if any has."""
 
     def read(self, site: str, layer: int, view: Any) -> None:  # noqa: B027  (a recorder may read none)
         """Reduce one site of one block; called while the pack runs.
@@ -122,7 +125,10 @@ class Recorder(ABC):
 
 
 class BlockRecorder(Recorder):
-    """A recorder that keeps one reduction per block: ``(prompt, layer, ...)``."""
+    """A recorder that keeps one reduction per block: ``(prompt, layer, ...)``.
+
+    One whose `some_blocks` is true gives NaN for blocks that lack what it reads.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[int, torch.Tensor] = {}
@@ -141,6 +147,9 @@ class BlockRecorder(Recorder):
         import torch
 
         kept, self._kept = self._kept, {}
+        if self.some_blocks and kept:
+            none = torch.full_like(next(iter(kept.values())), float("nan"))
+            kept = {layer: kept.get(layer, none) for layer in range(blocks)}
         if sorted(kept) != list(range(blocks)):
             raise InstrumentError(f"{self.name}: captured {len(kept)} of {blocks} blocks")
         return torch.stack([kept[layer] for layer in range(blocks)], dim=1)

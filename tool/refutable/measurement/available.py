@@ -67,14 +67,15 @@ def lacking(item: Observable, sites: Sites) -> str:
             if sites.unembedding is None:
                 return "the model has no unembedding"
         elif wanted == PATTERN:
-            found = sum(module is not None for module in sites.attentions)
-            if found < blocks:
-                return f"attention was found in {found} of {blocks} blocks"
+            have = sum(module is not None for module in sites.attentions)
+            if have < blocks:
+                return f"attention was found in {have} of {blocks} blocks"
         else:
             layers = range(blocks) if "*" in wanted else (0,)
-            for layer in layers:
-                if reason := sites.reason(wanted.replace("*", str(layer))):
-                    return reason
+            found = [sites.reason(wanted.replace("*", str(layer))) for layer in layers]
+            some = getattr(item.recorder, "some_blocks", False)
+            if all(found) if some else any(found):
+                return next(reason for reason in found if reason)
     return ""
 
 

@@ -13,6 +13,7 @@ name                                  what
 ``blocks.{l}.attn.z``                 output of the heads, before they are mixed
 ``blocks.{l}.attn.{q,k,v,...}``       read by the attention function, see ``Site.at``
 ``blocks.{l}.mlp.pre``, ``post``      feed-forward before and after its nonlinearity
+``blocks.{l}.router``                 a logit an expert, in a mixture of experts
 ``ln_final``, ``unembed``             final norm's output, logits
 ====================================  =====================================================
 
@@ -32,7 +33,7 @@ from torch import nn
 from refutable.errors import NotAvailableError, near
 from refutable.models.norms import NormModule
 from refutable.models.stream import Entry
-from refutable.models.structure import Structure, find_structure
+from refutable.models.structure import Structure, expert_count, find_structure, text_config
 from refutable.models.trace import Trace, same, trace
 from refutable.models.wiring import Wiring, wire
 
@@ -162,8 +163,9 @@ def find_sites(model: Any) -> Sites:
     found = _Collector(structure)
     found.embeddings()
     places: dict[str, str] = {}
+    experts = expert_count(text_config(model))
     for layer in range(len(structure.blocks)):
-        wiring = wire(structure, run, layer)
+        wiring = wire(structure, run, layer, experts)
         found.block(layer, wiring, run)
         places |= wiring.places
     found.ends(run)

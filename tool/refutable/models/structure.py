@@ -108,6 +108,14 @@ def find_structure(model: Any) -> Structure:
     )
 
 
+def expert_count(config: Any) -> int:
+    """Return how many experts a mixture's config states; 0 where there is no mixture."""
+    names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+    holders = [config, getattr(config, "ffn_config", None)]
+    found = [getattr(holder, name, None) for holder in holders for name in names]
+    return next((n for n in found if isinstance(n, int) and n > 1), 0)
+
+
 def block_count(config: Any) -> int:
     """Return the number of blocks a config states.
 

@@ -34,8 +34,8 @@ class Wiring:
     """Full path of each stream norm of the block to its place."""
 
 
-def wire(structure: Structure, run: Trace, layer: int) -> Wiring:
-    """Read the wiring of block `layer` from a run.
+def wire(structure: Structure, run: Trace, layer: int, experts: int = 0) -> Wiring:
+    """Read the wiring of block `layer` from a run; `experts` is what the config states, if any.
 
     Notes
     -----
@@ -50,6 +50,7 @@ def wire(structure: Structure, run: Trace, layer: int) -> Wiring:
     parts |= reader.norm_outputs()
     parts |= reader.feed_forward()
     parts["attn.z"] = reader.heads()
+    parts["router"] = reader.router(experts)
     return Wiring(parts, reader.places)
 
 
@@ -212,6 +213,24 @@ class _BlockReader:
             "mlp.post": Part(down[-1].path, down[-1].module, "input", dims),
         }
 
+    def router(self, experts: int) -> Part | str:
+        """Find the module that makes a logit an expert of each token."""
+        for call in self.calls if experts > 1 else ():
+            weight = getattr(call.module, "weight", None)
+            if not isinstance(weight, torch.Tensor) or call.given is None:
+                continue
+            if tuple(weight.shape) != (experts, call.given.shape[-1]):
+                continue
+            logits = call.given @ weight.detach().to("cpu", torch.float32).T
+            bias = getattr(call.module, "bias", None)
+            if isinstance(bias, torch.Tensor) and bias.shape == (experts,):
+                logits = logits + bias.detach().to("cpu", torch.float32)
+            if self._equal(call.made, logits):
+                dims = ("batch", "position", "expert")
+                return Part(call.path, call.module, "output", dims, writable=False)
+            return f"the router of block {self.layer} hands out no logits"
+        return f"block {self.layer} has no router"
+
     def heads(self) -> Part | str:
         """Find the projection that mixes the heads: its input is what the heads made."""
         inside = [c for c in self.calls if c.path.startswith(self.attention + ".")]
@@ -219,6 +238,12 @@ class _BlockReader:
         if not self.attention or not mixing:
             return f"block {self.layer} has no projection after its heads"
         last = mixing[-1]
+        # What mixes the heads makes what attention gives, or what is added to the stream of it.
+        whole = [c for c in self.calls if c.path == self.attention]
+        given = [c.made for c in whole] + ([self.attn_out.made] if self.attn_out else [])
+        after = [c.given for c in self.norms if self._place(c) == "post"]
+        if not any(self._equal(last.made, made) for made in (*given, *after)):
+            return f"block {self.layer} has no projection whose result is that of its attention"
         return Part(last.path, last.module, "input", ("batch", "position", "head*head_dim"))
 
 

@@ -1,0 +1,128 @@
+"""`refutable check`: what can be measured of an architecture, seen on a small random copy of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refutable.errors import ModelError, RefutableError, one_line
+from refutable.system import files
+
+if TYPE_CHECKING:
+    from refutable.measurement.survey import Survey
+
+KINDS = {
+    "residual stream": ("residual_norm", "embedding_norm"),
+    "logits": ("next_token_entropy", "top_token"),
+    "attention": ("attention_entropy", "attention_first"),
+    "weights of matrices": ("weight_sd",),
+    "weights of heads": ("query_head",),
+    "routers": ("router_entropy", "expert_load"),
+}
+"""Kinds of observables by the words of the table, and those that stand for each."""
+_TABLE = """# Architectures
+
+What the instrument can measure of each model type of transformers that has a causal language model.
+Each row is made from a random copy of two small blocks, on which the whole instrument is run: the
+stream is followed from block to block, the last token is replaced, prompts are run together and
+alone, attention is held against the model's own. Made by
+
+    refutable check --all --write docs/architectures.md
+
+and for one type, or for a model of yours from its config alone, in a second:
+
+    refutable check --architecture qwen3_moe
+    refutable check ./my-model
+
+`+` is measured, `-` is not (the reason stands at the end of the row); routers are left out where a
+type has none; W stands for the matrices of a block. Made with transformers {version}.
+
+| type | norm | positions | run | stream | logits | attention | W | heads | routers | why not |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
+def surveyed(types: Iterable[str], say: Callable[[str], None]) -> Iterator[Survey]:
+    """Build and look at each model type in turn."""
+    from refutable.measurement.survey import Survey, survey
+    from refutable.models.small import build_small, small_config
+
+    for model_type in types:
+        say(model_type)
+        try:
+            model = build_small(small_config(model_type))
+            yield survey(model, model_type)
+        except RefutableError as problem:
+            yield Survey(model_type, "", error=str(problem))
+        # One of two hundred classes must not end the sweep.
+        except Exception as problem:
+            yield Survey(model_type, "", error=f"it cannot be run: {one_line(problem)}")
+
+
+def survey_of_model(name: str) -> Survey:
+    """Look at a small copy of a model: its config is read, its weights are not."""
+    from transformers import AutoConfig
+
+    from refutable.measurement.survey import survey
+    from refutable.models.registry import resolve
+    from refutable.models.small import build_small, like
+    from refutable.models.sources.twin import register
+    from refutable.system.paths import fixtures
+
+    path = Path(name)
+    if not (path / "config.json").is_file():
+        spec = resolve(name)
+        path = fixtures() / spec.location
+    if not (path / "config.json").is_file():
+        from refutable.models.sources import locate
+
+        path = locate(resolve(name)).folder
+    try:
+        json.loads((path / "config.json").read_text(encoding="utf-8"))
+        register(path)
+        config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError) as problem:
+        raise ModelError(f"the config of {name} cannot be used: {one_line(problem)}") from None
+    return survey(build_small(like(config)), config.model_type)
+
+
+def told(found: Survey) -> Iterator[str]:
+    """Lines that say what can be measured of one model, what not and why."""
+    yield f"{found.model_type} ({found.architecture or 'not built'})"
+    if found.norm:
+        yield f"  norm {found.norm}, positions {found.positions}"
+    if found.error:
+        yield f"  nothing can be measured: {found.error}"
+        return
+    yield f"  prompts are run {found.layout}"
+    for kind, names in KINDS.items():
+        reason = found.says(*names)
+        yield f"  {'no ' if reason else 'yes'} {kind}" + (f": {reason}" if reason else "")
+
+
+def row(found: Survey) -> str:
+    """One row of the table."""
+    marks, reasons = [], []
+    for kind, names in KINDS.items():
+        reason = found.says(*names)
+        absent = kind == "routers" and "has no router" in reason
+        marks.append("" if absent or found.error else "-" if reason else "+")
+        if reason and not absent and not found.error:
+            reasons.append(f"{kind}: {reason}")
+    if found.error:
+        reasons = [found.error]
+    why = "; ".join(dict.fromkeys(reasons)).replace("|", "\\|")
+    cells = [found.model_type, found.norm, found.positions, found.layout, *marks, why]
+    return "| " + " | ".join(cells) + " |"
+
+
+def write_table(found: Iterable[Survey], path: Path) -> int:
+    """Write the table of architectures; returns how many of them can be measured."""
+    from importlib.metadata import version
+
+    surveys = list(found)
+    head = _TABLE.format(version=version("transformers"))
+    files.write(path, head + "\n".join(row(one) for one in surveys) + "\n")
+    return sum(not one.error for one in surveys)
