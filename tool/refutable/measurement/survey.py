@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -82,16 +82,16 @@ def survey(model: Any, model_type: str) -> Survey:
     except RefutableError as problem:
         return Survey(model_type, name, error=str(problem))
     structure = sites.structure
-    told = {"norm": structure.norm_kind, "positions": structure.positions}
+    seen = Survey(model_type, name, structure.norm_kind, structure.positions)
     try:
         result, reasons = _recorded(model, sites)
     except RefutableError as problem:
-        return Survey(model_type, name, **told, error=str(problem))
+        return replace(seen, error=str(problem))
     failed = [f"{c.name}: {c.detail}" for c in result.checks if not c.passed]
     if failed:
-        return Survey(model_type, name, **told, error="; ".join(failed))
+        return replace(seen, error="; ".join(failed))
     reasons |= _of_weights(model)
-    return Survey(model_type, name, **told, layout=result.layout, reasons=reasons)
+    return replace(seen, layout=result.layout, reasons=reasons)
 
 
 def _recorded(model: Any, sites: Sites) -> tuple[InstrumentResult, dict[str, str]]:
