@@ -30,11 +30,11 @@ NOISY = arr(
     noise=["words", "characters"],
     rate=[0.0, 0.5, 1.0],
 )
-# Selectivities by block (the embedding, -1, does not count): half 0: 1, 3, 2; half 1: 5, 4, 9.
-# Chosen on half 0 (best block 1, worst 0) and scored on half 1: 4 - 5; the other way round: 2 - 3.
+# Selectivities by block (the embedding, -1, does not count): half 0: 1, 3, 2.5; half 1: 5, 4, 9.
+# Chosen on half 0 (best block 1, worst 0) and scored on half 1: 4 - 5; the other way: 2.5 - 3.
 ACCURACY = arr(
     "kind half layer",
-    [[[50, 2, 4, 3], [50, 6, 5, 10]], [[0, 1, 1, 1], [0, 1, 1, 1]]],
+    [[[50, 2, 4, 3.5], [50, 6, 5, 10]], [[0, 1, 1, 1], [0, 1, 1, 1]]],
     kind=["task", "control"],
     layer=[-1, 0, 1, 2],
 )
@@ -112,9 +112,9 @@ CASES: dict[str, Case] = {
     "ablation.noise-costs-loss": ({"noisy_loss": NOISY}, [2, 2]),
     "ablation.word-noise": ({"noisy_loss": NOISY}, [2, 2]),
     "ablation.character-noise": ({"noisy_loss": NOISY}, [1, 1]),
-    "ablation.blocks-encode-differently": ({"probe_accuracy": ACCURACY}, -1.0),
-    "ablation.blocks-encode-differently-without-norms": ({"probe_accuracy": ACCURACY}, -1.0),
-    "ablation.blocks-of-one-model-encode-differently": ({"probe_accuracy": ACCURACY}, -1.0),
+    "ablation.blocks-encode-differently": ({"probe_accuracy": ACCURACY}, -0.75),
+    "ablation.blocks-encode-differently-without-norms": ({"probe_accuracy": ACCURACY}, -0.75),
+    "ablation.blocks-of-one-model-encode-differently": ({"probe_accuracy": ACCURACY}, -0.75),
     "ablation.norms-change-representations": (
         {"representation_kernel": arr("layer prompt", [[1, 2], [3, 4]])},
         [[1, 2], [3, 4]],
