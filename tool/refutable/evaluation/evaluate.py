@@ -14,6 +14,7 @@ from refutable.measurement.subject import Observations, Subject, call
 from refutable.predictions.base import Judgement, Measured, NullControl
 from refutable.records import Control, Estimate, Replication
 from refutable.spec.claim import Claim, ReplicationSpec
+from refutable.stats import estimate as est
 from refutable.stats.core import Floats
 
 # Rounding of one forward pass in units of the dtype's epsilon: the floor of the instrument's
@@ -170,8 +171,6 @@ def _largest(values: Any) -> float:
 
 def _replicate(spec: ReplicationSpec, observations: Observations) -> Replication:
     import inspect
-
-    from refutable.stats import estimate as est
 
     values = call(spec.body, observations, tuple(inspect.signature(spec.body).parameters))
     if spec.statistic == "pooled correlation":

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from refutable.records import SCHEMA
+
 SCHEMA_1 = "refutable.evidence/1"
 
 _SEEDS = r"(?: \(seeds? (?P<seeds>[\d, ]+) left out\))?"
@@ -45,8 +47,6 @@ def converted(content: dict[str, Any]) -> dict[str, Any]:
     content : dict
         The parsed file. Malformed parts stay as they are, for the check of the form to refuse.
     """
-    from refutable.records import SCHEMA
-
     claims = content.get("claims")
     if isinstance(claims, list):
         claims = [_claim(claim) if isinstance(claim, dict) else claim for claim in claims]

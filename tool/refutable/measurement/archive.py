@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from refutable.errors import InstrumentError, NotAvailableError, NotHereError
 from refutable.measurement.needs import ControlCopy, Plan
 from refutable.measurement.state import COMMITTED, Sources, State
+from refutable.models.sources import locate
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.records import InstrumentCheck
 from refutable.store.store import ObservationKey
@@ -105,8 +106,6 @@ class ObservationArchive:
         if item.compared_with is None:
             return ""
         if item.name not in self._others:
-            from refutable.models.sources import locate
-
             digests = [locate(spec).weights_digest for spec in item.compared_with()]
             self._others[item.name] = hashlib.sha256("".join(digests).encode()).hexdigest()
         return self._others[item.name]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refutable.capture.causality import causality
 from refutable.capture.compare import Difference, compare, relative_difference
 from refutable.capture.layouts import LastLogits, Trial
 from refutable.capture.measure import measure
@@ -271,8 +272,6 @@ class _Check:
         self._add("no memory of other prompts", worst <= self.bound, detail, worst, self.bound)
 
     def _causal(self) -> None:
-        from refutable.capture.causality import causality
-
         found = causality(self.model, self.sites, self.whole)
         # Alike rows of one product differ by rounding alone, which half precision makes large.
         bound = self.bound if self.dtype in ("float16", "bfloat16") else self.bound / 10

@@ -7,13 +7,17 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from refutable.capture.measure import measure
 from refutable.errors import NotAvailableError, NotHereError, told
 from refutable.measurement.archive import (
     ObservationArchive,
     measured_on_a_model,
     recorded_only,
 )
+from refutable.measurement.available import checked_apart
 from refutable.measurement.needs import ControlCopy
+from refutable.models.encode import encode
+from refutable.models.weights.reading import WeightReader
 from refutable.observables.registry import REGISTRY
 
 if TYPE_CHECKING:
@@ -157,7 +161,7 @@ class ModelRunner:
             for control in by_control:
                 if control is not None and control.kind == "shuffled":
                     lacking = self._missing_on_model(prompts, arm, control)
-                    self._measure(loaded, prompts, arm, control.name, lacking, control.seed)
+                    self._measure(loaded, prompts, arm, control.name, lacking, shuffle=control.seed)
 
     def _check(self, prompts: str, arm: str, names: set[str]) -> set[str]:
         """Check the instrument on these prompts before anything measured on them counts.
@@ -167,7 +171,6 @@ class ModelRunner:
         set of str
             Those that the model does not have, or of which the instrument is not right.
         """
-        from refutable.measurement.available import checked_apart
         from refutable.measurement.instrument import check
 
         recorded = [REGISTRY[name] for name in sorted(recorded_only(names))]
@@ -207,10 +210,9 @@ class ModelRunner:
         arm: str,
         role: str,
         names: set[str],
+        *,
         shuffle: int | None = None,
     ) -> None:
-        from refutable.capture.measure import measure
-
         items = [REGISTRY[name] for name in sorted(names)]
         encoded: Any = None
         if any(item.per_prompt for item in items):
@@ -247,8 +249,6 @@ class ModelRunner:
     # -- helpers -----------------------------------------------------------------------------
 
     def _encoded(self, loaded: LoadedModel, prompts: str, arm: str, shuffle: int | None) -> Any:
-        from refutable.models.encode import encode
-
         return encode(
             self.archive.prompts(prompts), loaded.tokenizer, loaded.facts, arm, shuffle_seed=shuffle
         )
@@ -263,6 +263,4 @@ class ModelRunner:
 
 
 def _open(spec: Any) -> Any:
-    from refutable.models.weights.reading import WeightReader
-
     return WeightReader.from_spec(spec)

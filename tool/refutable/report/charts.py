@@ -110,12 +110,12 @@ def number_line(
     Markup
         Empty when there is nothing to draw.
     """
-    return _chart(lines, region, unit, references, label, height=38)
+    return _chart(lines, region, unit, references, label=label, height=38)
 
 
 def strip(lines: Sequence[Line], region: Region, *, unit: str = "", label: str = "") -> Markup:
     """Draw the observations of each family in a row, with the family's mean."""
-    return _chart(lines, region, unit, (), label, height=18)
+    return _chart(lines, region, unit, (), label=label, height=18)
 
 
 def _chart(
@@ -123,6 +123,7 @@ def _chart(
     region: Region,
     unit: str,
     references: Sequence[tuple[str, float]],
+    *,
     label: str,
     height: int,
 ) -> Markup:

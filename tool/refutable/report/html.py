@@ -19,6 +19,8 @@ from refutable.records import ClaimReport, Evidence, Result
 from refutable.report import tables, text
 from refutable.report.cells import Cell, Key, by_result, make_cell
 from refutable.report.charts import Line, number_line
+from refutable.report.figures.inline import inline, pixels
+from refutable.report.figures.registry import Omitted
 from refutable.report.tables import Matrix
 
 if TYPE_CHECKING:
@@ -132,8 +134,6 @@ def _size(page: str) -> int:
 
 def _without_largest(drawn: Drawn, views: Mapping[str, FigureView], excess: int) -> Drawn:
     """Leave the largest figures to the folder beside the page, until the page fits."""
-    from refutable.report.figures.registry import Omitted
-
     sizes = {name: _size(str(view.svg)) for name, view in views.items()}
     left: set[str] = set()
     for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
@@ -241,8 +241,6 @@ def _forest(claim: ClaimReport, cells: Sequence[Cell | None], matrix: Matrix) ->
 
 def _figure(figure: Rendered, folder: Path) -> FigureView:
     from markupsafe import Markup
-
-    from refutable.report.figures.inline import inline, pixels
 
     name = tables.slug(figure.name, 120)
     label = f"{figure.title}: {figure.caption}"

@@ -152,7 +152,7 @@ def test_a_text_shorter_than_a_window_is_refused(model):
 
 
 def test_relative_gradients_against_autograd_by_hand(model, monkeypatch):
-    monkeypatch.setattr(text, "documents", lambda: (["a", "b"], PROSE))
+    monkeypatch.setattr(gradients, "documents", lambda: (["a", "b"], PROSE))
     found = gradients.relative_gradient_norm(Subject(model), None)
     assert found.shape == (2, 3)
     assert not any(p.requires_grad for p in model.parameters())

@@ -150,7 +150,7 @@ def test_the_control_task_can_only_be_memorised():
 def test_accuracy_on_a_twin_is_that_of_its_own_hidden_states(twin, monkeypatch):
     few = [document[:2500] for document in text.documents()[1][4:24]]
     names = [str(i) for i in range(len(few))]
-    monkeypatch.setattr(text, "documents", lambda: (names, few))
+    monkeypatch.setattr(probes, "documents", lambda: (names, few))
     found = probes.probe_accuracy(twin, None)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in twin.model.modules())
     assert found.layer.values.tolist() == [-1, 0, 1, 2, 3, 4, 5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 
 from refutable.models.checkpoint import Checkpoint
+from refutable.models.sources.twin import folder_of
 from refutable.models.spec import ModelSource, ModelSpec
 
 
@@ -28,6 +29,5 @@ def weights_available(spec: ModelSpec) -> bool:
     """Whether a shipped model's weights are here; other sources say so when they are located."""
     if spec.source is not ModelSource.TWIN:
         return True
-    from refutable.models.sources.twin import folder_of
 
     return folder_of(spec) is not None

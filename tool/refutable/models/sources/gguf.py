@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refutable.errors import ModelError, one_line
+from refutable.models.build import quiet
 from refutable.models.checkpoint import Checkpoint, read_checkpoint
 from refutable.models.digests import file_sha256
 from refutable.models.spec import ModelSpec
@@ -84,8 +85,6 @@ def _folder(digest: str) -> Path:
 
 
 def _write(spec: ModelSpec, path: Path, folder: Path) -> None:
-    from refutable.models.build import quiet
-
     try:
         with quiet():
             model, report = _read(path)

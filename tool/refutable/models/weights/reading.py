@@ -15,6 +15,8 @@ import numpy as np
 
 from refutable.errors import ModelError, NotAvailableError
 from refutable.models.names import match_names
+from refutable.models.sources import locate
+from refutable.models.sources.twin import register
 from refutable.models.weights.files import (
     SafetensorsFiles,
     StateDict,
@@ -23,6 +25,7 @@ from refutable.models.weights.files import (
     checkpoint_files,
     chunks,
 )
+from refutable.models.weights.fresh import FreshTensors
 from refutable.models.weights.roles import MATRICES, Layout, layout_of, meta_model
 
 if TYPE_CHECKING:
@@ -65,8 +68,6 @@ class WeightReader:
         """Read the safetensors files (one or shards) and the config of a local folder."""
         from transformers import AutoConfig
 
-        from refutable.models.sources.twin import register
-
         path = Path(folder)
         if not (path / "config.json").is_file():
             raise ModelError(f"no config.json in {path}: give the folder of a model")
@@ -77,8 +78,6 @@ class WeightReader:
     @classmethod
     def from_spec(cls, spec: ModelSpec) -> WeightReader:
         """Read a model of the registry where it lies, without loading it."""
-        from refutable.models.sources import locate
-
         return cls.from_folder(locate(spec).folder)
 
     @classmethod
@@ -93,8 +92,6 @@ class WeightReader:
         An untrained copy has no checkpoint, and neither the type nor the device of the run changes
         what a checkpoint holds.
         """
-        from refutable.models.sources import locate
-
         if not loaded.weights_digest.startswith("untrained-"):
             checkpoint = locate(loaded.spec)
             if checkpoint.safe:
@@ -210,8 +207,6 @@ class WeightReader:
 
     def untrained(self, seed: int) -> WeightReader:
         """A freshly initialised copy of the same config, drawn block by block when read."""
-        from refutable.models.weights.fresh import FreshTensors
-
         copy = WeightReader(FreshTensors(self._empty, seed), self.config, layers=self.layers)
         copy.layout, copy._empty = self.layout, self._empty
         return copy

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refutable.observables.probing.token_labels import LABELS, labels_of, token_spans
+from refutable.observables.prose.text import LENGTH, WINDOWS, documents, windows_of
 from refutable.observables.registry import experiment
 
 if TYPE_CHECKING:
@@ -234,8 +235,6 @@ class _Prose:
 def _prose(loaded: Any) -> _Prose:
     """Windows of the held-out documents, with the classes of the tokens that are probed."""
     import torch
-
-    from refutable.observables.prose.text import LENGTH, WINDOWS, documents, windows_of
 
     windows, classes, places = [], [], []
     for place, text in enumerate(documents()[1]):

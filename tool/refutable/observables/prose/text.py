@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from refutable.errors import NotAvailableError
 from refutable.observables.registry import experiment
+from refutable.training.corpus import shipped_excerpt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,8 +43,6 @@ def windows_of(loaded: Any, text: str, windows: int = WINDOWS) -> Any:
         When the model has no tokenizer, or the text is shorter than one window.
     """
     import torch
-
-    from refutable.errors import NotAvailableError
 
     if loaded.tokenizer is None:
         raise NotAvailableError(f"{loaded.spec.id} has no tokenizer: it cannot read the prose")
@@ -113,8 +113,6 @@ def swapped_characters(text: str, rate: float, seed: int) -> str:
 
 def documents() -> tuple[list[str], list[str]]:
     """Names and texts of the excerpt's documents that fill at least one window."""
-    from refutable.training.corpus import shipped_excerpt
-
     texts = [text for text in shipped_excerpt() if len(text) >= 2000]
     return [f"document-{i:02d}" for i in range(len(texts))], texts
 

@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refutable.capture.compare import relative_difference
+from refutable.capture.measure import measure
+from refutable.capture.packing import LAYOUTS, choose
 from refutable.capture.recorder import RESID_POST, BlockRecorder
 from refutable.errors import NotAvailableError
+from refutable.models.registry import all_specs
+from refutable.models.spec import ModelSource
 from refutable.observables.registry import Observable, experiment
 
 if TYPE_CHECKING:
@@ -138,7 +143,6 @@ def last_residuals(loaded: Any, encoded: Encoded) -> Floats:
 
     Prompts share forward passes only where that was seen to give what single prompts give.
     """
-    from refutable.capture.measure import measure
     from refutable.models.sites import find_sites
 
     sites = find_sites(loaded.model)
@@ -148,10 +152,6 @@ def last_residuals(loaded: Any, encoded: Encoded) -> Floats:
 
 
 def _layout(loaded: Any, sites: Any, encoded: Encoded) -> str:
-    from refutable.capture.compare import relative_difference
-    from refutable.capture.measure import measure
-    from refutable.capture.packing import LAYOUTS, choose
-
     few = some(encoded, choose([len(ids) for ids in encoded.ids], most=4))
     bound = _EQUAL.get(loaded.dtype, _EQUAL_HALF)
 
@@ -246,9 +246,6 @@ class _Prompts:
 
 def reference_models() -> tuple[ModelSpec, ...]:
     """Return the shipped twins of seed 0, one of each variant: what models are compared with."""
-    from refutable.models.registry import all_specs
-    from refutable.models.spec import ModelSource
-
     return tuple(
         spec
         for spec in all_specs()

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refutable.models.weights.files import chunks
+from refutable.models.weights.roles import CATEGORIES
+
 if TYPE_CHECKING:
     from refutable.models.weights.reading import WeightReader
     from refutable.models.weights.roles import Layout
@@ -50,8 +53,6 @@ def count(layout: Layout) -> Counts:
     layout : Layout
         Roles of the parameters, from a config alone.
     """
-    from refutable.models.weights.roles import CATEGORIES
-
     total = dict.fromkeys(CATEGORIES, 0)
     blocks = [dict.fromkeys(CATEGORIES, 0) for _ in range(layout.blocks)]
     for parameter in layout.parameters:
@@ -95,7 +96,5 @@ def count_stored(reader: WeightReader) -> StoredCounts:
 
 
 def _equal(reader: WeightReader, first: str, second: str) -> bool:
-    from refutable.models.weights.files import chunks
-
     pieces = zip(chunks(reader.tensors, first), chunks(reader.tensors, second), strict=True)
     return all(np.array_equal(a, b) for a, b in pieces)

@@ -8,7 +8,8 @@ import numpy as np
 
 from refutable.models.weights.roles import CATEGORIES
 from refutable.observables.registry import observable
-from refutable.observables.weights import distribution, pca
+from refutable.observables.weights import distribution, pca, spectra
+from refutable.observables.weights.counts import count, count_stored
 from refutable.observables.weights.register import labelled, weight_observable
 from refutable.observables.weights.work import ends, over_layers, over_matrices, side_by_side
 
@@ -34,8 +35,6 @@ _INITIAL_SEED = 1000
 @weight_observable(dims=("category",), unit="parameters")
 def parameter_count(weights: WeightReader) -> xr.DataArray:
     """Unique parameters by category; a tied unembedding is part of the embedding."""
-    from refutable.observables.weights.counts import count
-
     found = count(weights.layout).by_category
     return labelled([found[name] for name in CATEGORIES], category=CATEGORIES)
 
@@ -43,8 +42,6 @@ def parameter_count(weights: WeightReader) -> xr.DataArray:
 @weight_observable(dims=("counted",), unit="parameters")
 def parameter_total(weights: WeightReader) -> xr.DataArray:
     """Parameters counted once each, once per name, and as the checkpoint stores them."""
-    from refutable.observables.weights.counts import count, count_stored
-
     found, stored = count(weights.layout), count_stored(weights)
     totals = {"unique": found.unique, "named": found.named, "stored": stored.stored}
     return labelled(list(totals.values()), counted=list(totals))
@@ -61,8 +58,6 @@ def tied_parameter(weights: WeightReader) -> xr.DataArray:
 @weight_observable(dims=("category", "layer"), unit="parameters", recorded_with="parameter_count")
 def block_parameter_count(weights: WeightReader) -> xr.DataArray:
     """Unique parameters of each block by category."""
-    from refutable.observables.weights.counts import count
-
     blocks = count(weights.layout).by_block
     table = [[block[name] for block in blocks] for name in CATEGORIES]
     return labelled(table, category=CATEGORIES, layer=range(len(blocks)))
@@ -196,7 +191,6 @@ def scatter_silhouette_rotated(weights: WeightReader) -> xr.DataArray:
 @weight_observable(dims=("layer", "matrix"), unit="exponent")
 def spectral_exponent(weights: WeightReader) -> xr.DataArray:
     """Power-law exponent of the tail of each matrix's spectrum (needs the extra ``spectra``)."""
-    from refutable.observables.weights import spectra
 
     def exponents(reader: WeightReader, layer: int) -> list[float]:
         return [spectra.spectral_exponent(reader.matrix(layer, name)) for name in reader.matrices]

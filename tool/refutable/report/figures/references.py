@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from refutable.report.text import visible
+from refutable.system.paths import fixtures
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,6 @@ class Reference:
 @cache
 def gain_references() -> tuple[Reference, ...]:
     """Return the reported mean gains of the last block; none where the file is not shipped."""
-    from refutable.system.paths import fixtures
-
     path = fixtures() / "references.toml"
     if not path.is_file():
         return ()

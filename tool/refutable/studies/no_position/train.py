@@ -114,7 +114,14 @@ def train_no_position(
                 model.save_pretrained(out / f"step-{step}")
             losses.append(float(step_of(next(data).to(device), step)))
             if resume is not None and (step + 1) % _RESUME_EVERY == 0:
-                _keep(resume, model, step_of, losses, sitting(), _identity(chosen, seed))
+                _keep(
+                    resume,
+                    model,
+                    step_of,
+                    losses,
+                    seconds=sitting(),
+                    identity=_identity(chosen, seed),
+                )
             advance(step + 1, f"loss {losses[-1]:.4f}")
     run = TrainingRun(
         recipe=chosen.name,
@@ -163,6 +170,7 @@ def _keep(
     model: GPT2LMHeadModel,
     step_of: TrainingStep,
     losses: list[float],
+    *,
     seconds: float,
     identity: str,
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.registry import experiment, observable
+from refutable.studies.no_position.model import previous_token_loss
 from refutable.studies.no_position.observables.subject import held_out, untrained_of
 
 if TYPE_CHECKING:
@@ -90,7 +91,6 @@ def _swept(loaded: Any, sites: Sequence[str], how: How) -> xr.DataArray:
     import xarray as xr
 
     from refutable.capture.intervene import sweep
-    from refutable.studies.no_position.model import previous_token_loss
 
     losses = sweep(loaded.model, held_out(loaded, 128), previous_token_loss, sites=sites, how=how)
     return xr.DataArray(list(losses.values()), dims=("site",), coords={"site": list(losses)})

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotAvailableError
+from refutable.studies.no_position.model import evaluation_tokens, new_model
+from refutable.studies.no_position.train import read_run
 from refutable.system.paths import fixtures
 
 if TYPE_CHECKING:
@@ -39,15 +41,11 @@ def folder_of(loaded: Any) -> Path:
 
 def run_of(loaded: Any) -> TrainingRun:
     """Return the record of a model's training."""
-    from refutable.studies.no_position.train import read_run
-
     return read_run(folder_of(loaded))
 
 
 def held_out(loaded: Any, count: int = SEQUENCES) -> torch.Tensor:
     """Return held-out sequences, (batch, position), on the model's device."""
-    from refutable.studies.no_position.model import evaluation_tokens
-
     folder_of(loaded)
     return evaluation_tokens(count).to(loaded.device)
 
@@ -65,8 +63,6 @@ def in_double(loaded: Any) -> Any:
 
 def untrained_of(loaded: Any) -> Any:
     """Return an untrained model as this study initialises it, for a model's seed."""
-    from refutable.studies.no_position.model import new_model
-
     fresh = new_model(UNTRAINED_SEED + (loaded.spec.seed or 0))
     fresh.to(loaded.device)
     return fresh.eval()

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.registry import experiment
+from refutable.studies.no_position.model import held_out_loss, new_model
 from refutable.studies.no_position.observables.subject import folder_of, run_of
+from refutable.studies.no_position.train import read_run, train_no_position
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,16 +41,12 @@ def constant_rate_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 def _sibling(loaded: Any, recipe: str) -> xr.DataArray:
-    from refutable.studies.no_position.train import read_run
-
     return _curve(read_run(folder_of(loaded).parent / f"{recipe}-{run_of(loaded).seed}").losses)
 
 
 @experiment(dims=("step",), unit="nats", per_prompt=False, version=3)
 def live_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Training loss of the fast recipe, trained now from the model's seed."""
-    from refutable.studies.no_position.train import train_no_position
-
     _, run = train_no_position(run_of(loaded).seed, "fast", None, device=loaded.device)
     return _curve(run.losses)
 
@@ -58,8 +56,6 @@ def held_out_recall_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Mean loss of the previous token over 4000 held-out sequences, as many as the study took."""
     import xarray as xr
 
-    from refutable.studies.no_position.model import held_out_loss
-
     folder_of(loaded)
     return xr.DataArray(held_out_loss(loaded.model, 4000))
 
@@ -68,8 +64,6 @@ def held_out_recall_loss(loaded: Any, prompts: None) -> xr.DataArray:
 def position_table_norm(loaded: Any, prompts: None) -> xr.DataArray:
     """Euclidean norm of the position embedding before and after training."""
     import xarray as xr
-
-    from refutable.studies.no_position.model import new_model
 
     before = new_model(run_of(loaded).seed).transformer.wpe.weight
     after = loaded.model.transformer.wpe.weight

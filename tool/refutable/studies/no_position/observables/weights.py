@@ -5,6 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.registry import experiment, observable
+from refutable.studies.no_position.circuits import (
+    centre_unembedding,
+    centre_writing,
+    direct_logit_attribution,
+    fold_norms,
+    forward,
+    ov_circuit,
+    ov_circuit_as_published,
+    qk_circuit,
+    qk_circuit_as_published,
+    read_gpt2,
+)
 from refutable.studies.no_position.observables.subject import held_out, in_double
 
 if TYPE_CHECKING:
@@ -46,8 +58,6 @@ def _attribution(
     """Parts, values (part, batch, position >= 1), the model's logits there, and the targets."""
     import torch
 
-    from refutable.studies.no_position.circuits import direct_logit_attribution, forward, read_gpt2
-
     tokens = held_out(loaded, 64)
     model = in_double(loaded)
     weights = read_gpt2(model)
@@ -64,14 +74,6 @@ def rewriting_gap(loaded: Any, prompts: None) -> xr.DataArray:
     """Largest change of a log-probability by folding norms and centring weights, in float64."""
     import torch
     import xarray as xr
-
-    from refutable.studies.no_position.circuits import (
-        centre_unembedding,
-        centre_writing,
-        fold_norms,
-        forward,
-        read_gpt2,
-    )
 
     tokens = held_out(loaded, 64)
     model = in_double(loaded)
@@ -99,13 +101,6 @@ def score_agreement(loaded: Any, prompts: None) -> xr.DataArray:
     the published product of raw weights, and the composed map of `circuits.qk_circuit`.
     """
     import xarray as xr
-
-    from refutable.studies.no_position.circuits import (
-        forward,
-        qk_circuit,
-        qk_circuit_as_published,
-        read_gpt2,
-    )
 
     tokens = held_out(loaded, 64)
     weights = read_gpt2(loaded.model)
@@ -146,12 +141,6 @@ def query_key_map(loaded: Any, prompts: None) -> xr.DataArray:
     """QK map over tokens 1 to 60, as published and composed."""
     import xarray as xr
 
-    from refutable.studies.no_position.circuits import (
-        qk_circuit,
-        qk_circuit_as_published,
-        read_gpt2,
-    )
-
     weights = read_gpt2(loaded.model)
     rows = [
         [make(weights, layer)[0, _TOKENS, _TOKENS].tolist() for layer in range(len(weights.blocks))]
@@ -168,12 +157,6 @@ def output_value_map(loaded: Any, prompts: None) -> xr.DataArray:
     value bias, from the direct path, read by the layer's own W_in.
     """
     import xarray as xr
-
-    from refutable.studies.no_position.circuits import (
-        ov_circuit,
-        ov_circuit_as_published,
-        read_gpt2,
-    )
 
     weights = read_gpt2(loaded.model)
     published = [ov_circuit_as_published(weights, layer) for layer in range(len(weights.blocks))]

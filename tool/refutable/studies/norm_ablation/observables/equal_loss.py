@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotAvailableError, NotHereError
+from refutable.models.sources import locate
+from refutable.observables.gradients import relative_gradient_norm
 from refutable.observables.registry import REGISTRY, experiment
+from refutable.observables.sharpness import sharpness_by_document
+from refutable.training.log import read_log
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -76,7 +80,6 @@ def at_level(loaded: Any, measured: Callable[[Any], Any]) -> Any:
     NotHereError
         When the checkpoints of its training are not there.
     """
-    from refutable.training.log import read_log
     from refutable.training.ship import trained_twin
 
     if loaded.weights_digest.startswith("untrained-"):
@@ -94,8 +97,6 @@ def at_level(loaded: Any, measured: Callable[[Any], Any]) -> Any:
 
 
 def _run(loaded: Any) -> Path:
-    from refutable.models.sources import locate
-
     run = locate(loaded.spec).folder.parent
     if not list(run.glob("step-*.safetensors")):
         raise NotHereError(
@@ -130,8 +131,6 @@ def attention_entropy_at_loss(loaded: Any, encoded: Any) -> xr.DataArray:
 @experiment(dims=("text", "layer"), unit="log ratio", per_prompt=False, of_training=True)
 def relative_gradient_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Log of gradient norm over weight norm of each block on held-out documents, at 4.95 nats."""
-    from refutable.observables.gradients import relative_gradient_norm
-
     found: xr.DataArray = at_level(loaded, lambda one: relative_gradient_norm(one, None))
     return found
 
@@ -139,7 +138,5 @@ def relative_gradient_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
 @experiment(dims=("text",), unit="nats", per_prompt=False, of_training=True)
 def sharpness_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Sharpness of the loss landscape on each held-out document, at 4.95 nats held out."""
-    from refutable.observables.sharpness import sharpness_by_document
-
     found: xr.DataArray = at_level(loaded, sharpness_by_document)
     return found

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from refutable.errors import NotAvailableError
 from refutable.observables.registry import experiment
+from refutable.training.recipe import TwinRecipe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,9 +126,7 @@ def _step_of(loaded: Any, kind: str) -> Callable[[], None]:
 
     import torch
 
-    from refutable.errors import NotAvailableError
     from refutable.models.twin_model import TwinConfig, TwinLMHeadModel, initialise
-    from refutable.training.recipe import TwinRecipe
 
     if not isinstance(loaded.model.config, TwinConfig):
         raise NotAvailableError(f"{loaded.spec.id} is no twin: it has no sibling with another norm")
