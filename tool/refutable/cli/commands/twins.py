@@ -1,0 +1,24 @@
+"""`refutable observe-twins`: the committed observations of trained models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from refutable.cli.base import app
+
+
+@app.command("observe-twins")
+def observe_twins_command(
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+) -> None:
+    """Measure the twins of all seeds into one file.
+
+    For this project's own fixtures/twins/observations.safetensors, after `refutable train twins`.
+    """
+    from refutable.cli.commit import observe_twins
+
+    number = observe_twins(out, typer.echo)
+    typer.echo(f"{out}: {number} models, {out.stat().st_size / 1e6:.1f} MB")
