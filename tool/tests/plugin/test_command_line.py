@@ -60,7 +60,10 @@ def test_verify_decides_records_and_compares(tmp_path: Path) -> None:
 
     updated = refutable(tmp_path, *compare, "--update-baseline")
     assert updated.returncode == 0, updated.stdout
-    assert json.loads(recorded.read_text())["verdicts"] == [{**row, "verdict": result["verdict"]}]
+    (kept,) = json.loads(recorded.read_text())["verdicts"]
+    assert {name: kept[name] for name in (*row, "verdict")} == {**row, "verdict": result["verdict"]}
+    assert kept["value"] == pytest.approx(result["estimate"]["value"], rel=1e-6)
+    assert kept["n"] == result["estimate"]["n"]
 
     # The command that a result names reruns exactly that cell.
     import shlex
