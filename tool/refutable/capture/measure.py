@@ -91,8 +91,12 @@ def measure(
                 parts[name].append(value.numpy())
     ran = [prompt for pack in packs for prompt in pack.prompts]
     order = np.argsort(ran)
+    by_token = _token_order(ran, encoded)
     labels = _Labels(encoded.only(sorted(ran)) if len(ran) < len(encoded) else encoded)
-    arrays = {i.name: labels.array(i, parts[i.name], order) for i in plan.observables}
+    arrays = {
+        item.name: labels.array(item, parts[item.name], by_token if _is_ragged(item) else order)
+        for item in plan.observables
+    }
     if finite:
         for recorder in plan.recorders:
             if recorder.finite:
@@ -133,6 +137,17 @@ def _refuse_infinite(array: xr.DataArray, encoded: Encoded, dtype: str) -> None:
         f"{dtype} (the first is {array['prompt'].values[first]}, {array.name}{block}): measure in "
         "float32, or leave them out"
     )
+
+
+def _is_ragged(item: Recordable) -> bool:
+    """Whether an observable has a row for each token, prompt after prompt, without padding."""
+    return item.dims[:1] == ("token",)
+
+
+def _token_order(ran: Sequence[int], encoded: Encoded) -> Array:
+    """Where the rows of each token lie when prompts were run in another order than the set's."""
+    prompt = np.repeat(ran, [len(encoded.ids[i]) for i in ran])
+    return np.argsort(prompt, kind="stable")
 
 
 def passes_of(

@@ -73,6 +73,25 @@ def _next_token(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch
     return total.log() - mean, total.reciprocal(), token
 
 
+@dataclass(frozen=True, slots=True)
+class TopTokens:
+    """The most probable next tokens after every token of a pack."""
+
+    log_probability: torch.Tensor
+    """In nats, falling: token, rank."""
+    token: torch.Tensor
+    """Their ids: token, rank."""
+    log_total: torch.Tensor
+    """Log of the sum of exp logit, which makes a log-probability of a logit: token."""
+
+
+def _top(logits: torch.Tensor, ranks: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    values = logits.float()
+    total = torch.logsumexp(values, dim=-1)
+    best = values.topk(ranks, dim=-1)
+    return best.values - total[:, None], best.indices, total
+
+
 class LogitView:
     """Logits of one pack at the positions that were asked for."""
 
@@ -82,6 +101,7 @@ class LogitView:
         self._values = values
         self._everywhere = everywhere
         self._next: NextToken | None = None
+        self._best: dict[int, TopTokens] = {}
 
     def last(self) -> torch.Tensor:
         """Logits after each prompt's last token, in float32: prompt, vocab."""
@@ -107,6 +127,31 @@ class LogitView:
             parts = [_next_token(chunk) for chunk in logits.split(rows)]
             self._next = NextToken(*(torch.cat(column) for column in zip(*parts, strict=True)))
         return self._next
+
+    def top(self, ranks: int) -> TopTokens:
+        """Return the most probable tokens after every token; several recorders share them.
+
+        Parameters
+        ----------
+        ranks : int
+            How many; all where the vocabulary is smaller.
+        """
+        if ranks not in self._best:
+            logits = self.all()
+            most = min(ranks, logits.shape[-1])
+            rows = max(1, _CACHED // logits.shape[-1]) if logits.device.type == "cpu" else 1 << 10
+            parts = [_top(chunk, most) for chunk in logits.split(rows)]
+            self._best[ranks] = TopTokens(*(torch.cat(c) for c in zip(*parts, strict=True)))
+        return self._best[ranks]
+
+    def own_losses(self, log_total: torch.Tensor) -> torch.Tensor:
+        """Minus the log-probability of each prompt's own next token; NaN at its last one: token."""
+        ids = self.input_ids()
+        following = torch.roll(ids, -1)
+        own = self.all().gather(-1, following[:, None])[:, 0].float()
+        losses = log_total - own
+        losses[torch.cumsum(self._batch.lengths, 0) - 1] = float("nan")
+        return losses
 
     def by_prompt(self, per_token: torch.Tensor) -> torch.Tensor:
         """Spread numbers per token out: (..., token) to (..., prompt, position), NaN beyond."""

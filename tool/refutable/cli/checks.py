@@ -27,6 +27,27 @@ def check_ids(patterns: Iterable[str]) -> None:
             raise ClaimError(f"no claim matches {pattern!r}: {near(pattern, known)}")
 
 
+def ids_of_groups(groups: Iterable[str]) -> list[str]:
+    """Return the ids of the bundled claims of named groups.
+
+    Raises
+    ------
+    ClaimError
+        If a group has no claim.
+    """
+    from refutable.studies.catalogue import bundled_claims
+
+    groups = list(groups)
+    if not groups:
+        return []
+    every = list(bundled_claims())
+    known = {group for claim in every for group in claim.groups}
+    for group in groups:
+        if group not in known:
+            raise ClaimError(f"no group of claims is called {group!r}: {near(group, known)}")
+    return [claim.id for claim in every if set(claim.groups) & set(groups)]
+
+
 def check_models(names: Iterable[str]) -> None:
     """Refuse an empty name, which would mean the folder one is in.
 

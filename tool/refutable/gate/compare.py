@@ -8,13 +8,11 @@ Changes of verdict are listed and gate nothing. See docs/gate.md.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refutable.errors import EvidenceError, one_line
+from refutable.errors import EvidenceError
 from refutable.gate.pairs import Paired, Rows, pair
 from refutable.gate.records import ClaimChange, GateReport, Status
 from refutable.predictions.recorded import kind_of
@@ -30,45 +28,6 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 
 Key = tuple[str, str, str, str]
-
-
-def run_gate(
-    base: str | os.PathLike[str],
-    candidate: str | os.PathLike[str],
-    strict: bool = False,
-    format: str = "text",
-) -> tuple[str, int]:
-    """Hold one evidence file against another, with the ``observations.parquet`` beside each.
-
-    Parameters
-    ----------
-    base, candidate : path
-        The two ``evidence.json`` files.
-    strict : bool
-        Require SAME of every claim.
-    format : {"text", "markdown", "json", "github"}
-        How to word the outcome.
-
-    Returns
-    -------
-    text : str
-    code : int
-        0 nothing changed; 1 changed, lost, new counterexample or instrument failed; 3 cannot judge.
-    """
-    from refutable.evidence.json import read
-    from refutable.evidence.observations import read_observations
-    from refutable.gate.render import render
-
-    try:
-        found = []
-        for path in (Path(base), Path(candidate)):
-            rows = path.parent / "observations.parquet"
-            found.append((read(path), read_observations(rows) if rows.is_file() else None))
-        (old, old_rows), (new, new_rows) = found
-        report = gate(old, new, old_rows, new_rows, strict=strict)
-    except EvidenceError as problem:
-        return f"cannot judge: {one_line(problem)}", 3
-    return render(report, format), report.exit_code
 
 
 def gate(
@@ -99,7 +58,7 @@ def gate(
     EvidenceError
         If the base decided no claim, so that there is nothing to hold the candidate against.
     """
-    names = _renamed(base, candidate)
+    names = renamed(base, candidate)
     old = {_key(r): r for r in base.results if r.verdict is not None}
     new = {_key(r, names): r for r in candidate.results}
     if not old:
@@ -257,7 +216,12 @@ def _plain(
         *key, status, reason, part=part,
         base=old.verdict if old else None, candidate=new.verdict if new else None,
         how=new.how if new else None,
+        before=_value(old), after=_value(new), held_against=new.model if new else "",
     )  # fmt: skip
+
+
+def _value(result: Result | None) -> float | None:
+    return result.estimate.value if result is not None and result.estimate is not None else None
 
 
 def _key(result: Result, names: Mapping[str, str] | None = None) -> Key:
@@ -265,7 +229,7 @@ def _key(result: Result, names: Mapping[str, str] | None = None) -> Key:
     return result.claim, model, result.prompts, result.arm
 
 
-def _renamed(base: Evidence, candidate: Evidence) -> dict[str, str]:
+def renamed(base: Evidence, candidate: Evidence) -> dict[str, str]:
     """Candidate's model to base's, where each run has exactly one that the other lacks."""
     ours, theirs = ({r.model for r in e.results} for e in (base, candidate))
     if len(ours - theirs) == 1 and len(theirs - ours) == 1:

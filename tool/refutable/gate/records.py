@@ -45,6 +45,11 @@ class ClaimChange:
     candidate: Verdict | None = None
     how: How | None = None
     """How the candidate's run refuted the claim, where it did."""
+    before: float | None = None
+    """The base's estimate."""
+    after: float | None = None
+    held_against: str = ""
+    """The candidate's name of the model."""
 
     @property
     def verdict_moved(self) -> bool:

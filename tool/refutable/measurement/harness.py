@@ -102,6 +102,8 @@ class Harness:
         self.say = say
         self._needs: dict[str, dict[object, Need]] = defaultdict(dict)
         self._asked: dict[str, dict[tuple[str, str], set[str]]] = defaultdict(dict)
+        self.releases: dict[str, str] = {}
+        """Models to be recorded as releases, and the prompts that they are recorded on."""
         self._states: dict[str, State] = {}
         self._broken: dict[str, str] = {}
 
@@ -316,6 +318,10 @@ class Harness:
                 plan.add(need)
         for (prompts, arm), names in self._asked[model].items():
             plan.wanted[prompts, arm, None] |= names
+        prompts = self.releases.get(model)
+        if prompts in {name for name, _, _ in plan.wanted}:
+            # What a release is known by rides in the passes that claims make.
+            plan.add_release(self.facts(model), str(prompts))
         return plan
 
 

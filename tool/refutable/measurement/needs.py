@@ -12,7 +12,7 @@ from refutable.models.spec import ModelSource
 from refutable.observables.registry import REGISTRY
 from refutable.records import ModelFacts
 from refutable.spec.cell import Cell
-from refutable.spec.claim import Claim
+from refutable.spec.claim import ARMS, Claim
 from refutable.spec.prompts import PromptLibrary
 
 Members = Mapping[int | None, str]
@@ -77,6 +77,17 @@ def copies_of(claim: Claim) -> tuple[ControlCopy, ...]:
     return tuple(ControlCopy(spec.kind, seed) for seed in range(spec.seeds)) if spec else ()
 
 
+BEHAVIOUR = (
+    "n_tokens",
+    "next_token_ids",
+    "next_token_log_probabilities",
+    "own_token_loss",
+    "own_tokens",
+)
+"""Observables that tell what a model says after every token."""
+TENSORS = "tensors_described"
+
+
 @dataclass(slots=True)
 class Plan:
     """The union of what is asked of one model: (prompts, arm, control) to observables."""
@@ -90,6 +101,11 @@ class Plan:
         for control in (None, *need.controls):
             names = need.observables if control is None else need.of_controls
             self.wanted[need.prompts, need.arm, control] |= names
+
+    def add_release(self, facts: ModelFacts, prompts: str) -> None:
+        """Take up what a release is known by, with and without BOS where the model has one."""
+        for arm in ARMS if facts.bos is not None else ARMS[:1]:
+            self.wanted[prompts, arm, None] |= {*BEHAVIOUR, TENSORS}
 
 
 def not_applicable(need: Need, facts: ModelFacts) -> str | None:

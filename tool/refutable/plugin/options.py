@@ -30,10 +30,12 @@ _VALUES = {
     "baseline": ("FILE", "recorded verdicts", "reports/baseline.json"),
     "revision": ("R", "revision of hub models", ""),
     "report": ("yes|no", "write report.html, report.md and figures", "yes"),
+    "release": ("yes|no", "record what each model says and what its files say, for the gate", "no"),
 }
 _FLAGS = {
     "update-baseline": "record this run's verdicts as the accepted ones",
     "strict": "let INCONCLUSIVE fail",
+    "measure-only": "let no verdict fail: the run is made to be compared with another",
 }
 
 
@@ -51,8 +53,10 @@ class Options:
     baseline: Path
     revision: str | None
     report: bool
+    release: bool
     update_baseline: bool
     strict: bool
+    measure_only: bool
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -101,8 +105,9 @@ def read_options(config: pytest.Config) -> Options:
         raise pytest.UsageError(
             f"--claim-dtype expects float32, bfloat16 or float16, got {value('dtype')!r}"
         )
-    if value("report") not in ("yes", "no"):
-        raise pytest.UsageError(f"--claim-report expects yes or no, got {value('report')!r}")
+    for name in ("report", "release"):
+        if value(name) not in ("yes", "no"):
+            raise pytest.UsageError(f"--claim-{name} expects yes or no, got {value(name)!r}")
     return Options(
         models=tuple(dict.fromkeys(models)),
         ids=several("id"),
@@ -114,8 +119,10 @@ def read_options(config: pytest.Config) -> Options:
         baseline=base / value("baseline"),
         revision=value("revision") or None,
         report=value("report") == "yes",
+        release=value("release") == "yes",
         update_baseline=flag("update-baseline"),
         strict=flag("strict"),
+        measure_only=flag("measure-only"),
     )
 
 

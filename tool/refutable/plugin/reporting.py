@@ -25,6 +25,7 @@ from refutable.records import (
     PromptSetReport,
     Result,
 )
+from refutable.spec.cell import DEFAULT_PROMPTS
 
 if TYPE_CHECKING:
     pass
@@ -151,6 +152,12 @@ def leave_evidence(session: ClaimSession) -> None:
     evidence_json.write(evidence, out / "evidence.json")
     write_observations(session.log.gather(), out / "observations.parquet")
     session.log.clear()
+    if session.options.release:
+        from refutable.measurement.release import leave_releases
+
+        prompts = session.options.prompts or DEFAULT_PROMPTS
+        measured = [m.id for m in evidence.models if m.id in session.models and not m.error]
+        session.notes += leave_releases(session.harness, measured, prompts, out)
     session.evidence = evidence
     session.notes += session.harness.sources.store.notes
     if session.options.update_baseline:

@@ -22,7 +22,7 @@ from refutable.plugin.process import say_line, share_cores, start_prefetch
 from refutable.plugin.results import RunResults
 from refutable.plugin.selection import check, is_skipped, names_of
 from refutable.records import Evidence, Verdict
-from refutable.spec.cell import Cell, cells_of
+from refutable.spec.cell import DEFAULT_PROMPTS, Cell, cells_of
 from refutable.spec.claim import Claim, ClaimRegistry
 from refutable.spec.prompts import PromptLibrary, PromptSet
 from refutable.system.paths import writable
@@ -178,6 +178,9 @@ class ClaimSession:
         self.claims.freeze(o.name for o in REGISTRY)
         option = self.config.option
         if needs and not option.collectonly and not option.setupplan:
+            if self.options.release:
+                prompts = self.options.prompts or DEFAULT_PROMPTS
+                self.harness.releases = dict.fromkeys(self.models, prompts)
             self.harness.plan(needs)
             self._planned = needs
 
@@ -268,7 +271,7 @@ class ClaimSession:
         outcome = item.stash.get(OUTCOME, None)
         if outcome is None or outcome.evaluation is None:
             return False
-        if self.options.update_baseline:
+        if self.options.update_baseline or self.options.measure_only:
             return True
         judgement = outcome.evaluation.judgement
         found = baseline.compare(

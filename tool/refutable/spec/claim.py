@@ -167,6 +167,8 @@ class Claim:
     unit: str
     sesoi: float | None
     margin: float | None
+    groups: tuple[str, ...] = ()
+    """Named groups that it is run with, such as ``release``."""
 
     def report(self) -> ClaimReport:
         """Return the claim as a plain record for the evidence."""
@@ -208,6 +210,7 @@ def claim(
     sesoi: float | None = None,
     margin: float | None = None,
     also_record: tuple[str, ...] = (),
+    groups: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a test function a claim.
 
@@ -243,6 +246,8 @@ def claim(
         Smallest difference between two releases that the gate calls a change.
     also_record : tuple of str
         Observables to measure with it although its body does not take them: figures show them.
+    groups : tuple of str
+        Named groups that it belongs to: ``refutable verify --claims GROUP`` runs them.
 
     Returns
     -------
@@ -286,6 +291,7 @@ def claim(
             unit=unit,
             sesoi=sesoi,
             margin=margin,
+            groups=tuple(groups),
         )
         return function
 

@@ -25,8 +25,10 @@ from support.releases import (
 
 from refutable.errors import EvidenceError
 from refutable.gate.compare import gate
+from refutable.gate.policy import Policy
 from refutable.gate.records import Status
-from refutable.gate.render import render
+from refutable.gate.runs import Run, compare_runs
+from refutable.gate.wording import render
 from refutable.records import Counterexample, Estimate, InstrumentCheck, Outcome, Verdict
 from refutable.stats.build import EXACT
 
@@ -216,10 +218,11 @@ def test_failed_checks_are_told_beside_claims_of_other_models():
 
 def test_moved_verdicts_are_listed_and_gate_nothing():
     candidate = altered(evidence(), "gain.mean", verdict=Verdict.INCONCLUSIVE)
-    report = gate(evidence(), candidate, observations(), observations())
-    assert report.exit_code == 0
-    assert "verdict moved (gates nothing): gain.mean" in render(report)
-    assert "confirmed to inconclusive" in render(report)
+    runs = Run(evidence(), observations()), Run(candidate, observations())
+    answer = compare_runs(*runs, Policy())
+    assert answer.exit_code == 0
+    said = "verdicts that moved (they gate nothing): gain.mean confirmed to inconclusive"
+    assert said in render(answer)
 
 
 def test_facts_are_compared_by_value():

@@ -1,4 +1,4 @@
-"""The gate on files: exit codes, broken files, and the four forms of its outcome."""
+"""The gate on files: exit codes, broken files, and the four forms of its answer."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import json
 import pytest
 from support.releases import altered, evidence, observations
 
+from refutable.errors import RefutableError
 from refutable.evidence.json import write
 from refutable.evidence.observations import write_observations
-from refutable.gate.compare import gate, run_gate
-from refutable.gate.render import render
+from refutable.gate.policy import Policy, read_policy
+from refutable.gate.runs import Run, compare_runs, run_gate
+from refutable.gate.wording import render
 from refutable.records import Outcome
 
 
@@ -25,16 +27,14 @@ def _written(folder, made, frame):
 def test_files_and_exit_codes(tmp_path):
     base = _written(tmp_path / "base", evidence(), observations())
     moved = _written(tmp_path / "moved", evidence(), observations(shifts={"gain.mean": 0.1}))
-    text, code = run_gate(base, base, strict=True)
-    assert (code, text.splitlines()[0]) == (
-        0,
-        "gate passed: 7 same (strict: every claim must be the same)",
-    )
+    text, code = run_gate(base.parent, base, strict=True)
+    assert (code, text.splitlines()[0]) == (0, "same: 7 of 7 claims the same")
     text, code = run_gate(base, moved)
     assert code == 1
-    failing = [line for line in text.splitlines() if line.startswith("CHANGED")]
+    assert text.splitlines()[0].startswith("changed: changed: gain.mean")
+    failing = [line for line in text.splitlines()[1:] if line.startswith("  changed")]
     assert len(failing) == 1
-    assert "gain.mean (m, set, no-bos)  +0.1" in failing[0]
+    assert "gain.mean (set, no-bos) 0.5 -> 0.5, change +0.1" in failing[0]
 
 
 @pytest.mark.parametrize("broken", ["evidence.json", "observations.parquet"])
@@ -51,17 +51,74 @@ def test_a_truncated_file_cannot_be_judged(tmp_path, broken):
     assert run_gate(base, tmp_path / "absent.json")[1] == 3
 
 
+def answered(candidate, **policy):
+    base = Run(evidence(), observations())
+    return compare_runs(base, Run(candidate, observations()), Policy(**policy))
+
+
 def test_formats():
     odd = altered(
         evidence(), "gain.every", outcome=Outcome.ERROR, verdict=None, reason="a|b\n<c>,%"
     )
-    report = gate(evidence(), odd, observations(), observations())
-    markdown = render(report, "markdown")
-    assert "| instrument failed | gain.every | m |  | a\\|b &lt;c&gt;,% |" in markdown
-    content = json.loads(render(report, "json"))
+    answer = answered(odd)
+    markdown = render(answer, "markdown")
+    row = "| instrument failed | gain.every | m | set | no-bos | 0.5 | 0.5 |  | a\\|b &lt;c&gt;,% |"
+    assert row in markdown
+    content = json.loads(render(answer, "json"))
     assert content["exit_code"] == 1
     assert {c["claim"]: c["status"] for c in content["changes"]}["gain.mean"] == "same"
-    github = render(report, "github").splitlines()[0]
-    assert github == (
-        "::error title=instrument failed%3A gain.every (m%2C set%2C no-bos)::a|b%0A<c>,%25"
+    github = render(answer, "github").splitlines()
+    assert "::error title=gate::instrument failed: gain.every: a|b <c>,%25" in github
+
+
+def test_one_fault_of_loading_is_told_once():
+    broken = evidence()
+    for claim in broken.claims:
+        broken = altered(
+            broken, claim.id, outcome=Outcome.ERROR, verdict=None, reason="3 tensors missing"
+        )
+    text = render(answered(broken), "text")
+    assert text.count("3 tensors missing") == 1
+    assert "and 5 more: 3 tensors missing" in text
+
+
+def test_a_broken_model_fails_whatever_the_policy_lets_pass():
+    broken = altered(evidence(), "gain.mean", outcome=Outcome.ERROR, verdict=None, reason="x")
+    assert answered(broken, fail_on=()).failed
+    moved = Run(evidence(), observations(shifts={"gain.mean": 0.1}))
+    base = Run(evidence(), observations())
+    assert compare_runs(base, moved, Policy(fail_on=("behaviour", "files"))).exit_code == 0
+    assert compare_runs(base, moved, Policy(fail_on=("internals",))).exit_code == 1
+
+
+def test_a_page_fits_a_comment_however_many_claims_there_are():
+    many = altered(evidence(), "gain.mean", reason="y" * 9000)
+    answer = answered(many)
+    long = tuple(answer.claims.changes) * 2000
+    from refutable.gate.formats import markdown_page
+
+    page = markdown_page("same", ["z"] * 50, long)
+    assert len(page) < 65_536
+    assert "more |" in page.splitlines()[-5]
+
+
+def test_policy_comes_from_pyproject_and_options_win(tmp_path):
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.refutable.gate]\nfail_on = ["files"]\nmargins = {kl = 0.5}\n'
     )
+    inner = tmp_path / "a"
+    inner.mkdir()
+    policy = read_policy(folder=inner)
+    assert (policy.fail_on, policy.margins["kl"]) == (("files",), 0.5)
+    policy = read_policy("behaviour,internals", ["kl=0.1"], folder=inner)
+    assert (policy.fail_on, policy.margins["kl"]) == (("behaviour", "internals"), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "margins", "said"),
+    [("weights", (), "did you mean|known"), (None, ("kll=1",), "did you mean kl"),
+     (None, ("kl=-1",), "0 or more"), (None, ("kl",), "0 or more")],
+)  # fmt: skip
+def test_a_policy_that_means_nothing_is_refused(tmp_path, fail_on, margins, said):
+    with pytest.raises(RefutableError, match=said):
+        read_policy(fail_on, margins, folder=tmp_path)

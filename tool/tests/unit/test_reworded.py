@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 from golden import sample_run
+from refutable.gate.render import render
 from support.releases import FAMILIES, KINDS, SIZE, evidence, jitter, observations
 
 from refutable.evidence.observations import COLUMNS
 from refutable.gate.compare import gate
-from refutable.gate.render import render
 from refutable.predictions.base import KINDS as WORDS
 from refutable.predictions.recorded import prediction_of
 from refutable.report import html, markdown

@@ -26,6 +26,10 @@ Models = Annotated[
 @app.command()
 def verify(
     claims: Claims = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--claims", metavar="GROUP", help="A named group: release. Repeatable."),
+    ] = None,
     model: Models = None,
     models_from: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File with a model a line.")
@@ -66,6 +70,10 @@ def verify(
         bool, typer.Option("--update-baseline", help="Record this run's verdicts.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Let INCONCLUSIVE fail.")] = False,
+    measure_only: Annotated[
+        bool,
+        typer.Option("--measure-only", help="Let no verdict fail: the run is made to be compared."),
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every test.")] = False,
 ) -> None:
     """Test the bundled claims on models.
@@ -77,9 +85,10 @@ def verify(
     """
     import pytest
 
-    from refutable.cli.checks import check_ids, check_models, check_places
+    from refutable.cli.checks import check_ids, check_models, check_places, ids_of_groups
 
     check_ids(claims or [])
+    claims = [*(claims or []), *ids_of_groups(group or [])]
     check_models(model or [])
     check_places(out, baseline, update_baseline)
     arguments = [
@@ -107,4 +116,5 @@ def verify(
         if value is not None:
             arguments.append(f"--claim-{name}={value}")
     arguments += ["--claim-update-baseline"] * update_baseline + ["--claim-strict"] * strict
+    arguments += ["--claim-release=yes"] + ["--claim-measure-only"] * measure_only
     raise typer.Exit(int(pytest.main(arguments)))

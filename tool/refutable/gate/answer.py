@@ -1,0 +1,143 @@
+"""One answer from everything that two runs hold: claims, behaviour, depth profiles and files."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from refutable.gate.behaviour import BehaviourReport
+from refutable.gate.facts import Fact
+from refutable.gate.policy import ANY_FILE, BEHAVIOUR, FILES, INTERNALS, Policy
+from refutable.gate.profiles import ProfileChange
+from refutable.gate.records import FAILS, ClaimChange, GateReport, Status
+
+BROKEN = (Status.INSTRUMENT, Status.LOST)
+"""What fails whatever the policy says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    """What became of one model."""
+
+    base: str
+    candidate: str
+    behaviour: BehaviourReport | None
+    facts: tuple[Fact, ...]
+    profiles: tuple[ProfileChange, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a gate says of two runs."""
+
+    models: tuple[ModelAnswer, ...]
+    claims: GateReport | None
+    policy: Policy
+    strict: bool = False
+    broken: Mapping[str, str] | None = None
+    """Candidate's models that could not be measured, and why."""
+    samples: tuple[ClaimChange, ...] = ()
+    """Further quantities, from per-sample logs of other tools."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failing_facts(self) -> tuple[Fact, ...]:
+        """Differences of the files that the policy does not let pass, most telling first."""
+        found = [
+            fact
+            for model in self.models
+            for fact in model.facts
+            if (fact.suspect and FILES in self.policy) or ANY_FILE in self.policy
+        ]
+        return tuple(sorted(found, key=lambda fact: fact.rank))
+
+    @property
+    def behaviour_changed(self) -> bool:
+        """Whether some model says something else, beyond the margins."""
+        return any(
+            change.status is Status.CHANGED
+            for model in self.models
+            if model.behaviour is not None
+            for change in model.behaviour.changes
+        )
+
+    @property
+    def profiles_changed(self) -> tuple[ProfileChange, ...]:
+        """Depth profiles that moved beyond the margin."""
+        return tuple(p for model in self.models for p in model.profiles if p.changed)
+
+    @property
+    def failing_claims(self) -> tuple[ClaimChange, ...]:
+        """Claims that fail: broken ones always, others where the policy names internals."""
+        lines = (*(self.claims.changes if self.claims else ()), *self.samples)
+        return tuple(
+            line
+            for line in lines
+            if line.status in BROKEN or (line.status in FAILS and INTERNALS in self.policy)
+        )
+
+    @property
+    def undecided(self) -> int:
+        """Comparisons that decided nothing."""
+        lines = [c.status for c in (self.claims.changes if self.claims else ())]
+        lines += [c.status for c in self.samples]
+        lines += [c.status for m in self.models if m.behaviour for c in m.behaviour.changes]
+        return sum(status is Status.UNDECIDED for status in lines)
+
+    @property
+    def compared(self) -> int:
+        """All comparisons."""
+        behaviour = sum(len(m.behaviour.changes) for m in self.models if m.behaviour)
+        return behaviour + len(self.claims.changes if self.claims else ()) + len(self.samples)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the gate does not let the candidate pass."""
+        return bool(
+            self.broken
+            or self.failing_facts
+            or (BEHAVIOUR in self.policy and self.behaviour_changed)
+            or (INTERNALS in self.policy and self.profiles_changed)
+            or self.failing_claims
+            or (self.strict and self.undecided)
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """0: the same within the margins. 1: changed, lost or broken."""
+        return int(self.failed)
+
+
+def cleared(facts: Iterable[Fact], behaviour: BehaviourReport | None) -> tuple[Fact, ...]:
+    """Let pass what only writes the same function in another way.
+
+    Heads or neurons that were permuted consistently, and parts of a block that were multiplied by
+    numbers whose product is 1, leave what the model says as it was; what it says shows whether they
+    did.
+    """
+    found = list(facts)
+    if behaviour is None or not behaviour.same_function:
+        return tuple(found)
+    moved = [f for f in found if f.permutes]
+    if len(moved) > 1 or any(", in blocks" in f.text or "more like it" in f.text for f in moved):
+        found = [f for f in found if not f.permutes] + [_consistent(moved, "permuted")]
+    scaled: dict[tuple[int, ...], list[Fact]] = defaultdict(list)
+    for fact in found:
+        if fact.scale is not None and fact.blocks:
+            scaled[fact.blocks].append(fact)
+    for group in scaled.values():
+        product = 1.0
+        for fact in group:
+            product *= fact.scale or 1.0
+        if len(group) > 1 and abs(product - 1.0) < 1e-3:
+            found = [f for f in found if f not in group] + [_consistent(group, "rescaled")]
+    return tuple(found)
+
+
+def _consistent(facts: list[Fact], word: str) -> Fact:
+    blocks = tuple(sorted({b for f in facts for b in f.blocks}))
+    names = ", ".join(str(b) for b in blocks)
+    text = f"{len(facts)} tensors of block {names} {word} consistently: the function is the same"
+    return replace(facts[0], text=text, suspect=False, rank=65, blocks=blocks, permutes=False)

@@ -1,0 +1,224 @@
+"""What a model says, release against release: paired by prompt, families as units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refutable.evidence.release import Behaviour, Release
+from refutable.gate.divergence import (
+    divergences,
+    loss_by_prompt,
+    pair_tokens,
+    top_differs,
+)
+from refutable.gate.records import Status
+from refutable.stats import core
+from refutable.stats.decide import FEWEST_FAMILIES
+from refutable.stats.multiplicity import holm
+from refutable.stats.paired import PairedChange, paired_change
+
+Floats = NDArray[np.float64]
+
+MARGINS: Mapping[str, float] = {"kl": 0.01, "top": 0.05, "loss": 0.01}
+"""Largest differences that pass: nats, share of tokens, nats for each token (docs/gate.md says how
+they were set)."""
+WORDS: Mapping[str, str] = {
+    "kl": "next-token KL",
+    "top": "top token differs",
+    "loss": "loss on the prompts' own tokens",
+}
+UNITS: Mapping[str, str] = {"kl": "nats", "top": "of tokens", "loss": "nats a token"}
+NOISE = 1e-6
+"""Mean divergence, in nats, below which two models compute the same but for rounding."""
+AS_ENCODED = "as encoded"
+_CHECK_SEED = 20_240_711
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourChange:
+    """One quantity in one arm."""
+
+    quantity: str
+    """``kl``, ``top`` or ``loss``."""
+    arm: str
+    status: Status
+    change: PairedChange
+    largest: float
+    """The largest value of a prompt."""
+    prompt: str
+    """That prompt."""
+    before: float | None = None
+    after: float | None = None
+    p_adjusted: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BehaviourReport:
+    """What changed in what the model says."""
+
+    changes: tuple[BehaviourChange, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def same_function(self) -> bool:
+        """Whether both compute the same distributions but for rounding."""
+        found = [c for c in self.changes if c.quantity == "kl"]
+        return bool(found) and all(
+            c.change.value <= NOISE and c.largest <= 1e2 * NOISE for c in found
+        )
+
+    @property
+    def leading(self) -> BehaviourChange | None:
+        """The quantity to be told first: the one that changed most, else the largest divergence."""
+        changed = [c for c in self.changes if c.status is Status.CHANGED]
+        pool = changed or list(self.changes)
+        order = {"kl": 0, "loss": 1, "top": 2}
+        return min(pool, key=lambda c: (order[c.quantity], -abs(c.change.value)), default=None)
+
+
+def compare_behaviour(
+    base: Release, candidate: Release, margins: Mapping[str, float] = MARGINS
+) -> BehaviourReport:
+    """Compare what two releases say after every token of the same prompts.
+
+    Parameters
+    ----------
+    base, candidate : Release
+        Of the same prompt set.
+    margins : mapping of str to float
+        Largest differences that pass, by quantity.
+
+    Returns
+    -------
+    BehaviourReport
+        CHANGED: the paired test of ``abs(difference) > margin`` over families survives Holm over
+        the quantities and arms, and the studentized family bootstrap beside it agrees. SAME: both
+        90 % intervals lie inside the margin. UNDECIDED otherwise, or below five families.
+    """
+    if base.prompts_hash != candidate.prompts_hash:
+        note = (
+            f"behaviour was recorded on different prompts ({base.prompts}, {candidate.prompts}): "
+            "not compared"
+        )
+        return BehaviourReport((), (note,))
+    found: list[BehaviourChange] = []
+    notes: list[str] = []
+    for label, ours, theirs in _arms(base, candidate):
+        changes, said = _of_arm(label, ours, theirs, margins)
+        found += changes
+        notes += said
+    return BehaviourReport(tuple(_corrected(found)), tuple(notes))
+
+
+def _arms(base: Release, candidate: Release) -> Iterator[tuple[str, Behaviour, Behaviour]]:
+    for arm in base.behaviour:
+        if arm in candidate.behaviour:
+            yield arm, base.behaviour[arm], candidate.behaviour[arm]
+    ours, theirs = (_default_arm(one) for one in (base, candidate))
+    if ours != theirs and ours in base.behaviour and theirs in candidate.behaviour:
+        yield AS_ENCODED, base.behaviour[ours], candidate.behaviour[theirs]
+
+
+def _default_arm(release: Release) -> str:
+    """Arm that a text is in when the tokenizer encodes it as it does by default."""
+    default = release.facts.get("tokenizer", {}).get("default", {})
+    return "bos" if default.get("bos") else "no-bos"
+
+
+def _of_arm(
+    arm: str, base: Behaviour, candidate: Behaviour, margins: Mapping[str, float]
+) -> tuple[list[BehaviourChange], list[str]]:
+    pairing = pair_tokens(base, candidate)
+    notes = []
+    if pairing.split and arm != AS_ENCODED:
+        notes.append(
+            f"{pairing.split} of {pairing.shared} prompts are cut into other tokens ({arm}): their "
+            "distributions are paired where tokens end at the same character"
+        )
+    if not pairing.base.size:
+        return [], [*notes, f"no token of the two runs can be paired ({arm})"]
+    found = []
+    for name, values in (
+        ("kl", divergences(base, candidate, pairing)),
+        ("top", top_differs(base, candidate, pairing)),
+    ):
+        prompts, means = _by_prompt(values, pairing.prompt)
+        found.append(_tested(name, arm, base, prompts, means, margins[name]))
+    difference, prompts = loss_by_prompt(base, candidate)
+    if difference.size:
+        one = _tested("loss", arm, base, prompts, difference, margins["loss"])
+        levels = [_mean_loss(side) for side in (base, candidate)]
+        found.append(replace(one, before=levels[0], after=levels[1]))
+    return found, notes
+
+
+def _mean_loss(one: Behaviour) -> float:
+    known = np.isfinite(one.loss)
+    return float(one.loss[known].mean()) if known.any() else float("nan")
+
+
+def _by_prompt(values: Floats, prompt: NDArray[np.intp]) -> tuple[NDArray[np.intp], Floats]:
+    names, place = np.unique(prompt, return_inverse=True)
+    return names, np.bincount(place, values) / np.bincount(place)
+
+
+def _tested(
+    name: str,
+    arm: str,
+    base: Behaviour,
+    prompts: NDArray[np.intp],
+    values: Floats,
+    margin: float,
+) -> BehaviourChange:
+    families = [base.families[i] for i in prompts]
+    means, _ = core.group_means(values, families)
+    change = checked_change(means, margin=margin)
+    worst = int(np.abs(values).argmax())
+    status = Status.SAME if change.same and change.families >= FEWEST_FAMILIES else Status.UNDECIDED
+    return BehaviourChange(
+        name, arm, status, change, float(values[worst]), base.prompts[int(prompts[worst])]
+    )
+
+
+def checked_change(means: Floats, *, margin: float) -> PairedChange:
+    """Test a paired change, with the studentized bootstrap beside the t test to see skew.
+
+    Parameters
+    ----------
+    means : array, (family,)
+        One mean difference for each family.
+    margin : float
+        Largest difference that passes.
+
+    Returns
+    -------
+    PairedChange
+        Neither `same` nor `changed` where the two ways disagree.
+    """
+    change = paired_change(means, margin=margin)
+    if change.p is None or means.size < FEWEST_FAMILIES or not np.isfinite(means).all():
+        return change
+    weights = core.resampling_weights(means.size, seed=_CHECK_SEED)
+    low, high = (float(end) for end in core.bootstrap_limits(means, weights, level=0.90))
+    same = change.same and -margin <= low and high <= margin
+    beyond = low > margin or high < -margin
+    return replace(
+        change, same=same, changed=change.changed and beyond, p=change.p if beyond else 1.0
+    )
+
+
+def _corrected(found: Sequence[BehaviourChange]) -> list[BehaviourChange]:
+    """Correct by Holm over quantities and arms; differences without any spread are facts."""
+    usable = [c.change.p if c.change.families >= FEWEST_FAMILIES else None for c in found]
+    adjusted, survives = holm(usable)
+    done = []
+    for one, p, survived in zip(found, adjusted, survives, strict=True):
+        fact = one.change.p is None and one.change.changed
+        status = Status.CHANGED if survived or fact else one.status
+        done.append(replace(one, p_adjusted=p, status=status))
+    return done

@@ -1,0 +1,52 @@
+"""A difference between the files of two releases: what, where, and whether it is suspect."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_BLOCK = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A difference, in one line."""
+
+    kind: str
+    """``config``, ``tokenizer``, ``generation``, ``weights`` or ``stored``."""
+    text: str
+    suspect: bool
+    """Whether it is of the kinds that a gate does not let pass unseen."""
+    rank: int = 50
+    """Order of telling: smaller is more telling of a cause."""
+    blocks: tuple[int, ...] = ()
+    """Blocks that it lies in."""
+    permutes: bool = False
+    """Whether the same numbers stand in another order inside blocks: harmless if all do so
+    consistently, which what the model says shows."""
+    scale: float | None = None
+    """The one number that something was multiplied by."""
+
+
+def block_of(name: str) -> int | None:
+    """Return the block that a parameter lies in, by the first number in its name."""
+    found = _BLOCK.search(name)
+    return int(found.group(1)) if found else None
+
+
+def listed(items: list[str], most: int = 3) -> str:
+    """Join a few of several words."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
+def spans(places: list[int]) -> str:
+    """Write whole numbers as runs: ``3, 7 to 9``."""
+    runs: list[list[int]] = []
+    for place in sorted(places):
+        if runs and place == runs[-1][1] + 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    words = [str(a) if a == b else f"{a} to {b}" for a, b in runs]
+    return listed(words, 4)

@@ -1,0 +1,114 @@
+"""Depth profiles of two releases, block by block: where a change first shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from refutable.gate.behaviour import checked_change
+from refutable.stats import core
+from refutable.stats.decide import FEWEST_FAMILIES
+from refutable.stats.multiplicity import holm
+from refutable.stats.paired import PairedChange
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROFILES = ("mean_log_residual_norm_rest",)
+"""Observables by prompt and block that are compared block by block; on the log scale."""
+MARGIN = 0.02
+"""Largest difference of a block's mean log norm that passes."""
+_KEYS = ["prompts", "arm", "prompt", "text", "layer"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileChange:
+    """One profile, over all blocks."""
+
+    quantity: str
+    prompts: str
+    arm: str
+    blocks: int
+    changed: tuple[int, ...]
+    """Blocks whose mean moved by more than the margin."""
+    largest: PairedChange
+    """The block that moved most."""
+    block: int
+    undecided: tuple[int, ...] = ()
+
+    @property
+    def first(self) -> int | None:
+        """The first block in which it shows."""
+        return self.changed[0] if self.changed else None
+
+
+def compare_profiles(
+    base: pd.DataFrame, candidate: pd.DataFrame, models: tuple[str, str], margin: float = MARGIN
+) -> tuple[ProfileChange, ...]:
+    """Compare depth profiles of one model, paired by prompt, families as units.
+
+    Parameters
+    ----------
+    base, candidate : DataFrame
+        Observations of the two runs.
+    models : tuple of str
+        The model's id in each.
+    margin : float
+        Largest difference of a block that passes.
+
+    Returns
+    -------
+    tuple of ProfileChange
+        Corrected by Holm over all blocks of all profiles.
+    """
+    found: list[tuple[str, str, str, list[tuple[int, PairedChange]]]] = []
+    for quantity in PROFILES:
+        sides = [_rows(f, m, quantity) for f, m in zip((base, candidate), models, strict=True)]
+        table = sides[0].merge(
+            sides[1][[*_KEYS, "value"]], on=_KEYS, suffixes=("_base", "_candidate")
+        )
+        table = table.assign(d=table["value_candidate"] - table["value_base"])
+        table = table[np.isfinite(table["d"])]
+        for (prompts, arm), part in table.groupby(["prompts", "arm"], sort=True, observed=True):
+            blocks = [
+                (int(layer), _of_block(rows, margin))
+                for layer, rows in part.groupby("layer", sort=True)
+            ]
+            found.append((quantity, str(prompts), str(arm), blocks))
+    return _decided(found)
+
+
+def _rows(frame: pd.DataFrame, model: str, quantity: str) -> pd.DataFrame:
+    own = frame["claim"].isna() & frame["control"].isna() & (frame["model"] == model)
+    rows = frame[own & (frame["quantity"] == quantity)]
+    return rows[[*_KEYS, "family", "value"]].drop_duplicates(_KEYS)
+
+
+def _of_block(rows: pd.DataFrame, margin: float) -> PairedChange:
+    means, _ = core.group_means(rows["d"].to_numpy(float), [str(f) for f in rows["family"]])
+    return checked_change(means, margin=margin)
+
+
+def _decided(
+    found: list[tuple[str, str, str, list[tuple[int, PairedChange]]]],
+) -> tuple[ProfileChange, ...]:
+    every = [change for *_, blocks in found for _, change in blocks]
+    _, survives = holm([c.p if c.families >= FEWEST_FAMILIES else None for c in every])
+    moved = iter(
+        bool(stays) or (c.p is None and c.changed) for stays, c in zip(survives, every, strict=True)
+    )
+    made = []
+    for quantity, prompts, arm, blocks in found:
+        flags = [next(moved) for _ in blocks]
+        block, largest = max(blocks, key=lambda item: abs(item[1].value))
+        made.append(
+            ProfileChange(
+                quantity, prompts, arm, len(blocks),
+                tuple(b for (b, _), flag in zip(blocks, flags, strict=True) if flag),
+                largest, block,
+                tuple(b for (b, c), f in zip(blocks, flags, strict=True) if not f and not c.same),
+            )
+        )  # fmt: skip
+    return tuple(made)

@@ -1,0 +1,190 @@
+"""What became of one tensor, from what each release kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+EQUAL = 5e-5
+"""Relative difference of norms and projections up to which two rows are the same row."""
+SCALED = 5e-5
+"""Smallest distance of a factor from 1 that is called a rescaling."""
+COARSE = 2.0**-6
+"""Relative change above which a difference is no rounding to 8 bits or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Rows or columns of a matrix, or the values of a vector."""
+
+    norm: Floats
+    sign: Floats
+    """Projection on fixed random signs."""
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Any], name: str, way: str) -> Lines:
+        """Take the ``row`` or ``col`` lines of a tensor."""
+        if f"{name}|values" in arrays:
+            values = arrays[f"{name}|values"].astype(np.float64)
+            return cls(np.abs(values), values)
+        return cls(
+            arrays[f"{name}|{way}_norm"].astype(np.float64),
+            arrays[f"{name}|{way}_sign"].astype(np.float64),
+        )
+
+    def take(self, which: Any) -> Lines:
+        """Keep some of them."""
+        return Lines(self.norm[which], self.sign[which])
+
+
+@dataclass(frozen=True, slots=True)
+class TensorChange:
+    """What differs in one tensor."""
+
+    name: str
+    what: str
+    """``zeroed``, ``rescaled``, ``permuted``, ``transposed``, ``part`` or ``values``."""
+    change: float
+    """Norm of the difference over the norm of the base."""
+    way: str = ""
+    """``row`` or ``col`` where only some of them differ."""
+    lines: tuple[int, ...] = ()
+    """Those rows or columns."""
+    size: int = 0
+    """How many rows or columns there are."""
+    scale: float = 1.0
+    levels: int = 0
+
+
+def compare_tensor(
+    name: str,
+    base: tuple[Mapping[str, Any], Mapping[str, Any]],
+    candidate: tuple[Mapping[str, Any], Mapping[str, Any]],
+) -> TensorChange:
+    """Say what became of a tensor whose values are not those of the base.
+
+    Parameters
+    ----------
+    name : str
+        The parameter, of the same shape in both.
+    base, candidate : tuple of (facts, arrays)
+        As `refutable.models.facts.tensors` made them.
+    """
+    (old, ours), (new, theirs) = base, candidate
+    pairs = {
+        way: (Lines.of(ours, name, way), Lines.of(theirs, name, way)) for way in ("row", "col")
+    }
+    change = relative_change(pairs, float(old["norm"]), float(new["norm"]))
+    if new["norm"] == 0.0:
+        return TensorChange(name, "zeroed", change)
+    for way in sorted(pairs, key=lambda w: int(_changed(*pairs[w]).sum())):
+        if (found := _in_part(name, way, pairs[way], change)) is not None:
+            return found
+    rows = pairs["row"]
+    factor = scale_of(*rows)
+    if factor is not None:
+        return TensorChange(name, "rescaled", change, scale=factor)
+    for way in ("row", "col"):
+        if is_permuted(*pairs[way]):
+            moved = tuple(int(i) for i in np.flatnonzero(_changed(*pairs[way])))
+            return TensorChange(name, "permuted", change, way, moved, pairs[way][0].norm.size)
+    if all(_same_multiset(a.norm, b.norm) for a, b in pairs.values()):
+        return TensorChange(name, "permuted", change, "both")
+    if (
+        rows[0].norm.size == pairs["col"][1].norm.size
+        and not _changed(rows[0], pairs["col"][1]).any()
+    ):
+        return TensorChange(name, "transposed", change)
+    return TensorChange(name, "values", change, levels=_coarser(old, new))
+
+
+def relative_change(pairs: Mapping[str, tuple[Lines, Lines]], before: float, after: float) -> float:
+    """Estimate the norm of the difference over the norm of the base from the projections."""
+    squares = [float(((b.sign - a.sign) ** 2).sum()) for a, b in pairs.values()]
+    found = float(np.sqrt(np.mean(squares)))
+    if before > 0:
+        return found / before
+    return float("inf") if after > 0 else 0.0
+
+
+def _changed(base: Lines, candidate: Lines) -> Flags:
+    """Which rows are not the same row."""
+    size = np.maximum(base.norm, candidate.norm)
+    near = np.abs(base.norm - candidate.norm) <= EQUAL * size
+    return ~(
+        near & (np.abs(base.sign - candidate.sign) <= EQUAL * np.maximum(size, np.abs(base.sign)))
+    )
+
+
+def _in_part(name: str, way: str, pair: tuple[Lines, Lines], change: float) -> TensorChange | None:
+    """Say what became of fewer than half of the rows (columns), when all others are the same."""
+    base, candidate = pair
+    changed = _changed(base, candidate)
+    count, size = int(changed.sum()), changed.size
+    if not count or 2 * count >= size:
+        # A vector or matrix of few rows can be zeroed in most of them all the same.
+        gone = (candidate.norm == 0) & (base.norm > 0)
+        if not gone.any() or not np.array_equal(gone, changed):
+            return None
+        return TensorChange(name, "zeroed", change, way, _places(gone), size)
+    parts = base.take(changed), candidate.take(changed)
+    places = _places(changed)
+    gone = (candidate.norm == 0) & (base.norm > 0)
+    if gone.any():
+        return TensorChange(name, "zeroed", change, way, _places(gone), size)
+    if is_permuted(*parts):
+        return TensorChange(name, "permuted", change, way, places, size)
+    factor = scale_of(*parts)
+    if factor is not None:
+        return TensorChange(name, "rescaled", change, way, places, size, scale=factor)
+    return TensorChange(name, "part", change, way, places, size)
+
+
+def _places(flags: Flags) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.flatnonzero(flags))
+
+
+def scale_of(base: Lines, candidate: Lines) -> float | None:
+    """Return the one number that rows were multiplied by; ``None`` if it is not one number.
+
+    Rounding after the multiplication is allowed for: what the factor leaves over must be less than
+    a quarter of its distance from 1.
+    """
+    weight = float(base.sign @ base.sign)
+    if weight == 0:
+        return None
+    factor = float(base.sign @ candidate.sign) / weight
+    left = float(np.linalg.norm(candidate.sign - factor * base.sign)) / np.sqrt(weight)
+    norms = np.linalg.norm(candidate.norm - abs(factor) * base.norm)
+    left = max(left, float(norms) / max(float(np.linalg.norm(base.norm)), 1e-300))
+    far = abs(factor - 1.0)
+    # One row alone always has a factor; its norm and its projection must agree on it.
+    return factor if far > SCALED and left < far / 4 and left < 0.01 else None
+
+
+def is_permuted(base: Lines, candidate: Lines) -> bool:
+    """Whether the candidate's rows are the base's in another order."""
+    if base.norm.size < 2:
+        return False
+    ours, theirs = np.lexsort((base.sign, base.norm)), np.lexsort((candidate.sign, candidate.norm))
+    return not _changed(base.take(ours), candidate.take(theirs)).any()
+
+
+def _same_multiset(a: Floats, b: Floats) -> bool:
+    if a.size < 2:
+        return False
+    first, second = np.sort(a), np.sort(b)
+    return bool((np.abs(first - second) <= EQUAL * np.maximum(first, second)).all())
+
+
+def _coarser(old: Mapping[str, Any], new: Mapping[str, Any]) -> int:
+    """Most distinct values in a row where these are far fewer than before; else 0."""
+    before, after = int(old["levels"][0]), int(new["levels"][0])
+    return after if after <= 256 and 2 * after <= before else 0

@@ -1,0 +1,160 @@
+"""Measuring a release beside its claims: next-token distributions, and what the files say.
+
+What needs the model is measured by the same passes as the claims' observables and kept in the
+store; `release_of` puts it together. The gate reads the record and needs no model.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refutable.errors import RefutableError, one_line
+from refutable.evidence.release import FOLDER, Behaviour, Release, write_release
+from refutable.measurement.archive import ObservationArchive
+from refutable.measurement.completion import complete
+from refutable.measurement.harness import Harness
+from refutable.measurement.needs import TENSORS, Plan
+from refutable.measurement.state import State
+from refutable.models.encode import encode
+from refutable.spec.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from refutable.models.checkpoint import Checkpoint
+
+
+def leave_releases(harness: Harness, models: Iterable[str], prompts: str, out: Path) -> list[str]:
+    """Record models as releases below the folder of a run; those of an earlier run go.
+
+    Returns
+    -------
+    list of str
+        One line for each model that could not be recorded.
+    """
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
+    notes = []
+    for model in models:
+        try:
+            if not harness.state(model).weights_available:
+                continue
+            write_release(release_of(harness, model, prompts), out)
+        except RefutableError as problem:
+            notes.append(f"{model} was not recorded as a release: {one_line(problem)}")
+    return notes
+
+
+def release_of(harness: Harness, model: str, prompts: str) -> Release:
+    """Measure a release, or read it from the store.
+
+    Parameters
+    ----------
+    harness : Harness
+        With the model among those it knows.
+    model : str
+        The model's id.
+    prompts : str
+        Name of the prompt set.
+
+    Raises
+    ------
+    RefutableError
+        If the model, its prompts or the instrument failed.
+    """
+    from refutable.models.sources import locate
+
+    known = harness.state(model)
+    # A state of its own: what claims still read must stay.
+    state = replace(known, arrays={}, measured=False, replayed=set(), unavailable={})
+    plan = Plan()
+    plan.add_release(known.facts, prompts)
+    complete(ObservationArchive(harness.sources, state, plan), harness.say)
+    chosen = harness.sources.prompts(prompts)
+    checkpoint = locate(known.spec)
+    facts, tokenizer = _file_facts(known, checkpoint)
+    tensors, weights = _tensors(state.arrays[prompts, "no-bos", ""][TENSORS])
+    behaviour = {
+        arm: _behaviour(state, chosen, tokenizer, (prompts, arm)) for _, arm, _ in plan.wanted
+    }
+    return Release(
+        model, chosen.name, chosen.content_hash, {**facts, "tensors": tensors}, weights, behaviour
+    )
+
+
+def _behaviour(
+    state: State, prompts: PromptSet, tokenizer: Any, where: tuple[str, str]
+) -> Behaviour:
+    """Put the arrays of one arm together."""
+    arrays = state.arrays[where[0], where[1], ""]
+    log_probability = arrays["next_token_log_probabilities"].values
+    kept = np.exp(log_probability.astype(np.float64)).sum(axis=1)
+    lengths = arrays["n_tokens"].values.astype(np.int64)
+    whole = log_probability.shape[1] >= state.facts.d_vocab
+    return Behaviour(
+        prompts=tuple(p.id for p in prompts.prompts),
+        families=tuple(p.family for p in prompts.prompts),
+        lengths=lengths,
+        tokens=arrays["own_tokens"].values,
+        ends=_ends(state, prompts, tokenizer, where[1], lengths),
+        loss=arrays["own_token_loss"].values,
+        ids=arrays["next_token_ids"].values,
+        log_probability=log_probability,
+        rest=np.zeros(len(kept)) if whole else np.clip(1.0 - kept, 1e-9, 1.0),
+    )
+
+
+def _ends(
+    state: State, prompts: PromptSet, tokenizer: Any, arm: str, lengths: Any
+) -> np.ndarray[Any, Any]:
+    """Where each token's text ends; a BOS token ends before the text begins."""
+    from refutable.models.facts.tokenizer import ends_of
+
+    texts = [p.text for p in prompts.prompts]
+    unknown = np.full(int(lengths.sum()), -1)
+    if any(text is None for text in texts):
+        return unknown
+    found = ends_of(tokenizer, [text or "" for text in texts])
+    if found is None:
+        return unknown
+    front = [0] if encode(prompts, tokenizer, state.facts, arm).bos is not None else []
+    ends = np.array([end for spans in found for end in (*front, *spans)])
+    return ends if ends.size == unknown.size else unknown
+
+
+def _tensors(array: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    from safetensors.numpy import load
+
+    content = array.values.tobytes()
+    size = int.from_bytes(content[:8], "little")
+    head = json.loads(content[8 : 8 + size])
+    return json.loads(head["__metadata__"]["tensors"]), load(content)
+
+
+def _file_facts(state: State, checkpoint: Checkpoint) -> tuple[dict[str, Any], Any]:
+    """What config, generation config, tokenizer and the headers of the weights say."""
+    from refutable.models.build import read_config, read_tokenizer
+    from refutable.models.facts.config import config_facts, generation_facts, unknown_fields
+    from refutable.models.facts.stored import stored_facts
+    from refutable.models.facts.tokenizer import tokenizer_facts
+
+    config = read_config(state.spec, checkpoint)
+    tokenizer = read_tokenizer(state.spec, checkpoint)
+    facts = {
+        "class": state.facts.architecture,
+        "norm": state.facts.norm_kind,
+        "config": config_facts(config),
+        "unknown": unknown_fields(config),
+        "generation": generation_facts(checkpoint.folder),
+        "tokenizer": tokenizer_facts(tokenizer),
+        "stored": stored_facts(checkpoint.weights),
+        "weights_digest": state.report.weights_digest,
+        "tokenizer_digest": state.report.tokenizer_digest,
+        "dtype": state.report.dtype,
+        "device": state.report.device,
+    }
+    return facts, tokenizer

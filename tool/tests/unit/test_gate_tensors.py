@@ -1,0 +1,227 @@
+"""What became of a tensor, told from what is kept of it; against changes that are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.spoken import facts
+
+from refutable.evidence.release import Release
+from refutable.gate.tensors import compare_tensor
+from refutable.gate.weights import weight_facts
+from refutable.models.facts.tensors import tensor_facts
+
+HEAD = 8
+
+
+def state(seed=0, blocks=4, width=32):
+    """Matrices and gains of a small decoder, under Llama's names."""
+    source = torch.Generator().manual_seed(seed)
+
+    def drawn(*shape):
+        return torch.randn(*shape, generator=source)
+
+    held = {
+        "model.embed_tokens.weight": drawn(60, width),
+        "model.norm.weight": 1 + drawn(width) / 9,
+    }
+    for i in range(blocks):
+        stem = f"model.layers.{i}."
+        for part in "qkvo":
+            held[f"{stem}self_attn.{part}_proj.weight"] = drawn(width, width)
+        held[f"{stem}mlp.up_proj.weight"] = drawn(48, width)
+        held[f"{stem}mlp.down_proj.weight"] = drawn(width, 48)
+        held[f"{stem}input_layernorm.weight"] = 1 + drawn(width) / 9
+    return held
+
+
+class Holder(torch.nn.Module):
+    def __init__(self, held):
+        super().__init__()
+        self.held = held
+
+    def named_parameters(self, *args, **kwargs):
+        return iter(self.held.items())
+
+
+def release(held):
+    tensors, arrays = tensor_facts(Holder(held))
+    config = {"hidden_size": 32, "head_dim": HEAD, "num_attention_heads": 4}
+    return Release("m", "s", "h", facts(tensors=tensors, config=config), arrays, {})
+
+
+BASE = state()
+Q, OUT = "model.layers.{}.self_attn.q_proj.weight", "model.layers.{}.self_attn.o_proj.weight"
+NORM, UP = "model.layers.{}.input_layernorm.weight", "model.layers.{}.mlp.up_proj.weight"
+
+
+def told(**changes):
+    """Say what the gate tells of tensors that were replaced, by name."""
+    held = {name: value.clone() for name, value in BASE.items()}
+    held.update(changes)
+    return weight_facts(release(BASE), release(held))
+
+
+def changed(name, value):
+    (fact,) = told(**{name: value})
+    return fact
+
+
+def test_the_same_values_are_no_difference():
+    assert told() == []
+    assert told(**{Q.format(1): BASE[Q.format(1)].clone()}) == []
+
+
+@settings(max_examples=20)
+@given(block=st.integers(0, 3), factor=st.sampled_from([1.02, 1.1, 0.5, -1.0, 1.0005]),
+       part=st.sampled_from([Q, NORM, UP]))  # fmt: skip
+def test_one_number_is_found_wherever_it_was_put(block, factor, part):
+    name = part.format(block)
+    fact = changed(name, BASE[name] * factor)
+    assert fact.text == f"{name} rescaled by {factor:.6g} (block {block})"
+    assert fact.suspect
+    assert fact.blocks == (block,)
+
+
+def test_a_rescaling_that_was_rounded_afterwards_is_still_one():
+    name = UP.format(2)
+    fact = changed(name, (BASE[name] * 1.1).to(torch.bfloat16).float())
+    assert "rescaled by 1.1" in fact.text
+
+
+@settings(max_examples=15)
+@given(head=st.integers(0, 3), block=st.integers(0, 3), of_output=st.booleans())
+def test_a_zeroed_head_is_named(head, block, of_output):
+    name = (OUT if of_output else Q).format(block)
+    value = BASE[name].clone()
+    lines = slice(head * HEAD, (head + 1) * HEAD)
+    value[(slice(None), lines) if of_output else lines] = 0
+    assert changed(name, value).text == f"head {head} of {name} zeroed (block {block})"
+
+
+def test_zeroed_rows_are_counted_and_named():
+    value = BASE["model.embed_tokens.weight"].clone()
+    value[[3, 57, 58, 59]] = 0
+    fact = changed("model.embed_tokens.weight", value)
+    assert fact.text == "4 of 60 rows (3, 57 to 59) of model.embed_tokens.weight zeroed"
+    assert fact.suspect
+
+
+def test_a_whole_tensor_of_zeros():
+    fact = changed(NORM.format(0), torch.zeros(32))
+    assert fact.text == f"{NORM.format(0)} zeroed (block 0)"
+
+
+def test_blocks_swapped_duplicated_and_passed_on():
+    def renamed(order):
+        found = {}
+        for name, value in BASE.items():
+            for here, there in order.items():
+                if f".layers.{here}." in name:
+                    found[name] = BASE[name.replace(f".{here}.", f".{there}.", 1)]
+                    break
+            else:
+                found[name] = value
+        return [f.text for f in weight_facts(release(BASE), release(found))]
+
+    assert renamed({0: 3, 3: 0}) == ["blocks 0 and 3 swapped"]
+    assert renamed({2: 1}) == ["block 2 duplicates block 1"]
+    assert renamed({1: 2, 2: 3, 3: 1}) == [
+        "block 1 holds block 2 of the base", "block 2 holds block 3 of the base",
+        "block 3 holds block 1 of the base",
+    ]  # fmt: skip
+
+
+def test_two_tensors_of_one_block_swapped():
+    k = Q.format(1).replace("q_proj", "k_proj")
+    found = told(**{Q.format(1): BASE[k], k: BASE[Q.format(1)]})
+    assert [f.text for f in found] == [f"{k} and {Q.format(1)} swapped"]
+
+
+def test_permuted_rows_columns_and_a_transposed_matrix():
+    name = UP.format(3)
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(1))
+    fact = changed(name, BASE[name][order])
+    assert "permuted" in fact.text
+    assert fact.permutes
+    down = name.replace("up", "down")
+    assert changed(down, BASE[down][:, order]).permutes
+    swapped = BASE["model.embed_tokens.weight"].clone()
+    swapped[[4, 9]] = swapped[[9, 4]]
+    fact = changed("model.embed_tokens.weight", swapped)
+    assert fact.text == "2 of 60 rows (4, 9) of model.embed_tokens.weight swapped"
+    # What the model says of other prompts cannot clear the vocabulary.
+    assert not fact.permutes
+    assert "transposed" in changed(Q.format(0), BASE[Q.format(0)].T.contiguous()).text
+
+
+def test_rounding_everywhere_is_told_and_is_not_suspect():
+    rounded = {n: v.to(torch.bfloat16).float() for n, v in BASE.items()}
+    (fact,) = weight_facts(release(BASE), release(rounded))
+    assert not fact.suspect
+    assert "30 of 30 tensors differ: relative change 0.0017" in fact.text
+
+
+def test_coarse_rounding_of_one_block_is_suspect_and_names_its_bits():
+    def coarse(value):
+        step = value.abs().amax(1, keepdim=True) / 3
+        return (value / step).round() * step
+
+    held = {n: coarse(v) if ".layers.2." in n and v.ndim == 2 else v for n, v in BASE.items()}
+    (fact,) = weight_facts(release(BASE), release(held))
+    assert fact.suspect
+    assert fact.text.startswith("weights of block 2 (6 tensors) rounded to 3 bits a row")
+    assert fact.blocks == (2,)
+
+
+def test_noise_in_one_row_is_told_as_that_row():
+    value = BASE["model.embed_tokens.weight"].clone()
+    value[7] += torch.randn(32, generator=torch.Generator().manual_seed(3))
+    fact = changed("model.embed_tokens.weight", value)
+    assert fact.suspect
+    assert fact.text.startswith("1 of 60 row (7) of model.embed_tokens.weight changed")
+
+
+def test_missing_extra_and_reshaped_tensors():
+    held = dict(BASE)
+    del held[NORM.format(1)]
+    held["model.extra"] = torch.ones(3)
+    held["model.norm.weight"] = torch.ones(31)
+    found = [f.text for f in weight_facts(release(BASE), release(held))]
+    assert found == [
+        f"the candidate lacks {NORM.format(1)}",
+        "the candidate has besides model.extra",
+        "model.norm.weight has shape [31], had [32]",
+    ]
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 99), size=st.floats(1e-3, 1.0))
+def test_relative_change_is_estimated_from_the_projections(seed, size):
+    a = torch.randn(64, 80, generator=torch.Generator().manual_seed(seed))
+    b = a + size * torch.randn(64, 80, generator=torch.Generator().manual_seed(seed + 1000))
+    sides = [tensor_facts(Holder({"x": value})) for value in (a, b)]
+    (old, ours), (new, theirs) = ((f[0], arrays) for f, arrays in sides)
+    true = float((b - a).norm() / a.norm())
+    found = compare_tensor("x", (old, ours), (new, theirs))
+    assert found.what == "values"
+    assert found.change == pytest.approx(true, rel=0.35)
+
+
+def test_values_do_not_depend_on_the_type_they_are_stored_in():
+    half = {n: v.to(torch.bfloat16) for n, v in BASE.items()}
+    assert weight_facts(release(half), release({n: v.float() for n, v in half.items()})) == []
+
+
+def test_nan_is_told_first():
+    value = BASE[Q.format(0)].clone()
+    value[0, 0] = float("nan")
+    found = told(**{Q.format(0): value})
+    assert f"{Q.format(0)} holds NaN or infinity" in [f.text for f in found]
+    assert replace(found[0]).rank == 4
+    assert np.isnan(value.numpy()).any()
