@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 from refutable.errors import ModelError, near, one_line
+from refutable.models.sources import recognise
 from refutable.models.spec import ModelSource, ModelSpec
 from refutable.system.paths import fixtures
 
@@ -83,7 +84,7 @@ def resolve(name: str, *, revision: str | None = None) -> ModelSpec:
     ModelError
         If nothing of that name is known; near matches are listed.
     """
-    spec = _known(name) or _local(name) or _hub(name)
+    spec = _known(name) or recognise(name) or _local(name) or _hub(name)
     if spec is None:
         raise ModelError(f"unknown model {name!r}: {_suggest(name)}")
     if revision:

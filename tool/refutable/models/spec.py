@@ -6,15 +6,32 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
+from refutable.system.discovery import part_modules
+
 
 class ModelSource(StrEnum):
-    """Where the weights come from."""
+    """Where the weights come from: the name of a module of `refutable.models.sources`."""
 
     HUB = "hub"
     LOCAL = "local"
     GGUF = "gguf"
     WHEEL = "wheel"
     TWIN = "twin"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ModelSource | None:
+        """Know a source that has no name here by its module."""
+        if not isinstance(value, str) or value not in source_modules():
+            return None
+        member = str.__new__(cls, value)
+        member._name_, member._value_ = value.upper(), value
+        cls._value2member_map_[value] = member
+        return member
+
+
+def source_modules() -> tuple[str, ...]:
+    """Return the names of the modules that locate checkpoints."""
+    return tuple(part_modules("refutable.models.sources"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-# The package defines every word of the vocabulary, each of which enters itself in `KINDS`.
-import refutable.predictions  # noqa: F401
 from refutable.predictions.base import IN_CODE, KINDS, Prediction
 from refutable.records import PredictionRecord
+from refutable.system.discovery import load_package
 
 
 def kind_of(record: PredictionRecord) -> type[Prediction] | None:
     """Return the class of a recorded prediction; ``None`` for a word that is not known here."""
+    # Each word enters itself in `KINDS` when its module is imported.
+    load_package("refutable.predictions")
     return KINDS.get(record.kind)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Iterator
 from functools import cache
@@ -28,6 +29,21 @@ def load_modules(package: ModuleType) -> None:
     """Import every module of a package."""
     for name in _modules(package):
         importlib.import_module(name)
+
+
+@cache
+def load_package(name: str) -> None:
+    """Import every module of one package, such as ``refutable.predictions``."""
+    for module in _modules(importlib.import_module(name)):
+        importlib.import_module(module)
+
+
+@cache
+def part_modules(name: str) -> list[str]:
+    """Return the names of a package's modules, none of which is imported."""
+    found = importlib.util.find_spec(name)
+    places = found.submodule_search_locations if found is not None else None
+    return sorted(m.name for m in pkgutil.iter_modules(places or []))
 
 
 def part_folders(part: str) -> list[Path]:

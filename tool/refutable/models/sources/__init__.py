@@ -1,4 +1,9 @@
-"""Where checkpoints come from: one module per source, each with ``locate(spec)``."""
+"""Where checkpoints come from: one module per source, found by its name.
+
+Each has ``locate(spec)``, which returns the checkpoint of a model as a folder. It may have
+``recognise(name)``, which returns the `ModelSpec` of a name on the command line that is of this
+source, and ``None`` for any other.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import importlib
 
 from refutable.models.checkpoint import Checkpoint
 from refutable.models.sources.twin import folder_of
-from refutable.models.spec import ModelSource, ModelSpec
+from refutable.models.spec import ModelSource, ModelSpec, source_modules
 
 
 def locate(spec: ModelSpec) -> Checkpoint:
@@ -23,6 +28,20 @@ def locate(spec: ModelSpec) -> Checkpoint:
     source = importlib.import_module(f"{__name__}.{spec.source}")
     found: Checkpoint = source.locate(spec)
     return found
+
+
+def recognise(name: str) -> ModelSpec | None:
+    """Return what a name means to the first source that knows it by itself."""
+    for source in source_modules():
+        module = importlib.import_module(f"{__name__}.{source}")
+        found: ModelSpec | None = getattr(module, "recognise", _nothing)(name)
+        if found is not None:
+            return found
+    return None
+
+
+def _nothing(name: str) -> None:
+    """Stand for a source that recognises no name."""
 
 
 def weights_available(spec: ModelSpec) -> bool:

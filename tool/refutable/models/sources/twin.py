@@ -35,7 +35,7 @@ def locate(spec: ModelSpec) -> Checkpoint:
 def folder_of(spec: ModelSpec) -> Path | None:
     """Return the folder of a twin that was trained here, or of a model of fixtures/."""
     trained = trained_twins() / f"{spec.group}-{spec.seed}" / "checkpoint"
-    # ParallelDrawing one that was trained here lie the checkpoints of its training.
+    # Beside one that was trained here lie the checkpoints of its training.
     for folder in (trained, fixtures() / Path(spec.location)):
         if (folder / "config.json").is_file():
             return folder
