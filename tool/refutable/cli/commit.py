@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from refutable.spec.claim import Claim
 
 
-def observe_twins(out: Path, say: Callable[[str], None]) -> int:
+def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> int:
     """Measure every twin trained here for the bundled claims over seeds, and write one file.
 
     Parameters
@@ -29,6 +29,8 @@ def observe_twins(out: Path, say: Callable[[str], None]) -> int:
         The file, e.g. ``fixtures/twins/observations.safetensors``.
     say : callable
         Gets a line for each model.
+    tag : str
+        Which twins: ``twin`` (the norms) or ``thoughts``, as the registry tags them.
 
     Returns
     -------
@@ -44,7 +46,7 @@ def observe_twins(out: Path, say: Callable[[str], None]) -> int:
     from refutable.models.sources.twin import trained_twins
     from refutable.studies.catalogue import bundled_claims
 
-    specs = _trained_here()
+    specs = _trained_here(tag)
     if not specs:
         raise RefutableError(f"no trained twin in {trained_twins()}: run `refutable train twins`")
     # Told before hours of measuring.
@@ -71,7 +73,7 @@ def observe_twins(out: Path, say: Callable[[str], None]) -> int:
     return len(writer.models)
 
 
-def _trained_here() -> list[ModelSpec]:
+def _trained_here(tag: str) -> list[ModelSpec]:
     from refutable.models.registry import all_specs
     from refutable.models.sources.twin import trained_twins
     from refutable.models.spec import ModelSource
@@ -80,7 +82,11 @@ def _trained_here() -> list[ModelSpec]:
         run = trained_twins() / f"{spec.group}-{spec.seed}"
         return (run / "checkpoint" / "config.json").is_file()
 
-    return [spec for spec in all_specs() if spec.source is ModelSource.TWIN and there(spec)]
+    return [
+        spec
+        for spec in all_specs()
+        if tag in spec.tags and spec.source is ModelSource.TWIN and there(spec)
+    ]
 
 
 def _observe(

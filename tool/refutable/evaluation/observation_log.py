@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -128,19 +128,27 @@ class ObservationLog:
         for (name, arm, role), arrays in self._harness.arrays(model).items():
             if name != cell.prompts or arm != cell.arm or role.startswith("check"):
                 continue
+            common = {
+                "claim": None,
+                "model": model,
+                "control": role or None,
+                "prompts": label,
+                "arm": arm,
+            }
+            key = f"observables|{model}|{cell.prompts}|{cell.arm}|{role}"
             for quantity, array in arrays.items():
-                if not _is_kept(quantity, array):
-                    continue
-                common = {
-                    "claim": None,
-                    "quantity": quantity,
-                    "model": model,
-                    "control": role or None,
-                    "prompts": label,
-                    "arm": arm,
-                }
-                key = f"observables|{model}|{cell.prompts}|{cell.arm}|{role}|{quantity}"
-                self._write(key, prompts, [(array, common)])
+                if _is_kept(quantity, array):
+                    own = {**common, "quantity": quantity}
+                    self._write(f"{key}|{quantity}", prompts, [(array, own)])
+            if not role and not self._has(f"{key}|summaries"):
+                rows = [(a, {**common, "quantity": q}) for q, a in summaries(arrays).items()]
+                self._write(f"{key}|summaries", prompts, rows)
+
+    def _has(self, key: str) -> bool:
+        return self._shard(key).exists() if self._is_worker else key in self._table
+
+    def _shard(self, key: str) -> Path:
+        return self._shards / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
 
     def _write(self, key: str, prompts: PromptSet, arrays: Sequence[Labelled]) -> None:
         """Keep the rows of arrays under a key, once however often they are asked for."""
@@ -149,7 +157,7 @@ class ObservationLog:
                 for array, common in arrays:
                     put_rows(self._table, key, array, prompts, common)
             return
-        path = self._shards / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet"
+        path = self._shard(key)
         if path.exists():
             return
         table = Table()
@@ -159,6 +167,31 @@ class ObservationLog:
             return
         with draft(path) as part:
             table.frame(ordered=False).to_parquet(part)
+
+
+def summaries(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the derived observables that sum up recorded ones for figures.
+
+    Parameters
+    ----------
+    arrays : mapping
+        Recorded observables of one model by name; what rests on others is left out.
+    """
+    import xarray as xr
+
+    def value(name: str) -> Any:
+        item = REGISTRY[name]
+        if name in arrays or item.function is None:
+            return arrays[name]
+        return item.function(**{need: value(need) for need in item.needs})
+
+    found = {}
+    with xr.set_options(arithmetic_join="exact"):  # type: ignore[no-untyped-call]
+        for item in REGISTRY:
+            if item.derived and item.recorded_with in arrays:
+                with suppress(KeyError):
+                    found[item.name] = value(item.name)
+    return found
 
 
 def _key(claim: Claim, cell: Cell) -> str:

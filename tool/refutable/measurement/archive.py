@@ -12,6 +12,7 @@ from refutable.errors import InstrumentError, NotAvailableError, NotHereError
 from refutable.measurement.needs import ControlCopy, Plan
 from refutable.measurement.state import COMMITTED, Sources, State
 from refutable.models.sources import locate
+from refutable.models.sources.twin import how_to_train
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.records import InstrumentCheck
 from refutable.store.store import ObservationKey
@@ -61,8 +62,7 @@ class ObservationArchive:
         spec = self.state.spec
         return (
             f"the weights of {spec.id} are not shipped, and {', '.join(sorted(names)[:3])} of it "
-            f"is not committed{where}: train it with `refutable train twins --variant {spec.group} "
-            f"--seed {spec.seed}`"
+            f"is not committed{where}: train it with `{how_to_train(spec)}`"
         )
 
     def refuse_failed(self) -> None:

@@ -29,7 +29,7 @@ from refutable.models.sources import weights_available
 from refutable.observables.registry import REGISTRY
 from refutable.records import ModelFacts, ModelReport
 from refutable.spec.prompts import PromptSet
-from refutable.store.committed import Committed
+from refutable.store.committed import committed_in
 from refutable.store.store import Store
 from refutable.system.paths import cache_dir, fixtures
 
@@ -69,7 +69,7 @@ def open_harness(
     """
     sources = Sources(
         Store(cache_dir() / "observations") if store is None else store,
-        Committed(fixtures() / "twins" / "observations.safetensors"),
+        committed_in(fixtures()),
         prompts,
         settings or Settings(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,10 @@ class Encoded:
     arm: str
     bos: int | None
     """The token id put first; ``None`` in the arm without BOS."""
+    spans: tuple[Mapping[str, tuple[int, ...]], ...] = ()
+    """Named positions of each prompt, BOS counted."""
+    answers: tuple[tuple[int, ...], ...] = ()
+    """Token ids of each prompt's right answer; empty where none is known."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -36,7 +40,18 @@ class Encoded:
             ids=tuple(self.ids[i] for i in places),
             prompt_ids=tuple(self.prompt_ids[i] for i in places),
             families=tuple(self.families[i] for i in places),
+            spans=tuple(self.spans[i] for i in places) if self.spans else (),
+            answers=tuple(self.answers[i] for i in places) if self.answers else (),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One prompt as it is read."""
+
+    prompt: Prompt
+    ids: tuple[int, ...]
+    spans: Mapping[str, tuple[int, ...]]
 
 
 def encode(
@@ -78,21 +93,27 @@ def encode(
     """
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
     bos = _bos(facts, arm)
-    kept: dict[tuple[int, ...], tuple[Prompt, tuple[int, ...]]] = {}
+    kept: dict[tuple[int, ...], _Read] = {}
     for prompt in prompts.prompts:
-        own = _without_bos(_tokens(prompt, tokenizer, facts), prompt, facts)
+        told, named = _tokens(prompt, tokenizer, facts)
+        own = _without_bos(told, prompt, facts)
         tokens = own if shuffle_seed is None else _shuffled(own, prompt.id, shuffle_seed)
         tokens = tokens if bos is None else (bos, *tokens)
         _check(prompt, tokens, facts)
+        # A BOS token that the prompt brought along went, the arm's own came.
+        moved = len(own) - len(told) + (bos is not None)
+        spans = {key: tuple(at + moved for at in value) for key, value in named.items()}
         # A shuffled control has the prompts of what it is a control of.
-        kept.setdefault(own, (prompt, tokens))
+        kept.setdefault(own, _Read(prompt, tokens, spans))
     found = list(kept.values())
     return Encoded(
-        ids=tuple(tokens for _, tokens in found),
-        prompt_ids=tuple(prompt.id for prompt, _ in found),
-        families=tuple(prompt.family for prompt, _ in found),
+        ids=tuple(read.ids for read in found),
+        prompt_ids=tuple(read.prompt.id for read in found),
+        families=tuple(read.prompt.family for read in found),
         arm=arm,
         bos=bos,
+        spans=tuple(read.spans for read in found),
+        answers=tuple(_answer(read.prompt, tokenizer, facts) for read in found),
     )
 
 
@@ -118,15 +139,54 @@ def _bos(facts: ModelFacts, arm: str) -> int | None:
     return facts.bos
 
 
-def _tokens(prompt: Prompt, tokenizer: Any, facts: ModelFacts) -> tuple[int, ...]:
+def _tokens(
+    prompt: Prompt, tokenizer: Any, facts: ModelFacts
+) -> tuple[tuple[int, ...], Mapping[str, tuple[int, ...]]]:
+    """Return a prompt's token ids and its named positions among them."""
     if prompt.input_ids is not None:
-        return tuple(int(token) for token in prompt.input_ids)
+        return tuple(int(token) for token in prompt.input_ids), prompt.spans
     if tokenizer is None:
         raise PromptError(
             f"{facts.id} has no tokenizer, and prompt {prompt.id} is text: give input_ids"
         )
-    encoded = tokenizer(prompt.text or "", add_special_tokens=False, verbose=False)
-    return tuple(encoded["input_ids"])
+    text = prompt.text or ""
+    how = {"add_special_tokens": False, "verbose": False}
+    if not prompt.marks:
+        tokens = tuple(tokenizer(text, **how)["input_ids"])
+        return tokens, _checked_spans(prompt, len(tokens), facts)
+    if not getattr(tokenizer, "is_fast", False):
+        raise PromptError(
+            f"the tokenizer of {facts.id} does not say which characters a token covers, which "
+            f"the marks of prompt {prompt.id} need: use a fast tokenizer"
+        )
+    encoded = tokenizer(text, return_offsets_mapping=True, **how)
+    ranges = encoded["offset_mapping"]
+    named = {}
+    for key, (start, end) in prompt.marks.items():
+        inside = (at for at, (a, b) in enumerate(ranges) if a < end and b > start)
+        named[key] = tuple(inside)
+        if not named[key]:
+            raise PromptError(f"no token of {facts.id} lies in span {key!r} of prompt {prompt.id}")
+    return tuple(encoded["input_ids"]), named
+
+
+def _checked_spans(prompt: Prompt, length: int, facts: ModelFacts) -> Mapping[str, tuple[int, ...]]:
+    for key, positions in prompt.spans.items():
+        past = [at for at in positions if at >= length]
+        if past:
+            raise PromptError(
+                f"span {key!r} of prompt {prompt.id} reaches position {past[0]}, past the end: "
+                f"the prompt has {length} tokens for {facts.id}"
+            )
+    return prompt.spans
+
+
+def _answer(prompt: Prompt, tokenizer: Any, facts: ModelFacts) -> tuple[int, ...]:
+    if not isinstance(prompt.answer, str):
+        return prompt.answer or ()
+    if tokenizer is None:
+        return ()
+    return tuple(tokenizer(prompt.answer, add_special_tokens=False, verbose=False)["input_ids"])
 
 
 def _shuffled(tokens: tuple[int, ...], name: str, seed: int) -> tuple[int, ...]:

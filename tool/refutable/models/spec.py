@@ -53,6 +53,9 @@ class ModelSpec:
     """Weight file inside a wheel."""
     sha256: str = ""
     """Of `file`; checked before it is used."""
+    lacks: str = ""
+    """What its files lack for it to be loaded, in one phrase that says what to do; empty for a
+    model that loads."""
     size_bytes: int = 0
     """Approximate size of the download."""
     norm: str = ""

@@ -131,7 +131,11 @@ class Registry:
             else:
                 found.add(name)
         if drawn:
-            found |= {item.name for item in self._filled().values() if item.recorded_with in found}
+            found |= {
+                item.name
+                for item in self._filled().values()
+                if item.recorded_with in found and not item.derived
+            }
         return frozenset(found)
 
 
@@ -144,7 +148,7 @@ REGISTRY = Registry(partial(load_parts, "observables"))
 
 
 def observable(
-    *, dims: tuple[str, ...], unit: str = "", version: int = 1
+    *, dims: tuple[str, ...], unit: str = "", version: int = 1, recorded_with: str = ""
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a pure function of observables as an observable of its own.
 
@@ -156,6 +160,9 @@ def observable(
         Unit of the values, e.g. ``nats`` or ``log ratio``.
     version : int
         Raise it when the numbers change.
+    recorded_with : str
+        Name of a recorded observable that this one sums up for figures: a run keeps it whenever
+        it has that one.
 
     Returns
     -------
@@ -180,6 +187,7 @@ def observable(
                 needs=tuple(inspect.signature(function).parameters),
                 function=function,
                 per_prompt="prompt" in dims,
+                recorded_with=recorded_with,
             )
         )
         return function

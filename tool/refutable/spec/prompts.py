@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,11 @@ class Prompt:
     text: str | None = None
     input_ids: tuple[int, ...] | None = None
     spans: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Named positions among the token ids, without a BOS token that an arm puts first."""
+    marks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Named spans of a text, as ranges of its characters; a tokenizer makes positions of them."""
+    answer: str | tuple[int, ...] | None = None
+    """What rightly follows the prompt: text, or token ids."""
 
     @property
     def shown(self) -> str:
@@ -199,7 +205,9 @@ def read_prompts(path: Path) -> PromptSet:
     ----------
     path : Path
         A TOML file with a ``name`` and ``[[family]]`` tables that hold ``prompts`` (text) or
-        ``input_ids`` (lists of token ids), and optionally ``spans``, one table a prompt.
+        ``input_ids`` (lists of token ids), and optionally ``spans``, one table of named positions
+        a prompt, and ``answers``, one a prompt. Texts of a family with ``marked = true`` name
+        their spans in place: ``He sold {t0|3 boxes}.`` has the text "He sold 3 boxes."
 
     Returns
     -------
@@ -261,20 +269,73 @@ def _family_prompts(table: Mapping[str, Any], family: str, origin: str) -> list[
             f"{origin}: family {family!r} has {len(items)} prompts but {len(spans)} spans: "
             "give one table a prompt"
         )
+    answers = table.get("answers", [None] * len(items))
+    if not isinstance(answers, list) or len(answers) != len(items):
+        raise PromptError(f"{origin}: family {family!r} needs one answer a prompt")
     made = []
-    for index, (item, span) in enumerate(zip(items, spans, strict=True)):
+    for index, (item, span, answer) in enumerate(zip(items, spans, answers, strict=True)):
         where = f"{origin}: prompt {index + 1} of family {family!r}"
-        named = {key: tuple(int(i) for i in value) for key, value in span.items()}
+        name = f"{family}/{index}"
+        right = _answer(answer, where)
         if ids is None:
             if not isinstance(item, str) or not item.strip():
                 raise PromptError(f"{where} is empty: write it or drop it")
-            made.append(Prompt(f"{family}/{index}", family, text=item, spans=named))
+            text, marks = _unmarked(item, where) if table.get("marked") else (item, {})
+            named = _positions(span, None, where)
+            made.append(Prompt(name, family, text=text, spans=named, marks=marks, answer=right))
         else:
             good = isinstance(item, list) and item and all(type(i) is int and i >= 0 for i in item)
             if not good:
                 raise PromptError(f"{where} needs token ids of 0 or more, got {item!r}")
-            made.append(Prompt(f"{family}/{index}", family, input_ids=tuple(item), spans=named))
+            named = _positions(span, len(item), where)
+            made.append(Prompt(name, family, input_ids=tuple(item), spans=named, answer=right))
     return made
+
+
+def _positions(span: Any, length: int | None, where: str) -> dict[str, tuple[int, ...]]:
+    """Read one table of named positions; of token ids, each must lie inside the prompt."""
+    if not isinstance(span, dict):
+        raise PromptError(f"{where} needs a table of spans, got {span!r}")
+    named = {}
+    for key, value in span.items():
+        if not isinstance(value, list) or not all(type(i) is int and i >= 0 for i in value):
+            raise PromptError(f"{where}: span {key!r} needs a list of positions, got {value!r}")
+        past = [i for i in value if length is not None and i >= length]
+        if past:
+            raise PromptError(
+                f"{where}: span {key!r} reaches position {past[0]}, past the end of a prompt of "
+                f"{length} tokens"
+            )
+        named[key] = tuple(value)
+    return named
+
+
+def _answer(answer: Any, where: str) -> str | tuple[int, ...] | None:
+    if answer is None or (isinstance(answer, str) and answer):
+        return answer
+    if isinstance(answer, list) and answer and all(type(i) is int and i >= 0 for i in answer):
+        return tuple(answer)
+    raise PromptError(f"{where} needs an answer of text or token ids, got {answer!r}")
+
+
+_MARK = re.compile(r"\{(\w+)\|([^{}]+)\}")
+
+
+def _unmarked(text: str, where: str) -> tuple[str, dict[str, tuple[int, int]]]:
+    """Take ``{name|...}`` out of a text; return it with the range of characters of each name."""
+    plain, marks, at = "", {}, 0
+    for found in _MARK.finditer(text):
+        plain += text[at : found.start()]
+        name, inner = found.groups()
+        if name in marks:
+            raise PromptError(f"{where} marks {name!r} twice: give each span a name of its own")
+        marks[name] = (len(plain), len(plain) + len(inner))
+        plain += inner
+        at = found.end()
+    plain += text[at:]
+    if "{" in plain or "}" in plain:
+        raise PromptError(f"{where} has a brace that is no mark like {{t0|3 boxes}}: mend it")
+    return plain, marks
 
 
 def _refuse_duplicates(prompts: Sequence[Prompt], origin: str) -> None:
@@ -292,9 +353,15 @@ def _refuse_duplicates(prompts: Sequence[Prompt], origin: str) -> None:
 
 
 def _hash(prompts: Iterable[Prompt]) -> str:
-    content = [
-        [p.id, p.text, p.input_ids, {k: list(v) for k, v in sorted(p.spans.items())}]
-        for p in prompts
-    ]
+    content = [_content(p) for p in prompts]
     packed = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(packed.encode()).hexdigest()
+
+
+def _content(prompt: Prompt) -> list[Any]:
+    spans = {key: list(value) for key, value in sorted(prompt.spans.items())}
+    content: list[Any] = [prompt.id, prompt.text, prompt.input_ids, spans]
+    if prompt.marks or prompt.answer is not None:
+        content += [{key: list(value) for key, value in sorted(prompt.marks.items())}]
+        content += [prompt.answer]
+    return content

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +127,45 @@ class Committed:
             f"cannot read the committed observations in {self.path.name} ({one_line(problem)}): "
             "install refutable again, or restore the file"
         )
+
+
+class CommittedFiles(Committed):
+    """The committed observations of several files, each of other models.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files that `CommittedWriter` wrote; one that does not exist holds nothing.
+    """
+
+    def __init__(self, paths: Iterable[str | os.PathLike[str]]) -> None:
+        self.files = tuple(Committed(path) for path in paths)
+
+    def model(self, name: str) -> CommittedModel | None:
+        """Return what is known of a model, or ``None`` if it is in no file."""
+        return next((known for file in self.files if (known := file.model(name))), None)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models of all files."""
+        return tuple(name for file in self.files for name in file.models)
+
+    def __contains__(self, key: ObservationKey) -> bool:
+        return any(key in file for file in self.files)
+
+    def get(self, key: ObservationKey) -> xr.DataArray | None:
+        """Read an array, ``None`` if no file holds it."""
+        return next((file.get(key) for file in self.files if key in file), None)
+
+    def get_json(self, key: ObservationKey) -> dict[str, Any] | None:
+        """Read how an instrument was checked."""
+        notes = (file.get_json(key) for file in self.files)
+        return next((found for found in notes if found is not None), None)
+
+
+def committed_in(fixtures: Path) -> CommittedFiles:
+    """Return what is committed in every folder of fixtures/."""
+    return CommittedFiles(sorted(fixtures.glob("*/observations.safetensors")))
 
 
 @dataclass(slots=True)

@@ -13,12 +13,16 @@ from refutable.cli.base import app
 @app.command("observe-twins")
 def observe_twins_command(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    tag: Annotated[
+        str, typer.Option(metavar="TAG", help="Which twins: twin (the norms) or thoughts.")
+    ] = "twin",
 ) -> None:
     """Measure the twins of all seeds into one file.
 
-    For this project's own fixtures/twins/observations.safetensors, after `refutable train twins`.
+    For this project's own fixtures/twins/observations.safetensors, after `refutable train twins`,
+    and with --tag thoughts fixtures/thoughts/observations.safetensors, after `train thoughts`.
     """
     from refutable.cli.commit import observe_twins
 
-    number = observe_twins(out, typer.echo)
+    number = observe_twins(out, typer.echo, tag)
     typer.echo(f"{out}: {number} models, {out.stat().st_size / 1e6:.1f} MB")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 
+from refutable.errors import ModelError
 from refutable.models.checkpoint import Checkpoint
 from refutable.models.sources.twin import folder_of
 from refutable.models.spec import ModelSource, ModelSpec, source_modules
@@ -25,6 +26,8 @@ def locate(spec: ModelSpec) -> Checkpoint:
     ModelError
         If it cannot be had, in one line that says what to do.
     """
+    if spec.lacks:
+        raise ModelError(f"{spec.id} cannot be loaded as it is published: {spec.lacks}")
     source = importlib.import_module(f"{__name__}.{spec.source}")
     found: Checkpoint = source.locate(spec)
     return found

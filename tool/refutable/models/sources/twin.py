@@ -26,10 +26,17 @@ def locate(spec: ModelSpec) -> Checkpoint:
     folder = folder_of(spec)
     if folder is None:
         raise ModelError(
-            f"the weights of {spec.id} are not shipped: train it with `refutable train twins "
-            f"--variant {spec.group} --seed {spec.seed}`, or reinstall refutable"
+            f"the weights of {spec.id} are not shipped: train it with `{how_to_train(spec)}`, or "
+            "reinstall refutable"
         )
     return read_checkpoint(folder)
+
+
+def how_to_train(spec: ModelSpec) -> str:
+    """Return the command that trains a twin."""
+    if "thoughts" in spec.tags:
+        return f"refutable train thoughts --size {spec.group.split('-')[1]} --seed {spec.seed}"
+    return f"refutable train twins --variant {spec.group} --seed {spec.seed}"
 
 
 def folder_of(spec: ModelSpec) -> Path | None:

@@ -1,0 +1,184 @@
+"""Attention that thoughts receive, beside a length-matched span and the published procedure."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from refutable.errors import NotMeasurableError
+from refutable.observables.registry import experiment, observable
+from refutable.observables.thoughts.subject import NAMES, THOUGHTS, by_prompt, laid_out
+
+if TYPE_CHECKING:
+    import torch
+    import xarray as xr
+
+    from refutable.capture.thoughts import Thoughts
+
+CONTROLS = tuple(f"random{number}" for number in range(THOUGHTS))
+SPANS = (*NAMES, *CONTROLS, "begin", "end")
+FROM = ("answer", "later", "published")
+
+
+@experiment(
+    dims=("prompt", "received_from", "layer", "head", "span"), unit="share", in_store_only=True
+)
+def attention_to_spans(loaded: Any, encoded: Any) -> xr.DataArray:
+    """Attention weight that a span receives, as share of the whole row, by block and head.
+
+    ``answer``: in the row of the position that says the answer. ``later``: mean over the rows of
+    all positions behind the span. ``published``: not what the span receives but the mean over its
+    keys of the span's own row, as the study's script takes it. ``random0`` to ``random5``: as
+    many tokens as the thought of that number has, at random in the problem. Of several tokens the
+    weights are added up; of a row, the last one's.
+    """
+    thoughts = laid_out(loaded, encoded)
+    spans = _spans(thoughts, encoded.prompt_ids)
+    found = _received(loaded.model, thoughts, spans)
+    layers, heads = range(found.shape[2]), range(found.shape[3])
+    return by_prompt(
+        found.numpy(), encoded, ("received_from", "layer", "head", "span"),
+        received_from=FROM, layer=layers, head=heads, span=SPANS,
+    )  # fmt: skip
+
+
+@experiment(dims=("prompt", "span"), unit="tokens")
+def span_lengths(loaded: Any, encoded: Any) -> xr.DataArray:
+    """Number of tokens of each thought; 1 of a latent one."""
+    thoughts = laid_out(loaded, encoded)
+    counts = [thoughts.thought(number).sum(dim=1) for number in range(THOUGHTS)]
+    values = [[float(count[row]) for count in counts] for row in range(len(encoded))]
+    import numpy as np
+
+    return by_prompt(np.array(values), encoded, ("span",), span=NAMES)
+
+
+@experiment(dims=("prompt", "span"), unit="tokens")
+def keys_seen(loaded: Any, encoded: Any) -> xr.DataArray:
+    """Number of positions that the last token of each thought sees, its own included."""
+    thoughts = laid_out(loaded, encoded)
+    seen = thoughts.present.long().cumsum(dim=1)
+    import torch
+
+    masks = torch.stack([thoughts.thought(number) for number in range(THOUGHTS)], dim=1)
+    last = (seen[:, None] * masks).amax(dim=2)
+    return by_prompt(last.double().cpu().numpy(), encoded, ("span",), span=NAMES)
+
+
+@observable(dims=("prompt", "received_from", "layer", "head", "thought"), unit="share")
+def thought_attention(attention_to_spans: xr.DataArray, span_lengths: xr.DataArray) -> xr.DataArray:
+    """Share of each thought in the attention, per token, that the six thoughts receive."""
+    return among_six(attention_to_spans, span_lengths, NAMES)
+
+
+def among_six(
+    attention: xr.DataArray, lengths: xr.DataArray, names: tuple[str, ...]
+) -> xr.DataArray:
+    """Return the share of each of six spans, per token, in what the six receive.
+
+    Parameters
+    ----------
+    attention
+        `attention_to_spans`, from all places or from one.
+    lengths
+        `span_lengths`.
+    names
+        The six spans.
+    """
+    each = attention.sel(span=list(names)).assign_coords(span=list(range(THOUGHTS)))
+    of_tokens = lengths.assign_coords(span=list(range(THOUGHTS)))
+    # The mean over keys of a row is no sum over the span's tokens.
+    added_up = attention["received_from"] != "published"
+    per_token = each / of_tokens.where(added_up, 1.0)
+    share = (per_token / per_token.sum("span", skipna=False)).rename(span="thought")
+    dims = [dim for dim in (*attention.dims, "thought") if dim != "span"]
+    if "received_from" not in attention.dims:
+        share = share.drop_vars("received_from")
+    return share.transpose(*dims)
+
+
+def _spans(thoughts: Thoughts, names: Any) -> torch.Tensor:
+    """Masks of all spans, (span, prompt, position); empty where prompts lack one."""
+    import torch
+
+    own = [thoughts.thought(number) for number in range(THOUGHTS)]
+    nothing = torch.zeros_like(thoughts.present)
+    ends = [thoughts.spans.get(name, nothing) for name in ("begin", "end")]
+    if not thoughts.latent:
+        # The last token of a written prompt is called begin while prompts are laid out.
+        ends = [nothing, nothing]
+    return torch.stack([*own, *_random_spans(own, thoughts, names), *ends])
+
+
+def _random_spans(own: list[torch.Tensor], thoughts: Thoughts, names: Any) -> list[torch.Tensor]:
+    """Draw spans before the first thought, as long as each thought; never the first token."""
+    import numpy as np
+    import torch
+
+    drawn = [torch.zeros_like(mask) for mask in own]
+    for row, name in enumerate(names):
+        start = int(thoughts.present[row].float().argmax()) + 1
+        stop = int(own[0][row].float().argmax())
+        if thoughts.latent:
+            # Begin stands right before the thoughts and is a span of its own.
+            stop -= 1
+        entropy = int.from_bytes(hashlib.sha256(str(name).encode()).digest()[:8], "big")
+        random = np.random.default_rng(entropy)
+        for number, mask in enumerate(own):
+            length = min(int(mask[row].sum()), stop - start)
+            if length < 1:
+                raise NotMeasurableError("a problem is too short to draw a random span from it")
+            at = int(random.integers(start, stop - length + 1))
+            drawn[number][row, at : at + length] = True
+    return drawn
+
+
+def _received(model: Any, thoughts: Thoughts, spans: torch.Tensor) -> torch.Tensor:
+    """Reduce each block's pattern as it is computed: (prompt, from, layer, head, span)."""
+    import torch
+
+    from refutable.capture.interface import attending, eager_attention
+    from refutable.capture.thoughts import answer_logits
+    from refutable.models.structure import find_structure
+
+    structure = find_structure(model)
+    if not structure.attention_interface:
+        raise NotMeasurableError("its attention does not go through transformers' interface")
+    layers = {id(module): layer for layer, module in enumerate(structure.attentions)}
+    rows = _rows(thoughts, spans)
+    kept: dict[int, torch.Tensor] = {}
+
+    def attend(module: Any, *args: Any, **kwargs: Any) -> Any:
+        out, pattern = eager_attention(module)(module, *args, **kwargs)
+        kept[layers[id(module)]] = _reduced(pattern.float(), rows, spans.float())
+        return out, pattern
+
+    with attending(model, attend):
+        answer_logits(model, thoughts)
+    return torch.stack([kept[layer] for layer in sorted(kept)], dim=2).cpu()
+
+
+def _rows(thoughts: Thoughts, spans: torch.Tensor) -> torch.Tensor:
+    """Weights of the rows to average for each span: (2, span, prompt, query); later, and own."""
+    import torch
+
+    places = torch.arange(spans.shape[-1], device=spans.device)
+    last = torch.where(spans, places, -1).amax(dim=-1, keepdim=True)
+    later = ((places > last) & thoughts.present & (last >= 0)).float()
+    later = later / later.sum(dim=-1, keepdim=True)
+    own = (places == last).float()
+    # The mean over its keys: a row's weights are divided by how many positions it sees.
+    seen = thoughts.present.long().cumsum(dim=1).clamp(min=1)
+    return torch.stack([later, own / seen])
+
+
+def _reduced(pattern: torch.Tensor, rows: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
+    """Return (prompt, from, head, span) of one pattern (prompt, head, query, key)."""
+    import torch
+
+    answer = torch.einsum("phk,spk->phs", pattern[:, :, -1], spans)
+    later = torch.einsum("phqk,spq,spk->phs", pattern, rows[0], spans)
+    published = torch.einsum("phqk,spq->phs", pattern, rows[1])
+    there = spans.any(dim=-1).transpose(0, 1)[:, None]
+    found = torch.stack([answer, later, published], dim=1)
+    return torch.where(there[:, None], found, torch.full_like(found, torch.nan))

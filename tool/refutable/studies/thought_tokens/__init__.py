@@ -1,0 +1,1 @@
+"""The thought-tokens study: small decoders that reason in continuous thoughts."""

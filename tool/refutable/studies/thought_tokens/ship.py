@@ -1,0 +1,150 @@
+"""What `refutable train thoughts` does: the study's runs, and a checkpoint of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from refutable.models.build import quiet
+from refutable.studies.thought_tokens.recipe import KINDS, SEEDS, SIZES, Recipe, model_config
+from refutable.studies.thought_tokens.train import Stack, ThoughtLog, weights_of
+from refutable.system.files import write
+from refutable.system.progress import progress
+
+if TYPE_CHECKING:
+    import torch
+
+LOG = "training.json"
+_KEPT_EVERY = 200
+
+
+def group_of(size: str, kind: str) -> str:
+    """Return the name of a group of runs that differ in the seed alone, such as thoughts-small."""
+    return f"{kind}-{size}"
+
+
+def train_thoughts(
+    sizes: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    device: str,
+    say: Callable[[str], None],
+    *,
+    recipe: Recipe | None = None,
+    steps: int | None = None,
+) -> list[ThoughtLog]:
+    """Train sizes and seeds, with and without thoughts, into ``out/KIND-SIZE-SEED/checkpoint``.
+
+    The seeds of one size and kind are computed at once. Finished runs are left as they are,
+    unfinished ones go on where they stopped.
+
+    Parameters
+    ----------
+    sizes, seeds
+        What to train; of each the twin without thoughts too.
+    out
+        Folder of the runs.
+    device
+        Where to train: cpu, cuda, mps.
+    say
+        Gets a line for each run that is done.
+    recipe
+        Another than the study's.
+    steps
+        Stop after so many steps of the recipe's; the rates stay those of the whole.
+
+    Returns
+    -------
+    list of ThoughtLog
+        The record of every run, trained now or before.
+
+    Raises
+    ------
+    RefutableError
+        If a folder holds an interrupted run of another recipe or other seeds.
+    """
+    import torch
+
+    if device == "cpu":
+        torch.set_flush_denormal(True)
+    chosen = recipe or Recipe()
+    logs = []
+    for size in sizes:
+        for kind in KINDS:
+            group = group_of(size, kind)
+            left = [s for s in seeds if not _record(out, group, s).is_file()]
+            if left:
+                _train(Stack(SIZES[size], kind, left, chosen, device), out, group, steps)
+            for seed in seeds:
+                logs.append(read_log(_record(out, group, seed).parent))
+                share = 100 * logs[-1].accuracy[max(logs[-1].accuracy)]
+                say(
+                    f"{group}-{seed}: {share:.1f} % of held-out answers right "
+                    f"({logs[-1].seconds:.0f} s for {len(logs[-1].trained_with)} seeds on "
+                    f"{logs[-1].device})"
+                )
+    return logs
+
+
+def _record(out: Path, group: str, seed: int) -> Path:
+    return out / f"{group}-{seed}" / "checkpoint" / LOG
+
+
+def _train(stack: Stack, out: Path, group: str, stop: int | None) -> None:
+    resume = out / f"{group}.{'-'.join(map(str, stack.seeds))}.resume.safetensors"
+    if resume.is_file():
+        stack.resume(resume)
+    steps = min(stop or stack.recipe.steps, stack.recipe.steps)
+    with progress(f"{group}, seeds {', '.join(map(str, stack.seeds))}", steps) as advance:
+        while stack.done < steps:
+            stack.train(min(steps, stack.done + _KEPT_EVERY), advance)
+            stack.keep(resume)
+    for log in stack.logs():
+        ship(weights_of(stack, log.seed), log, _record(out, group, log.seed).parent)
+    resume.unlink()
+
+
+def ship(weights: dict[str, torch.Tensor], log: ThoughtLog, out: Path) -> None:
+    """Write one run as a checkpoint: float16 weights, config, training log.
+
+    Parameters
+    ----------
+    weights
+        As `weights_of` gives them.
+    log
+        The record of its training.
+    out
+        Folder to write.
+    """
+    import torch
+    from transformers import GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(model_config(SIZES[log.size]))
+    model.load_state_dict({name: tensor.float().cpu() for name, tensor in weights.items()})
+    with quiet():
+        model.to(torch.float16).save_pretrained(out)  # type: ignore[arg-type]
+    (out / "generation_config.json").unlink(missing_ok=True)
+    # Written last: it marks the run as finished.
+    write(out / LOG, json.dumps(asdict(log), separators=(",", ":")) + "\n")
+
+
+def read_log(folder: Path) -> ThoughtLog:
+    """Return the record of a finished run."""
+    return ThoughtLog(**json.loads((folder / LOG).read_text(encoding="utf-8")))
+
+
+def planned(size: str | None, seed: int | None) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the sizes and seeds that are asked for; all of the study by default.
+
+    Raises
+    ------
+    RefutableError
+        If there is no such size.
+    """
+    from refutable.studies.thought_tokens.recipe import size_named
+
+    sizes = tuple(SIZES) if size is None else (size_named(size).name,)
+    return sizes, SEEDS if seed is None else (seed,)
