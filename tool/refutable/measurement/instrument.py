@@ -22,6 +22,7 @@ from refutable.capture.packing import LAYOUTS, choose
 from refutable.capture.plain import plain_logits, state_of
 from refutable.capture.plan import needs_attention
 from refutable.errors import NotAvailableError, one_line
+from refutable.models.structure import stated_counts
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.observables.residual import NBlocks, ResidualNormTokens
 from refutable.records import InstrumentCheck
@@ -200,7 +201,8 @@ class _Check:
         if not self.stream:
             return
         seen = int(reference[NBlocks.name])
-        stated = int(self.model.config.get_text_config().num_hidden_layers)
+        counts = stated_counts(self.model.config.get_text_config())
+        stated = seen if seen in counts else counts[0]
         self._add(
             "blocks",
             seen == stated,

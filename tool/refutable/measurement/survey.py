@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from refutable.capture.measure import measure
-from refutable.errors import NotAvailableError, RefutableError
+from refutable.errors import RefutableError, told
 from refutable.measurement.available import checked_apart
 from refutable.measurement.instrument import InstrumentResult, check
 from refutable.models.encode import Encoded
@@ -119,8 +119,11 @@ def _of_weights(model: Any) -> dict[str, str]:
         assert function is not None  # noqa: S101  (chosen by this field)
         try:
             function(reader)
-        except NotAvailableError as problem:
+        except RefutableError as problem:
             found[name] = str(problem)
+        # A fault of one observable is told, and ends nothing.
+        except Exception as problem:
+            found[name] = told(problem)
         else:
             found[name] = ""
     return found

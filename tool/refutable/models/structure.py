@@ -73,10 +73,9 @@ def find_structure(model: Any) -> Structure:
         If the config names no blocks, or no list of that many alike modules exists.
     """
     config = text_config(model)
-    count = block_count(config)
     embedding = model.get_input_embeddings()
     own = _own_modules(model, embedding)
-    blocks_path, blocks = _blocks(own, count, type(model).__name__)
+    blocks_path, blocks = _blocks(own, stated_counts(config), type(model).__name__)
     d_model = int(config.hidden_size)
     attentions = [_attention(block) for block in blocks]
     norms = _norms(own, blocks_path, d_model)
@@ -106,6 +105,16 @@ def find_structure(model: Any) -> Structure:
         d_model=d_model,
         d_vocab=int(embedding.weight.shape[0]),
     )
+
+
+def stated_counts(config: Any) -> tuple[int, ...]:
+    """Return the numbers of blocks that a config may mean, the plainest first.
+
+    A decoder beside an encoder has its own, and some count the halves of their layers.
+    """
+    names = ("decoder_layers", "num_decoder_layers", "num_layers", "n_layers")
+    found = (getattr(config, name, None) for name in names)
+    return (block_count(config), *(n for n in found if isinstance(n, int) and n > 0))
 
 
 def expert_count(config: Any) -> int:
@@ -157,12 +166,12 @@ def _own_modules(model: nn.Module, embedding: nn.Module) -> dict[str, nn.Module]
     return own if holds_blocks else everything
 
 
-def _blocks(own: Mapping[str, nn.Module], count: int, name: str) -> tuple[str, list[nn.Module]]:
-    found = [
-        (path, list(module))
-        for path, module in own.items()
-        if isinstance(module, nn.ModuleList) and len(module) == count
-    ]
+def _blocks(
+    own: Mapping[str, nn.Module], counts: tuple[int, ...], name: str
+) -> tuple[str, list[nn.Module]]:
+    lists = [(p, list(m)) for p, m in own.items() if isinstance(m, nn.ModuleList)]
+    count = counts[0]
+    found = next((f for n in counts if (f := [i for i in lists if len(i[1]) == n])), [])
     if not found:
         raise ModelError(
             f"no list of {count} blocks among the modules of {name}: only "

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from refutable.errors import ModelError, one_line
 from refutable.models.build import quiet
-from refutable.models.checkpoint import Checkpoint, read_checkpoint
+from refutable.models.checkpoint import Checkpoint, read_checkpoint, read_json
 from refutable.models.digests import file_sha256
 from refutable.models.spec import ModelSpec
 from refutable.system import files
@@ -39,7 +41,10 @@ def converted(digest: str) -> Checkpoint | None:
     folder = _folder(digest)
     if not (folder / _MARK).is_file():
         return None
-    return read_checkpoint(folder, weights_digest=f"gguf-{_CONVERSION}-{digest}")
+    # A file of which metadata had to be honoured is another model than it was taken for before.
+    honoured = read_json(folder / _MARK).get("honoured")
+    number = _CONVERSION + bool(honoured)
+    return read_checkpoint(folder, weights_digest=f"gguf-{number}-{digest}")
 
 
 def convert(spec: ModelSpec, path: Path, digest: str) -> Checkpoint:
@@ -58,39 +63,64 @@ def convert(spec: ModelSpec, path: Path, digest: str) -> Checkpoint:
     -----
     Two processes never convert at once, and a folder appears only when it is whole.
     """
-    done = converted(digest)
+    folder = _folder(digest)
+    done = converted(digest) if _is_sound(path, folder) else None
     if done is not None:
         return done
     from filelock import FileLock
 
-    folder = _folder(digest)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        done = converted(digest)
+        done = converted(digest) if _is_sound(path, folder) else None
         if done is not None:
             return done
         # What a process that was killed left of the same conversion, or a folder that is not whole.
         for rest in (folder, *folder.parent.glob(f".{folder.name}.*{files.SUFFIX}")):
             shutil.rmtree(rest, ignore_errors=True)
-        stamp = {"file": path.name, "sha256": digest, "conversion": _CONVERSION}
+        stamp: dict[str, Any] = {"file": path.name, "sha256": digest, "conversion": _CONVERSION}
         with files.draft(folder) as draft:
             draft.mkdir()
-            _write(spec, path, draft)
+            honoured = _write(spec, path, draft)
+            stamp |= {"honoured": honoured}
             (draft / _MARK).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
-    return read_checkpoint(folder, weights_digest=f"gguf-{_CONVERSION}-{digest}")
+    done = converted(digest)
+    assert done is not None  # noqa: S101  (it was written just now)
+    return done
+
+
+def _is_sound(path: Path, folder: Path) -> bool:
+    """Whether a conversion honours the file's metadata; an earlier one may have passed over it."""
+    mark = folder / _MARK
+    if not mark.is_file():
+        return False
+    stamp = read_json(mark)
+    if "honoured" in stamp:
+        return True
+    from transformers import AutoConfig
+
+    from refutable.models.sources.gguf_keys import GGUFKeys
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if GGUFKeys(path).apply(config):
+        return False
+    files.write(mark, json.dumps({**stamp, "honoured": []}, indent=1))
+    return True
 
 
 def _folder(digest: str) -> Path:
     return cache_dir() / "converted" / f"{digest[:40]}-{_CONVERSION}"
 
 
-def _write(spec: ModelSpec, path: Path, folder: Path) -> None:
+def _write(spec: ModelSpec, path: Path, folder: Path) -> list[str]:
     try:
-        with quiet():
-            model, report = _read(path)
+        # The bars of its reader go past transformers' own switch.
+        with quiet(), redirect_stderr(StringIO()):
+            model, report, honoured = _read(path)
             tokenizer = _read_tokenizer(path)
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
+    except ModelError as problem:
+        raise ModelError(f"{spec.id}: {problem}") from None
     # Damaged files and unknown architectures end in many kinds of errors.
     except Exception as problem:
         raise ModelError(
@@ -105,15 +135,21 @@ def _write(spec: ModelSpec, path: Path, folder: Path) -> None:
                 f"({', '.join(keys[:3])}): its weights would not be those of the file, so it is "
                 "refused; use the original checkpoint"
             )
+    return list(honoured)
 
 
-def _read(path: Path) -> tuple[Any, dict[str, Any]]:
+def _read(path: Path) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    from refutable.models.sources.gguf_keys import GGUFKeys
+
+    config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
+    honoured = GGUFKeys(path).apply(config)
     found: Any = AutoModelForCausalLM.from_pretrained(
         path.parent,
         gguf_file=path.name,
+        config=config,
         dtype=torch.float32,
         local_files_only=True,
         output_loading_info=True,
@@ -127,7 +163,7 @@ def _read(path: Path) -> tuple[Any, dict[str, Any]]:
             delattr(model, name)
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    return model, report
+    return model, report, honoured
 
 
 def _read_tokenizer(path: Path) -> Any:

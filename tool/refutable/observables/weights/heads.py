@@ -56,14 +56,18 @@ class Clustering:
 def head_weights(reader: WeightReader, layer: int) -> HeadWeights:
     """Cut the attention matrices of a block into heads."""
     layout = reader.layout
-    wide = layout.d_model
     keys, size = layout.sizes[layer].key_heads, layout.sizes[layer].head_dim
     return HeadWeights(
-        query=reader.matrix(layer, "q").reshape(wide, layout.heads, size),
-        key=reader.matrix(layer, "k").reshape(wide, keys, size),
-        value=reader.matrix(layer, "v").reshape(wide, keys, size),
+        query=_cut(reader.matrix(layer, "q"), layout.heads, size),
+        key=_cut(reader.matrix(layer, "k"), keys, size),
+        value=_cut(reader.matrix(layer, "v"), keys, size),
         output=reader.matrix(layer, "o").T.reshape(-1, layout.heads, size),
     )
+
+
+def _cut(matrix: Floats, heads: int, size: int) -> Floats:
+    """Cut columns into heads; some blocks read more than the stream (Zamba 2 reads two)."""
+    return matrix.reshape(matrix.shape[0], heads, size)
 
 
 def head_cosines(weights: HeadWeights, operator: str) -> Doubles:

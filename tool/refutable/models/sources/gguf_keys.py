@@ -1,0 +1,248 @@
+"""Metadata of a GGUF file that changes the arithmetic: taken into the config, or refused.
+
+transformers maps a few keys of each architecture to its config and passes over the others, rope
+scaling and soft caps among them; the factors of Llama 3 lie in a tensor of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refutable.errors import ModelError
+
+# Keys that transformers does not read, by the field of a config that holds the same number.
+_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "attn_logit_softcapping": ("attn_logit_softcapping",),
+    "final_logit_softcapping": ("final_logit_softcapping",),
+    "router_logit_softcapping": ("router_logit_softcapping",),
+    "logit_scale": ("logit_scale", "logits_scaling"),
+    "embedding_scale": ("embedding_multiplier",),
+    "residual_scale": ("residual_multiplier",),
+    "attention.scale": ("attention_multiplier",),
+    "attention.sliding_window": ("sliding_window",),
+    "attention.clamp_kqv": ("clip_qkv",),
+    "attention.layer_norm_epsilon": ("layer_norm_epsilon", "layer_norm_eps", "norm_eps"),
+    "attention.layer_norm_rms_epsilon": ("rms_norm_eps",),
+    "attention.key_length": ("head_dim",),
+    "attention.value_length": ("head_dim",),
+    "rope.freq_base": ("rope_theta",),
+    "expert_weights_scale": ("routed_scaling_factor",),
+    "expert_weights_norm": ("norm_topk_prob",),
+    "expert_used_count": ("num_experts_per_tok",),
+    "expert_count": ("num_local_experts", "num_experts", "n_routed_experts"),
+    "use_parallel_residual": ("use_parallel_residual",),
+}
+_ARITHMETIC = re.compile(
+    r"rope|scale|softcap|clamp|alibi|causal|gating|window|epsilon|expert|parallel|pooling|norm"
+)
+# What says nothing but "as usual" in most keys.
+_NEUTRAL = (0, 1, 0.0, 1.0, "none", True)
+_ROPE = "rope.scaling."
+_TOLERANCE = 1e-3
+
+
+class GGUFKeys:
+    """Reads a file's metadata and puts what transformers leaves out into a config.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The .gguf file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        from gguf import GGUFReader
+
+        self._reader = GGUFReader(path)
+        fields = self._reader.fields
+        self.architecture = str(fields["general.architecture"].contents())
+        prefix = f"{self.architecture}."
+        self._own = {
+            name.removeprefix(prefix): field.contents()
+            for name, field in fields.items()
+            if name.startswith(prefix)
+        }
+
+    def apply(self, config: Any) -> tuple[str, ...]:
+        """Put what the file states into a config that transformers made of it.
+
+        Parameters
+        ----------
+        config : transformers.PretrainedConfig
+            Changed in place.
+
+        Returns
+        -------
+        tuple of str
+            The keys that changed something; empty for most files.
+
+        Raises
+        ------
+        ModelError
+            If the file states something that the model class cannot do.
+        """
+        text = config.get_text_config()
+        changed = [*self._rope(text), *self._factors(text)]
+        for name, value in sorted(self._own.items()):
+            if not name.startswith(_ROPE) and self._field(text, name, value):
+                changed.append(name)
+        return tuple(changed)
+
+    def _field(self, config: Any, name: str, value: Any) -> bool:
+        """Honour one key; whether that changed the config."""
+        if not _ARITHMETIC.search(name) or self._read_by_transformers(name):
+            return False
+        if name == "rope.dimension_count":
+            return self._rotated(config, int(value))
+        field = next((f for f in _FIELDS.get(name, ()) if hasattr(config, f)), None)
+        if field is None:
+            if isinstance(value, bool | int | float | str) and value in _NEUTRAL:
+                return False
+            raise ModelError(
+                f"the GGUF file states {self.architecture}.{name} = {value}, which "
+                f"{type(config).__name__} has no field for: use the original checkpoint"
+            )
+        before = getattr(config, field)
+        if isinstance(value, list) or before == value:
+            return False
+        if isinstance(value, float) and isinstance(before, int | float):
+            if abs(value - before) <= 1e-6 * max(abs(value), 1e-12):
+                return False
+        setattr(config, field, value)
+        return True
+
+    def _read_by_transformers(self, name: str) -> bool:
+        from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
+
+        known: Mapping[str, Any] = GGUF_CONFIG_MAPPING
+        kinds = (self.architecture, self.architecture.replace("-", "_"))
+        return any(known.get(kind, {}).get(name) is not None for kind in kinds)
+
+    def _rotated(self, config: Any, count: int) -> bool:
+        """Check that as many features are rotated as the file states."""
+        heads = int(config.num_attention_heads)
+        size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
+        parameters = getattr(config, "rope_parameters", None) or {}
+        partial = parameters.get("partial_rotary_factor") if isinstance(parameters, dict) else None
+        partial = partial or getattr(config, "partial_rotary_factor", None) or 1.0
+        rotated = getattr(config, "qk_rope_head_dim", None) or int(size * float(partial))
+        if rotated != count:
+            raise ModelError(
+                f"the GGUF file rotates {count} features of a head, {type(config).__name__} "
+                f"{rotated}: use the original checkpoint"
+            )
+        return False
+
+    # -- rope scaling ------------------------------------------------------------------------
+
+    def _rope(self, config: Any) -> Iterator[str]:
+        stated = {n.removeprefix(_ROPE): v for n, v in self._own.items() if n.startswith(_ROPE)}
+        kind = str(stated.pop("type", "none"))
+        linear = self._own.get("rope.scale_linear")
+        if kind == "none" and linear not in (None, 0.0, 1.0):
+            kind, stated["factor"] = "linear", linear or 1.0
+        factor = float(stated.pop("factor", 1.0))
+        if kind == "none" or (kind == "linear" and factor == 1.0):
+            return
+        base = self._base(config)
+        if kind == "linear":
+            config.rope_parameters = {"rope_type": "linear", "factor": factor, "rope_theta": base}
+        elif kind == "yarn":
+            names = {
+                "original_context_length": "original_max_position_embeddings",
+                "attn_factor": "attention_factor",
+                "yarn_attn_factor": "attention_factor",
+                "yarn_beta_fast": "beta_fast",
+                "yarn_beta_slow": "beta_slow",
+            }
+            unknown = sorted(
+                n for n, v in stated.items() if n not in names and n != "finetuned" and v != 1.0
+            )
+            if unknown:
+                raise ModelError(
+                    f"the GGUF file states {self.architecture}.{_ROPE}{unknown[0]}, which is not "
+                    "known here: use the original checkpoint"
+                )
+            known = {names[n]: v for n, v in stated.items() if n in names}
+            config.rope_parameters = {
+                "rope_type": "yarn",
+                "factor": factor,
+                "rope_theta": base,
+                **known,
+            }
+        else:
+            raise ModelError(
+                f"the GGUF file scales its rotary positions by {kind!r}, which is not known here: "
+                "use the original checkpoint"
+            )
+        yield f"{_ROPE}type"
+
+    def _base(self, config: Any) -> float:
+        parameters = getattr(config, "rope_parameters", None) or {}
+        stated: Any = self._own.get("rope.freq_base") or parameters.get("rope_theta")
+        return float(stated or getattr(config, "default_theta", None) or 10000.0)
+
+    def _factors(self, config: Any) -> Iterator[str]:
+        found = {tensor.name: tensor for tensor in self._reader.tensors}
+        odd = sorted(n for n in found if n.startswith("rope_factors"))
+        if odd:
+            raise ModelError(
+                f"the GGUF file holds {odd[0]}, factors of a long context, which are not known "
+                "here: use the original checkpoint"
+            )
+        if "rope_freqs.weight" not in found:
+            return
+        wanted = np.asarray(found["rope_freqs.weight"].data, dtype=np.float64).reshape(-1)
+        if np.allclose(wanted, 1.0, rtol=_TOLERANCE):
+            return
+        base = self._base(config)
+        plain = base ** -(np.arange(len(wanted)) / len(wanted))
+        for parameters in _llama3_candidates(wanted, plain):
+            if np.allclose(_llama3_factors(plain, parameters), wanted, rtol=_TOLERANCE):
+                config.rope_parameters = {"rope_type": "llama3", "rope_theta": base, **parameters}
+                yield "rope_freqs.weight"
+                return
+        raise ModelError(
+            "the GGUF file holds factors of its rotary frequencies (rope_freqs.weight) that no "
+            "scaling known here gives: use the original checkpoint"
+        )
+
+
+def _llama3_factors(plain: np.ndarray[Any, Any], parameters: Mapping[str, Any]) -> Any:
+    """Factors by which Llama 3.1's scaling divides frequencies."""
+    low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
+    length, factor = parameters["original_max_position_embeddings"], parameters["factor"]
+    turns = length * plain / (2 * np.pi)
+    smooth = np.clip((turns - low) / (high - low), 0.0, 1.0)
+    return 1.0 / ((1 - smooth) / factor + smooth)
+
+
+def _llama3_candidates(
+    wanted: np.ndarray[Any, Any], plain: np.ndarray[Any, Any]
+) -> Iterator[dict[str, Any]]:
+    """Parameters that may have given these factors: the published ones, and a fit."""
+    factor = float(wanted.max())
+    if factor <= 1:
+        return
+    shared = {"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    for length in (8192, 4096, 2048, 16384, 32768):
+        yield {**shared, "original_max_position_embeddings": length}
+    # Between the ends the share of the plain frequency grows linearly with the turns per context.
+    share = (1 / wanted - 1 / factor) / (1 - 1 / factor)
+    inside = (share > 1e-3) & (share < 1 - 1e-3)
+    for at in np.flatnonzero(inside):
+        length = round(float((3 * share[at] + 1) * 2 * np.pi / plain[at]))
+        yield {**shared, "original_max_position_embeddings": length}
+    if inside.sum() >= 2:
+        slope, start = np.polyfit(plain[inside] / (2 * np.pi), share[inside], 1)
+        if start < 0:
+            high = 1.0 - 1.0 / float(start)
+            length = round(float(slope) * (high - 1.0))
+            yield {**shared, "high_freq_factor": high, "original_max_position_embeddings": length}
+    for length in np.unique(np.geomspace(4, 1 << 20, 200).round()):
+        yield {**shared, "original_max_position_embeddings": int(length)}
