@@ -129,12 +129,13 @@ def _one(
             cell,
             harness,
             library,
-            watch=lambda model, values: log.keep_member(claim, cell, model, values),
+            watch=lambda model, values, controls: log.keep_member(
+                claim, cell, model, (values, *controls)
+            ),
         )
     except RefutableError as problem:
         return CellOutcome(cell, claim, reason=one_line(problem), failed=True)
-    if not cell.grouped:
-        log.keep(outcome)
+    log.keep(outcome)
     return outcome
 
 

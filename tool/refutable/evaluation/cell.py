@@ -18,8 +18,9 @@ from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
 from refutable.spec.prompts import PromptLibrary
 
-Watch: TypeAlias = Callable[[str, Any], None]
-"""Told a model and what the body returned on it, while the model's arrays are at hand."""
+Watch: TypeAlias = Callable[[str, Any, tuple[Any, ...]], None]
+"""Told a model and what the body returned on it and on the copies of its null control, while the
+model's arrays are at hand."""
 
 
 def evaluate_cell(
@@ -28,7 +29,7 @@ def evaluate_cell(
     harness: Harness,
     prompts: PromptLibrary,
     *,
-    watch: Watch = lambda model, values: None,
+    watch: Watch = lambda model, values, controls: None,
 ) -> CellOutcome:
     """Measure what a claim needs in a cell, if the store lacks it, and evaluate the claim.
 
@@ -43,7 +44,8 @@ def evaluate_cell(
     prompts : PromptLibrary
         Prompt sets, and stored counterexamples, by name.
     watch : callable, optional
-        For a claim about several models: told each model and the body's values on it.
+        For a claim about several models: told each model and the body's values on it and on its
+        controls.
 
     Returns
     -------

@@ -35,7 +35,10 @@ class _Gathered:
 
 
 def evaluate_group(
-    claim: Claim, cell: Cell, harness: Harness, watch: Callable[[str, Any], None]
+    claim: Claim,
+    cell: Cell,
+    harness: Harness,
+    watch: Callable[[str, Any, tuple[Any, ...]], None],
 ) -> CellOutcome:
     """Measure and evaluate a claim about several models.
 
@@ -80,7 +83,7 @@ def _decide(claim: Claim, cell: Cell, found: _Gathered) -> Evaluation:
     if found.left_out:
         note = f"left out {len(found.left_out)} of the models: {found.left_out[0]}"
         judgement = replace(judgement, estimate=replace(judgement.estimate, note=note))
-    return Evaluation(found.values, (), judgement, control, None, found.error)
+    return Evaluation(found.values, copies, judgement, control, None, found.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ class _Visit:
     claim: Claim
     cell: Cell
     harness: Harness
-    watch: Callable[[str, Any], None]
+    watch: Callable[[str, Any, tuple[Any, ...]], None]
     found: _Gathered
 
     def group(self, name: str, members: Members) -> str | None:
@@ -112,18 +115,19 @@ class _Visit:
             value = self._body(subject.observations)
             found.error = max(found.error, instrument_error(self.claim, subject, value))
             found.values[name][seed] = value
-            self._controls(name, subject)
-            self.watch(model, value)
+            self.watch(model, value, self._controls(name, subject))
             self.harness.forget(model)
         return None
 
-    def _controls(self, name: str, subject: Subject) -> None:
+    def _controls(self, name: str, subject: Subject) -> tuple[Any, ...]:
         controls = self.found.controls
-        for place, observations in enumerate(subject.controls):
+        values = tuple(self._body(observations) for observations in subject.controls)
+        for place, value in enumerate(values):
             if place == len(controls):
                 controls.append({})
-            controls[place][name] = {place: self._body(observations)}
+            controls[place][name] = {place: value}
         self.found.control_names += subject.control_names
+        return values
 
     def _body(self, observations: Observations) -> Any:
         claim = self.claim

@@ -75,6 +75,9 @@ class ObservationLog:
         cell, claim, found = outcome.cell, outcome.claim, outcome.evaluation
         if found is None:
             return
+        if cell.grouped:
+            self._keep_shared(outcome)
+            return
         common = self._common(claim, cell, cell.model)
         names = [None, *(copy.name for copy in copies_of(claim))]
         arrays = [
@@ -85,18 +88,42 @@ class ObservationLog:
         self._write(_key(claim, cell), self._prompts(cell.prompts), arrays)
         self._keep_observables(cell, cell.model)
 
-    def keep_member(self, claim: Claim, cell: Cell, model: str, values: Any) -> None:
-        """Keep what the body of a claim about several models returned on one of them."""
+    def keep_member(self, claim: Claim, cell: Cell, model: str, values: tuple[Any, ...]) -> None:
+        """Keep what the body of a claim about several models returned on one of them.
+
+        Parameters
+        ----------
+        claim, cell, model
+            Of the values.
+        values : tuple
+            On the model, then on each copy of its null control.
+        """
         import xarray as xr
 
         common = self._common(claim, cell, model)
+        names = [None, *(copy.name for copy in copies_of(claim))]
         arrays = [
-            (xr.DataArray(array), {**common, "quantity": quantity, "control": None})
-            for quantity, array in named_arrays(values).items()
+            (xr.DataArray(array), {**common, "quantity": quantity, "control": name})
+            for name, one in zip(names, values, strict=False)
+            for quantity, array in named_arrays(one).items()
             if getattr(array, "size", 1) <= MOST_OF_A_MEMBER
         ]
         self._write(f"{_key(claim, cell)}|{model}", self._prompts(cell.prompts), arrays)
         self._keep_observables(cell, model)
+
+    def _keep_shared(self, outcome: CellOutcome) -> None:
+        """Keep what a claim about several models rests on beside the values of each of them."""
+        cell, claim, found = outcome.cell, outcome.claim, outcome.evaluation
+        assert found is not None  # noqa: S101
+        common = self._common(claim, cell, cell.model)
+        sides = {None: found.values, "copies": found.control_values}
+        arrays = [
+            (array, {**common, "quantity": quantity, "control": name})
+            for name, values in sides.items()
+            for quantity, array in claim.predicts.rests_on(values).items()
+        ]
+        if arrays:
+            self._write(f"{_key(claim, cell)}|shared", self._prompts(cell.prompts), arrays)
 
     def gather(self) -> pd.DataFrame:
         """Return all rows in an order that does not depend on who measured them."""

@@ -245,10 +245,11 @@ class ClaimSession:
             cell,
             self.harness,
             self.prompts,
-            watch=lambda model, values: self.log.keep_member(claim, cell, model, values),
+            watch=lambda model, values, controls: self.log.keep_member(
+                claim, cell, model, (values, *controls)
+            ),
         )
-        if not cell.grouped:
-            self.log.keep(outcome)
+        self.log.keep(outcome)
         return outcome
 
     def _leave_model(self, cell: Cell) -> None:

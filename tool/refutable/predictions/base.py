@@ -182,6 +182,16 @@ class Prediction(ABC):
         """
         return (self.per_family(values, error),)
 
+    def rests_on(self, values: Any) -> dict[str, Any]:
+        """Return labelled arrays that the estimate is made of and no single model's values hold.
+
+        Parameters
+        ----------
+        values : as for `judge`, or a tuple of such
+            On the models, or on each copy of the control.
+        """
+        return {}
+
     def control_region(self) -> Region:
         """Region of the per-family values that the control is held against."""
         return self.region

@@ -79,6 +79,23 @@ class Across(GroupPrediction):
         means = pairs.by_run(compared.across[0], compared.within[0])
         return PerFamily(tuple(f"seed {s}" for s in compared.seeds), means, len(means), 2 * error)
 
+    def rests_on(self, values: Any) -> dict[str, Any]:
+        """Likeness of all pairs of models: whole (family -1) and with each family left out."""
+        import xarray as xr
+
+        compared = self._compare(_together(values) if isinstance(values, tuple) else values)
+        if compared is None:
+            return {}
+        dims = ("left_out", "first", "second")
+        coords = {
+            "left_out": np.arange(-1, compared.families), "first": list(compared.seeds),
+            "second": list(compared.seeds),
+        }  # fmt: skip
+        return {
+            "likeness across": xr.DataArray(compared.across, coords, dims),
+            "likeness within": xr.DataArray(compared.within, coords, dims),
+        }
+
     def reduce_member(self, values: Any, error: float = 0.0) -> PerFamily:
         """Family means of what the body returned on one model, further dims averaged."""
         return reduce_prompts(values, error, anything=True)
