@@ -2,8 +2,8 @@
 
 `latent_thoughts` runs any decoder that takes ``inputs_embeds``; `written_thoughts` lays prompts out
 whose thoughts are ordinary tokens. Both leave a `Thoughts`: embeddings and named spans, from which
-`answer_logits` runs the model once, with activations at a thought replaced or not. No caller
-computes a position.
+`refutable.capture.answers` runs the model with thoughts replaced or not. No caller computes a
+position.
 
 References
 ----------
@@ -14,16 +14,13 @@ Z. Shen et al., CODI: compressing chain-of-thought into continuous space via sel
 
 from __future__ import annotations
 
-import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from refutable.capture.edits import Edit
 from refutable.errors import NotAvailableError, PromptError, RefutableError
 
 
@@ -123,7 +120,7 @@ def latent_thoughts(
     cache: Any = None
     fed = made.embeddings
     for number in range(k):
-        hidden, cache = _last_hidden(model, fed, made.present, cache)
+        hidden, cache = last_hidden(model, fed, made.present, cache)
         fed = hidden[:, None]
         made = _longer(made, fed, f"t{number}")
     if end:
@@ -161,7 +158,7 @@ def rethink(model: Any, thoughts: Thoughts, replaced: Mapping[int, torch.Tensor]
     embeddings[:, at[first]] = replaced[first].to(embeddings.dtype)
     for number in range(first + 1, thoughts.count):
         until = at[number]
-        hidden, cache = _last_hidden(
+        hidden, cache = last_hidden(
             model, embeddings[:, done:until], thoughts.present[:, :until], cache
         )
         embeddings[:, until] = replaced.get(number, hidden).to(embeddings.dtype)
@@ -231,109 +228,6 @@ def written_thoughts(
     return _finished(spanned, k, latent=False)
 
 
-@torch.no_grad()
-def answer_logits(
-    model: Any,
-    thoughts: Thoughts,
-    *,
-    edits: Mapping[int, Edit] | None = None,
-    blocks: Sequence[Any] = (),
-) -> torch.Tensor:
-    """Return the logits at the position that says the answer, shape (prompt, vocabulary).
-
-    Parameters
-    ----------
-    model
-        The model that the thoughts were made with, or another of its width.
-    thoughts
-        Inputs and spans.
-    edits
-        For the number of a block, a function of the residual stream before it, (prompt, position,
-        dim), that returns what the block reads in its place.
-    blocks
-        The model's blocks (`refutable.models.sites.Sites.blocks`); needed with `edits`.
-    """
-    with ExitStack() as stack:
-        for number, edit in (edits or {}).items():
-            hook = blocks[number].register_forward_pre_hook(_before(edit), with_kwargs=True)
-            stack.callback(hook.remove)
-        more = _positions_of(model, thoughts.present)
-        if "logits_to_keep" in inspect.signature(model.forward).parameters:
-            more["logits_to_keep"] = 1
-        out = model(
-            inputs_embeds=thoughts.embeddings,
-            attention_mask=thoughts.present.long(),
-            use_cache=False,
-            **more,
-        )
-    logits: torch.Tensor = out.logits[:, -1].float()
-    return logits
-
-
-class Rerun:
-    """Answers with some input embeddings changed; what comes before them is computed once.
-
-    Parameters
-    ----------
-    model
-        The model that the thoughts were made with.
-    thoughts
-        Intact inputs.
-    """
-
-    def __init__(self, model: Any, thoughts: Thoughts) -> None:
-        self._model, self._thoughts = model, thoughts
-        self._cache: Any = None
-
-    @torch.no_grad()
-    def logits(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Return the logits that say the answer, shape (prompt, vocabulary).
-
-        Parameters
-        ----------
-        embeddings
-            Shape (prompt, position, dim), the intact ones but for what was changed.
-        """
-        changed = (embeddings != self._thoughts.embeddings).any(dim=-1).any(dim=0)
-        first = int(changed.float().argmax()) if bool(changed.any()) else embeddings.shape[1] - 1
-        known = self._known()
-        if first == 0 or known is None:
-            return answer_logits(self._model, replace(self._thoughts, embeddings=embeddings))
-        cache = copy.deepcopy(known)
-        cache.crop(first - embeddings.shape[1])
-        hidden, _ = _last_hidden(self._model, embeddings[:, first:], self._thoughts.present, cache)
-        return _unembedded(self._model, hidden)
-
-    def _known(self) -> Any:
-        """Keys and values of the intact inputs; ``None`` where they cannot be cut short."""
-        if self._cache is None:
-            inputs = self._thoughts
-            hidden, found = _last_hidden(self._model, inputs.embeddings, inputs.present, None)
-            layers = getattr(found, "layers", [])
-            whole = bool(layers) and not any(getattr(la, "is_sliding", False) for la in layers)
-            if whole and torch.allclose(
-                _unembedded(self._model, hidden), answer_logits(self._model, inputs), atol=1e-3
-            ):
-                self._cache = (found,)
-            else:
-                self._cache = (None,)
-        return self._cache[0]
-
-
-def _unembedded(model: Any, hidden: torch.Tensor) -> torch.Tensor:
-    logits: torch.Tensor = model.get_output_embeddings()(hidden).float()
-    return logits
-
-
-def _before(edit: Edit) -> Callable[..., Any]:
-    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            return (edit(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": edit(kwargs["hidden_states"])}
-
-    return hook
-
-
 def _laid_out(model: Any, prompts: Sequence[Sequence[int]]) -> Thoughts:
     if "inputs_embeds" not in inspect.signature(model.forward).parameters:
         raise NotAvailableError(
@@ -384,7 +278,7 @@ def _finished(made: Thoughts, count: int, *, latent: bool) -> Thoughts:
     return replace(made, spans=spans, count=count, latent=latent)
 
 
-def _positions_of(model: Any, present: torch.Tensor, new: int | None = None) -> dict[str, Any]:
+def position_ids(model: Any, present: torch.Tensor, new: int | None = None) -> dict[str, Any]:
     """Position ids that count from a prompt's first token, for models that take them."""
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return {}
@@ -392,7 +286,7 @@ def _positions_of(model: Any, present: torch.Tensor, new: int | None = None) -> 
     return {"position_ids": positions if new is None else positions[:, -new:]}
 
 
-def _last_hidden(
+def last_hidden(
     model: Any, fed: torch.Tensor, present: torch.Tensor, cache: Any
 ) -> tuple[torch.Tensor, Any]:
     """Run what is newly fed behind a cache; return the last hidden state and the new cache."""
@@ -402,19 +296,6 @@ def _last_hidden(
         attention_mask=present.long(),
         past_key_values=cache,
         use_cache=True,
-        **_positions_of(body, present, fed.shape[1]),
+        **position_ids(body, present, fed.shape[1]),
     )
     return out.last_hidden_state[:, -1], out.past_key_values
-
-
-@torch.no_grad()
-def last_states(model: Any, thoughts: Thoughts) -> torch.Tensor:
-    """Return the states that the unembedding reads, shape (prompt, position, dim)."""
-    body = model.base_model
-    out: torch.Tensor = body(
-        inputs_embeds=thoughts.embeddings,
-        attention_mask=thoughts.present.long(),
-        use_cache=False,
-        **_positions_of(body, thoughts.present),
-    ).last_hidden_state
-    return out

@@ -26,9 +26,9 @@ class Encoded:
     bos: int | None
     """The token id put first; ``None`` in the arm without BOS."""
     spans: tuple[Mapping[str, tuple[int, ...]], ...] = ()
-    """Named positions of each prompt, BOS counted."""
+    """Named positions of each prompt, BOS counted; nothing where no prompt has any."""
     answers: tuple[tuple[int, ...], ...] = ()
-    """Token ids of each prompt's right answer; empty where none is known."""
+    """Token ids of each prompt's right answer; nothing where none has any."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,14 +106,15 @@ def encode(
         # A shuffled control has the prompts of what it is a control of.
         kept.setdefault(own, _Read(prompt, tokens, spans))
     found = list(kept.values())
+    answers = tuple(_answer(read.prompt, tokenizer) for read in found)
     return Encoded(
         ids=tuple(read.ids for read in found),
         prompt_ids=tuple(read.prompt.id for read in found),
         families=tuple(read.prompt.family for read in found),
         arm=arm,
         bos=bos,
-        spans=tuple(read.spans for read in found),
-        answers=tuple(_answer(read.prompt, tokenizer, facts) for read in found),
+        spans=tuple(read.spans for read in found) if any(r.spans for r in found) else (),
+        answers=answers if any(answers) else (),
     )
 
 
@@ -181,7 +182,7 @@ def _checked_spans(prompt: Prompt, length: int, facts: ModelFacts) -> Mapping[st
     return prompt.spans
 
 
-def _answer(prompt: Prompt, tokenizer: Any, facts: ModelFacts) -> tuple[int, ...]:
+def _answer(prompt: Prompt, tokenizer: Any) -> tuple[int, ...]:
     if not isinstance(prompt.answer, str):
         return prompt.answer or ()
     if tokenizer is None:

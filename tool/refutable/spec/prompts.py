@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from refutable.errors import PromptError, near, one_line
 from refutable.records import PromptSetReport
+from refutable.spec.spans import answer_of, positions_of, unmarked
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,66 +276,20 @@ def _family_prompts(table: Mapping[str, Any], family: str, origin: str) -> list[
     for index, (item, span, answer) in enumerate(zip(items, spans, answers, strict=True)):
         where = f"{origin}: prompt {index + 1} of family {family!r}"
         name = f"{family}/{index}"
-        right = _answer(answer, where)
+        right = answer_of(answer, where)
         if ids is None:
             if not isinstance(item, str) or not item.strip():
                 raise PromptError(f"{where} is empty: write it or drop it")
-            text, marks = _unmarked(item, where) if table.get("marked") else (item, {})
-            named = _positions(span, None, where)
+            text, marks = unmarked(item, where) if table.get("marked") else (item, {})
+            named = positions_of(span, None, where)
             made.append(Prompt(name, family, text=text, spans=named, marks=marks, answer=right))
         else:
             good = isinstance(item, list) and item and all(type(i) is int and i >= 0 for i in item)
             if not good:
                 raise PromptError(f"{where} needs token ids of 0 or more, got {item!r}")
-            named = _positions(span, len(item), where)
+            named = positions_of(span, len(item), where)
             made.append(Prompt(name, family, input_ids=tuple(item), spans=named, answer=right))
     return made
-
-
-def _positions(span: Any, length: int | None, where: str) -> dict[str, tuple[int, ...]]:
-    """Read one table of named positions; of token ids, each must lie inside the prompt."""
-    if not isinstance(span, dict):
-        raise PromptError(f"{where} needs a table of spans, got {span!r}")
-    named = {}
-    for key, value in span.items():
-        if not isinstance(value, list) or not all(type(i) is int and i >= 0 for i in value):
-            raise PromptError(f"{where}: span {key!r} needs a list of positions, got {value!r}")
-        past = [i for i in value if length is not None and i >= length]
-        if past:
-            raise PromptError(
-                f"{where}: span {key!r} reaches position {past[0]}, past the end of a prompt of "
-                f"{length} tokens"
-            )
-        named[key] = tuple(value)
-    return named
-
-
-def _answer(answer: Any, where: str) -> str | tuple[int, ...] | None:
-    if answer is None or (isinstance(answer, str) and answer):
-        return answer
-    if isinstance(answer, list) and answer and all(type(i) is int and i >= 0 for i in answer):
-        return tuple(answer)
-    raise PromptError(f"{where} needs an answer of text or token ids, got {answer!r}")
-
-
-_MARK = re.compile(r"\{(\w+)\|([^{}]+)\}")
-
-
-def _unmarked(text: str, where: str) -> tuple[str, dict[str, tuple[int, int]]]:
-    """Take ``{name|...}`` out of a text; return it with the range of characters of each name."""
-    plain, marks, at = "", {}, 0
-    for found in _MARK.finditer(text):
-        plain += text[at : found.start()]
-        name, inner = found.groups()
-        if name in marks:
-            raise PromptError(f"{where} marks {name!r} twice: give each span a name of its own")
-        marks[name] = (len(plain), len(plain) + len(inner))
-        plain += inner
-        at = found.end()
-    plain += text[at:]
-    if "{" in plain or "}" in plain:
-        raise PromptError(f"{where} has a brace that is no mark like {{t0|3 boxes}}: mend it")
-    return plain, marks
 
 
 def _refuse_duplicates(prompts: Sequence[Prompt], origin: str) -> None:

@@ -16,9 +16,8 @@ from transformers import (
     LlamaConfig,
 )
 
+from refutable.capture.answers import Rerun, answer_logits
 from refutable.capture.thoughts import (
-    Rerun,
-    answer_logits,
     latent_thoughts,
     rethink,
     without_thoughts,

@@ -39,7 +39,7 @@ def answers_by_thoughts(loaded: Any, encoded: Any) -> xr.DataArray:
     """
     import numpy as np
 
-    from refutable.capture.thoughts import answer_logits
+    from refutable.capture.answers import answer_logits
 
     if is_latent(encoded):
         counts = tuple(range(THOUGHTS + 1))
@@ -114,7 +114,7 @@ class _Ablation:
     """One model on one set of prompts, and what its thoughts are replaced by."""
 
     def __init__(self, loaded: Any, encoded: Any) -> None:
-        from refutable.capture.thoughts import Rerun, answer_logits
+        from refutable.capture.answers import Rerun, answer_logits
         from refutable.models.structure import find_structure
 
         self.loaded, self.encoded = loaded, encoded
@@ -146,7 +146,8 @@ class _Ablation:
 
     def lost(self, how: str, place: str, numbers: tuple[int, ...]) -> Any:
         """Return what the answer loses, (prompt, quantity)."""
-        from refutable.capture.thoughts import answer_logits, rethink
+        from refutable.capture.answers import answer_logits
+        from refutable.capture.thoughts import rethink
 
         model = self.loaded.model
         if place in (RUN_ON, INPUT):

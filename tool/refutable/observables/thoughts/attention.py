@@ -137,8 +137,8 @@ def _received(model: Any, thoughts: Thoughts, spans: torch.Tensor) -> torch.Tens
     """Reduce each block's pattern as it is computed: (prompt, from, layer, head, span)."""
     import torch
 
+    from refutable.capture.answers import answer_logits
     from refutable.capture.interface import attending, eager_attention
-    from refutable.capture.thoughts import answer_logits
     from refutable.models.structure import find_structure
 
     structure = find_structure(model)

@@ -44,7 +44,7 @@ def thought_logits(loaded: Any, encoded: Any) -> torch.Tensor:
         columns = [thoughts.columns(f"t{number}")[0] for number in range(THOUGHTS)]
         states = thoughts.embeddings[:, columns]
     else:
-        from refutable.capture.thoughts import last_states
+        from refutable.capture.answers import last_states
 
         masks = [thoughts.thought(number) for number in range(THOUGHTS)]
         places = torch.arange(thoughts.present.shape[1], device=masks[0].device)

@@ -49,7 +49,8 @@ def thought_steering(loaded: Any, encoded: Any) -> xr.DataArray:
 
     import numpy as np
 
-    from refutable.capture.thoughts import answer_logits, rethink
+    from refutable.capture.answers import answer_logits
+    from refutable.capture.thoughts import rethink
 
     _check(loaded)
     other = donors(encoded)
