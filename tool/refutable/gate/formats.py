@@ -27,7 +27,7 @@ def markdown_page(first: str, lines: Sequence[str], claims: Sequence[ClaimChange
         "| | claim | model | prompts | arm | before | after | change | why |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
-    end = ["", "</details>", "", "Intervals are 90 %."]
+    end = ["", "</details>", "", "Intervals are 99.5 %."]
     left = MOST_CHARACTERS - sum(len(line) + 1 for line in (*head, *table, *end))
     rows = []
     for place, claim in enumerate(claims):

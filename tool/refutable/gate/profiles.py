@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refutable.gate.behaviour import checked_change
 from refutable.stats import core
 from refutable.stats.decide import FEWEST_FAMILIES
 from refutable.stats.multiplicity import holm
-from refutable.stats.paired import PairedChange
+from refutable.stats.paired import PairedChange, paired_change
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +87,7 @@ def _rows(frame: pd.DataFrame, model: str, quantity: str) -> pd.DataFrame:
 
 def _of_block(rows: pd.DataFrame, margin: float) -> PairedChange:
     means, _ = core.group_means(rows["d"].to_numpy(float), [str(f) for f in rows["family"]])
-    return checked_change(means, margin=margin)
+    return paired_change(means, margin=margin)
 
 
 def _decided(

@@ -228,7 +228,7 @@ def _text(answer: Answer, verbose: bool) -> str:
         lines += [f"{c.status}: {claim_said(c)}" for c in _every_claim(answer)]
         if answer.claims is not None:
             size = answer.claims.family_size
-            lines.append(f"p of claims: Holm over {size}; intervals are 90 %")
+            lines.append(f"p of claims: Holm over {size}; intervals are 99.5 %")
     elif len(lines) > MOST_LINES:
         more = len(lines) - MOST_LINES + 1
         lines = [*lines[: MOST_LINES - 1], f"and {more} lines more (--verbose)"]

@@ -267,7 +267,7 @@ class ObservationArchive:
         keys = sorted({key for remarks in families.values() for key in remarks})
         names = [str(name) for name in array["family"].values]
         return array.assign_coords(
-            {key: ("prompt", [families[n].get(key, "") for n in names]) for key in keys}
+            {key: ("prompt", [families.get(n, {}).get(key, "") for n in names]) for key in keys}
         )
 
 

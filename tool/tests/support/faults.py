@@ -127,7 +127,9 @@ def last_head_rows(folder: Path) -> None:
 
 def adds_bos(folder: Path) -> None:
     def change(stated: dict[str, Any]) -> None:
-        token, place = stated["added_tokens"][0]["content"], stated["added_tokens"][0]["id"]
+        bos = read_config(folder)["bos_token_id"]
+        added = next(one for one in stated["added_tokens"] if one["id"] == bos)
+        token, place = added["content"], added["id"]
         special = {"SpecialToken": {"id": token, "type_id": 0}}
         sequence = {"Sequence": {"id": "A", "type_id": 0}}
         stated["post_processor"] = {
@@ -292,7 +294,7 @@ FAULTS = (
     Fault("BOS added", adds_bos, "tokenizer now adds BOS"),
     Fault("tokens swapped", tokens_swapped, "vocabulary: 2 entries swapped"),
     Fault("merges cut", merges_cut, "merges cut"),
-    Fault("chat template", chat_template, "chat template added", failing=False),
+    Fault("chat template", chat_template, "chat template (added|changed)", failing=False),
     Fault("epsilon", epsilon, r"config\.json: rms_norm_eps"),
     Fault("4 bits", lambda f: rounded(f, 4), "rounded to 4 bits"),
     Fault(
