@@ -70,9 +70,7 @@ def _draw_heat(table: pd.DataFrame) -> Figure:
     return fig
 
 
-@figure(
-    study=STUDY, name="side-by-side", title="Importance and attention of each thought, on one axis"
-)
+@figure(study=STUDY, name="side-by-side", title="Importance beside attention")
 def side_by_side(sample: Sample) -> Drawing:
     """Bars of accuracy lost and of attention received, both in per cent on one axis."""
     import pandas as pd

@@ -87,9 +87,7 @@ def _draw_accuracy(table: pd.DataFrame) -> Figure:
     return fig
 
 
-@figure(
-    study=STUDY, name="steering", title="What is answered when one thought is another problem's"
-)
+@figure(study=STUDY, name="steering", title="Steering by one thought")
 def steering(sample: Sample) -> Drawing:
     """Shares of answers by outcome and thought, later thoughts recomputed."""
     table = by_run(sample, "mean_thought_steering", "later", "outcome", "thought")
@@ -98,8 +96,9 @@ def steering(sample: Sample) -> Drawing:
     return Drawing(
         table,
         _draw_steering,
-        "Share of answers that are the other problem's, the other problem's value after that slot "
-        "taken on through the own later slots, or the own answer; problems in which two of these "
+        "What is answered when one thought is another problem's: that problem's answer, its value "
+        "after that slot taken on through the own later slots, or the own answer, as share of the "
+        "problems; those in which two of these "
         "agree count for both. Guessing gives 9 per cent. Whiskers: 95 % t intervals over training "
         "runs.",
         sample.observed("mean_thought_steering"),
