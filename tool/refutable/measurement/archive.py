@@ -92,7 +92,7 @@ class ObservationArchive:
             weights=self.state.config_digest if untrained else report.weights_digest,
             tokenizer=report.tokenizer_digest,
             prompts=self.prompts(prompts).content_hash if item.per_prompt else "",
-            arm=arm if item.per_prompt else "",
+            arm=self._arm(prompts, arm) if item.per_prompt else "",
             observable=item.name,
             version=item.version,
             dtype=settings.dtype,
@@ -100,6 +100,14 @@ class ObservationArchive:
             role=role,
             extra=self._compared_with(item),
         )
+
+    def _arm(self, prompts: str, arm: str) -> str:
+        """Return the arm, marked where prompts bring a BOS token of their own.
+
+        Such a token used to be doubled or left in; what was stored of it then is not read.
+        """
+        bos = self.state.facts.bos
+        return f"{arm}, own BOS left out" if self.prompts(prompts).may_begin_with(bos) else arm
 
     def _compared_with(self, item: Observable) -> str:
         """Digest of the other models that an observable depends on; empty without any."""

@@ -114,9 +114,15 @@ def weight_files(folder: Path, *, safe_only: bool = False) -> tuple[Path, ...]:
             raise ModelError(
                 f"{folder / name} leads to a file that is not there: download the model again"
             )
+    pickled = any(name.endswith((".bin", ".pt", ".pth")) for name in names)
+    if "snapshots" in folder.parts and not pickled:
+        raise ModelError(
+            f"of this model only {', '.join(names[:3])} lie in the hub's cache ({folder}), and no "
+            "weights: fetch it again where there is a network"
+        )
     wanted = "model.safetensors" if safe_only else "model.safetensors or pytorch_model.bin"
     hint = ""
-    if safe_only and any(name.endswith((".bin", ".pt", ".pth")) for name in names):
+    if safe_only and pickled:
         hint = " (pickled weights are there; only safetensors are read from the hub)"
     raise ModelError(f"{folder} has no {wanted}{hint}: save the model with save_pretrained")
 

@@ -15,10 +15,17 @@ if TYPE_CHECKING:
 
     from refutable.capture.recorder import Patterns
 
+_WHOLE = 1e-2
+"""How far from 1 the sum of a row may lie by rounding, in half precision too."""
+
 
 @recorded(dims=("prompt", "layer", "head"), unit="share of ln(t + 1)")
 class AttentionEntropy(AttentionRecorder):
-    """Mean over rows t >= 1 of the attention row's entropy, as a share of its maximum ln(t + 1)."""
+    """Mean over rows t >= 1 of the attention row's entropy, as a share of its maximum ln(t + 1).
+
+    Rows of a model with attention sinks sum to less than 1: they are made to sum to 1, so that it
+    is the entropy of what goes to tokens.
+    """
 
     name = "attention_entropy"
 
@@ -27,6 +34,11 @@ class AttentionEntropy(AttentionRecorder):
         import torch
 
         entropy = torch.special.entr(view.pattern).sum(-1)
+        total = view.pattern.sum(-1)
+        # With s the sum of a row, the entropy of row / s is H / s + ln s.
+        partial = (total < 1 - _WHOLE) & (total > 0)
+        if bool(partial.any()):
+            entropy = torch.where(partial, entropy / total + total.log(), entropy)
         most = torch.arange(1, entropy.shape[-1] + 1, device=entropy.device).log()
         most[0] = 1.0  # row 0 has weight 0; this only keeps 0 / 0 out
         return view.row_mean(entropy / most)

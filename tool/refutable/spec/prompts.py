@@ -15,6 +15,11 @@ from refutable.errors import PromptError, near, one_line
 from refutable.records import PromptSetReport
 from refutable.spec.spans import answer_of, positions_of, unmarked
 
+_SPECIAL = re.compile(
+    r"\s*(</?s>|<(bos|eos|pad|unk|cls)>|<[|｜][^<>\s]+[|｜]>|<[a-z]+_of_[a-z]+>|\[[A-Z]{2,10}\])"
+)
+"""Text that is a special token in most tokenizers; markup such as ``<ul>`` is not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -57,6 +62,20 @@ class PromptSet:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    def may_begin_with(self, token: int | None) -> bool:
+        """Whether some prompt begins with a token: with its id, or with text like a special token.
+
+        Without the tokenizer it is not known which text a special token stands for.
+        """
+        if token is None:
+            return False
+        return any(
+            _SPECIAL.match(prompt.text) is not None
+            if prompt.text is not None
+            else (prompt.input_ids or ())[:1] == (token,)
+            for prompt in self.prompts
+        )
 
     def remark(self, key: str) -> tuple[str, ...]:
         """One remark (e.g. ``register``) of each prompt's family; empty where a family has none."""

@@ -50,6 +50,18 @@ def locate(spec: ModelSpec) -> Checkpoint:
     return read_checkpoint(_download(spec), safe_only=True)
 
 
+def _cached_revisions(spec: ModelSpec) -> str:
+    """Say which revisions of a model lie in the hub's cache; empty when none does."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    name = repo_folder_name(repo_id=spec.location, repo_type="model")
+    folder = Path(constants.HF_HUB_CACHE) / name
+    refs = sorted(p.name for p in (folder / "refs").glob("*") if p.is_file())
+    commits = sorted(p.name[:12] for p in (folder / "snapshots").glob("*") if p.is_dir())
+    return ", ".join([*refs, *commits])
+
+
 def cached(spec: ModelSpec) -> Path | None:
     """Return the snapshot folder in the hub's cache, if a config lies there."""
     from huggingface_hub import try_to_load_from_cache
@@ -72,8 +84,11 @@ def preflight(spec: ModelSpec) -> None:
         Within 5 s if it cannot.
     """
     if _offline():
+        name = spec.location + (f" at revision {spec.revision}" if spec.revision else "")
+        others = _cached_revisions(spec)
+        have = f" (of this model there are {others})" if others else ""
         raise ModelError(
-            f"{spec.id} is not in the hub's cache and HF_HUB_OFFLINE is set: unset it, or fetch "
+            f"{name} is not in the hub's cache{have} and HF_HUB_OFFLINE is set: unset it, or fetch "
             "the model where there is a network and copy the cache"
         )
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
