@@ -116,7 +116,12 @@ class Comparison:
 
 
 def compare(
-    found: Recorded, recorded: Recorded | None, *, strict: bool = False, anew: bool = False
+    found: Recorded,
+    recorded: Recorded | None,
+    *,
+    strict: bool = False,
+    anew: bool = False,
+    unrecorded_passes: bool = False,
 ) -> Comparison:
     """Hold a finding against the recorded one.
 
@@ -130,6 +135,8 @@ def compare(
         Whether INCONCLUSIVE fails, and an estimate that left the recorded one.
     anew : bool
         Whether the run timed or trained something itself; see `drift`.
+    unrecorded_passes : bool
+        Whether a refutation that nobody has recorded is a finding and no failure.
 
     Returns
     -------
@@ -141,7 +148,7 @@ def compare(
     if recorded is None:
         if verdict is Verdict.REFUTED:
             return Comparison(
-                False,
+                unrecorded_passes,
                 False,
                 "refuted, and no verdict is recorded: if this is the finding, record it with "
                 "--claim-update-baseline (of `refutable verify`: --update-baseline)",

@@ -29,9 +29,15 @@ _VALUES = {
     "out": ("DIR", "folder for evidence, report and figures", "reports/latest"),
     "baseline": ("FILE", "recorded verdicts", "reports/baseline.json"),
     "revision": ("R", "revision of hub models", ""),
+    "unrecorded": (
+        "fail|pass",
+        "whether a refutation that nobody has recorded fails its test or is told as a finding",
+        "fail",
+    ),
     "report": ("yes|no", "write report.html, report.md and figures", "yes"),
     "release": ("yes|no", "record what each model says and what its files say, for the gate", "no"),
 }
+_CHOICES = {"report": ("yes", "no"), "release": ("yes", "no"), "unrecorded": ("fail", "pass")}
 _FLAGS = {
     "update-baseline": "record this run's verdicts as the accepted ones",
     "strict": "let INCONCLUSIVE fail",
@@ -55,6 +61,7 @@ class Options:
     report: bool
     release: bool
     update_baseline: bool
+    unrecorded_passes: bool
     strict: bool
     measure_only: bool
 
@@ -105,9 +112,11 @@ def read_options(config: pytest.Config) -> Options:
         raise pytest.UsageError(
             f"--claim-dtype expects float32, bfloat16 or float16, got {value('dtype')!r}"
         )
-    for name in ("report", "release"):
-        if value(name) not in ("yes", "no"):
-            raise pytest.UsageError(f"--claim-{name} expects yes or no, got {value(name)!r}")
+    for name, allowed in _CHOICES.items():
+        if value(name) not in allowed:
+            raise pytest.UsageError(
+                f"--claim-{name} expects {' or '.join(allowed)}, got {value(name)!r}"
+            )
     return Options(
         models=tuple(dict.fromkeys(models)),
         ids=several("id"),
@@ -121,6 +130,7 @@ def read_options(config: pytest.Config) -> Options:
         report=value("report") == "yes",
         release=value("release") == "yes",
         update_baseline=flag("update-baseline"),
+        unrecorded_passes=value("unrecorded") == "pass",
         strict=flag("strict"),
         measure_only=flag("measure-only"),
     )

@@ -25,7 +25,7 @@ from refutable.records import Evidence, Verdict
 from refutable.spec.cell import DEFAULT_PROMPTS, Cell, cells_of
 from refutable.spec.claim import Claim, ClaimRegistry
 from refutable.spec.prompts import PromptLibrary, PromptSet
-from refutable.system.paths import writable
+from refutable.system.paths import shipped_baseline, writable
 
 if TYPE_CHECKING:
     from refutable.evaluation.observation_log import ObservationLog
@@ -280,6 +280,7 @@ class ClaimSession:
             self._recorded(outcome),
             strict=self.options.strict,
             anew=outcome.claim.kind == "training" and "committed" not in outcome.sources,
+            unrecorded_passes=self.options.unrecorded_passes,
         )
         if found.moved:
             import warnings
@@ -305,5 +306,7 @@ class ClaimSession:
 
     def _baseline(self) -> dict[baseline.Cell, Recorded]:
         if self._expected is None:
-            self._expected = baseline.load(self.options.baseline)
+            # What the suite itself found on its own models travels with it; the user's record wins.
+            shipped = baseline.load(shipped_baseline())
+            self._expected = {**shipped, **baseline.load(self.options.baseline)}
         return self._expected

@@ -69,3 +69,12 @@ def fixtures() -> Path:
         if (folder / "models.toml").is_file():
             return folder
     return _CHECKOUT / "fixtures"
+
+
+def shipped_baseline() -> Path:
+    """Return the file of what the suite found on the models that it ships.
+
+    A wheel carries it inside the package; in a checkout it is the one that the suite records into.
+    """
+    inside = _PACKAGE / "reports" / "baseline.json"
+    return inside if inside.is_file() else _CHECKOUT / "reports" / "baseline.json"

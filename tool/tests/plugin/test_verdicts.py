@@ -131,3 +131,14 @@ def test_an_estimate_that_left_the_recorded_one_warns_and_strict_fails(
     strict = project.runpytest_inprocess(*run, "--claim-strict")
     strict.assert_outcomes(failed=1)
     strict.stdout.fnmatch_lines(["gain.grows on little*: the interval's high end is *"])
+
+
+def test_a_refutation_that_nobody_recorded_fails_or_is_a_finding(
+    project: pytest.Pytester, models: Path
+) -> None:
+    project.makepyfile(test_mine=module(claim_source("shrinks", predicts="mean.below(-9.0)")))
+    words = (f"--claim-model={models / 'little'}", "--claim-report=no")
+    project.runpytest_inprocess(*words).assert_outcomes(failed=1)
+    project.runpytest_inprocess(*words, "--claim-unrecorded=pass").assert_outcomes(passed=1)
+    result = project.runpytest_inprocess(*words, "--claim-unrecorded=perhaps")
+    result.stderr.fnmatch_lines(["*--claim-unrecorded expects fail or pass, got 'perhaps'*"])
