@@ -318,10 +318,10 @@ class Harness:
                 plan.add(need)
         for (prompts, arm), names in self._asked[model].items():
             plan.wanted[prompts, arm, None] |= names
-        prompts = self.releases.get(model)
-        if prompts in {name for name, _, _ in plan.wanted}:
+        release = self.releases.get(model)
+        if release is not None and release in {name for name, _, _ in plan.wanted}:
             # What a release is known by rides in the passes that claims make.
-            plan.add_release(self.facts(model), str(prompts))
+            plan.add_release(self.facts(model), release)
         return plan
 
 
