@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import ClaimError
-from refutable.records import ClaimReport, Region
+from refutable.records import ClaimReport
 from refutable.spec.applicability import Applicability as Applicability
 from refutable.spec.applicability import any_model as any_model
 from refutable.spec.applicability import at_least_blocks as at_least_blocks
@@ -19,6 +19,13 @@ from refutable.spec.applicability import normalized_by as normalized_by
 from refutable.spec.applicability import not_tagged as not_tagged
 from refutable.spec.applicability import positioned_by as positioned_by
 from refutable.spec.applicability import reads_text as reads_text
+from refutable.spec.controls import ControlSpec as ControlSpec
+from refutable.spec.controls import ReplicationSpec as ReplicationSpec
+from refutable.spec.controls import check_text as check_text
+from refutable.spec.controls import placebo as placebo
+from refutable.spec.controls import replication as replication
+from refutable.spec.controls import shuffled as shuffled
+from refutable.spec.controls import untrained as untrained
 from refutable.system.renamed import renamed
 
 if TYPE_CHECKING:
@@ -36,112 +43,6 @@ class Source:
     study: str
     ref: str
     citation: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ControlSpec:
-    """A null control: where the same body should say nothing."""
-
-    kind: str
-    seeds: int
-    body: Callable[..., Any] | None = None
-    """Of a placebo: takes the place of the claim's body, on the same model."""
-    what: str = ""
-    """What a placebo does."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("untrained", "shuffled", "placebo"):
-            raise ClaimError(
-                f"expected kind 'untrained', 'shuffled' or 'placebo', got kind={self.kind!r}"
-            )
-        if (self.kind == "placebo") != (self.body is not None):
-            raise ClaimError(
-                "a placebo, and only a placebo, has a body: use placebo(body, statement=)"
-            )
-        if self.seeds < 1:
-            raise ClaimError(f"expected seeds of 1 or more, got seeds={self.seeds}")
-
-    @property
-    def statement(self) -> str:
-        """One phrase for reports."""
-        if self.body is not None:
-            return self.what
-        what = {
-            "untrained": "untrained models of the same config",
-            "shuffled": "the same prompts with their tokens shuffled",
-        }[self.kind]
-        return f"{self.seeds} seeds of {what}"
-
-    @property
-    def observables(self) -> tuple[str, ...]:
-        """Names of the observables that a placebo's body takes."""
-        return tuple(inspect.signature(self.body).parameters) if self.body is not None else ()
-
-
-def untrained(*, seeds: int = 5) -> ControlSpec:
-    """The same body on freshly initialised models of the same config."""
-    return ControlSpec("untrained", seeds)
-
-
-def shuffled(*, seeds: int = 5) -> ControlSpec:
-    """The same body on the same prompts with the order of their tokens shuffled."""
-    return ControlSpec("shuffled", seeds)
-
-
-@renamed(says="statement")
-def placebo(body: Callable[..., Any], *, statement: str) -> ControlSpec:
-    """Another body on the same model's observables, where there is nothing to find.
-
-    Parameters
-    ----------
-    body : callable
-        A function of observables that gives values in the form of the claim's own body, of a
-        comparison in which nothing differs, such as the times of two equal models.
-    statement : str
-        What it does, in one phrase.
-    """
-    _check_text(statement=statement)
-    return ControlSpec("placebo", 1, body, statement)
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicationSpec:
-    """A study's own procedure, kept beside the sound one for comparison."""
-
-    statement: str
-    body: Callable[..., Any]
-    region: Region
-    statistic: str = "prompts as independent"
-    """``prompts as independent`` (one-sample t) or ``pooled correlation``."""
-    published: Mapping[str, float] = field(default_factory=dict)
-
-
-@renamed(says="statement")
-def replication(
-    body: Callable[..., Any],
-    *,
-    statement: str,
-    below: float | None = None,
-    above: float | None = None,
-    statistic: str = "prompts as independent",
-    published: Mapping[str, float] | None = None,
-) -> ReplicationSpec:
-    """Keep a study's own procedure beside the sound one.
-
-    Parameters
-    ----------
-    body : callable
-        A function of observables, one value per prompt (or a pair of them for a correlation).
-    statement : str
-        The procedure in one sentence.
-    below, above : float, optional
-        The region the study predicted for the statistic.
-    statistic : {"prompts as independent", "pooled correlation"}
-        How the study reduced the values.
-    published : mapping of str to float, optional
-        Published numbers by model id.
-    """
-    return ReplicationSpec(statement, body, Region(above, below), statistic, dict(published or {}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +160,7 @@ def claim(
     ClaimError
         If a field is empty or malformed.
     """
-    _check_text(id=id, statement=statement, refuted_if=refuted_if)
+    check_text(id=id, statement=statement, refuted_if=refuted_if)
     if not _ID.match(id):
         raise ClaimError(f"expected id like 'gain.layernorm-dampens', got id={id!r}")
     if kind not in KINDS:
@@ -296,12 +197,6 @@ def claim(
         return function
 
     return decorate
-
-
-def _check_text(**fields: str) -> None:
-    for name, value in fields.items():
-        if not isinstance(value, str) or not value.strip():
-            raise ClaimError(f"expected {name} to be a non-empty string, got {name}={value!r}")
 
 
 class ClaimRegistry:

@@ -119,5 +119,4 @@ def thoughts_that_matter(total_importance: xr.DataArray) -> xr.DataArray:
     whole = lost.sum("thought")
     share = lost / whole.where(whole > 0)
     surprise = -(share * np.log(share.where(share > 0, 1.0))).sum("thought", skipna=False)
-    found: xr.DataArray = surprise.pipe(np.exp)
-    return found
+    return surprise.copy(data=np.exp(surprise.values))
