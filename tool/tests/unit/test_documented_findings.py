@@ -1,8 +1,9 @@
 """Numbers of the committed baseline and of the documents are those of the committed report.
 
-A table that begins below ``<!-- numbers: gallery -->`` holds estimates of the example report alone:
-every ``value [low, high]`` in it must be one. Columns that the remark names after ``without`` come
-from other runs, such as one on a model that is not shipped.
+A table that begins below ``<!-- numbers: gallery -->`` holds estimates of the example report,
+one below ``<!-- numbers: baseline -->`` those of the baseline: every ``value [low, high]`` in it
+must be one. Columns that the remark names after ``without`` come from other runs, such as one on
+a model that is not shipped.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from refutable.evidence.baseline import cell_of
 from refutable.evidence.drift import drift, record_of
 
 ROOT = Path(__file__).parents[3]
+BASELINE = ROOT / "reports" / "baseline.json"
 GALLERY = ROOT / "reports" / "gallery" / "evidence.json"
 NUMBER = r"[+-]?\d*\.\d+"
 TRIPLE = re.compile(rf"({NUMBER})\*{{0,2}} \[({NUMBER}), ({NUMBER})\]")
-REMARK = re.compile(r"<!-- numbers: gallery(?: without (.*))? -->")
+REMARK = re.compile(r"<!-- numbers: (gallery|baseline)(?: without (.*?))? -->")
 # A figure that was rounded twice is off by a little more than half of its last digit.
 HALF = 0.6
 
@@ -47,18 +49,18 @@ def shows(text: str, value: float) -> bool:
     return abs(float(text) - value) <= HALF * 10.0 ** -len(text.rpartition(".")[2])
 
 
-def tables(page: str) -> Iterator[tuple[int, list[str]]]:
+def tables(page: str, source: str) -> Iterator[tuple[int, list[str]]]:
     """Lines and cells of the tables below a remark, without the columns it leaves out."""
     lines = page.splitlines()
     for start, line in enumerate(lines):
         remark = REMARK.fullmatch(line.strip())
-        if remark is None:
+        if remark is None or remark[1] != source:
             continue
         begin = start + 1 + (not lines[start + 1].strip())
         assert lines[begin].startswith("|"), f"no table below line {start + 1}"
         head = cells(lines[begin])
-        left_out = {i for i, name in enumerate(head) if remark[1] and remark[1] in name}
-        assert bool(left_out) == bool(remark[1]), f"no column {remark[1]!r} in {head}"
+        left_out = {i for i, name in enumerate(head) if remark[2] and remark[2] in name}
+        assert bool(left_out) == bool(remark[2]), f"no column {remark[2]!r} in {head}"
         for place in range(begin + 2, len(lines)):
             if not lines[place].startswith("|"):
                 break
@@ -71,12 +73,18 @@ def cells(line: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("document", "fewest"), [("README.md", 12), ("docs/studies/norm-ablation.md", 20)]
+    ("document", "source", "fewest"),
+    [
+        ("README.md", "gallery", 12),
+        ("docs/studies/norm-ablation.md", "gallery", 20),
+        ("docs/studies/last-block-gain.md", "baseline", 10),
+    ],
 )
-def test_documented_numbers_are_those_of_the_report(document: str, fewest: int) -> None:
-    known = list(estimates(json.loads(GALLERY.read_text("utf-8"))["results"]))
+def test_documented_numbers_are_those_of_a_run(document: str, source: str, fewest: int) -> None:
+    path = {"gallery": GALLERY, "baseline": BASELINE}[source]
+    known = list(estimates(json.loads(path.read_text("utf-8"))))
     wrong, right = [], 0
-    for line, row in tables((ROOT / document).read_text("utf-8")):
+    for line, row in tables((ROOT / document).read_text("utf-8"), source):
         for found in TRIPLE.finditer(" | ".join(row)):
             if any(all(map(shows, found.groups(), one)) for one in known):
                 right += 1
@@ -105,7 +113,7 @@ def test_a_figure_is_a_number_to_its_last_digit(figure: str, value: float, agree
 def test_the_baseline_holds_what_the_gallery_shows() -> None:
     if json.loads(GALLERY.read_text("utf-8"))["schema"] == "refutable.evidence/1":
         pytest.skip("the example report was made before the rules of a verdict changed")
-    recorded = baseline.load(ROOT / "reports" / "baseline.json")
+    recorded = baseline.load(BASELINE)
     evidence = evidence_json.read(GALLERY)
     kinds = {claim.id: claim.kind for claim in evidence.claims}
     shown = [r for r in evidence.results if r.verdict is not None]
