@@ -68,6 +68,13 @@ def gate(
             metavar="FOLDER", help="Where runs go, where models are named. [reports/gate]"
         ),
     ] = None,
+    samples: Annotated[
+        bool,
+        typer.Option(
+            "--samples",
+            help="BASE and CANDIDATE hold per-sample logs of lm-evaluation-harness or inspect_ai.",
+        ),
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell everything.")] = False,
 ) -> None:
     """Say what a new release changed.
@@ -79,6 +86,14 @@ def gate(
     from refutable.gate.runs import run_gate
 
     policy = read_policy(fail_on, margin or ())
+    if samples:
+        from refutable.gate.samples import run_samples_gate
+
+        text, code = run_samples_gate(
+            Path(base), Path(candidate), strict, format.value, policy=policy, verbose=verbose
+        )
+        typer.echo(text, err=code == 3)
+        raise typer.Exit(code)
     folder = out or Path("reports") / "gate"
     sides = [(base, folder / "base"), (candidate, folder / "candidate")]
     before, after = (_run_of(name, place, prompts, claims) for name, place in sides)
