@@ -28,8 +28,12 @@ Scores = dict[tuple[str, str], dict[str, float]]
 MARGIN = 0.01
 """Largest difference of a mean score that passes."""
 _GRADES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
-_NOT_METRICS = frozenset({"doc_id", "doc", "target", "arguments", "resps", "filtered_resps",
-                          "doc_hash", "prompt_hash", "target_hash", "filter", "metrics"})  # fmt: skip
+_NOT_METRICS = frozenset(
+    {
+        "doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "doc_hash",
+        "prompt_hash", "target_hash", "filter", "metrics",
+    }
+)  # fmt: skip
 
 
 def read_samples(path: Path) -> Scores:
