@@ -76,6 +76,14 @@ class Capture:
         dict of str to torch.Tensor
             By observable name; first dimension prompt in pack order.
         """
+        # The only copies to the host: one per observable and pack.
+        return {name: value.detach().cpu() for name, value in self.reduce(pack, ids).items()}
+
+    def reduce(self, pack: Pack, ids: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        """Run one pack and return each observable's reductions where the model is.
+
+        They can be differentiated where the caller lets gradients be recorded.
+        """
         batch = make_batch(pack, ids, _device(self._model), attention=self._attention is not None)
         self._batch = batch
         self._headed = False
@@ -88,9 +96,7 @@ class Capture:
             self._read_logits(out, batch)
         finally:
             self._batch = None
-        taken = {r.name: r.take(pack, self.blocks) for r in self._plan.recorders}
-        # The only copies to the host: one per observable and pack.
-        return {name: value.detach().cpu() for name, value in taken.items()}
+        return {r.name: r.take(pack, self.blocks) for r in self._plan.recorders}
 
     def _forward(self, batch: Batch) -> Any:
         try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from refutable.evaluation.evaluate import Evaluation
 from refutable.measurement.subject import Subject
+from refutable.records import SearchReport
 from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
 
@@ -27,6 +28,8 @@ class CellOutcome:
     failed: bool = False
     """Whether the model, the instrument or the body failed; `reason` says how."""
     seconds: float = 0.0
+    search: SearchReport | None = None
+    """How the claim was attacked, where it was."""
 
     @property
     def source(self) -> str:

@@ -59,6 +59,7 @@ def result_of(outcome: CellOutcome, kind: Outcome, *, prompts: str, command: str
         control=found.control,
         replication=found.replication,
         counterexample=judgement.counterexample,
+        search=outcome.search,
         families_needed=judgement.families_needed,
         how=_how(claim, judgement),
         seeds=tuple(seeds_of(found.values)) if cell.grouped else (),

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from refutable.errors import RefutableError, one_line
+from refutable.falsify.budget import Budget, parse_budget
 from refutable.spec.claim import ARMS
 
 _LISTS = {
@@ -34,6 +36,12 @@ _VALUES = {
         "whether a refutation that nobody has recorded fails its test or is told as a finding",
         "fail",
     ),
+    "search": (
+        "N|SECONDSs",
+        "candidates or seconds of each search for a counterexample; 0 replays stored ones alone",
+        "",
+    ),
+    "certify": ("N", "size of the fresh sample that bounds violations where none is found", "0"),
     "report": ("yes|no", "write report.html, report.md and figures", "yes"),
     "release": ("yes|no", "record what each model says and what its files say, for the gate", "no"),
 }
@@ -55,9 +63,13 @@ class Options:
     prompts: str | None
     device: str
     dtype: str
+    base: Path
+    """Folder that relative paths of options start from."""
     out: Path
     baseline: Path
     revision: str | None
+    search: Budget
+    certify: int
     report: bool
     release: bool
     update_baseline: bool
@@ -124,9 +136,12 @@ def read_options(config: pytest.Config) -> Options:
         prompts=value("prompts") or None,
         device=value("device"),
         dtype=value("dtype"),
+        base=base,
         out=base / value("out"),
         baseline=base / value("baseline"),
         revision=value("revision") or None,
+        search=_budget(value("search")),
+        certify=_count(value("certify")),
         report=value("report") == "yes",
         release=value("release") == "yes",
         update_baseline=flag("update-baseline"),
@@ -141,6 +156,19 @@ def _base(config: pytest.Config) -> Path:
     # because this plugin's options are not known to it by then. Without a configuration file that
     # root may lie anywhere, so paths are then relative to where the user is.
     return config.rootpath if config.inipath is not None else config.invocation_params.dir
+
+
+def _budget(text: str) -> Budget:
+    try:
+        return parse_budget(text)
+    except RefutableError as problem:
+        raise pytest.UsageError(f"--claim-search: {one_line(problem)}") from None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise pytest.UsageError(f"--claim-certify expects a number of draws, got {text!r}")
+    return int(text)
 
 
 def _arms(given: tuple[str, ...]) -> tuple[str, ...]:

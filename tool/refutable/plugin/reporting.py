@@ -194,8 +194,13 @@ def gather_evidence(session: ClaimSession) -> Evidence:
         models=tuple(found.models[i] for i in sorted(found.models)),
         prompts=tuple(found.prompts[i] for i in sorted(found.prompts)),
         results=results,
-        notes=(*over_models(results), *_unfinished(session), *session.notes),
+        notes=(*over_models(results), *_unfinished(session), *dropped(results), *session.notes),
     )
+
+
+def dropped(results: list[Result]) -> list[str]:
+    """Name the stored counterexamples that hold no longer."""
+    return [line for r in results if r.search is not None for line in r.search.dropped]
 
 
 def _unfinished(session: ClaimSession) -> list[str]:

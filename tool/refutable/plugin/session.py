@@ -29,6 +29,7 @@ from refutable.system.paths import shipped_baseline, writable
 
 if TYPE_CHECKING:
     from refutable.evaluation.observation_log import ObservationLog
+    from refutable.falsify.attack import Attacker
     from refutable.measurement.harness import Harness
     from refutable.measurement.needs import Need
     from refutable.measurement.prefetch import Prefetch
@@ -250,13 +251,35 @@ class ClaimSession:
             ),
         )
         self.log.keep(outcome)
+        if not cell.grouped:
+            outcome = self._attacked(outcome)
         return outcome
+
+    def _attacked(self, outcome: CellOutcome) -> CellOutcome:
+        from refutable.falsify.verdict import attacked
+
+        if not self.attacker.wants(outcome.claim):
+            return outcome
+        return attacked(outcome, self.attacker)
+
+    @cached_property
+    def attacker(self) -> Attacker:
+        """What searches for counterexamples, and knows those that were found before."""
+        from refutable.falsify.attack import Attacker
+        from refutable.falsify.counterexamples import FOLDER, CounterexampleStore
+
+        kept = CounterexampleStore(
+            self.options.base / ".refutable" / FOLDER,
+            [folder / FOLDER for folder in self.data_folders],
+        )
+        return Attacker(self.harness, kept, self.options.search, certify=self.options.certify)
 
     def _leave_model(self, cell: Cell) -> None:
         # Arrays of the model before are dropped from memory; the store has them.
         if cell.model != self._current_model:
             if self._current_model and self._harness is not None:
                 self._harness.forget(self._current_model)
+                self.attacker.leave()
             self._current_model = "" if cell.grouped else cell.model
             if self._prefetch is not None:
                 self._prefetch.settle()

@@ -62,6 +62,8 @@ def explain(outcome: CellOutcome, message: str) -> str:
         lines.append(
             f"  counterexample  {counterexample.prompt!r} gives {counterexample.value:+.4g}"
         )
+        if counterexample.ids:
+            lines.append(f"  token ids   {list(counterexample.ids)}")
     if found.control is not None:
         reading = f"{found.control.reading}: " if found.control.reading else ""
         lines.append(f"  control     {reading}{found.control.reason}")

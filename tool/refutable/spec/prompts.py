@@ -148,12 +148,22 @@ class PromptLibrary:
         self._sets[name] = prompts
 
     def counterexamples(self, claim: str) -> str | None:
-        """Name the set of a claim's stored counterexamples, or ``None`` if there are none."""
+        """Name the set of the prompts that a suite tries to refute a claim with, on any model.
+
+        ``None`` if there are none. Counterexamples that a search found on one model lie in the
+        same files and are no part of it.
+        """
         name = f"counterexamples-{claim}"
         if name in self._sets:
             return name
         known = known_prompts(folder / "counterexamples" for folder in self._folders)
         if claim not in known:
+            return None
+        try:
+            raw = tomllib.loads(known[claim].read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
+            raw = {}
+        if "counterexample" in raw and "family" not in raw:
             return None
         self._sets[name] = read_prompts(known[claim])
         return name

@@ -1,0 +1,197 @@
+"""One search: what is stored is replayed, then exploration, Hypothesis, shrinking, verification."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from refutable.falsify import by_hypothesis
+from refutable.falsify.budget import Budget, Meter
+from refutable.falsify.explore import Explorer
+from refutable.falsify.gradient import Gradients
+from refutable.falsify.objective import Objective, Scored
+from refutable.falsify.proposals import Domain
+from refutable.falsify.shrink import SIMPLER, Shrinker
+from refutable.falsify.verify import Verifier
+from refutable.falsify.vocabulary import Ids
+
+_EXPLORED = 0.9
+"""Share of the budget after which Hypothesis takes over."""
+_MOST_EXAMPLES = 100
+"""Examples of Hypothesis: it scores one at a time, which costs a forward pass each."""
+_REFUSED = 8
+"""Packed violations that fail alone, after which their packed values are not believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A verified counterexample and its history."""
+
+    scored: Scored
+    """From the prompt alone, in float32."""
+    how: str
+    """Where the first violating prompt came from."""
+    tokens_before: int
+    """Tokens of the first violating prompt."""
+    complete: bool
+    """Whether it is locally minimal."""
+
+
+@dataclass(slots=True)
+class Searched:
+    """What a search did."""
+
+    violation: Violation | None = None
+    worst: Scored | None = None
+    """The prompt nearest to a violation, or beyond it: its packed value."""
+    candidates: int = 0
+    """Prompts scored in the search itself."""
+    how: dict[str, int] = field(default_factory=dict)
+    """Of these, how many by where they came from."""
+    shrinking: int = 0
+    """Prompts scored to shrink what was found."""
+    undefined: int = 0
+    """Candidates for which the body gave no finite value."""
+    notes: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    """One line for each stored counterexample that holds no longer."""
+
+
+class Search:
+    """Looks for the smallest prompt that violates a claim on one model.
+
+    Parameters
+    ----------
+    objective : Objective
+        The claim on the model.
+    domain : Domain
+        Which prompts may be tried.
+    bound : float
+        What a violation must exceed; infinite to look for the worst prompt alone.
+    seed : int
+        Of every random choice.
+    keep : callable, optional
+        Told of each verified violation as soon as it is found, and of each smaller one.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        domain: Domain,
+        *,
+        bound: float,
+        seed: int,
+        keep: Callable[[Violation], None] | None = None,
+    ) -> None:
+        self._objective = objective
+        self._domain = domain
+        self._bound = bound
+        self._seed = seed
+        self._keep = keep
+        self._verify = Verifier(objective)
+        self._refused = 0
+        self.result = Searched()
+
+    def replay(self, ids: Ids) -> Scored | None:
+        """Run a stored counterexample alone; ``None`` when it violates no longer."""
+        found = self._verify(ids)
+        return found if found.margin > self._bound else None
+
+    def run(self, seeds: Sequence[Ids], budget: Budget) -> Searched:
+        """Search within a budget, beginning with `seeds`, and shrink what is found."""
+        parameters = self._objective.subject.loaded.facts.parameters
+        meter = Meter(budget.of(parameters), budget.seconds)
+        if budget.nothing:
+            return self.result
+        gradients = Gradients(self._objective, self._domain.vocabulary)
+        explorer = Explorer(
+            self._checked,
+            self._domain,
+            meter,
+            np.random.default_rng(self._seed),
+            bound=self._bound,
+            propose=gradients,
+        )
+        trace = explorer.run(seeds, until=_EXPLORED)
+        how = dict(trace.how)
+        best = trace.best[0] if trace.best else None
+        origin = trace.origin.get(best.ids, "") if best else ""
+        if not explorer.found and meter.left > 0:
+            found = self._by_hypothesis(trace.best, meter, how)
+            if found is not None and (best is None or found.margin > best.margin):
+                best, origin = found, "Hypothesis"
+        if gradients.problem:
+            self.result.notes.append(f"no gradient proposals: {gradients.problem}")
+        self.result.worst = best
+        self.result.candidates = sum(how.values())
+        self.result.how = dict(sorted(how.items()))
+        self.result.undefined = self._objective.undefined
+        if best is not None and best.margin > self._bound:
+            self.shrink(best, origin or "seed", len(best.ids), budget)
+        return self.result
+
+    def shrink(self, start: Scored, how: str, before: int, budget: Budget) -> None:
+        """Shrink a prompt that violates alone; the smallest that does goes into the result."""
+        self.result.violation = Violation(start, how, before, complete=False)
+        self._tell()
+        shrinker = Shrinker(
+            self._checked,
+            self._domain,
+            self._bound,
+            simpler=max(SIMPLER, (budget.candidates or 0) // 16),
+        )
+        done = shrinker(start, self._smaller)
+        self.result.shrinking += done.candidates
+        self.result.violation = replace(self.result.violation, complete=done.complete)
+        self._tell()
+
+    def _smaller(self, found: Scored) -> None:
+        assert self.result.violation is not None  # noqa: S101  (set before shrinking)
+        self.result.violation = replace(self.result.violation, scored=found)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._keep is not None and self.result.violation is not None:
+            self._keep(self.result.violation)
+
+    def _checked(self, prompts: Sequence[Ids]) -> list[Scored]:
+        """Score prompts; of those that violate by their packed value the simplest is run alone.
+
+        It alone counts as a violation, if it is one: the others are told as lying on the bound.
+        """
+        found = self._objective(prompts)
+        over = [i for i, one in enumerate(found) if one.margin > self._bound]
+        confirmed = False
+        for i in sorted(over, key=lambda i: self._domain.vocabulary.size_of(found[i].ids)):
+            one = found[i]
+            found[i] = replace(one, margin=self._bound)
+            if confirmed or self._refused >= _REFUSED:
+                continue
+            alone = self._verify(one.ids)
+            confirmed = alone.margin > self._bound
+            if confirmed:
+                found[i] = alone
+            else:
+                self._refused += 1
+        return found
+
+    def _by_hypothesis(
+        self, best: Sequence[Scored], meter: Meter, how: dict[str, int]
+    ) -> Scored | None:
+        def score(prompts: Sequence[Ids]) -> list[Scored]:
+            if meter.left <= 0:
+                return []
+            meter.spend(len(prompts))
+            how["Hypothesis"] = how.get("Hypothesis", 0) + len(prompts)
+            return self._checked(prompts)
+
+        return by_hypothesis.search(
+            score,
+            self._domain,
+            [one.ids for one in best[:8]],
+            bound=self._bound,
+            examples=min(_MOST_EXAMPLES, meter.left),
+            seed=self._seed,
+        )
