@@ -25,7 +25,7 @@ from refutable.falsify.search import Search, Searched, Violation
 from refutable.falsify.vocabulary import Ids, Vocabulary, vocabulary
 from refutable.observables.registry import REGISTRY
 from refutable.predictions.base import worded
-from refutable.predictions.single import Every
+from refutable.predictions.every import Every
 from refutable.records import Counterexample, SearchReport
 from refutable.stats.decide import certified
 
@@ -385,9 +385,9 @@ class _Cell:
         """Read back what an equal search found."""
         report = dict(known["report"])
         worst = _counterexample(report.pop("worst"))
-        lists = {name: tuple(report.pop(name)) for name in ("notes", "dropped")}
+        notes, dropped = tuple(report.pop("notes")), tuple(report.pop("dropped"))
         return Attack(
-            SearchReport(**report, worst=worst, **lists),
+            SearchReport(**report, worst=worst, notes=notes, dropped=dropped),
             _counterexample(known["counterexample"]),
             float(known["margin"]),
             float(known["bound"]),

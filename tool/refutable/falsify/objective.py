@@ -12,7 +12,7 @@ from refutable.errors import RefutableError
 from refutable.falsify.vocabulary import Ids
 from refutable.measurement.subject import Observations, call
 from refutable.observables.registry import REGISTRY
-from refutable.predictions.single import Every
+from refutable.predictions.every import Every
 
 if TYPE_CHECKING:
     from refutable.models.encode import Encoded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -198,7 +199,7 @@ def gather_evidence(session: ClaimSession) -> Evidence:
     )
 
 
-def dropped(results: list[Result]) -> list[str]:
+def dropped(results: Iterable[Result]) -> list[str]:
     """Name the stored counterexamples that hold no longer."""
     return [line for r in results if r.search is not None for line in r.search.dropped]
 
