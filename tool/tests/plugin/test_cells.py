@@ -73,6 +73,8 @@ def test_a_stored_witness_is_replayed(project: pytest.Pytester, models: Path) ->
     # holds for all the others.
     project.makepyfile(test_mine=module(claim_source("grows")))
     words = [f"--claim-model={models / name}" for name in ("little", "halves")]
+    # No search: it would find the prompt that is stored below by itself.
+    words.append("--claim-search=0")
     project.runpytest_inprocess(*words, "--claim-update-baseline").assert_outcomes(passed=2)
     rows = pd.read_parquet(project.path / "reports" / "latest" / "observations.parquet")
     gains = rows[(rows["claim"] == "gain.grows") & (rows["model"] == "little")]
