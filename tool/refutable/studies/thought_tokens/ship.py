@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,13 +39,13 @@ def train_thoughts(
 ) -> list[ThoughtLog]:
     """Train sizes and seeds, with and without thoughts, into ``out/KIND-SIZE-SEED/checkpoint``.
 
-    The seeds of one size and kind are computed at once. Finished runs are left as they are,
-    unfinished ones go on where they stopped.
+    Finished runs are left as they are, unfinished ones go on where they stopped. Returned are the
+    records of all.
 
     Parameters
     ----------
     sizes, seeds
-        What to train; of each the twin without thoughts too.
+        What to train, the seeds of one size and kind in one stack.
     out
         Folder of the runs.
     device
@@ -55,11 +56,6 @@ def train_thoughts(
         Another than the study's.
     steps
         Stop after so many steps of the recipe's; the rates stay those of the whole.
-
-    Returns
-    -------
-    list of ThoughtLog
-        The record of every run, trained now or before.
 
     Raises
     ------
@@ -72,21 +68,23 @@ def train_thoughts(
         torch.set_flush_denormal(True)
     chosen = recipe or Recipe()
     logs = []
-    for size in sizes:
-        for kind in KINDS:
-            group = group_of(size, kind)
-            left = [s for s in seeds if not _record(out, group, s).is_file()]
-            if left:
-                _train(Stack(SIZES[size], kind, left, chosen, device), out, group, steps)
-            for seed in seeds:
-                logs.append(read_log(_record(out, group, seed).parent))
-                share = 100 * logs[-1].accuracy[max(logs[-1].accuracy)]
-                say(
-                    f"{group}-{seed}: {share:.1f} % of held-out answers right "
-                    f"({logs[-1].seconds:.0f} s for {len(logs[-1].trained_with)} seeds on "
-                    f"{logs[-1].device})"
-                )
+    for size, kind in product(sizes, KINDS):
+        group = group_of(size, kind)
+        left = [seed for seed in seeds if not _record(out, group, seed).is_file()]
+        if left:
+            _train(Stack(SIZES[size], kind, left, chosen, device), out, group, steps)
+        for seed in seeds:
+            logs.append(read_log(_record(out, group, seed).parent))
+            say(f"{group}-{seed}: {_told(logs[-1])}")
     return logs
+
+
+def _told(log: ThoughtLog) -> str:
+    share = 100 * log.accuracy[max(log.accuracy)]
+    return (
+        f"{share:.1f} % of held-out answers right after {log.steps} steps ({log.seconds:.0f} s for "
+        f"{len(log.trained_with)} seeds on {log.device})"
+    )
 
 
 def _record(out: Path, group: str, seed: int) -> Path:
