@@ -50,8 +50,9 @@ def test_planted_last_blocks_get_the_verdicts_they_deserve(
     for model, log_gain in (("silent", 0.0), ("halves", -math.log(2)), ("doubles", math.log(2))):
         estimate = results["gain.grows", model]["estimate"]
         assert estimate["value"] == pytest.approx(log_gain, abs=2e-6)
-        # A deterministic fact: no sampling error, only the instrument's.
-        assert 0 < estimate["high"] - estimate["low"] < 1e-4
+        # Values that agree are no fact: the interval holds what ten families can hide.
+        assert estimate["low"] < log_gain < estimate["high"]
+        assert 1e-6 < estimate["high"] - estimate["low"] < 0.7
         assert (estimate["n"], estimate["clusters"]) == (30, 10)
     counterexample = results["gain.always-shrinks", "doubles"]["counterexample"]
     assert counterexample["origin"] == "observed"
