@@ -2,7 +2,7 @@
 
 from refutable import Source, claim
 from refutable.predictions import contrast
-from refutable.spec.claim import untrained
+from refutable.spec.claim import restated, untrained
 
 SESOI = 0.02
 SOURCE = Source(study="last-block-gain", ref="G8")
@@ -24,3 +24,7 @@ SOURCE = Source(study="last-block-gain", ref="G8")
 def test_norm_swapped(log_growth):
     """Log of |h_L| / |h_(L-1)| at the last token, before the final norm; one value per prompt."""
     return log_growth.isel(layer=-1, drop=True)
+
+
+WHEN = "after 14 million tokens"
+test_norm_swapped_trained = restated(test_norm_swapped, suffix="trained", when=WHEN)

@@ -2,7 +2,7 @@
 
 from refutable import Source, claim
 from refutable.predictions import contrast, ordered
-from refutable.spec.claim import untrained
+from refutable.spec.claim import restated, untrained
 
 SESOI = 0.02
 ARMS = ("no-bos", "bos")
@@ -162,3 +162,10 @@ def test_rmsnorm_ffn_only_between(attention_entropy):
 def test_entropy_without_positions(attention_entropy):
     """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks."""
     return attention_entropy.mean(("layer", "head"))
+
+
+WHEN = "after 14 million tokens"
+test_entropy_trained = restated(test_entropy, suffix="trained", when=WHEN)
+test_entropy_without_first_key_trained = restated(
+    test_entropy_without_first_key, suffix="trained", when=WHEN
+)

@@ -9,7 +9,7 @@ the documents and read on the other half.
 from refutable import Source, claim
 from refutable.observables.prose.syntax import best_elsewhere
 from refutable.predictions import mean, over_seeds
-from refutable.spec.claim import at_least_heads, reads_text, untrained
+from refutable.spec.claim import at_least_heads, reads_text, restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N2")
 SPREAD = 0.1
@@ -65,3 +65,7 @@ def test_word_arcs(word_arcs):
 def test_word_arcs_over_seeds(word_arcs):
     """The same over training seeds, the head chosen for each; documents are units too."""
     return best_elsewhere(word_arcs).rename(text="prompt")
+
+
+WHEN = "after 14 million tokens"
+test_word_arcs_over_seeds_trained = restated(test_word_arcs_over_seeds, suffix="trained", when=WHEN)

@@ -2,7 +2,7 @@
 
 from refutable import Source, claim
 from refutable.predictions import contrast
-from refutable.spec.claim import untrained
+from refutable.spec.claim import restated, untrained
 
 
 @claim(
@@ -20,3 +20,7 @@ from refutable.spec.claim import untrained
 def test_final_loss(held_out_loss):
     """Held-out loss after the same steps on the same data, by document of held-out prose."""
     return held_out_loss.rename(text="prompt")
+
+
+WHEN = "after 14 million tokens"
+test_final_loss_trained = restated(test_final_loss, suffix="trained", when=WHEN)

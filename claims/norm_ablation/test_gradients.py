@@ -4,7 +4,7 @@ import math
 
 from refutable import Source, claim
 from refutable.predictions import contrast
-from refutable.spec.claim import untrained
+from refutable.spec.claim import restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N4")
 
@@ -41,3 +41,7 @@ def test_relative_gradient(relative_gradient_norm):
 def test_relative_gradient_at_equal_loss(relative_gradient_at_loss):
     """Log of gradient norm over weight norm by document, where the loss passed 4.95 nats."""
     return relative_gradient_at_loss.mean("layer").rename(text="prompt")
+
+
+WHEN = "after 14 million tokens"
+test_relative_gradient_trained = restated(test_relative_gradient, suffix="trained", when=WHEN)

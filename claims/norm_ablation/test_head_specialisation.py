@@ -2,7 +2,7 @@
 
 from refutable import Source, claim
 from refutable.predictions import contrast
-from refutable.spec.claim import untrained
+from refutable.spec.claim import restated, untrained
 
 SESOI = 0.02
 
@@ -21,3 +21,7 @@ SESOI = 0.02
 def test_head_distance(attention_head_distance):
     """Mean pairwise Jensen-Shannon distance of a block's heads, rows t >= 1, mean over blocks."""
     return attention_head_distance.mean(("layer", "head"))
+
+
+WHEN = "after 14 million tokens"
+test_head_distance_trained = restated(test_head_distance, suffix="trained", when=WHEN)

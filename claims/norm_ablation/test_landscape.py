@@ -6,7 +6,7 @@ import numpy as np
 
 from refutable import Source, claim
 from refutable.predictions import contrast, mean
-from refutable.spec.claim import reads_text, untrained
+from refutable.spec.claim import reads_text, restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N10")
 SESOI = math.log(1.1)
@@ -74,3 +74,7 @@ def test_sharpness_of_one_model(sharpness):
     The bound was set after the embedded tiny LayerNorm model had been seen to rise by 0.04.
     """
     return sharpness.rename(text="prompt")
+
+
+WHEN = "after 14 million tokens"
+test_sharpness_trained = restated(test_sharpness, suffix="trained", when=WHEN)

@@ -10,24 +10,12 @@ rare classes were guessed too often. The mean moved from .046 to .038, and the v
 """
 
 from refutable import Source, claim
+from refutable.observables.probing.probes import best_minus_worst
 from refutable.predictions import fact, over_seeds
-from refutable.spec.claim import not_tagged, reads_text, untrained
+from refutable.spec.claim import not_tagged, reads_text, restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N9")
 SESOI = 0.05
-
-
-def best_minus_worst(probe_accuracy):
-    """Mean over labels and halves of selectivity, best minus worst block, scored crosswise."""
-    blocks = probe_accuracy.where(probe_accuracy["layer"] >= 0, drop=True)
-    selectivity = blocks.sel(kind="task", drop=True) - blocks.sel(kind="control", drop=True)
-    gaps = []
-    for chosen, scored in ((0, 1), (1, 0)):
-        by = selectivity.sel(half=chosen, drop=True)
-        on = selectivity.sel(half=scored, drop=True)
-        best, worst = on.sel(layer=by.idxmax("layer")), on.sel(layer=by.idxmin("layer"))
-        gaps.append((best.drop_vars("layer") - worst.drop_vars("layer")).mean())
-    return sum(gaps) / len(gaps)
 
 
 @claim(
@@ -80,3 +68,8 @@ def test_without_norms(probe_accuracy):
 def test_one_model(probe_accuracy):
     """Selectivity of linear probes, best minus worst block, mean over labels; crosswise halves."""
     return best_minus_worst(probe_accuracy)
+
+
+WHEN = "after 14 million tokens"
+test_with_layernorm_trained = restated(test_with_layernorm, suffix="trained", when=WHEN)
+test_without_norms_trained = restated(test_without_norms, suffix="trained", when=WHEN)

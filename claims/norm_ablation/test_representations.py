@@ -12,7 +12,7 @@ another reference would have given, and the one that was taken gave the smallest
 from refutable import Source, claim
 from refutable.observables.similarity.kernels import alignment_features, families_of
 from refutable.predictions import Likeness, cross_similarity, fact
-from refutable.spec.claim import not_tagged, untrained
+from refutable.spec.claim import not_tagged, restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N7")
 SESOI = 0.05
@@ -74,3 +74,10 @@ def test_beyond_noise(representation_alignment):
     return mean.sel(reference="layernorm-both", drop=True) - mean.sel(
         reference="gaussian", drop=True
     )
+
+
+WHEN = "after 14 million tokens"
+test_without_norms_trained = restated(
+    test_without_norms, suffix="trained", when=WHEN, figures=False
+)
+test_norm_kind_trained = restated(test_norm_kind, suffix="trained", when=WHEN, figures=False)

@@ -2,7 +2,7 @@
 
 from refutable import Source, claim
 from refutable.predictions import contrast
-from refutable.spec.claim import untrained
+from refutable.spec.claim import restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N6")
 
@@ -39,3 +39,8 @@ def test_variance_slope(log_variance_slope):
 def test_tails(residual_excess_kurtosis):
     """Excess kurtosis over dims of the residual stream, tokens t >= 1, mean over blocks."""
     return residual_excess_kurtosis.mean("layer")
+
+
+WHEN = "after 14 million tokens"
+test_variance_slope_trained = restated(test_variance_slope, suffix="trained", when=WHEN)
+test_tails_trained = restated(test_tails, suffix="trained", when=WHEN)

@@ -3,7 +3,7 @@
 from refutable import Source, claim
 from refutable.observables.prose.text import noise_slope
 from refutable.predictions import contrast
-from refutable.spec.claim import untrained
+from refutable.spec.claim import restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N11")
 SESOI = 0.1
@@ -43,3 +43,8 @@ def test_word_noise(noisy_loss):
 def test_character_noise(noisy_loss):
     """Slope of held-out loss over 0, 5, 10 and 20 % of words with two letters swapped."""
     return noise_slope(noisy_loss, "characters")
+
+
+WHEN = "after 14 million tokens"
+test_word_noise_trained = restated(test_word_noise, suffix="trained", when=WHEN)
+test_character_noise_trained = restated(test_character_noise, suffix="trained", when=WHEN)

@@ -4,7 +4,7 @@ import numpy as np
 
 from refutable import Source, claim
 from refutable.predictions import contrast
-from refutable.spec.claim import untrained
+from refutable.spec.claim import restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N8")
 LOG_SESOI = 0.05
@@ -44,3 +44,8 @@ def test_feed_forward_weights(weight_statistics):
     """Log standard deviation of the two matrices of the feed-forward, mean over blocks."""
     found = weight_statistics.sel(statistic="sd", matrix=["in", "out"])
     return np.log(found).mean(("layer", "matrix"))
+
+
+WHEN = "after 14 million tokens"
+test_attention_weights_trained = restated(test_attention_weights, suffix="trained", when=WHEN)
+test_feed_forward_weights_trained = restated(test_feed_forward_weights, suffix="trained", when=WHEN)

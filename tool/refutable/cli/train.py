@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from refutable.errors import RefutableError
+
 train_app = typer.Typer(
     help="Train the controlled models. A run that is stopped goes on where it was.",
     no_args_is_help=True,
@@ -61,10 +63,22 @@ def train_twins_command(
         str | None,
         typer.Option(metavar="VARIANT", help="One variant, e.g. rmsnorm-both; all by default."),
     ] = None,
+    norm_kind: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="A variant by its norms: layernorm, rmsnorm or dyt."),
+    ] = None,
+    norm_place: Annotated[
+        str,
+        typer.Option(metavar="PLACE", help="With --norm-kind: both, attention, ffn or none."),
+    ] = "both",
     seed: Annotated[
         int | None,
         typer.Option(min=0, metavar="SEED", help="One seed; the study's by default."),
     ] = None,
+    recipe: Annotated[
+        str,
+        typer.Option(metavar="RECIPE", help="early (1 min a run) or trained (20 min a run)."),
+    ] = "early",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -76,9 +90,7 @@ def train_twins_command(
     ] = "cpu",
     steps: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", help="Training steps of a run; a checkpoint of 1 MB every 100. [600]"
-        ),
+        typer.Option(metavar="N", help="Training steps of a run, in place of the recipe's."),
     ] = None,
 ) -> None:
     """Train the twins; prints their held-out losses.
@@ -86,12 +98,20 @@ def train_twins_command(
     Needs a machine with apt-get (Debian 12), whose packages the text comes from: docs/twins.md.
     """
     from refutable.models.sources.twin import trained_twins
-    from refutable.training.twins import planned, train_twins
+    from refutable.training.recipe import config_of, variant_named, variant_of
+    from refutable.training.twins import Order, train_twins
 
-    planned(variant, seed)
+    if variant is not None and norm_kind is not None:
+        raise RefutableError("name a twin by --variant or by --norm-kind, not by both")
+    one = variant_named(variant) if variant is not None else None
+    if norm_kind is not None:
+        one = variant_of(norm_kind, norm_place)
+    order = Order(recipe, one, seed, steps)
+    # Told before the text is fetched.
+    config_of(order.planned()[0][0], order.recipe)
     folder = out or trained_twins()
     _check(folder, device)
-    train_twins(variant, seed, folder, device, typer.echo, steps=steps)
+    train_twins(order, folder, device, typer.echo)
 
 
 @train_app.command("thoughts")

@@ -43,6 +43,8 @@ class ObservationArchive:
         self.prompts = sources.prompts
         self.state = state
         self.checks: list[InstrumentCheck] = []
+        self.replay = False
+        """Whether committed values may stand for all that is asked of a model with weights."""
         self._not_here: dict[Any, str] = {}
         self._failed: dict[tuple[str, str, str, str], str] = {}
         self._others: dict[str, str] = {}
@@ -127,6 +129,7 @@ class ObservationArchive:
             and self._reason(key) is None
             and (prompts, arm, role, name) not in self._failed
             and not self._is_committed(key, name, role)
+            and not (self.replay and REGISTRY[name].recorded_with)
         }
 
     def _replays(self, name: str, role: str) -> bool:
@@ -138,7 +141,8 @@ class ObservationArchive:
         if self.committed is None:
             return False
         return (
-            not self.state.weights_available
+            self.replay
+            or not self.state.weights_available
             or role.startswith("untrained-")
             or REGISTRY[name].of_training
         )
@@ -198,7 +202,8 @@ class ObservationArchive:
         """Return what `put_notes` stored for prompts and arm."""
         key = self._notes_key(prompts, arm)
         found = self.store.get_json(key)
-        if found is None and not self.state.weights_available and self.committed is not None:
+        lacks_weights = self.replay or not self.state.weights_available
+        if found is None and lacks_weights and self.committed is not None:
             found = self.committed.get_json(key)
         return found
 
@@ -259,7 +264,8 @@ class ObservationArchive:
                 continue
             if array is None:
                 # What only illustrates is not committed.
-                if needed and (self.state.weights_available or not REGISTRY[name].recorded_with):
+                live = self.state.weights_available and not self.replay
+                if needed and (live or not REGISTRY[name].recorded_with):
                     return False
                 continue
             found[name] = self._with_remarks(array, prompts)

@@ -22,6 +22,7 @@ from refutable.measurement.needs import Need
 from refutable.measurement.state import Settings
 from refutable.models.identify import known
 from refutable.models.registry import all_specs, resolve
+from refutable.models.sources.twin import TRAINED
 from refutable.models.spec import ModelSource
 from refutable.spec.claim import Claim
 from refutable.spec.claim_files import claims_of_file, file_of
@@ -132,6 +133,7 @@ def _unmeasured(harness: Harness, model: str) -> bool:
         if not known(spec):
             return True
         archive = harness.archive(model)
+        archive.replay = TRAINED in spec.tags
         return any(
             archive.missing(prompts, arm, control.name if control else "", names)
             for (prompts, arm), by_control in archive.groups.items()

@@ -16,9 +16,32 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, GPT2LMHea
 
 from refutable.errors import RefutableError
 
-NormKind = Literal["layernorm", "rmsnorm"]
+NormKind = Literal["layernorm", "rmsnorm", "dyt"]
 NormPlace = Literal["both", "attention", "ffn", "none"]
 Positions = Literal["learned", "none"]
+
+
+DYT_ALPHA = 2.0
+"""Initial alpha of every `DynamicTanh`; docs/twins.md has the rule that chose it."""
+
+
+class DynamicTanh(nn.Module):
+    """``weight * tanh(alpha * x) + bias`` over ``dim``, in the place of a norm.
+
+    References
+    ----------
+    J. Zhu et al., Transformers without normalization, 2025 (arXiv 2503.10622).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.full((1,), DYT_ALPHA))
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the squashed stream, ``(..., dim)``."""
+        return torch.addcmul(self.bias, torch.tanh(self.alpha * x), self.weight)
 
 
 class TwinConfig(GPT2Config):
@@ -26,8 +49,9 @@ class TwinConfig(GPT2Config):
 
     Attributes
     ----------
-    norm_kind : {"layernorm", "rmsnorm"}
-        Kind of every norm of the model, the final one included.
+    norm_kind : {"layernorm", "rmsnorm", "dyt"}
+        Kind of every norm of the model, the final one included; ``"dyt"`` is `DynamicTanh`,
+        which takes a norm's place and normalizes nothing.
     norm_place : {"both", "attention", "ffn", "none"}
         Which sublayers of each block have a norm before them. The final norm before the
         unembedding is there in every place, ``"none"`` included.
@@ -62,6 +86,8 @@ class TwinConfig(GPT2Config):
 
 def _norm(config: TwinConfig) -> nn.Module:
     """Build one norm of the config's kind over the residual stream's ``dim``."""
+    if config.norm_kind == "dyt":
+        return DynamicTanh(config.n_embd)
     if config.norm_kind == "rmsnorm":
         return nn.RMSNorm(config.n_embd, eps=config.layer_norm_epsilon)
     return nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
@@ -95,6 +121,10 @@ class TwinLMHeadModel(GPT2LMHeadModel):
         # without positions must be zero on that path too.
         if self.config.positions == "none" and module is self.transformer.wpe:
             nn.init.zeros_(module.weight)
+        if isinstance(module, DynamicTanh):
+            nn.init.constant_(module.alpha, DYT_ALPHA)
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
 
 
 AutoConfig.register(TwinConfig.model_type, TwinConfig, exist_ok=True)
@@ -128,6 +158,8 @@ def initialise(model: TwinLMHeadModel, seed: int) -> None:
         is_norm = ".ln_" in name
         if name.endswith(".bias"):
             parameter.zero_()
+        elif name.endswith(".alpha"):
+            parameter.fill_(DYT_ALPHA)
         elif is_norm:
             parameter.fill_(1.0)
         elif name.endswith("wpe.weight") and config.positions == "none":

@@ -12,6 +12,8 @@ estimate into a verdict (`Prediction.judge`), and how to read a null control.
 ``contrast(a, b).above(x)``           model a minus model b, paired by family (and by seed)
 ``cross_similarity(a, b, kernel=k).below(x)``
                                       likeness of models a and b less that of two b, over seeds
+``contrast_along(a, b).above(x)``     slope of it over the log of the tokens trained on; with
+                                     ``tokens=n`` or ``loss=l`` the contrast at that point
 ``ordered("low", "high", by=x)``      groups of families, or models, in rising order
 ``over_seeds(group).above(x)``         mean over training seeds, the seeds as units
 ``each_seed(group).equals(x)``         every seed: one that differs refutes it; also ``above``
@@ -27,6 +29,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from refutable.errors import ClaimError
+from refutable.predictions.along import LOSS, SLOPE, TOKENS, ContrastAlong
 from refutable.predictions.association import Correlation, Trend
 from refutable.predictions.base import (
     Judgement,
@@ -52,6 +55,7 @@ __all__ = [
     "NullControl",
     "Prediction",
     "contrast",
+    "contrast_along",
     "correlation",
     "cross_similarity",
     "each_seed",
@@ -178,6 +182,44 @@ def contrast(
     if not first or not second or first == second:
         raise ClaimError(f"expected two different models, got {first!r} and {second!r}")
     return Statistic(lambda region: Contrast(region, (first, second), exclude_seeds))
+
+
+def contrast_along(
+    first: str,
+    second: str,
+    *,
+    tokens: float | None = None,
+    loss: float | None = None,
+    exclude_seeds: tuple[int, ...] = (),
+) -> Statistic[ContrastAlong]:
+    """Difference of two models (or groups of seeds) along their training.
+
+    Parameters
+    ----------
+    first, second : str
+        Model ids, or names of groups of models that differ in the seed alone.
+    tokens : float, optional
+        Compare them after so many tokens trained on.
+    loss : float, optional
+        Compare each where its held-out loss was first passed, in nats.
+    exclude_seeds : tuple of int
+        Training seeds that do not take part.
+
+    Notes
+    -----
+    With neither, the difference of their slopes per doubling of the tokens.
+    """
+    if not first or not second or first == second:
+        raise ClaimError(f"expected two different models, got {first!r} and {second!r}")
+    if tokens is not None and loss is not None:
+        raise ClaimError("expected tokens or loss, got both")
+    for name, value in (("tokens", tokens), ("loss", loss)):
+        if value is not None and not value > 0:
+            raise ClaimError(f"expected {name} above 0, got {name}={value!r}")
+    where = SLOPE if tokens is loss is None else TOKENS if tokens is not None else LOSS
+    level = float(tokens or loss or 0.0)
+    names = (first, second)
+    return Statistic(lambda region: ContrastAlong(region, names, exclude_seeds, where, level))
 
 
 def cross_similarity(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import ClaimError
@@ -197,6 +198,53 @@ def claim(
         return function
 
     return decorate
+
+
+def restated(
+    function: Callable[..., Any], *, suffix: str, when: str, figures: bool = True
+) -> Callable[..., Any]:
+    """State the claim of a function about a second set of models, with the same body and region.
+
+    Parameters
+    ----------
+    function : callable
+        A claim about groups of models.
+    suffix : str
+        Ends the new id, the names of the groups, and the name of the function: bind the result to
+        the old name with ``_suffix``.
+    when : str
+        Ends the sentence of the claim.
+    figures : bool
+        Whether to measure what illustrates the claim on these models, too.
+
+    Returns
+    -------
+    callable
+        A function of its own with the same code.
+
+    Raises
+    ------
+    ClaimError
+        If the function is no claim about groups of models.
+    """
+    old: Claim | None = getattr(function, "__claim__", None)
+    if old is None or not old.predicts.grouped:
+        raise ClaimError(f"{function.__name__} is no claim about groups of models")
+    made = FunctionType(
+        function.__code__, function.__globals__, f"{function.__name__}_{suffix}",
+        function.__defaults__, function.__closure__,
+    )  # fmt: skip
+    made.__doc__, made.__module__ = function.__doc__, function.__module__
+    groups = tuple(f"{name}-{suffix}" for name in old.predicts.names)
+    made.__claim__ = replace(  # type: ignore[attr-defined]
+        old,
+        id=f"{old.id}-{suffix}",
+        statement=f"{old.statement.removesuffix('.')}, {when}.",
+        predicts=replace(old.predicts, names=groups),  # type: ignore[call-arg]
+        body=made,
+        also_record=old.also_record if figures else (),
+    )
+    return made
 
 
 class ClaimRegistry:

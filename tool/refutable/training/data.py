@@ -93,14 +93,25 @@ def training_rows(tokens: Tokens, recipe: TwinRecipe, seed: int, bos: int = 0) -
         Integers, ``(steps * batch, context + 1)``; over again from the start of the order when
         the stream has fewer windows.
     """
+    starts, marked = training_windows(tokens, recipe, seed)
+    rows = _rows(tokens, starts, recipe.context + 1)
+    rows[marked, 0] = bos
+    return rows
+
+
+def training_windows(
+    tokens: Tokens, recipe: TwinRecipe, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return where each row of a training run starts, and whether its first token is replaced.
+
+    See `training_rows`; both are ``(steps * batch,)``.
+    """
     random = np.random.default_rng([seed, 0x7717])
     offset = int(random.integers(recipe.context))
     order = random.permutation(_windows(tokens, recipe, offset))
     needed = recipe.steps * recipe.batch
     chosen = np.resize(order, needed)
-    rows = _rows(tokens, offset + chosen * recipe.context, recipe.context + 1)
-    rows[random.random(needed) < 0.5, 0] = bos
-    return rows
+    return offset + chosen * recipe.context, random.random(needed) < 0.5
 
 
 def rows_of_one_pass(tokens: Tokens, recipe: TwinRecipe, seed: int) -> int:

@@ -26,8 +26,12 @@ class TwinLog:
     versions: dict[str, str]
     losses: list[float] = field(default_factory=list)
     """Training loss of each step in nats, before its update."""
+    loss_every: int = 1
+    """Steps that each of `losses` is the mean of: more than 1 in the shipped log of a long run."""
     evaluations: list[tuple[int, float]] = field(default_factory=list)
     """(step, held-out loss in nats) on the same few held-out rows for every twin."""
+    stack: list[int] = field(default_factory=list)
+    """Seeds trained side by side on a GPU: numbers depend on them in the last bits."""
     groups: list[str] = field(default_factory=list)
     """Names of the tensor groups of the next two fields; norms are in none of them."""
     gradient_norms: list[list[float]] = field(default_factory=list)

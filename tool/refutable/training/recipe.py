@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from refutable.errors import RefutableError, near
 
@@ -18,7 +18,7 @@ class Variant:
 
     name: str
     norm_kind: str
-    """Kind of all its norms, the final one included: "layernorm" or "rmsnorm"."""
+    """Kind of all its norms, the final one included: "layernorm", "rmsnorm" or "dyt"."""
     norm_place: str
     """Where its blocks have norms: "both", "attention", "ffn" or "none"."""
     positions: str = "learned"
@@ -37,6 +37,8 @@ VARIANTS = (
     Variant("none", "layernorm", "none"),
     Variant("layernorm-both-no-positions", "layernorm", "both", "none"),
 )
+DYT = Variant("dyt-both", "dyt", "both")
+"""Tanh in the norms' place: the variant that docs/twins.md adds as an example."""
 
 EIGHT_SEEDS = ("layernorm-both", "rmsnorm-both", "none")
 """Variants of the contrasts that matter most; the others have five training seeds."""
@@ -60,8 +62,10 @@ class TwinRecipe:
     """Peak; see docs/twins.md for the rule that chose it."""
     warmup: int = 30
     """Steps of linear warm-up."""
+    schedule: str = "cosine"
+    """Way from the peak to the end: "cosine" or "linear"."""
     final_rate: float = 0.1
-    """Share of the peak that the cosine ends at."""
+    """Share of the peak that the schedule ends at."""
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
     """On matrices; biases and norm gains have none."""
@@ -69,6 +73,8 @@ class TwinRecipe:
     """Largest norm of the whole gradient."""
     evaluate_every: int = 50
     checkpoint_every: int = 100
+    checkpoints: tuple[int, ...] = ()
+    """Steps after which a checkpoint is kept; multiples of `checkpoint_every` where empty."""
     log_every: int = 10
     """Steps over which gradient and weight norms are averaged in the log."""
     evaluation_rows: int = 64
@@ -81,6 +87,33 @@ class TwinRecipe:
         """Number of predictions trained on."""
         return self.steps * self.batch * self.context
 
+    def keeps(self, step: int) -> bool:
+        """Whether the weights after a number of steps are kept."""
+        if self.checkpoints:
+            return step in self.checkpoints
+        return step % self.checkpoint_every == 0
+
+
+TRAINED = TwinRecipe(
+    steps=13_600,
+    learning_rate=4e-3,
+    warmup=100,
+    schedule="linear",
+    final_rate=0.0,
+    betas=(0.9, 0.98),
+    evaluate_every=100,
+    checkpoints=(300, 400, 600, 800, 1200, 1700, 2400, 3400, 4800, 6800, 9600, 13_600),
+    log_every=100,
+)
+"""Twenty-three times as many tokens; checkpoints are evenly spaced in the log of the steps."""
+RECIPES = {"early": TwinRecipe(), "trained": TRAINED}
+
+
+def recipe_from(fields: dict[str, Any]) -> TwinRecipe:
+    """Return the recipe of a training log; fields that a log lacks have their defaults."""
+    lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return TwinRecipe(**{**fields, **lists})
+
 
 def variant_named(name: str) -> Variant:
     """Return a variant.
@@ -90,11 +123,26 @@ def variant_named(name: str) -> Variant:
     RefutableError
         When there is none of that name.
     """
-    for variant in VARIANTS:
+    for variant in (*VARIANTS, DYT):
         if variant.name == name:
             return variant
-    known = [v.name for v in VARIANTS]
+    known = [v.name for v in (*VARIANTS, DYT)]
     raise RefutableError(f"no twin named {name!r}: {near(name, known)}")
+
+
+def variant_of(norm_kind: str, norm_place: str = "both", positions: str = "learned") -> Variant:
+    """Return the variant with these fields, under the name that follows from them."""
+    name = "none" if norm_place == "none" else f"{norm_kind}-{norm_place}"
+    if norm_place == "none" and norm_kind != "layernorm":
+        name = f"none-{norm_kind}"
+    return Variant(
+        f"{name}-no-positions" if positions == "none" else name, norm_kind, norm_place, positions
+    )
+
+
+def folder_name(variant: Variant, recipe_name: str) -> str:
+    """Return the name of a variant's group of models: that of the early recipe has no suffix."""
+    return variant.name if recipe_name == "early" else f"{variant.name}-{recipe_name}"
 
 
 def seeds_of(variant: str) -> tuple[int, ...]:

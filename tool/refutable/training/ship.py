@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
 from refutable.models.twin_model import TwinLMHeadModel
 from refutable.system import files
-from refutable.training.log import LOG, read_log
-from refutable.training.recipe import TwinRecipe, config_of, variant_named
+from refutable.training.log import LOG, TwinLog, read_log
+from refutable.training.recipe import config_of, recipe_from, variant_named
 from refutable.training.tokenizer import shipped_tokenizer
+
+_MOST_LOSSES = 2000
+"""A shipped log with more of them holds their means instead."""
 
 
 def trained_twin(run: Path, *, step: int | None = None) -> TwinLMHeadModel:
@@ -32,8 +36,7 @@ def trained_twin(run: Path, *, step: int | None = None) -> TwinLMHeadModel:
         When the folder holds no finished run.
     """
     log = read_log(run)
-    recipe = TwinRecipe(**{**log.recipe, "betas": tuple(log.recipe["betas"])})
-    model = TwinLMHeadModel(config_of(variant_named(log.variant), recipe))
+    model = TwinLMHeadModel(config_of(variant_named(log.variant), recipe_from(log.recipe)))
     file = "model.safetensors" if step is None else f"step-{step}.safetensors"
     tensors = {name: tensor.float() for name, tensor in load_file(run / file).items()}
     model.load_state_dict({**tensors, "lm_head.weight": tensors["transformer.wte.weight"]})
@@ -57,6 +60,16 @@ def ship(run: Path, out: Path) -> None:
     (out / "generation_config.json").unlink(missing_ok=True)
     shipped_tokenizer().save_pretrained(str(out))
     log = read_log(run)
-    slim = replace(log, losses=[float(f"{loss:.4g}") for loss in log.losses])
+    slim = replace(log, **_thinned(log))
     fields = {name: getattr(slim, name) for name in slim.__slots__}
     files.write(out / LOG, json.dumps(fields, separators=(",", ":")) + "\n")
+
+
+def _thinned(log: TwinLog) -> dict[str, Any]:
+    """Return the training losses in four figures; of a long run, means over steps of the log."""
+    losses, every = log.losses, log.loss_every
+    if len(losses) > _MOST_LOSSES:
+        every = recipe_from(log.recipe).log_every
+        parts = (losses[at : at + every] for at in range(0, len(losses), every))
+        losses = [sum(part) / len(part) for part in parts]
+    return {"losses": [float(f"{loss:.4g}") for loss in losses], "loss_every": every}

@@ -24,12 +24,11 @@ from refutable.training.data import (
     Tokens,
     TwinData,
     held_out_rows,
-    rows_of_one_pass,
     training_rows,
 )
 from refutable.training.log import LOG, TwinLog, read_log
-from refutable.training.recipe import TwinRecipe, Variant, config_of
-from refutable.training.trigram import fit_trigram
+from refutable.training.recipe import TwinRecipe, Variant, config_of, recipe_from
+from refutable.training.trigram import trigram_loss
 
 _RESUME = "resume.safetensors"
 
@@ -73,11 +72,13 @@ def _loss(model: TwinLMHeadModel, rows: torch.Tensor) -> torch.Tensor:
 
 
 def rate_at(recipe: TwinRecipe, step: int) -> float:
-    """Learning rate of a step: linear warm-up, then a cosine down to ``final_rate``."""
+    """Learning rate of a step: linear warm-up, then down to ``final_rate`` of the peak."""
     if step < recipe.warmup:
         return recipe.learning_rate * (step + 1) / recipe.warmup
     done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
     low = recipe.final_rate
+    if recipe.schedule == "linear":
+        return recipe.learning_rate * (low + (1 - low) * (1 - done))
     return recipe.learning_rate * (low + (1 - low) * (1 + math.cos(math.pi * done)) / 2)
 
 
@@ -113,7 +114,7 @@ class _Run:
             corpus_digest=data.corpus_digest,
             device=str(self.model.device),
             threads=torch.get_num_threads(),
-            versions=_versions(),
+            versions=library_versions(),
             groups=list(self.groups),
         )
 
@@ -204,8 +205,9 @@ def train_twin(
             if (step + 1) % recipe.evaluate_every == 0:
                 run.log.evaluations.append((step + 1, _evaluate(run, few)))
             run.log.seconds += time.perf_counter() - started
-            if (step + 1) % recipe.checkpoint_every == 0:
+            if recipe.keeps(step + 1):
                 _write(out / f"step-{step + 1}.safetensors", _halves(run.model), {})
+            if (step + 1) % recipe.checkpoint_every == 0:
                 _keep(run, out / _RESUME)
             advance(step + 1, f"loss {loss:.3f}")
             if stop(step + 1):
@@ -219,7 +221,7 @@ def _finished(
     out: Path, variant: Variant, seed: int, recipe: TwinRecipe, data: TwinData
 ) -> TwinLog:
     log = read_log(out)
-    asked = [variant.name, seed, json.loads(json.dumps(asdict(recipe))), data.corpus_digest]
+    asked = [variant.name, seed, recipe, data.corpus_digest]
     if _identity(log) != asked:
         raise RefutableError(
             f"{out} holds a finished run of {log.variant} seed {log.seed} ({log.recipe['steps']} "
@@ -240,9 +242,7 @@ def _finish(run: _Run, data: TwinData, out: Path) -> None:
     recipe, log = run.recipe, run.log
     rows = held_out_rows(data.held_out, recipe.final_rows, recipe.context)
     log.held_out_loss = _evaluate(run, rows)
-    # A row seen twice would stand in the counts that each of its occurrences is left out of.
-    once = run.rows[: rows_of_one_pass(data.train, recipe, log.seed)]
-    log.trigram_loss = float(f"{fit_trigram(once, recipe.vocabulary).loss(rows):.6g}")
+    log.trigram_loss = trigram_loss(data, recipe, log.seed)
     log.seconds = round(log.seconds, 2)
     _write(out / "model.safetensors", _tensors(run.model), {"format": "pt"})
     files.write(out / LOG, json.dumps(asdict(log)))
@@ -263,7 +263,7 @@ def _write(file: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str
 
 
 def _identity(log: TwinLog) -> list[object]:
-    return [log.variant, log.seed, json.loads(json.dumps(log.recipe)), log.corpus_digest]
+    return [log.variant, log.seed, recipe_from(log.recipe), log.corpus_digest]
 
 
 def _keep(run: _Run, file: Path) -> None:
@@ -302,7 +302,8 @@ def _restore(run: _Run, file: Path) -> None:
     run.log = log
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Return the versions of what a run's numbers depend on."""
     import platform
 
     import tokenizers

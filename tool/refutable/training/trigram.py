@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from refutable.system import files
+from refutable.system.paths import cache_dir
+from refutable.training.data import TwinData, held_out_rows, rows_of_one_pass, training_rows
+from refutable.training.recipe import TwinRecipe
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -153,3 +159,22 @@ def fit_trigram(rows: Integers, vocabulary: int, buckets: int = 16) -> Trigram:
             used = count > 0
             model.weights[used, part] = summed[used] / count[used]
     return model
+
+
+def trigram_loss(data: TwinData, recipe: TwinRecipe, seed: int) -> float:
+    """Held-out loss of the trigram model of a run's training rows, each read once.
+
+    It is the same for every variant of a seed, and kept in the cache.
+    """
+    rows_read = min(recipe.steps * recipe.batch, rows_of_one_pass(data.train, recipe, seed))
+    held_out = held_out_rows(data.held_out, recipe.final_rows, recipe.context)
+    text = hashlib.sha256(data.train.tobytes() + held_out.tobytes()).hexdigest()[:16]
+    name = f"{text}-{seed}-{rows_read}-{recipe.context}"
+    kept = cache_dir() / "twins" / "trigrams" / f"{name}.txt"
+    if kept.exists():
+        return float(kept.read_text())
+    # A row seen twice would stand in the counts that each of its occurrences is left out of.
+    rows = training_rows(data.train, recipe, seed)[:rows_read]
+    loss = float(f"{fit_trigram(rows, recipe.vocabulary).loss(held_out):.6g}")
+    files.write(kept, f"{loss}\n")
+    return loss

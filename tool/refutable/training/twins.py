@@ -1,85 +1,94 @@
-"""What `refutable train twins` does: the study's runs, one after the other."""
+"""What `refutable train twins` does: the study's runs, one after the other or in stacks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from refutable.errors import RefutableError
+from refutable.errors import RefutableError, near
+from refutable.training.data import TwinData
 from refutable.training.log import LOG, TwinLog, read_log
-from refutable.training.recipe import TwinRecipe, runs, seeds_of, variant_named
+from refutable.training.recipe import (
+    RECIPES,
+    TwinRecipe,
+    Variant,
+    folder_name,
+    runs,
+    seeds_of,
+    variant_named,
+)
 from refutable.training.ship import ship
 from refutable.training.train import train_twin
 
-SECONDS_OF_A_RUN = 60
-"""One run of the default recipe on one core of 2020s server hardware with nothing beside it."""
+SECONDS_OF_A_STEP = 0.1
+"""One step on one core of 2020s server hardware with nothing beside it."""
 
 
-def planned(variant: str | None, seed: int | None) -> list[tuple[str, int]]:
-    """Return the runs that are asked for; all of the study by default.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be trained."""
 
-    Raises
-    ------
-    RefutableError
-        When there is no such variant.
-    """
-    if variant is not None:
-        variant_named(variant)
-        seeds = seeds_of(variant) if seed is None else (seed,)
-        return [(variant, one) for one in seeds]
-    return [(name, one) for name, one in runs() if seed is None or one == seed]
+    recipe_name: str = "early"
+    variant: Variant | None = None
+    """One variant; all of the study where ``None``."""
+    seed: int | None = None
+    steps: int | None = None
+    """Training steps of a run, in place of the recipe's."""
+
+    @property
+    def recipe(self) -> TwinRecipe:
+        """The recipe, with the steps that are asked for.
+
+        Raises
+        ------
+        RefutableError
+            When there is no such recipe, or there are fewer steps than the warm-up has.
+        """
+        if self.recipe_name not in RECIPES:
+            hint = near(self.recipe_name, RECIPES)
+            raise RefutableError(f"no recipe named {self.recipe_name!r}: {hint}")
+        recipe = RECIPES[self.recipe_name]
+        if self.steps is None:
+            return recipe
+        if self.steps <= recipe.warmup:
+            raise RefutableError(
+                f"expected --steps above the {recipe.warmup} steps of the warm-up, got {self.steps}"
+            )
+        if not recipe.checkpoints:
+            return replace(recipe, steps=self.steps)
+        kept = tuple(step for step in recipe.checkpoints if step < self.steps)
+        return replace(recipe, steps=self.steps, checkpoints=(*kept, self.steps))
+
+    def planned(self) -> list[tuple[Variant, int]]:
+        """Return the runs that are asked for; all of the study by default."""
+        if self.variant is not None:
+            seeds = seeds_of(self.variant.name) if self.seed is None else (self.seed,)
+            return [(self.variant, one) for one in seeds]
+        return [(variant_named(v), s) for v, s in runs() if self.seed is None or s == self.seed]
 
 
-def recipe_of(steps: int | None) -> TwinRecipe:
-    """Return the study's recipe, or the same for more or fewer steps.
+def train_twins(order: Order, out: Path, device: str, say: Callable[[str], None]) -> list[TwinLog]:
+    """Train what is asked for into ``out/GROUP-SEED``, each with a loadable ``checkpoint``.
 
-    Raises
-    ------
-    RefutableError
-        When there are fewer steps than the warm-up has.
-    """
-    recipe = TwinRecipe()
-    if steps is None:
-        return recipe
-    if steps <= recipe.warmup:
-        raise RefutableError(
-            f"expected --steps above the {recipe.warmup} steps of the warm-up, got {steps}"
-        )
-    return replace(recipe, steps=steps)
-
-
-def train_twins(
-    variant: str | None,
-    seed: int | None,
-    out: Path,
-    device: str,
-    say: Callable[[str], None],
-    *,
-    steps: int | None = None,
-) -> list[TwinLog]:
-    """Train what is asked for into ``out/VARIANT-SEED``, each with a loadable ``checkpoint``.
-
-    Finished runs are read, unfinished ones go on where they stopped.
+    Finished runs are read, unfinished ones go on where they stopped. On a GPU the seeds of a
+    variant are trained side by side.
 
     Parameters
     ----------
-    variant, seed
-        One variant or seed; all of the study where ``None``.
+    order
+        What to train.
     out
         Folder of the runs.
     device
         Where to train: cpu, cuda, mps.
     say
         Gets one line before the first run, and one for each that is done.
-    steps
-        Training steps of a run; the study's by default.
 
     Raises
     ------
     RefutableError
-        When there is no such variant, there are fewer steps than the warm-up has, or a folder holds
-        a run of another recipe.
+        When a folder holds a run of another recipe.
     """
     import torch
 
@@ -89,21 +98,39 @@ def train_twins(
         # The shipped weights come from one thread: sums in another order differ in the last bits.
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
-    recipe = recipe_of(steps)
-    asked = planned(variant, seed)
-    left = sum(not (out / f"{name}-{one}" / LOG).exists() for name, one in asked)
-    minutes = left * SECONDS_OF_A_RUN / 60 * recipe.steps / TwinRecipe().steps
+    asked = order.planned()
+    folders = [out / f"{folder_name(v, order.recipe_name)}-{seed}" for v, seed in asked]
+    left = sum(not (folder / LOG).exists() for folder in folders)
+    minutes = left * order.recipe.steps * SECONDS_OF_A_STEP / 60
     say(f"{left} of {len(asked)} runs to train, about {minutes:.0f} min on one CPU core")
     data = load_data()
+    if device.startswith("cuda"):
+        _in_stacks(order, list(zip(asked, folders, strict=True)), data, device)
     logs = []
-    for name, one in asked:
-        folder = out / f"{name}-{one}"
-        log = train_twin(variant_named(name), one, recipe, data, folder, device=device)
+    for (variant, seed), folder in zip(asked, folders, strict=True):
+        if not device.startswith("cuda"):
+            train_twin(variant, seed, order.recipe, data, folder, device=device)
         if not (folder / "checkpoint" / "config.json").exists():
             ship(folder, folder / "checkpoint")
-        logs.append(read_log(folder))
+        log = read_log(folder)
+        logs.append(log)
         say(
             f"{folder}: held-out loss {log.held_out_loss:.4f} nats, interpolated trigram "
             f"{log.trigram_loss:.4f} ({log.seconds:.0f} s on {log.device})"
         )
     return logs
+
+
+def _in_stacks(
+    order: Order, asked: list[tuple[tuple[Variant, int], Path]], data: TwinData, device: str
+) -> None:
+    """Train the seeds of each variant side by side."""
+    from refutable.training.stacked import Member
+    from refutable.training.stacked_run import Job, train_stacks
+
+    jobs = []
+    for variant in dict.fromkeys(variant for (variant, _), _ in asked):
+        own = [(seed, folder) for (one, seed), folder in asked if one == variant]
+        members = tuple(Member(seed, order.recipe) for seed, _ in own)
+        jobs.append(Job(variant, members, tuple(folder for _, folder in own)))
+    train_stacks(jobs, data, device)

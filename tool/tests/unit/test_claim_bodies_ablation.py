@@ -64,6 +64,15 @@ NUMBER = arr("", 0.4)
 # A loss that does not rise has no logarithm.
 LOG_RISE = [np.log(0.5), np.log(2.0), np.nan]
 
+
+def along(quantity: str, unit: str) -> Case:
+    """Two steps of a quantity between two others; the body takes it alone."""
+    name = "prompts" if unit == "prompt" else "documents"
+    values = [[[9, 9], [1, 2], [8, 8]], [[9, 9], [3, 4], [8, 8]]]
+    table = arr(f"step quantity {unit}", values, quantity=["first", quantity, "last"])
+    return {f"{name}_along_training": table}, [[1, 2], [3, 4]]
+
+
 CASES: dict[str, Case] = {
     "ablation.diffuse-attention": ENTROPY,
     "ablation.attention-norm-lies-between": ENTROPY,
@@ -124,7 +133,23 @@ CASES: dict[str, Case] = {
         [[1, 2], [3, 4]],
     ),
     "ablation.another-model-is-alike": ({"representation_alignment": ALIGNMENT}, 0.5 - 0.15),
+    "ablation.diffuse-attention-at-equal-loss-trained": along("entropy", "prompt"),
+    "ablation.diffuse-attention-fades": along("entropy", "prompt"),
+    "ablation.less-specialised-heads-fade": along("distance of heads", "prompt"),
+    "ablation.variance-growth-lasts": along("slope of log variance", "prompt"),
+    "ablation.larger-gradients-at-equal-loss-trained": along("relative gradient", "text"),
+    "ablation.sharper-without-norms-at-equal-loss-trained": along("log sharpness", "text"),
+    "ablation.tanh-helps-when-data-are-scarce": along("loss", "text"),
+    "ablation.tanh-hurts-when-data-are-ample": along("loss", "text"),
     "ablation.rmsnorm-step-faster": ({"step_time_log_ratio": STEPS}, [2, 4]),
+}
+
+
+# The same bodies on twins of 14 million tokens: `restated`.
+CASES |= {
+    f"{claim}-trained": case
+    for claim, case in CASES.items()
+    if f"{claim}-trained" in CLAIMS and f"{claim}-trained" not in CASES
 }
 
 

@@ -14,7 +14,7 @@ from refutable.training.log import read_log
 from refutable.training.recipe import TwinRecipe, variant_named
 from refutable.training.train import build_twin, groups_of, loss_on, rate_at, train_twin
 from refutable.training.trigram import fit_trigram
-from refutable.training.twins import recipe_of
+from refutable.training.twins import Order
 
 RECIPE = TwinRecipe(
     blocks=2, width=16, heads=2, vocabulary=40, context=12, steps=20, batch=4, warmup=4,
@@ -84,11 +84,11 @@ def test_rows_come_over_again_after_one_pass_and_count_once_for_the_trigram(data
 
 
 def test_steps_change_the_length_alone():
-    longer = recipe_of(5000)
+    longer = Order(steps=5000).recipe
     assert longer == replace(TwinRecipe(), steps=5000)
-    assert recipe_of(None) == TwinRecipe()
+    assert Order().recipe == TwinRecipe()
     with pytest.raises(RefutableError, match="above the 30 steps of the warm-up, got 30"):
-        recipe_of(30)
+        _ = Order(steps=30).recipe
 
 
 def test_training_learns_and_the_log_says_so(data, tmp_path):
@@ -176,7 +176,9 @@ def test_a_shipped_twin_loads_everywhere_and_is_the_trained_one_in_half_precisio
 
 
 def test_planned_runs():
-    from refutable.training.twins import planned
+    def planned(variant: str | None, seed: int | None) -> list[tuple[str, int]]:
+        chosen = variant_named(variant) if variant else None
+        return [(v.name, s) for v, s in Order(variant=chosen, seed=seed).planned()]
 
     assert len(planned(None, None)) == 49
     assert len(planned(None, 0)) == 8

@@ -10,6 +10,8 @@ from refutable.models.checkpoint import Checkpoint, read_checkpoint, read_json
 from refutable.models.spec import ModelSpec
 from refutable.system.paths import cache_dir, fixtures
 
+TRAINED = "trained"
+"""Recipe whose groups of models are named after it; those of the early recipe are not."""
 # Modules of this package that register a model class with transformers when imported. They lie
 # above this layer, so they are imported by name and only for a checkpoint that needs them.
 REGISTERED_BY = {"refutable-twin": "refutable.models.twin_model"}
@@ -36,7 +38,9 @@ def how_to_train(spec: ModelSpec) -> str:
     """Return the command that trains a twin."""
     if "thoughts" in spec.tags:
         return f"refutable train thoughts --size {spec.group.split('-')[1]} --seed {spec.seed}"
-    return f"refutable train twins --variant {spec.group} --seed {spec.seed}"
+    variant = (spec.group or "").removesuffix(f"-{TRAINED}")
+    recipe = f" --recipe {TRAINED}" if TRAINED in spec.tags else ""
+    return f"refutable train twins{recipe} --variant {variant} --seed {spec.seed}"
 
 
 def folder_of(spec: ModelSpec) -> Path | None:

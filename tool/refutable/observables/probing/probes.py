@@ -257,3 +257,17 @@ def _prose(loaded: Any) -> _Prose:
     types = rows.cpu().numpy()[:, keep].ravel()
     control = [control_classes(row, types, _CONTROL_SEED + i) for i, row in enumerate(task)]
     return _Prose(rows, keep, where[:, keep].ravel(), np.concatenate([task, control]))
+
+
+def best_minus_worst(probe_accuracy: xr.DataArray) -> xr.DataArray:
+    """Mean over labels and halves of selectivity, best minus worst block, scored crosswise."""
+    blocks = probe_accuracy.where(probe_accuracy["layer"] >= 0, drop=True)
+    selectivity = blocks.sel(kind="task", drop=True) - blocks.sel(kind="control", drop=True)
+    gaps = []
+    for chosen, scored in ((0, 1), (1, 0)):
+        by = selectivity.sel(half=chosen, drop=True)
+        on = selectivity.sel(half=scored, drop=True)
+        best, worst = on.sel(layer=by.idxmax("layer")), on.sel(layer=by.idxmin("layer"))
+        gaps.append((best.drop_vars("layer") - worst.drop_vars("layer")).mean())
+    mean: xr.DataArray = (gaps[0] + gaps[1]) / 2
+    return mean

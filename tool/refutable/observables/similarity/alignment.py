@@ -249,7 +249,10 @@ def reference_models() -> tuple[ModelSpec, ...]:
     return tuple(
         spec
         for spec in all_specs()
-        if spec.source is ModelSource.TWIN and "twin" in spec.tags and spec.seed == _REFERENCE_SEED
+        if spec.source is ModelSource.TWIN
+        and "twin" in spec.tags
+        and "trained" not in spec.tags
+        and spec.seed == _REFERENCE_SEED
     )
 
 

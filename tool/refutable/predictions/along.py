@@ -1,0 +1,121 @@
+"""A prediction about a difference between models along their training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from refutable.errors import ClaimError
+from refutable.predictions.base import Judgement, Measured, NullControl, worded
+from refutable.predictions.contrasts import Contrast
+from refutable.predictions.groups import excluded
+from refutable.predictions.labels import PerFamily
+from refutable.records import Control
+
+STEP = "step"
+SLOPE, TOKENS, LOSS = "slope", "tokens", "loss"
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastAlong(Contrast):
+    """First minus second model at a point of their training, or the slope of that over tokens.
+
+    What the body returns has a dim ``step`` with the coordinates ``tokens`` (trained on) and
+    ``loss`` (held out) along it. Each model is reduced to one value per prompt or document first;
+    the rest is `Contrast`.
+    """
+
+    where: str = SLOPE
+    """``slope``: least squares over the base-2 logarithm of the tokens. ``tokens`` or ``loss``:
+    the value where that many tokens were seen, or where the held-out loss was first passed."""
+    level: float = 0.0
+    """Number of tokens, or loss in nats."""
+
+    kind: ClassVar[str] = "contrast_along"
+
+    @property
+    def says(self) -> str:
+        """The prediction in words."""
+        names = f"{self.names[0]} minus {self.names[1]}{excluded(self.left_out)}"
+        what = {
+            SLOPE: "slope per doubling of the tokens",
+            TOKENS: f"mean over families after {self.level:,.0f} tokens",
+            LOSS: f"mean over families at a held-out loss of {self.level:g} nats",
+        }[self.where]
+        return f"{what} of {names} {worded(self.region)}"
+
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
+        """Decide the contrast of the reduced values."""
+        return Contrast.judge(self, replace(measured, values=self._all(measured.values)), control)
+
+    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+        """Difference of each family, averaged over seeds; of each seed for one number a model."""
+        return Contrast.per_family(self, self._all(values), error)
+
+    def reduce_member(self, values: Any, error: float = 0.0) -> PerFamily:
+        """Reduce what the body returned on one model over its training, then to family means."""
+        return Contrast.reduce_member(self, self.reduced(values), error)
+
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
+        """Hold the difference against that between copies, which must have a training too."""
+        copies = tuple(self._all(values) for values in control.values)
+        own = replace(measured, values=self._all(measured.values))
+        return Contrast.read_control(self, own, replace(control, values=copies))
+
+    def _all(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Reduce what the body returned on every model."""
+        return {
+            name: {seed: self.reduced(one) for seed, one in found.items()}
+            if isinstance(found, Mapping)
+            else self.reduced(found)
+            for name, found in values.items()
+        }
+
+    def reduced(self, values: Any) -> Any:
+        """Reduce one model's values over ``step``; values without that dim are as they are.
+
+        Returns
+        -------
+        xarray.DataArray
+            Without the dim ``step``; NaN where the run never reached the point that is asked for.
+
+        Raises
+        ------
+        ClaimError
+            If the array lacks the coordinates.
+        """
+        if STEP not in getattr(values, "dims", ()):
+            return values
+        if not {TOKENS, LOSS} <= set(values.coords):
+            raise ClaimError("values along training need the coordinates 'tokens' and 'loss'")
+        weights = values[TOKENS].copy(data=self._weights(values)).drop_vars([TOKENS, LOSS])
+        reduced = (values.drop_vars([TOKENS, LOSS]) * weights).sum(STEP, skipna=False)
+        return reduced
+
+    def _weights(self, values: Any) -> Any:
+        """Share of each step in the reduced value."""
+        tokens = np.log2(np.asarray(values[TOKENS], dtype=float))
+        if self.where == SLOPE:
+            centred = tokens - tokens.mean()
+            return centred / (centred**2).sum()
+        if self.where == TOKENS:
+            return _interpolation(tokens, float(np.log2(self.level)))
+        # Losses fall: what is passed is passed from above.
+        return _interpolation(-np.asarray(values[LOSS], dtype=float), -self.level)
+
+
+def _interpolation(places: Any, at: float) -> Any:
+    """Weights that interpolate linearly at the first crossing; NaN where there is none."""
+    weights = np.zeros(len(places))
+    for index, place in enumerate(places):
+        if np.isclose(place, at, rtol=1e-9, atol=0):
+            weights[index] = 1.0
+            return weights
+        if index and places[index - 1] < at < place:
+            share = (at - places[index - 1]) / (place - places[index - 1])
+            weights[index - 1 : index + 1] = 1 - share, share
+            return weights
+    return np.full(len(places), np.nan)
