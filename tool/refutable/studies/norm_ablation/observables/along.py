@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -134,7 +134,7 @@ def on_documents(loaded: Any) -> xr.DataArray:
     parts = (
         loss,
         relative_gradient_norm(loaded, None).mean("layer"),
-        np.log(rise.where(rise > 0)),
+        cast("xr.DataArray", np.log(rise.where(rise > 0))),
         noise_slope(noisy, "words").rename(prompt="text"),
         noise_slope(noisy, "characters").rename(prompt="text"),
         arcs.assign_coords(family=loss["family"]),
