@@ -148,10 +148,9 @@ class PromptLibrary:
         self._sets[name] = prompts
 
     def counterexamples(self, claim: str) -> str | None:
-        """Name the set of the prompts that a suite tries to refute a claim with, on any model.
+        """Name the set of prompts that a suite tries on every model; ``None`` if there are none.
 
-        ``None`` if there are none. Counterexamples that a search found on one model lie in the
-        same files and are no part of it.
+        Counterexamples that a search found on one model lie in the same files and are no part.
         """
         name = f"counterexamples-{claim}"
         if name in self._sets:
