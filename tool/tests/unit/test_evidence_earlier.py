@@ -10,7 +10,7 @@ import pytest
 
 from refutable.evidence.earlier import SCHEMA_1, converted
 from refutable.evidence.json import read, write
-from refutable.gate.compare import run_gate
+from refutable.gate.runs import run_gate
 from refutable.predictions import (
     Likeness,
     contrast,

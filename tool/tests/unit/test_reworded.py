@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 from golden import sample_run
-from refutable.gate.render import render
 from support.releases import FAMILIES, KINDS, SIZE, evidence, jitter, observations
 
 from refutable.evidence.observations import COLUMNS
-from refutable.gate.compare import gate
+from refutable.gate.policy import Policy
+from refutable.gate.runs import Run, compare_runs
+from refutable.gate.wording import render
 from refutable.predictions.base import KINDS as WORDS
 from refutable.predictions.recorded import prediction_of
 from refutable.report import html, markdown
@@ -33,7 +34,7 @@ def gates():
     made = evidence()
     before, after = observations(), observations(shifts=moved)
     return [
-        render(gate(made, evidence(), rows, later), form)
+        render(compare_runs(Run(made, rows, {}), Run(evidence(), later, {}), Policy()), form)
         for rows, later in ((before, before), (before, after), (None, None))
         for form in ("text", "markdown", "json", "github")
     ]
