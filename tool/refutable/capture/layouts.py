@@ -62,6 +62,7 @@ class Trial:
         model: Any,
         sites: Sites,
         encoded: Encoded,
+        *,
         asked: Sequence[Recordable],
         probes: Sequence[Recordable],
         bound: float,

@@ -147,10 +147,10 @@ def _of_arm(
         ("top", top_differs(base, candidate, pairing)),
     ):
         prompts, means = _by_prompt(values, pairing.prompt)
-        found.append(_tested(name, arm, base, prompts, means, margins[name]))
+        found.append(_tested(name, arm, base, prompts, values=means, margin=margins[name]))
     difference, prompts = loss_by_prompt(base, candidate)
     if difference.size:
-        one = _tested("loss", arm, base, prompts, difference, margins["loss"])
+        one = _tested("loss", arm, base, prompts, values=difference, margin=margins["loss"])
         levels = [_mean_loss(side) for side in (base, candidate)]
         found.append(replace(one, before=levels[0], after=levels[1]))
     return found, notes
@@ -171,6 +171,7 @@ def _tested(
     arm: str,
     base: Behaviour,
     prompts: NDArray[np.intp],
+    *,
     values: Floats,
     margin: float,
 ) -> BehaviourChange:

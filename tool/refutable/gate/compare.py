@@ -66,7 +66,9 @@ def gate(
     claims = {c.id: c for c in base.claims}
     both = base_obs is not None and cand_obs is not None
     rows = (Rows(base_obs), Rows(cand_obs)) if both else None  # type: ignore[arg-type]
-    lines = [_line(key, old[key], new.get(key), claims, rows, names) for key in old]
+    lines = [
+        _line(key, old[key], new.get(key), claims=claims, rows=rows, names=names) for key in old
+    ]
     counted = [_tested(result, claims.get(result.claim)) for result in old.values()]
     lines = _corrected(lines, counted)
     lines += [
@@ -84,6 +86,7 @@ def _line(
     key: Key,
     old: Result,
     new: Result | None,
+    *,
     claims: Mapping[str, ClaimReport],
     rows: tuple[Rows, Rows] | None,
     names: Mapping[str, str],
@@ -116,7 +119,7 @@ def _line(
     if reduced is not None and reduced.change_unit:
         unit = reduced.change_unit
     if not found.parts:
-        return _unpaired(key, old, new, margin, noise, found.note, unit)
+        return _unpaired(key, old, new, margin=margin, noise=noise, note=found.note, unit=unit)
     part, change = _leading(found.parts, claim.sampled)
     line = _plain(key, old, new, _status(found.parts), found.note, part=part)
     return replace(line, change=change, unit=unit, p_adjusted=change.p)
@@ -187,7 +190,7 @@ def _explained(line: ClaimChange) -> ClaimChange:
 
 
 def _unpaired(
-    key: Key, old: Result, new: Result, margin: float, noise: float, note: str, unit: str
+    key: Key, old: Result, new: Result, *, margin: float, noise: float, note: str, unit: str
 ) -> ClaimChange:
     """Compare two estimates without their prompts: right, but blind to small changes."""
     a, b = old.estimate, new.estimate

@@ -139,7 +139,12 @@ class _Check:
         self.probes = probes
         self.attention = needs_attention([*observables, *probes])
         self.trial = Trial(
-            self.model, sites, encoded, list(self.asked.values()), probes, self.bound
+            self.model,
+            sites,
+            encoded,
+            asked=list(self.asked.values()),
+            probes=probes,
+            bound=self.bound,
         )
         self.checks: list[InstrumentCheck] = []
 

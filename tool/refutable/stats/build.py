@@ -112,7 +112,7 @@ def _distances(
 
 
 def fact(
-    value: float, error: float, method: str, unit: str = "", n: int = 1, clusters: int = 0
+    value: float, error: float, *, method: str, unit: str = "", n: int = 1, clusters: int = 0
 ) -> Estimate:
     """Return value +- error without sampling."""
     return Estimate(

@@ -233,7 +233,7 @@ def exact(value: float, error: float = 0.0, *, unit: str = "", n: int = 1) -> Es
     """Return a fact without sampling: a weight, a count, an identity; value +- numerical error."""
     if not np.isfinite(value):
         return undecidable("the value is NaN or infinite", unit=unit, n=n)
-    return fact(float(value), float(error), build.EXACT, unit, n, 0)
+    return fact(float(value), float(error), method=build.EXACT, unit=unit, n=n, clusters=0)
 
 
 def prompts_as_independent(values: ArrayLike, *, level: float = 0.95, unit: str = "") -> Estimate:

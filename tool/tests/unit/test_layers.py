@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +47,42 @@ def test_files_read_in_one_sitting(folder: str) -> None:
     }
     assert len(lengths) > 5
     assert {path: n for path, n in lengths.items() if n > 350} == {}
+
+
+def functions() -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """All functions of the package, with the file that each lies in."""
+    return [
+        (f"{path.relative_to(PACKAGE)}: {node.name}", node)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+def test_functions_fit_a_screen() -> None:
+    found = functions()
+    long = [name for name, node in found if (node.end_lineno or 0) - node.lineno + 1 > 50]
+    assert len(found) > 1000
+    assert len(long) < 0.02 * len(found), long
+
+
+def test_what_has_more_than_five_parameters_takes_the_rest_by_name() -> None:
+    # What a command of the command line takes are options, each of which the reader names.
+    crowded = [
+        name
+        for name, node in functions()
+        if not name.startswith("cli/commands/")
+        and len([a for a in node.args.posonlyargs + node.args.args if a.arg not in ("self", "cls")])
+        > 5
+    ]
+    assert crowded == []
+
+
+def test_files_are_short_in_the_middle_and_few_at_the_root() -> None:
+    lengths = [len(path.read_text("utf-8").splitlines()) for path in PACKAGE.rglob("*.py")]
+    assert statistics.median(lengths) <= 150
+    assert max(lengths) <= 400
+    assert len([p for p in PACKAGE.glob("*.py") if p.name != "__init__.py"]) <= 4
 
 
 LIGHT = """

@@ -13,8 +13,8 @@ from golden import sample_run
 from support.drawing import line
 
 from refutable.records import Evidence
-from refutable.report import freshness as kept
-from refutable.report.figures import parallel as beside
+from refutable.report import freshness
+from refutable.report.figures import parallel
 from refutable.report.figures.registry import Spec
 from refutable.report.figures.render import render
 from refutable.system import worker as second_process
@@ -32,16 +32,16 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_report_is_current_until_what_it_says_changes(folder: Path) -> None:
     evidence = sample_run.evidence(sample_run.observations())
-    assert not kept.is_current(evidence, folder)
-    kept.mark(evidence, folder)
-    assert kept.is_current(evidence, folder)
+    assert not freshness.is_current(evidence, folder)
+    freshness.mark(evidence, folder)
+    assert freshness.is_current(evidence, folder)
     later = replace(evidence.environment, started="2031-01-01T00:00:00", seconds=1e4)
-    assert kept.is_current(replace(evidence, environment=later), folder)
+    assert freshness.is_current(replace(evidence, environment=later), folder)
     first, *others = evidence.results
     moved = (replace(first, reason="another reason"), *others)
-    assert not kept.is_current(replace(evidence, results=moved), folder)
+    assert not freshness.is_current(replace(evidence, results=moved), folder)
     (folder / "observations.parquet").write_bytes(b"other rows")
-    assert not kept.is_current(evidence, folder)
+    assert not freshness.is_current(evidence, folder)
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_a_report_with_a_part_missing_or_of_another_run_is_not_current(
     folder: Path, name: str, change: Callable[[Path], object]
 ) -> None:
     evidence = sample_run.evidence(sample_run.observations())
-    kept.mark(evidence, folder)
-    assert kept.is_current(evidence, folder)
+    freshness.mark(evidence, folder)
+    assert freshness.is_current(evidence, folder)
     change(folder / name)
-    assert not kept.is_current(evidence, folder)
+    assert not freshness.is_current(evidence, folder)
 
 
 def test_where_numbers_come_from_counts_but_not_which_day(folder: Path) -> None:
@@ -66,25 +66,25 @@ def test_where_numbers_come_from_counts_but_not_which_day(folder: Path) -> None:
     def with_source(source: str) -> Evidence:
         return replace(evidence, results=(replace(first, source=source), *others))
 
-    kept.mark(with_source("live"), folder)
-    assert kept.is_current(with_source("store"), folder)
-    assert not kept.is_current(with_source("committed"), folder)
+    freshness.mark(with_source("live"), folder)
+    assert freshness.is_current(with_source("store"), folder)
+    assert not freshness.is_current(with_source("committed"), folder)
     replayed = (replace(model, origin="committed"), *models)
-    assert not kept.is_current(replace(with_source("live"), models=replayed), folder)
+    assert not freshness.is_current(replace(with_source("live"), models=replayed), folder)
 
 
 def test_another_library_or_published_number_makes_another_report(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evidence = sample_run.evidence(sample_run.observations())
-    kept.mark(evidence, folder)
+    freshness.mark(evidence, folder)
     with monkeypatch.context() as patch:
-        patch.setattr(kept.metadata, "version", lambda name: f"{name} of tomorrow")
-        assert not kept.is_current(evidence, folder)
-    assert kept.is_current(evidence, folder)
+        patch.setattr(freshness.metadata, "version", lambda name: f"{name} of tomorrow")
+        assert not freshness.is_current(evidence, folder)
+    assert freshness.is_current(evidence, folder)
     (folder / "references.toml").write_text("other = 1")
-    monkeypatch.setattr(kept, "fixtures", lambda: folder)
-    assert not kept.is_current(evidence, folder)
+    monkeypatch.setattr(freshness, "fixtures", lambda: folder)
+    assert not freshness.is_current(evidence, folder)
 
 
 def specs(count: int) -> list[Spec]:
@@ -124,7 +124,7 @@ def test_every_figure_is_drawn_once_whoever_draws_it(
     # The second process finds the function that draws.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
     asked = specs(10)
-    with beside.ParallelDrawing(asked, tmp_path, "today") as second:
+    with parallel.ParallelDrawing(asked, tmp_path, "today") as second:
         assert second.taken == {asked[place].name for place in (1, 3, 5, 7, 9)}
         assert second.done() == second.taken
     assert {path.stem for path in tmp_path.glob("*.svg")} == second.taken

@@ -9,7 +9,7 @@ from support.architectures import VOCAB, build
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from refutable.observables import sharpness as landscape
+from refutable.observables import sharpness
 
 
 class Matrices(nn.Module):
@@ -41,7 +41,7 @@ def state(model):
 
 def test_each_filter_of_a_direction_has_the_norm_of_the_models_own():
     model = Matrices()
-    drawn = landscape.random_direction(model, seed=3, index=0)
+    drawn = sharpness.random_direction(model, seed=3, index=0)
     assert set(drawn) == {"linear.weight", "turned.weight"}, "biases and gains stay"
     torch.testing.assert_close(drawn["linear.weight"].norm(dim=1), model.linear.weight.norm(dim=1))
     torch.testing.assert_close(drawn["turned.weight"].norm(dim=0), model.turned.weight.norm(dim=0))
@@ -52,7 +52,7 @@ def test_each_filter_of_a_direction_has_the_norm_of_the_models_own():
 def test_two_directions_differ_and_one_repeats():
     model = Matrices()
     first, again, other, seeded = (
-        landscape.random_direction(model, seed, index)["linear.weight"]
+        sharpness.random_direction(model, seed, index)["linear.weight"]
         for seed, index in ((3, 0), (3, 0), (3, 1), (4, 0))
     )
     assert torch.equal(first, again)
@@ -65,13 +65,13 @@ def test_sharpness_of_a_quadratic_is_its_curvature(radius):
     # Both signs together leave curvature * radius^2 * |w|^2 / 2, whatever the direction.
     model = Matrices()
     squares = sum(float(w.square().sum()) for w in (model.linear.weight, model.turned.weight))
-    found = landscape.sharpness_of(model, quadratic(model), seed=1, radius=radius, directions=3)
+    found = sharpness.sharpness_of(model, quadratic(model), seed=1, radius=radius, directions=3)
     assert found == pytest.approx(CURVATURE * radius**2 * squares / 2, rel=1e-9)
 
 
 def test_a_linear_loss_has_no_sharpness():
     model = Matrices()
-    found = landscape.sharpness_of(model, lambda: model.linear.weight.sum().numpy(), seed=0)
+    found = sharpness.sharpness_of(model, lambda: model.linear.weight.sum().numpy(), seed=0)
     assert found == pytest.approx(0.0, abs=1e-12)
 
 
@@ -98,9 +98,9 @@ def subject():
 
 def test_a_step_of_length_0_changes_nothing_and_weights_come_back_bit_for_bit(subject):
     before = state(subject.model)
-    _, loss = landscape.held_out(subject)
-    drawn = landscape.random_direction(subject.model, 5, 0)
-    here, nowhere, there = landscape.losses_along(
+    _, loss = sharpness.held_out(subject)
+    drawn = sharpness.random_direction(subject.model, 5, 0)
+    here, nowhere, there = sharpness.losses_along(
         subject.model, loss, [(), [(0.0, drawn)], [(0.3, drawn)]]
     )
     assert np.array_equal(here, nowhere)
@@ -116,14 +116,14 @@ def test_weights_come_back_after_an_error(subject):
         raise ArithmeticError
 
     with pytest.raises(ArithmeticError):
-        landscape.sharpness_of(subject.model, broken, seed=0)
+        sharpness.sharpness_of(subject.model, broken, seed=0)
     assert all(torch.equal(before[n], t) for n, t in subject.model.state_dict().items())
 
 
 def test_the_loss_of_a_document_is_the_models_own(subject):
     from refutable.observables.prose.text import documents
 
-    names, loss = landscape.held_out(subject, every=9)
+    names, loss = sharpness.held_out(subject, every=9)
     texts = documents()[1][::9]
     assert len(names) == len(texts) == 4
     for value, text in zip(loss(), texts, strict=True):
@@ -132,8 +132,8 @@ def test_the_loss_of_a_document_is_the_models_own(subject):
 
 
 def test_curves_and_surface_meet_in_the_model_and_agree(subject):
-    curve = landscape.landscape_curve(subject, None)
-    surface = landscape.landscape_surface(subject, None)
+    curve = sharpness.landscape_curve(subject, None)
+    surface = sharpness.landscape_surface(subject, None)
     assert curve.sel(step=0.0).values.tolist() == [0.0, 0.0, 0.0]
     assert float(surface.sel(first=0.0, second=0.0)) == 0.0
     # The two figures share their first directions, so the axes of the plane are curves.
@@ -144,11 +144,11 @@ def test_curves_and_surface_meet_in_the_model_and_agree(subject):
 
 
 def test_sharpness_by_document_takes_the_models_seed(subject):
-    found = landscape.sharpness(subject, None)
+    found = sharpness.sharpness(subject, None)
     assert found.dims == ("text",)
     assert list(found["family"].values) == list(found["text"].values)
-    own = landscape.sharpness_by_document(subject, seed=5)
-    other = landscape.sharpness_by_document(subject, seed=6)
+    own = sharpness.sharpness_by_document(subject, seed=5)
+    other = sharpness.sharpness_by_document(subject, seed=6)
     assert np.array_equal(found, own)
     assert not np.allclose(found, other)
     assert math.isfinite(float(found.sum()))

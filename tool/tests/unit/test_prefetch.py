@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from refutable.measurement import prefetch as ahead
+from refutable.measurement import prefetch
 from refutable.measurement.harness import Harness, open_harness
 from refutable.measurement.needs import Need
 from refutable.spec.prompts import PromptLibrary, load_prompts
@@ -42,7 +42,7 @@ def harness(models: tuple[str, ...]) -> tuple[Harness, list[Need]]:
 
 def test_what_it_measured_is_read_from_the_store(folder: Path) -> None:
     lab, needs = harness(TWINS)
-    second = ahead.start(lab, needs)
+    second = prefetch.start(lab, needs)
     assert second is not None
     assert second.process.wait(timeout=240) == 0
     second.end()
@@ -53,29 +53,29 @@ def test_what_it_measured_is_read_from_the_store(folder: Path) -> None:
         assert report is not None
         assert report.origin == "store"
     # Nothing is left to measure, so no process is started again.
-    assert ahead.start(again, needs) is None
+    assert prefetch.start(again, needs) is None
 
 
 def test_it_is_not_started_where_it_does_not_pay(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two models, and one whose observations are committed.
-    assert ahead.start(*harness((*TWINS[:2], ABSENT))) is None
+    assert prefetch.start(*harness((*TWINS[:2], ABSENT))) is None
     monkeypatch.setattr(second_process, "cores", lambda: 1)
-    assert ahead.start(*harness(TWINS)) is None
+    assert prefetch.start(*harness(TWINS)) is None
 
 
 def test_prompts_that_cannot_be_read_are_left_to_their_items(folder: Path) -> None:
     lab, needs = harness(TWINS)
     lab.prompts = lambda name: load_prompts(name, [fixtures() / "prompts"])
     unknown = [replace(need, prompts="five-registrs") for need in needs]
-    assert ahead.start(lab, unknown) is None
+    assert prefetch.start(lab, unknown) is None
 
 
 def test_a_folder_that_is_called_like_a_shipped_model_is_none(folder: Path) -> None:
     lab, needs = harness(TWINS)
     lab.name_of = lambda model: f"elsewhere/{model}"
-    assert ahead.start(lab, needs) is None
+    assert prefetch.start(lab, needs) is None
 
 
 def test_the_cores_come_back_when_it_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,7 +84,7 @@ def test_the_cores_come_back_when_it_is_done(folder: Path, monkeypatch: pytest.M
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS")
     try:
-        second = ahead.start(*harness(TWINS))
+        second = prefetch.start(*harness(TWINS))
         assert second is not None
         assert os.environ["OMP_NUM_THREADS"] == "1"
         assert torch.get_num_threads() == 1
@@ -101,10 +101,10 @@ def test_the_cores_come_back_when_it_is_done(folder: Path, monkeypatch: pytest.M
 KILLED = """
 import sys, time
 from unit import test_ahead
-from refutable.measurement import prefetch as ahead
+from refutable.measurement import prefetch
 from refutable.system import worker as second_process
 second_process.cores = lambda: 2
-second = ahead.start(*test_ahead.harness(test_ahead.TWINS))
+second = prefetch.start(*test_ahead.harness(test_ahead.TWINS))
 print(second.process.pid, flush=True)
 time.sleep(600)
 """

@@ -12,15 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from refutable.system import worker as second_process
+from refutable.system import worker
 
 SUPPORT = Path(__file__).parents[1]
 WORKER = "support.drawing"
 
 FIRST = """
 import sys, time
-from refutable.system import worker as second_process
-second = second_process.start({module!r}, {job}, speaks=True)
+from refutable.system import worker
+second = worker.start({module!r}, {job}, speaks=True)
 print(second.pid, flush=True)
 time.sleep(600)
 """
@@ -41,7 +41,7 @@ def alive(pid: int) -> bool:
 
 def test_a_job_larger_than_a_pipe_arrives_whole() -> None:
     started = time.perf_counter()
-    second = second_process.start(WORKER, ("x" * 3_000_000, 0.0), speaks=True)
+    second = worker.start(WORKER, ("x" * 3_000_000, 0.0), speaks=True)
     # The first process goes on before the second one has imported what it needs.
     assert time.perf_counter() - started < 0.5
     assert second is not None
@@ -51,7 +51,7 @@ def test_a_job_larger_than_a_pipe_arrives_whole() -> None:
 
 
 def test_one_that_fails_has_said_nothing() -> None:
-    second = second_process.start("refutable.no_such_module", "x" * 1_000_000, speaks=True)
+    second = worker.start("refutable.no_such_module", "x" * 1_000_000, speaks=True)
     assert second is not None
     assert second.said() is None
 
@@ -60,8 +60,8 @@ def test_one_that_fails_has_said_nothing() -> None:
 def test_where_no_process_can_be_started_there_is_none(
     monkeypatch: pytest.MonkeyPatch, interpreter: str
 ) -> None:
-    monkeypatch.setattr(second_process.sys, "executable", interpreter)
-    assert second_process.start(WORKER, ("", 0.0)) is None
+    monkeypatch.setattr(worker.sys, "executable", interpreter)
+    assert worker.start(WORKER, ("", 0.0)) is None
 
 
 def test_a_file_of_the_users_folder_stands_in_for_no_library(
@@ -69,13 +69,13 @@ def test_a_file_of_the_users_folder_stands_in_for_no_library(
 ) -> None:
     (tmp_path / "pickle.py").write_text("raise SystemExit('this is not the library')")
     monkeypatch.chdir(tmp_path)
-    second = second_process.start(WORKER, ("abc", 0.0), speaks=True)
+    second = worker.start(WORKER, ("abc", 0.0), speaks=True)
     assert second is not None
     assert second.said() == b"3 letters"
 
 
 def test_it_is_ended_in_the_middle_of_its_work() -> None:
-    second = second_process.start(WORKER, ("abc", 600.0))
+    second = worker.start(WORKER, ("abc", 600.0))
     assert second is not None
     assert second.running
     second.end()
@@ -110,7 +110,7 @@ def test_it_does_not_outlive_a_first_process_that_is_killed(when: str) -> None:
 def test_the_cores_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
-    assert second_process.cores() == 1
+    assert worker.cores() == 1
 
 
 def test_a_worker_that_has_loaded_torch_takes_its_share_too(
