@@ -1,0 +1,64 @@
+"""The steps of action.yml, each run by its own shell in a fresh folder: first time, then cached."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
+INPUTS = {
+    "model": "tiny-rmsnorm", "base-model": "tiny-rmsnorm", "baseline": "reports/gate/base",
+    "prompts": "few.toml", "claims": "release", "fail-on": "behaviour,files",
+}  # fmt: skip
+FAMILIES = "".join(
+    f'[[family]]\nname = "f{i}"\nprompts = ["Lake {word} lies in the"]\n'
+    for i, word in enumerate(("Como", "Garda", "Lugano", "Geneva", "Constance", "Zurich"))
+)
+
+
+def run(step, folder, env):
+    """Run one step as the runner does: bash, errors end it, inputs through the environment."""
+    given = {
+        name: INPUTS.get(str(value).removeprefix("${{ inputs.").removesuffix(" }}"), "")
+        for name, value in step.get("env", {}).items()
+        if "inputs." in str(value)
+    }
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+        cwd=folder, env={**os.environ, **env, **given}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the action runs in bash")
+def test_every_step_runs_first_and_cached(tmp_path):
+    (tmp_path / "few.toml").write_text(f'name = "few"\n{FAMILIES}')
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    command = "from refutable.cli.app import main; main()"
+    (bin_ / "refutable").write_text(f'#!/bin/sh\nexec {sys.executable} -c "{command}" "$@"\n')
+    (bin_ / "refutable").chmod(0o755)
+    env = {
+        "PATH": f"{bin_}:{os.environ['PATH']}",
+        "REFUTABLE_CACHE": str(tmp_path / "cache"),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md"),
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+    }
+    # What is installed is what is tested: the first step would install it from an index.
+    steps = ACTION["runs"]["steps"][1:]
+    for _ in range(2):
+        for step in steps:
+            done = run(step, tmp_path, env)
+            assert done.returncode == 0, f"{step['name']}: {done.stdout}{done.stderr}"
+    assert "::notice title=gate%3A tiny-rmsnorm::same: next-token KL 0 nats" in done.stdout
+    assert (tmp_path / "summary.md").read_text().startswith("**same: ")
+    assert "summary=**same: next-token" in (tmp_path / "output").read_text()
+    (tmp_path / "reports/gate/base/evidence.json").write_text("{")
+    assert run(steps[-1], tmp_path, env).returncode == 3
