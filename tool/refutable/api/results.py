@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, overload
 from refutable.evidence import json as evidence_json
 from refutable.evidence.observations import write_observations
 from refutable.records import Evidence, Result
+from refutable.system import wording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,9 +113,10 @@ def _worded(result: Result) -> str:
     if result.verdict is None or result.estimate is None:
         return f"{result.outcome}: {result.reason}"
     e = result.estimate
+    value = wording.number(e.value, sign=True)
     if e.low is None or e.high is None:
-        return f"{result.verdict} {e.value:+.4g} {e.unit}".rstrip()
-    return f"{result.verdict} {e.value:+.4g} [{e.low:+.4g}, {e.high:+.4g}] {e.unit}".rstrip()
+        return f"{result.verdict} {value} {e.unit}".rstrip()
+    return f"{result.verdict} {value} {wording.ends(e.low, e.high, sign=True)} {e.unit}".rstrip()
 
 
 def _shown(result: Result | None) -> str:

@@ -16,10 +16,10 @@ from refutable.falsify.proposals import Domain
 from refutable.falsify.search import Search, Searched, Violation
 from refutable.falsify.vocabulary import Ids, Vocabulary
 from refutable.observables.registry import REGISTRY
-from refutable.predictions.base import worded
 from refutable.predictions.every import Every
 from refutable.records import Counterexample, SearchReport
 from refutable.stats.decide import certified
+from refutable.system import wording
 
 if TYPE_CHECKING:
     from refutable.falsify.attack import Attacker
@@ -242,7 +242,7 @@ class CellAttack:
             ids=violation.scored.ids,
             text=words.text(violation.scored.ids),
             value=violation.scored.value,
-            region=worded(self.target.claim.predicts.region),
+            region=wording.region(self.target.claim.predicts.region),
             how=violation.how,
             tokens_before=violation.tokens_before,
             complete=violation.complete,

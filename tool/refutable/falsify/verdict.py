@@ -7,9 +7,9 @@ from dataclasses import replace
 from refutable.evaluation.evaluate import Evaluation
 from refutable.evaluation.outcome import CellOutcome
 from refutable.falsify.attack import Attack, Attacker, Target
-from refutable.predictions.base import worded
 from refutable.records import Counterexample, Decision, Region, Verdict
 from refutable.stats import decide
+from refutable.system import wording
 
 
 def attacked(outcome: CellOutcome, attacker: Attacker) -> CellOutcome:
@@ -61,5 +61,5 @@ def _reason(shown: Counterexample, margin: float, region: Region) -> str:
     before = f", of {shown.tokens_before} tokens at first" if shown.tokens_before > tokens else ""
     return (
         f"a counterexample of {tokens} token{'s' * (tokens != 1)} lies {margin:.3g} outside of the "
-        f"region ({worded(region)}), run alone in float32 ({where}{before})"
+        f"region ({wording.region(region)}), run alone in float32 ({where}{before})"
     )

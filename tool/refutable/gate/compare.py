@@ -21,6 +21,7 @@ from refutable.stats.build import T_FAMILIES
 from refutable.stats.decide import FEWEST_FAMILIES
 from refutable.stats.multiplicity import holm
 from refutable.stats.paired import PairedChange, exact_change, unpaired_change
+from refutable.system import wording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +101,7 @@ def _line(
         return _plain(key, old, new, Status.LOST, new.reason or "not decided any more")
     if new.counterexample is not None and old.counterexample is None:
         shown = new.counterexample
-        said = f"{shown.prompt} gives {shown.value:.4g}, the base has no counterexample"
+        said = f"{shown.prompt} gives {wording.number(shown.value)}, the base has no counterexample"
         return _plain(key, old, new, Status.COUNTEREXAMPLE, said)
     claim = claims.get(key[0])
     if claim is None:
@@ -177,10 +178,11 @@ def _explained(line: ClaimChange) -> ClaimChange:
     change = line.change
     if change is None:
         return line
+    margin = wording.number(change.margin)
     said = {
-        Status.CHANGED: f"moved by more than {change.margin:.3g}",
-        Status.SAME: f"stays within {change.margin:.3g}",
-        Status.UNDECIDED: f"neither within {change.margin:.3g} nor clearly beyond",
+        Status.CHANGED: f"moved by more than {margin}",
+        Status.SAME: f"stays within {margin}",
+        Status.UNDECIDED: f"neither within {margin} nor clearly beyond",
     }[line.status]
     if change.margin == 0 and change.p is None:
         said = "unchanged" if line.status is Status.SAME else "a fact that moved"

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from refutable.gate.records import ClaimChange
+from refutable.system import wording
 
 if TYPE_CHECKING:
     from refutable.gate.answer import Answer
@@ -41,8 +42,11 @@ def markdown_page(first: str, lines: Sequence[str], claims: Sequence[ClaimChange
 
 
 def _row(claim: ClaimChange) -> str:
-    change = "" if claim.change is None else f"{claim.change.value:+.3g} {claim.unit}"
-    values = ["" if v is None else f"{v:.4g}" for v in (claim.before, claim.after)]
+    change = ""
+    if claim.change is not None:
+        change = f"{wording.number(claim.change.value, sign=True)} {claim.unit}"
+    both = (claim.before, claim.after)
+    values = ["" if v is None else wording.number(v, figures=4) for v in both]
     cells = (
         claim.status, claim.claim, claim.held_against or claim.model, claim.prompts, claim.arm,
         *values, change, claim.reason[:300],

@@ -11,6 +11,8 @@ from refutable.gate.behaviour import UNITS, WORDS, BehaviourChange
 from refutable.gate.facts import Fact, listed, spans
 from refutable.gate.formats import as_json, escaped, markdown_page
 from refutable.gate.records import FAILS, ClaimChange, Status
+from refutable.system.wording import ends as ends_of
+from refutable.system.wording import number
 
 MOST_LINES = 10
 """Lines below the first; ``--verbose`` tells everything."""
@@ -213,12 +215,12 @@ def claim_said(line: ClaimChange) -> str:
     arm = f" ({', '.join(w for w in (line.prompts, line.arm) if w)})"
     levels = ""
     if line.before is not None and line.after is not None:
-        levels = f" {line.before:.3g} -> {line.after:.3g}"
+        levels = f" {number(line.before)} -> {number(line.after)}"
     change = ""
     if line.change is not None:
         found = line.change
-        ends = "" if found.p is None else f" [{found.low:+.3g}, {found.high:+.3g}]"
-        change = f", change {found.value:+.3g}{ends} {line.unit}".rstrip()
+        ends = "" if found.p is None else f" {ends_of(found.low, found.high, sign=True)}"
+        change = f", change {number(found.value, sign=True)}{ends} {line.unit}".rstrip()
     return f"{line.claim}{arm}{levels}{change}; {line.reason}"
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from refutable.records import Estimate, Outcome, Region, Result, Verdict
+from refutable.records import Estimate, Outcome, Result, Verdict
+from refutable.system import wording
 
 if TYPE_CHECKING:
     from refutable.evaluation.outcome import CellOutcome
@@ -17,31 +18,15 @@ _STYLE = {
 }
 
 
-def number(value: float | None) -> str:
-    """Three significant digits, without losing the sign."""
-    return "n/a" if value is None else f"{value:+.3g}"
-
-
 def interval(estimate: Estimate | None) -> str:
-    """``-0.051 [-0.17, +0.07] n 25 / 5``."""
+    """``-0.051 [-0.17, +0.07] n 25/5``."""
     if estimate is None:
         return ""
-    text = number(estimate.value)
+    text = wording.number(estimate.value, sign=True)
     if estimate.low is not None and estimate.high is not None:
-        text += f" [{number(estimate.low)}, {number(estimate.high)}]"
+        text += f" {wording.ends(estimate.low, estimate.high, sign=True)}"
     units = [str(estimate.n)] + [str(k) for k in (estimate.clusters, estimate.seeds) if k]
     return f"{text} n {'/'.join(units)}"
-
-
-def region(bounds: Region) -> str:
-    """``below -0.02``, ``above +0.02`` or ``between -0.15 and +0.15``."""
-    if bounds.low is None and bounds.high is None:
-        return "anything"
-    if bounds.low is None:
-        return f"below {number(bounds.high)}"
-    if bounds.high is None:
-        return f"above {number(bounds.low)}"
-    return f"between {number(bounds.low)} and {number(bounds.high)}"
 
 
 def explain(outcome: CellOutcome, message: str) -> str:
@@ -59,9 +44,8 @@ def explain(outcome: CellOutcome, message: str) -> str:
     ]
     if judgement.counterexample is not None:
         counterexample = judgement.counterexample
-        lines.append(
-            f"  counterexample  {counterexample.prompt!r} gives {counterexample.value:+.4g}"
-        )
+        value = wording.number(counterexample.value, sign=True)
+        lines.append(f"  counterexample  {counterexample.prompt!r} gives {value}")
         if counterexample.ids:
             lines.append(f"  token ids   {list(counterexample.ids)}")
     if found.control is not None:

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from refutable.errors import ClaimError
-from refutable.predictions.base import Judgement, Measured, NullControl, worded
+from refutable.predictions.base import Judgement, Measured, NullControl
 from refutable.predictions.contrasts import Contrast
 from refutable.predictions.groups import excluded
 from refutable.predictions.labels import PerFamily
 from refutable.records import Control
+from refutable.system import wording
 
 STEP = "step"
 SLOPE, TOKENS, LOSS = "slope", "tokens", "loss"
@@ -45,7 +46,7 @@ class ContrastAlong(Contrast):
             TOKENS: f"mean over families after {self.level:,.0f} tokens",
             LOSS: f"mean over families at a held-out loss of {self.level:g} nats",
         }[self.where]
-        return f"{what} of {names} {worded(self.region)}"
+        return f"{what} of {names} {wording.region(self.region)}"
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide the contrast of the reduced values."""

@@ -24,6 +24,7 @@ from refutable.records import (
 from refutable.stats import decide, power, readings
 from refutable.stats import estimate as est
 from refutable.stats.controls import control_contrast
+from refutable.system import wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class Prediction(ABC):
     @property
     def statement(self) -> str:
         """The prediction in words, e.g. ``mean over families below -0.02``; for people alone."""
-        return f"{self.what} {worded(self.region)}"
+        return f"{self.what} {wording.region(self.region)}"
 
     @property
     def grouped(self) -> bool:
@@ -282,11 +283,6 @@ def judgement(
         needed = power.families_needed(estimate, region)
     shown = tuple(part for part, _ in decided) if len(decided) > 1 else ()
     return Judgement(estimate, shown, decision, None, needed)
-
-
-def worded(region: Region) -> str:
-    """Word a region without its article: ``below -0.02``."""
-    return decide.within(region).removeprefix("the region ")
 
 
 def closed(region: Region) -> Region:

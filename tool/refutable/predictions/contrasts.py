@@ -15,7 +15,6 @@ from refutable.predictions.base import (
     NullControl,
     Prediction,
     judgement,
-    worded,
 )
 from refutable.predictions.groups import (
     GroupPrediction,
@@ -30,6 +29,7 @@ from refutable.records import Control, Estimate, Region
 from refutable.stats import build
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
+from refutable.system import wording
 
 MODELS = "models"
 
@@ -48,7 +48,7 @@ class Contrast(GroupPrediction):
     def statement(self) -> str:
         """The prediction in words."""
         what = f"mean over families of {self.names[0]} minus {self.names[1]}"
-        return f"{what}{excluded(self.left_out)} {worded(self.region)}"
+        return f"{what}{excluded(self.left_out)} {wording.region(self.region)}"
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide the contrast; values by name, and by training seed within a group.
@@ -87,7 +87,8 @@ class OrderedModels(GroupPrediction):
     def statement(self) -> str:
         """The prediction in words."""
         steps = " < ".join(self.names)
-        return f"{self.what}{excluded(self.left_out)}, {steps}, each step {worded(self.region)}"
+        by = wording.region(self.region)
+        return f"{self.what}{excluded(self.left_out)}, {steps}, each step {by}"
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide every adjacent contrast, paired as in `Contrast`."""

@@ -14,13 +14,13 @@ from refutable.predictions.base import (
     Prediction,
     judgement,
     unread,
-    worded,
 )
 from refutable.predictions.labels import PerFamily, labelled, reduce_prompts
 from refutable.records import Control
 from refutable.stats import build
 from refutable.stats import estimate as est
 from refutable.stats.decide import FEWEST_FAMILIES
+from refutable.system import wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Ordered(Prediction):
     def statement(self) -> str:
         """The prediction in words."""
         steps = " < ".join(_name(level) for level in self.levels)
-        return f"{self.what} {self.over}, {steps}, each step {worded(self.region)}"
+        return f"{self.what} {self.over}, {steps}, each step {wording.region(self.region)}"
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide every adjacent contrast by Welch's interval between family means."""

@@ -18,13 +18,13 @@ from refutable.predictions.base import (
     judgement,
     read_against,
     unread,
-    worded,
 )
 from refutable.predictions.groups import GroupPrediction, excluded
 from refutable.predictions.labels import PerFamily, reduce_prompts
 from refutable.records import Control, Estimate
 from refutable.stats import build, core, pairs
 from refutable.stats.core import Floats
+from refutable.system import wording
 
 JACKKNIFE = "jackknife over training seeds and families"
 
@@ -55,7 +55,7 @@ class Across(GroupPrediction):
         """The prediction in words."""
         first, second = self.names
         what = f"mean likeness of a {first} and a {second} of different seeds, minus that of two"
-        return f"{what} {second}{excluded(self.left_out)}, {worded(self.region)}"
+        return f"{what} {second}{excluded(self.left_out)}, {wording.region(self.region)}"
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide by the jackknife over seeds and over families of prompts.

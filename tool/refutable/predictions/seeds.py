@@ -16,7 +16,6 @@ from refutable.predictions.base import (
     closed,
     equality,
     judgement,
-    worded,
 )
 from refutable.predictions.groups import (
     GroupPrediction,
@@ -31,6 +30,7 @@ from refutable.records import Control, Decision, Region, Verdict
 from refutable.stats import build, decide
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
+from refutable.system import wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class OverSeeds(_OfSeeds):
     def statement(self) -> str:
         """The prediction in words."""
         seeds = f"training seeds of {self.names[0]}{excluded(self.left_out)}"
-        return f"mean over the {seeds} {worded(self.region)}"
+        return f"mean over the {seeds} {wording.region(self.region)}"
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide by the t interval over seeds; fewer than five seeds decide nothing.
@@ -136,7 +136,9 @@ class EachSeed(_OfSeeds):
     def statement(self) -> str:
         """The prediction in words."""
         where = (
-            worded(self.region) if self.tolerance is None else equality(self.region, self.tolerance)
+            wording.region(self.region)
+            if self.tolerance is None
+            else equality(self.region, self.tolerance)
         )
         return f"{self.what} of {self.names[0]} {where}"
 

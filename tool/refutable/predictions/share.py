@@ -14,12 +14,12 @@ from refutable.predictions.base import (
     NullControl,
     Prediction,
     judgement,
-    worded,
 )
 from refutable.predictions.labels import PerFamily, labelled, per_family
 from refutable.stats import build
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
+from refutable.system import wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Share(Prediction):
     def statement(self) -> str:
         """The prediction in words."""
         limit = "" if self.over is None else f"with a value above {self.over!r} "
-        return f"{self.what} {limit}{worded(self.region)}"
+        return f"{self.what} {limit}{wording.region(self.region)}"
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide by Clopper and Pearson's limits with families as units.

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Iterable
 
 from refutable.records import Estimate, Region
+from refutable.system import wording
 
 LIMIT = 320
 """Characters of one text that a report prints; the full length is said beside it."""
@@ -63,18 +64,7 @@ def number(value: float | None, decimals: int | None = None) -> str:
     """Return a number with a true minus sign; three significant digits unless told otherwise."""
     if value is None or not math.isfinite(value):
         return "–"
-    size = abs(value)
-    if decimals is None and (size < 1e4 or value != int(value)):
-        shown = f"{value:.3g}"
-    elif decimals is None:
-        shown = f"{value:,.0f}"
-    elif (decimals > 7 and value != 0) or (size >= 1e9 and value != int(value)):
-        shown = f"{value:.4g}"
-    else:
-        shown = f"{value:,.{max(decimals, 0)}f}"
-    if float(shown.replace(",", "")) == 0:
-        shown = shown.lstrip("-")
-    return shown.replace("e-0", "e-").replace("e+0", "e").replace("e+", "e").replace("-", "−")
+    return wording.typographic(wording.number(value, decimals=decimals))
 
 
 def _decimals(size: float, digits: int) -> int:
@@ -123,9 +113,8 @@ def interval(estimate: Estimate | None, region: Region | None = None) -> tuple[s
     if estimate.low == estimate.high:
         # No interval was made, or an exact number such as a count.
         return value, ""
-    low = number(estimate.low, decimals) if estimate.low is not None else "−∞"
-    high = number(estimate.high, decimals) if estimate.high is not None else "∞"
-    return value, f"[{low}, {high}]"
+    ends = wording.ends(estimate.low, estimate.high, decimals=decimals)
+    return value, wording.typographic(ends)
 
 
 def probability(p: float | None) -> str:
@@ -137,18 +126,9 @@ def probability(p: float | None) -> str:
     return f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def region(region: Region, unit: str = "") -> str:
+def region(bounds: Region, unit: str = "") -> str:
     """Return a predicted region in words, e.g. ``below −0.02 log ratio``."""
-    tail = f" {unit}" if unit else ""
-    if region.low is None and region.high is None:
-        return "not a region of one number"
-    if region.low is None:
-        return f"below {number(region.high)}{tail}"
-    if region.high is None:
-        return f"above {number(region.low)}{tail}"
-    if region.low == region.high:
-        return f"equal to {number(region.low)}{tail}"
-    return f"between {number(region.low)} and {number(region.high)}{tail}"
+    return f"{wording.typographic(wording.region(bounds))} {unit}".rstrip()
 
 
 def count(n: int, noun: str, plural: str = "") -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from refutable.records import Decision, Estimate, Region, Verdict
 from refutable.stats.build import FACTS
 from refutable.stats.core import Floats
+from refutable.system import wording
 
 FEWEST_FAMILIES = 5
 FEWEST_SEEDS = 5
@@ -185,7 +186,7 @@ def universal(worst: float | None, bound: float, n: int, *, bad: int = 0) -> Dec
     if worst is not None and worst > bound:
         return Decision(
             Verdict.REFUTED,
-            f"a counterexample lies {worst:.3g} beyond the region (of {n} candidates)",
+            f"a counterexample lies {wording.number(worst)} beyond the region (of {n} candidates)",
         )
     return Decision(
         Verdict.INCONCLUSIVE,
@@ -226,16 +227,10 @@ def needed(estimate: Estimate) -> tuple[float, float]:
 
 
 def within(region: Region | None) -> str:
-    """Word a region: ``above 0.02``, ``between 0.65 and 0.95``."""
+    """Word a region in a sentence: ``the region between 0.65 and 0.95``."""
     if region is None or (region.low is None and region.high is None):
         return "the region"
-    if region.low is None:
-        return f"the region below {region.high:.4g}"
-    if region.high is None:
-        return f"the region above {region.low:.4g}"
-    if f"{region.low:.4g}" == f"{region.high:.4g}":
-        return f"the region around {region.low:.4g}"
-    return f"the region between {region.low:.4g} and {region.high:.4g}"
+    return f"the region {wording.region(region)}"
 
 
 def too_little(estimate: Estimate) -> str | None:
@@ -266,7 +261,7 @@ def _fact(side: float, what: str, region: Region, sampled: bool) -> Decision:
 
 def interval(low: float, high: float) -> str:
     """Word an interval."""
-    return f"[{low:.4g}, {high:.4g}]"
+    return wording.ends(low, high, figures=wording.BOUND_FIGURES)
 
 
 def _named(estimate: Estimate, reason: str) -> str:

@@ -65,13 +65,6 @@ def test_probability_is_never_zero():
     assert text.probability(None) == ""
 
 
-def test_region_in_words():
-    assert text.region(Region(None, -0.02), "log ratio") == "below −0.02 log ratio"
-    assert text.region(Region(0.02)) == "above 0.02"
-    assert text.region(Region(-1.0, 1.0)) == "between −1 and 1"
-    assert text.region(Region(12.0, 12.0)) == "equal to 12"
-
-
 def test_visible_names_what_cannot_be_seen_and_says_the_full_length():
     assert text.visible("a‮b​c\x00d\ne\tf") == "a‹U+202E›b‹U+200B›c‹U+0000›d↵e⇥f"
     assert text.visible("naïve 漢字 עברית é") == "naïve 漢字 עברית é"
