@@ -32,7 +32,7 @@ def cache(
         bool, typer.Option("--clear", help="Delete stored observations, and nothing else.")
     ] = False,
 ) -> None:
-    """Show what is kept between runs, where, and how large it is.
+    """Show what is kept between runs, and where.
 
     The environment variable REFUTABLE_CACHE names another folder.
     """
