@@ -100,11 +100,11 @@ def test_the_cores_come_back_when_it_is_done(folder: Path, monkeypatch: pytest.M
 
 KILLED = """
 import sys, time
-from unit import test_ahead
+from unit import test_prefetch
 from refutable.measurement import prefetch
 from refutable.system import worker as second_process
 second_process.cores = lambda: 2
-second = prefetch.start(*test_ahead.harness(test_ahead.TWINS))
+second = prefetch.start(*test_prefetch.harness(test_prefetch.TWINS))
 print(second.process.pid, flush=True)
 time.sleep(600)
 """
