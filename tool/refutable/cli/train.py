@@ -59,6 +59,7 @@ def train_no_position_command(
 
 @train_app.command("twins")
 def train_twins_command(
+    *,
     variant: Annotated[
         str | None,
         typer.Option(metavar="VARIANT", help="One variant, e.g. rmsnorm-both; all by default."),

@@ -27,6 +27,7 @@ class GateFormat(StrEnum):
 
 @app.command()
 def gate(
+    *,
     base: Annotated[
         str,
         typer.Argument(

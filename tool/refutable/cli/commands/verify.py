@@ -25,6 +25,7 @@ Models = Annotated[
 
 @app.command()
 def verify(
+    *,
     claims: Claims = None,
     group: Annotated[
         list[str] | None,
