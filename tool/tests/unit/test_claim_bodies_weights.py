@@ -98,9 +98,10 @@ DEVIATION = np.sqrt(5 / 3)
 
 
 def rank(place: int) -> float:
-    """Copies lie at -1.5, -0.5, 0.5, 1.5 of their median, the value at 3 i - 2.5."""
-    far = abs(3 * place - 2.5)
-    return (1 + sum(abs(x) >= far for x in (-1.5, -0.5, 0.5, 1.5))) / 5
+    """Copies lie at 1 to 4 and the value at 3 i; the median is that of all five."""
+    middle = sorted((1, 2, 3, 4, 3 * place))[2]
+    far = abs(3 * place - middle)
+    return (1 + sum(abs(x - middle) >= far for x in (1, 2, 3, 4))) / 5
 
 
 def deviation(place: int) -> float:
