@@ -15,7 +15,7 @@ SOURCE = Source(study="last-block-gain", ref="G8")
     source=SOURCE,
     predicts=contrast("layernorm-both", "rmsnorm-both").below(-SESOI),
     arms=("no-bos", "bos"),
-    control=untrained(seeds=5),
+    control=untrained(seeds=19),
     kind="training",
     unit="log ratio",
     sesoi=SESOI,

@@ -21,7 +21,7 @@ def raw_amplification(residual_norm):
     source=Source(study="last-block-gain", ref="G7"),
     arms=ARMS,
     predicts=mean.within(np.log(15.0), np.log(25.0)),
-    control=untrained(seeds=5),
+    control=untrained(seeds=19),
     replication=replication(
         raw_amplification,
         statement="Mean raw amplification, the prompts taken as independent.",
@@ -46,7 +46,7 @@ def test_total_amplification(residual_norm):
     models=at_least_blocks(5),
     arms=ARMS,
     predicts=trend(over="layer").below(0.0),
-    control=untrained(seeds=5),
+    control=untrained(seeds=19),
     unit="log ratio per block",
     margin=0.005,
 )

@@ -11,7 +11,7 @@ from refutable.spec.claim import named
     source=Source(study="last-block-gain", ref="G5"),
     models=named("gpt2-xl"),
     predicts=mean.within(0.65, 0.95),
-    control=untrained(seeds=5),
+    control=untrained(seeds=19),
     unit="ratio",
     sesoi=0.02,
     margin=0.02,

@@ -8,7 +8,7 @@ from planting import ABOVE_ZERO, decided, errs_at_most, not_above, standard
 from scipy import stats
 
 from refutable.records import Region, Verdict
-from refutable.stats import core, decide
+from refutable.stats import core, decide, unmixing
 from refutable.stats import correlation as corr
 from refutable.stats import estimate as est
 
@@ -28,7 +28,7 @@ def _within(sums, r):
 
 
 def _between(sums, r):
-    limits, unmixed = corr.jackknife_limits(sums, between=True), corr.unmixing(sums)
+    limits, unmixed = corr.jackknife_limits(sums, between=True), unmixing.unmixing(sums)
     ends = [core.fisher_back(end) for end in core.guard_ends(limits, level=corr.GUARD)]
     shown = [core.fisher_back(end) for end in (limits.low, limits.high)]
     return decide.agreed(*unmixed.ends(*shown), unmixed.ends(*ends), Region(r, None))
@@ -41,7 +41,7 @@ def test_within_families_at_the_bound(size, families):
         for r in (-0.2, 0.2, 0.6):
             rng = np.random.default_rng([1, families, size])
             x, y = _correlated(noise, rng, (800, families * size), r)
-            said = _within(corr.family_sums(x, y, _labels(families, size)), r)
+            said = _within(unmixing.family_sums(x, y, _labels(families, size)), r)
             errs_at_most(said, 0.03 if noise == "normal" else 0.05)
 
 
@@ -52,11 +52,11 @@ def test_ties_and_binary_values_within_families(size, families):
     shape = (800, families * size)
     levels, others = (rng.integers(0, 3, shape).astype(float) for _ in range(2))
     tied = np.where(rng.random(shape) < 0.5, levels, others)
-    errs_at_most(_within(corr.family_sums(levels, tied, _labels(families, size)), 0.5))
+    errs_at_most(_within(unmixing.family_sums(levels, tied, _labels(families, size)), 0.5))
     hits = (rng.random(shape) < 0.5) * 1.0
     y = hits + rng.standard_normal(shape)
     r = 0.5 / np.sqrt(1.25)
-    errs_at_most(_within(corr.family_sums(hits, y, _labels(families, size)), r))
+    errs_at_most(_within(unmixing.family_sums(hits, y, _labels(families, size)), r))
 
 
 @pytest.mark.parametrize("families", [8, 15, 44])
@@ -72,7 +72,7 @@ def test_what_is_within_families_does_not_leak_between_them(icc, families):
                 np.sqrt(icc) * np.repeat(a, 8, axis=1) + np.sqrt(1 - icc) * b
                 for a, b in zip(f, e, strict=True)
             )
-            sums = corr.family_sums(x, y, _labels(families, 8))
+            sums = unmixing.family_sums(x, y, _labels(families, 8))
             said = _between(sums, between)
             errs_at_most(said, 0.03 if noise == "normal" else 0.05)
 
@@ -81,7 +81,7 @@ def test_family_means_that_are_not_corrected_leak():
     """Why the noise is taken off: no correlation between families, .6 within them."""
     rng = np.random.default_rng(4)
     x, y = _correlated("normal", rng, (500, 44 * 8), 0.6)
-    sums = corr.family_sums(x, y, _labels(44, 8))
+    sums = unmixing.family_sums(x, y, _labels(44, 8))
     assert core.pearson(*sums.means).mean() > 0.5
     assert not_above(_between(sums, 0.0) > 0, 0.03)
 
