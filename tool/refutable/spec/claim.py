@@ -289,6 +289,5 @@ class ClaimRegistry:
 
 
 def _where(item: Claim) -> str:
-    code = getattr(item.body, "__code__", None)
-    file = getattr(code, "co_filename", "?")
+    file = getattr(getattr(item.body, "__code__", None), "co_filename", "?")
     return f"{file}:{item.body.__name__}"
