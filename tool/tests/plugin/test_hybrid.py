@@ -63,7 +63,8 @@ def test_a_hybrid_is_measured_but_for_its_attention(project: pytest.Pytester) ->
             claim_source("breaks", observable="breaks_here", body="return breaks_here"),
         )
     )
-    run = project.runpytest_inprocess("--claim-model=hybrid")
+    # In a process of its own: an observable that is registered stays so in this one.
+    run = project.runpytest_subprocess("--claim-model=hybrid")
     results = {r["claim"]: r for r in evidence(project)["results"]}
     assert results["gain.grows"]["outcome"] == "passed", run.stdout.str()[-3000:]
     assert results["gain.looks"]["outcome"] == "skipped"

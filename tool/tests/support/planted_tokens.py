@@ -91,7 +91,7 @@ def growth_claim() -> Any:
 
     @claim(
         id="gain.planted",
-        says="The last block shrinks the stream.",
+        statement="The last block shrinks the stream.",
         refuted_if="one prompt grows it",
         source=Source(study="planted", ref="P"),
         predicts=every.below(0.0),

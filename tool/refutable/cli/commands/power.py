@@ -24,7 +24,10 @@ def power(
         Path, typer.Option(metavar="FILE", help="Evidence of an earlier run.")
     ] = Path("reports/latest/evidence.json"),
 ) -> None:
-    """Say which differences a claim can decide, and which margin of sameness it can show."""
+    """Say which differences a claim can decide.
+
+    And which margin of sameness it can show.
+    """
     from refutable.cli.power import power_table
     from refutable.errors import RefutableError, one_line
     from refutable.studies.catalogue import find_claim
