@@ -29,6 +29,8 @@ from formulas import (
 )
 
 TOLERANCE = 1e-6
+ROUNDING = 1e-7
+"""Of values that were measured in float32, relative to their size."""
 KEYS = ("value", "low", "high", "check_low", "check_high", "p")
 AGREED = "agreement of every prompt, and what as many families can hide"
 
@@ -259,9 +261,8 @@ def compared(run: Run) -> Iterator[tuple[str, list[str]]]:
                     a, b = recorded.get(key), again.get(key)
                     if key == "p" and (a is None or len(result["parts"]) > 0):
                         continue
-                    if (a is None) != (b is None) or (
-                        a is not None and abs(a - b) > TOLERANCE * (1.0 if key == "p" else span)
-                    ):
+                    allowed = TOLERANCE if key == "p" else TOLERANCE * span + ROUNDING * abs(a or 0)
+                    if (a is None) != (b is None) or (a is not None and abs(a - b) > allowed):
                         wrong.append(f"{key} {a} recorded, {b} recomputed")
                 yield f"{label} {name}".strip(), wrong
 
