@@ -13,7 +13,7 @@ BAG = math.lgamma(50) / 49
 @claim(
     id="noposition.order-not-bag",
     statement="The model knows the order of the tokens and not merely which ones have occurred.",
-    refuted_if="the held-out loss lies above the floor of guessing among the preceding tokens",
+    refuted_if="the loss lies less than 1 nat below that of guessing among the preceding tokens",
     source=SOURCE,
     predicts=over_seeds("no-position").below(-1.0),
     kind="training",
