@@ -5,6 +5,7 @@ Each observable has a companion that looks at the same states where there is not
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from refutable.capture.recorder import PATTERN, RESID_POST, AttentionRecorder, BlockRecorder
@@ -20,14 +21,14 @@ TOP = 3
 _SEED = 20_240_711
 
 
-class _Direction(BlockRecorder):
+class _Direction(BlockRecorder, ABC):
     """Mean absolute cosine of a prompt's states with one direction, times the root of the width."""
 
     reads = (RESID_POST,)
 
+    @abstractmethod
     def direction(self, size: int) -> torch.Tensor:
         """Return the direction, of entries 1 and -1."""
-        raise NotImplementedError
 
     def read(self, site: str, layer: int, view: Tokens) -> None:
         """Reduce to one number a prompt."""
@@ -92,7 +93,7 @@ class TenthToMedian(BlockRecorder):
         self.keep(layer, view.by_prompt(ratio).nan_to_num(0.0).amax(-1).log10())
 
 
-class _CosineShare(BlockRecorder):
+class _CosineShare(BlockRecorder, ABC):
     """Share of the expected cosine of two tokens of a prompt that a few dimensions make."""
 
     reads = (RESID_POST,)
@@ -112,9 +113,9 @@ class _CosineShare(BlockRecorder):
         share = self.pick(parts) / parts.sum(-1)
         self.keep(layer, share.masked_fill(lengths < 2, float("nan")))
 
+    @abstractmethod
     def pick(self, parts: torch.Tensor) -> torch.Tensor:
         """Add the contributions of the chosen dimensions up: (prompt, dim) to (prompt,)."""
-        raise NotImplementedError
 
 
 @recorded(dims=("prompt", "layer"), unit="share")

@@ -6,7 +6,6 @@ import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -27,9 +26,6 @@ from refutable.records import (
     Result,
 )
 from refutable.spec.cell import DEFAULT_PROMPTS
-
-if TYPE_CHECKING:
-    pass
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
