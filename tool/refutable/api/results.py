@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, overload
 
 from refutable.evidence import json as evidence_json
 from refutable.evidence.observations import write_observations
+from refutable.gate.compare import gate
 from refutable.records import Evidence, Result
+from refutable.report import build
 from refutable.system import wording
 
 if TYPE_CHECKING:
@@ -97,15 +99,11 @@ class Results(Sequence[Result]):
 
     def report(self, folder: str | Path, *, figures: bool = True) -> Path:
         """Write evidence, report and figures to a folder; return the path of the page."""
-        from refutable.report import build
-
         build(self.save(folder), figures=figures)
         return Path(folder) / "report.html"
 
     def gate(self, candidate: Results) -> GateReport:
         """Say what changed from these results, the base, to those of a candidate."""
-        from refutable.gate.compare import gate
-
         return gate(self.evidence, candidate.evidence, self.observations, candidate.observations)
 
 

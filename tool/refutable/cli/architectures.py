@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refutable.errors import ModelError, RefutableError, one_line
+from refutable.measurement.survey import Survey, survey
+from refutable.models.registry import resolve
+from refutable.models.small import build_small, like, small_config
+from refutable.models.sources import locate
+from refutable.models.sources.twin import register
 from refutable.system import files
+from refutable.system.paths import fixtures
 
 if TYPE_CHECKING:
     from refutable.measurement.survey import Survey
@@ -46,9 +52,6 @@ type has none; W stands for the matrices of a block. Made with transformers {ver
 
 def surveyed(types: Iterable[str], say: Callable[[str], None]) -> Iterator[Survey]:
     """Build and look at each model type in turn."""
-    from refutable.measurement.survey import Survey, survey
-    from refutable.models.small import build_small, small_config
-
     for model_type in types:
         say(model_type)
         try:
@@ -65,19 +68,11 @@ def survey_of_model(name: str) -> Survey:
     """Look at a small copy of a model: its config is read, its weights are not."""
     from transformers import AutoConfig
 
-    from refutable.measurement.survey import survey
-    from refutable.models.registry import resolve
-    from refutable.models.small import build_small, like
-    from refutable.models.sources.twin import register
-    from refutable.system.paths import fixtures
-
     path = Path(name)
     if not (path / "config.json").is_file():
         spec = resolve(name)
         path = fixtures() / spec.location
     if not (path / "config.json").is_file():
-        from refutable.models.sources import locate
-
         path = locate(resolve(name)).folder
     try:
         json.loads((path / "config.json").read_text(encoding="utf-8"))

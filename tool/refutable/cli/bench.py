@@ -7,7 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from refutable.capture.measure import measure
+from refutable.cli.listing import make_table
 from refutable.errors import ModelError
+from refutable.models.encode import encode
+from refutable.models.load import load
+from refutable.models.registry import defaults, resolve
+from refutable.models.sites import find_sites
+from refutable.observables.registry import REGISTRY
+from refutable.spec.prompts import load_prompts
+from refutable.system.paths import fixtures
+from refutable.system.progress import progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,9 +46,6 @@ def run_bench(model: str, *, pairs: int = 30, device: str = "cpu") -> Table:
     rich.table.Table
         Median seconds of each way and its ratio to the packed pass without hooks.
     """
-    from refutable.models.load import load
-    from refutable.models.registry import defaults, resolve
-
     if pairs < 1:
         raise ModelError(f"expected pairs of 1 or more, got pairs={pairs}")
     spec = resolve(model) if model else defaults()[0]
@@ -49,10 +56,6 @@ def run_bench(model: str, *, pairs: int = 30, device: str = "cpu") -> Table:
 
 
 def _prompts(loaded: LoadedModel) -> Encoded:
-    from refutable.models.encode import encode
-    from refutable.spec.prompts import load_prompts
-    from refutable.system.paths import fixtures
-
     if loaded.tokenizer is None:
         raise ModelError(f"{loaded.facts.id} has no tokenizer, which the bench's prompts need")
     prompts = load_prompts("five-registers", [fixtures() / "prompts"])
@@ -61,10 +64,6 @@ def _prompts(loaded: LoadedModel) -> Encoded:
 
 def _ways(loaded: LoadedModel, encoded: Encoded) -> dict[str, Callable[[], Any]]:
     import torch
-
-    from refutable.capture.measure import measure
-    from refutable.models.sites import find_sites
-    from refutable.observables.registry import REGISTRY
 
     model, sites = loaded.model, find_sites(loaded.model)
     place = torch.device(loaded.device)
@@ -119,8 +118,6 @@ def _interleave(
 ) -> dict[str, list[float]]:
     import torch
 
-    from refutable.system.progress import progress
-
     def timed(run: Callable[[], Any]) -> float:
         start = time.perf_counter()
         run()
@@ -142,8 +139,6 @@ def _interleave(
 
 
 def _table(model: str, seconds: Mapping[str, list[float]], pairs: int) -> Table:
-    from refutable.cli.listing import make_table
-
     table = make_table(f"{model}, 25 prompts, {pairs} interleaved runs", "median", "ratio")
     base = statistics.median(next(iter(seconds.values())))
     for name, values in seconds.items():

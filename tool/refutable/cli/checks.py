@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from refutable.errors import ClaimError, ModelError, RefutableError, near
+from refutable.studies.catalogue import bundled_claims
+from refutable.system.paths import writable
 
 
 def check_ids(patterns: Iterable[str]) -> None:
@@ -17,8 +19,6 @@ def check_ids(patterns: Iterable[str]) -> None:
         With near matches.
     """
     import fnmatch
-
-    from refutable.studies.catalogue import bundled_claims
 
     patterns = list(patterns)
     known = [claim.id for claim in bundled_claims()] if patterns else []
@@ -35,8 +35,6 @@ def ids_of_groups(groups: Iterable[str]) -> list[str]:
     ClaimError
         If a group has no claim.
     """
-    from refutable.studies.catalogue import bundled_claims
-
     groups = list(groups)
     if not groups:
         return []
@@ -69,8 +67,6 @@ def check_places(out: Path | None, baseline: Path | None, update_baseline: bool)
     ------
     RefutableError
     """
-    from refutable.system.paths import writable
-
     if out is not None:
         writable(out)
     if baseline is None:

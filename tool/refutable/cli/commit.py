@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 from refutable.errors import NotAvailableError, RefutableError, one_line
 from refutable.measurement.harness import open_harness
 from refutable.measurement.needs import Need, not_applicable
+from refutable.models.registry import all_specs
+from refutable.models.sources.twin import trained_twins
+from refutable.models.spec import ModelSource
 from refutable.observables.registry import REGISTRY
 from refutable.spec.cell import DEFAULT_PROMPTS
 from refutable.spec.prompts import PromptLibrary
 from refutable.store.committed import Committed, CommittedModel, CommittedWriter
+from refutable.studies.catalogue import bundled_claims
 from refutable.system.paths import fixtures, writable
 
 if TYPE_CHECKING:
@@ -43,9 +47,6 @@ def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> i
         When no twin of the registry was trained here, when the file cannot be written, or when it
         holds models that were not trained here and would be lost.
     """
-    from refutable.models.sources.twin import trained_twins
-    from refutable.studies.catalogue import bundled_claims
-
     specs = _trained_here(tag)
     if not specs:
         raise RefutableError(f"no trained twin in {trained_twins()}: run `refutable train twins`")
@@ -74,10 +75,6 @@ def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> i
 
 
 def _trained_here(tag: str) -> list[ModelSpec]:
-    from refutable.models.registry import all_specs
-    from refutable.models.sources.twin import trained_twins
-    from refutable.models.spec import ModelSource
-
     def there(spec: ModelSpec) -> bool:
         run = trained_twins() / f"{spec.group}-{spec.seed}"
         return (run / "checkpoint" / "config.json").is_file()

@@ -7,6 +7,15 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from refutable.models.registry import all_specs
+from refutable.models.sources import gguf, hub, twin
+from refutable.models.sources.twin import trained_twins
+from refutable.models.spec import ModelSource
+from refutable.observables.registry import REGISTRY
+from refutable.spec.prompts import known_prompts, read_prompts
+from refutable.studies.catalogue import bundled_claims, find_claim
+from refutable.system.paths import cache_dir, fixtures
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
@@ -101,8 +110,6 @@ def table_of(what: str) -> Listing:
 
 
 def _claims() -> Listing:
-    from refutable.studies.catalogue import bundled_claims
-
     listing = Listing(("claim", "row", "statement"))
     for claim in bundled_claims():
         listing.add(claim.id, f"{claim.source.study} {claim.source.ref}", claim.statement)
@@ -110,8 +117,6 @@ def _claims() -> Listing:
 
 
 def _models() -> Listing:
-    from refutable.models.registry import all_specs
-
     listing = Listing(("model", "norm", "weights", "default", "licence", "description"))
     for spec in all_specs():
         listing.add(
@@ -127,9 +132,6 @@ def _models() -> Listing:
 
 def _weights(spec: ModelSpec) -> str:
     """Say where the weights are, or what fetching them costs."""
-    from refutable.models.sources import gguf, hub, twin
-    from refutable.models.spec import ModelSource
-
     if spec.source is ModelSource.TWIN:
         return "shipped" if twin.folder_of(spec) else "observations only"
     if spec.source is ModelSource.HUB:
@@ -145,9 +147,6 @@ def _weights(spec: ModelSpec) -> str:
 
 
 def _prompts() -> Listing:
-    from refutable.spec.prompts import known_prompts, read_prompts
-    from refutable.system.paths import fixtures
-
     listing = Listing(("prompts", "n", "hash", "description"))
     for path in known_prompts([fixtures() / "prompts"]).values():
         prompts = read_prompts(path)
@@ -157,8 +156,6 @@ def _prompts() -> Listing:
 
 
 def _observables() -> Listing:
-    from refutable.observables.registry import REGISTRY
-
     listing = Listing(("observable", "dims", "unit", "description"))
     for item in REGISTRY:
         listing.add(item.name, ", ".join(item.dims) or "scalar", item.unit, item.description)
@@ -167,8 +164,6 @@ def _observables() -> Listing:
 
 def card_of(claim_id: str) -> Table:
     """Return everything a claim states, as a two-column table."""
-    from refutable.studies.catalogue import find_claim
-
     claim = find_claim(claim_id)
     report = claim.report()
     table = make_table("", claim.id, width=None if sys.stdout.isatty() else _CARD)
@@ -194,9 +189,7 @@ def card_of(claim_id: str) -> Table:
 
 def cache_table(*, clear: bool = False) -> Table:
     """Return what is kept between runs; with `clear`, delete the stored observations first."""
-    from refutable.models.sources.twin import trained_twins
     from refutable.store.store import Store
-    from refutable.system.paths import cache_dir
 
     store = Store(cache_dir() / "observations")
     removed = store.clear() if clear else None

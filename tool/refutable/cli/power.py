@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refutable.cli.listing import make_table
 from refutable.errors import RefutableError
+from refutable.evidence.json import read
+from refutable.measurement.needs import members_of
 from refutable.spec.claim import Claim
+from refutable.spec.prompts import PromptLibrary
 from refutable.stats import power
 from refutable.stats.decide import FEWEST_FAMILIES
+from refutable.system.paths import fixtures
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,10 +33,6 @@ def units_of(claim: Claim, prompts: str | None = None) -> dict[str, int]:
     prompts : str, optional
         Prompt set in place of the one that the claim names.
     """
-    from refutable.measurement.needs import members_of
-    from refutable.spec.prompts import PromptLibrary
-    from refutable.system.paths import fixtures
-
     found: dict[str, int] = {}
     if claim.predicts.grouped:
         found["training seeds"] = min(
@@ -45,8 +46,6 @@ def units_of(claim: Claim, prompts: str | None = None) -> dict[str, int]:
 
 def earlier_estimate(claim: str, model: str | None, evidence: Path) -> Estimate | None:
     """Return what an earlier run measured of a claim, for the spread between its units."""
-    from refutable.evidence.json import read
-
     if not evidence.is_file():
         return None
     for result in read(evidence).results:
@@ -69,8 +68,6 @@ def power_table(
     RefutableError
         If the claim is no statement about a sample.
     """
-    from refutable.cli.listing import make_table
-
     if not claim.predicts.sampled:
         raise RefutableError(
             f"{claim.id} is a fact or a statement about every case: it has no power to compute"

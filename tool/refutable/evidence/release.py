@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refutable.errors import EvidenceError
+from refutable.system.files import write
 
 FOLDER = "releases"
 SCHEMA = "refutable.release/1"
@@ -102,8 +103,6 @@ def write_release(release: Release, out: Path) -> Path:
         The release's own folder.
     """
     from safetensors.numpy import save
-
-    from refutable.system.files import write
 
     folder = out / FOLDER / slug(release.model)
     arms = {arm: _labels(one) for arm, one in release.behaviour.items()}

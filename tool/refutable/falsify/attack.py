@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from refutable.capture.packing import LAYOUTS
 from refutable.errors import RefutableError
 from refutable.falsify.budget import Budget
 from refutable.falsify.cell import Attack as Attack
@@ -100,7 +101,6 @@ class Attacker:
         return replace(subject, bos=bos), words
 
     def _load(self, model: str) -> tuple[Subject, Vocabulary]:
-        from refutable.capture.packing import LAYOUTS
         from refutable.models.load import load
         from refutable.models.sites import find_sites
 

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refutable.evaluation.evaluate import seed_of
+from refutable.falsify.certify import GENERATOR, sample
 from refutable.falsify.counterexamples import Stored
 from refutable.falsify.objective import Objective, Scored, Subject
 from refutable.falsify.proposals import Domain
 from refutable.falsify.search import Search, Searched, Violation
 from refutable.falsify.vocabulary import Ids, Vocabulary
+from refutable.models.encode import encode
 from refutable.observables.registry import REGISTRY
 from refutable.predictions.every import Every
 from refutable.records import Counterexample, SearchReport
 from refutable.stats.decide import certified
+from refutable.store.store import ObservationKey
 from refutable.system import wording
 
 if TYPE_CHECKING:
@@ -114,8 +117,6 @@ class CellAttack:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def _key(self) -> Any:
-        from refutable.store.store import ObservationKey
-
         report, settings = self.state.report, self.by.harness.sources.settings
         before = [asdict(one) for one in self.stored if one.search != self.search_id]
         return ObservationKey(
@@ -175,8 +176,6 @@ class CellAttack:
 
     def _seeds(self, subject: Subject) -> list[Ids]:
         """Token ids of the prompts nearest to a violation, and of what violated other weights."""
-        from refutable.models.encode import encode
-
         other = [
             one.ids
             for one in self.stored
@@ -208,8 +207,6 @@ class CellAttack:
         words: Any,
         search: Search,
     ) -> tuple[Attack, dict[str, Any]]:
-        from refutable.falsify.certify import GENERATOR, sample
-
         seed = seed_of(f"certify {self.target.claim.id}", self.target.model)
         drawn = sample(objective, words, self.by.certify, bound=self.bound, seed=seed)
         region = self.target.claim.predicts.region

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from refutable.capture.packing import make_packs
+from refutable.capture.plan import make_plan
 from refutable.falsify.objective import Objective, Scored
 from refutable.falsify.vocabulary import Ids, Vocabulary
 
@@ -67,8 +69,6 @@ class Gradients:
         import torch
 
         from refutable.capture.hooks import Capture
-        from refutable.capture.packing import make_packs
-        from refutable.capture.plan import make_plan
 
         subject = self._objective.subject
         encoded = self._objective.encoded([ids])

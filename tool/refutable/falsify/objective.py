@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refutable.capture.measure import measure
 from refutable.errors import RefutableError
 from refutable.falsify.vocabulary import Ids
 from refutable.measurement.subject import Observations, call
+from refutable.models.encode import Encoded
 from refutable.observables.registry import REGISTRY
 from refutable.predictions.every import Every
 
@@ -116,8 +118,6 @@ class Objective:
 
     def encoded(self, prompts: Sequence[Ids]) -> Encoded:
         """Return prompts as the model reads them, BOS put first where the arm has one."""
-        from refutable.models.encode import Encoded
-
         first = () if self.subject.bos is None else (self.subject.bos,)
         return Encoded(
             ids=tuple((*first, *ids) for ids in prompts),
@@ -156,8 +156,6 @@ class Objective:
         return self._items
 
     def _measure(self, prompts: list[Ids], layout: str) -> list[Scored]:
-        from refutable.capture.measure import measure
-
         # Prompts of like length share an attention call, and a pack is then evenly filled.
         order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         ordered = [prompts[i] for i in order]

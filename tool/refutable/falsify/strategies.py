@@ -18,6 +18,10 @@ from refutable.errors import PromptError
 from refutable.falsify import edits
 from refutable.falsify.grammar import sentences
 from refutable.falsify.vocabulary import Ids, Vocabulary, decode, encode, readable, vocabulary
+from refutable.models.build import read_tokenizer
+from refutable.models.identify import identify
+from refutable.models.registry import resolve
+from refutable.models.sources import locate
 
 if TYPE_CHECKING:
     from refutable.models.load import LoadedModel
@@ -150,11 +154,6 @@ def vocabulary_of(model: str | LoadedModel, special: bool = False) -> Vocabulary
 
 @cache
 def _named(model: str, special: bool) -> Vocabulary:
-    from refutable.models.build import read_tokenizer
-    from refutable.models.identify import identify
-    from refutable.models.registry import resolve
-    from refutable.models.sources import locate
-
     spec = resolve(model)
     return vocabulary(
         read_tokenizer(spec, locate(spec)), identify(spec).facts, special=special

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refutable.errors import EvidenceError, one_line
+from refutable.evidence.json import read
+from refutable.evidence.observations import read_observations
 from refutable.evidence.release import Release, read_release, release_folders
 from refutable.gate.answer import Answer, ModelAnswer, cleared
 from refutable.gate.behaviour import compare_behaviour
@@ -18,6 +20,7 @@ from refutable.gate.policy import Policy
 from refutable.gate.profiles import compare_profiles
 from refutable.gate.records import ClaimChange
 from refutable.gate.weights import weight_facts
+from refutable.gate.wording import render
 from refutable.records import Evidence
 
 if TYPE_CHECKING:
@@ -41,9 +44,6 @@ def read_run(path: str | os.PathLike[str]) -> Run:
     EvidenceError
         In one line, if a file is missing, truncated or of another schema.
     """
-    from refutable.evidence.json import read
-    from refutable.evidence.observations import read_observations
-
     file = Path(path)
     if file.is_dir():
         file = file / "evidence.json"
@@ -92,8 +92,6 @@ def run_gate(
     code : int
         0 the same within the margins; 1 changed, lost or broken; 3 cannot judge.
     """
-    from refutable.gate.wording import render
-
     try:
         answer = compare_runs(
             read_run(base), read_run(candidate), policy or Policy(), strict=strict, samples=samples

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from refutable.errors import EvidenceError
+from refutable.errors import EvidenceError, one_line
 from refutable.gate.answer import Answer
 from refutable.gate.policy import Policy
 from refutable.gate.records import ClaimChange, Status
+from refutable.gate.wording import render
 from refutable.stats.decide import FEWEST_FAMILIES
 from refutable.stats.multiplicity import holm
 from refutable.stats.paired import PairedChange, paired_change
@@ -183,9 +184,6 @@ def run_samples_gate(
     verbose: bool = False,
 ) -> tuple[str, int]:
     """Gate two folders of per-sample logs; see `refutable.gate.runs.run_gate`."""
-    from refutable.errors import one_line
-    from refutable.gate.wording import render
-
     try:
         changes = compare_samples(read_samples(base), read_samples(candidate))
     except EvidenceError as problem:

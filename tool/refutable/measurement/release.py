@@ -22,7 +22,12 @@ from refutable.measurement.completion import complete
 from refutable.measurement.harness import Harness
 from refutable.measurement.needs import TENSORS, Plan
 from refutable.measurement.state import State
+from refutable.models.build import read_config, read_tokenizer
 from refutable.models.encode import encode
+from refutable.models.facts.config import config_facts, generation_facts, unknown_fields
+from refutable.models.facts.stored import stored_facts
+from refutable.models.facts.tokenizer import ends_of, tokenizer_facts
+from refutable.models.sources import locate
 from refutable.spec.prompts import PromptSet
 
 if TYPE_CHECKING:
@@ -66,8 +71,6 @@ def release_of(harness: Harness, model: str, prompts: str) -> Release:
     RefutableError
         If the model, its prompts or the instrument failed.
     """
-    from refutable.models.sources import locate
-
     known = harness.state(model)
     # A state of its own: what claims still read must stay.
     state = replace(known, arrays={}, measured=False, replayed=set(), unavailable={})
@@ -112,8 +115,6 @@ def _ends(
     state: State, prompts: PromptSet, tokenizer: Any, arm: str, lengths: Any
 ) -> np.ndarray[Any, Any]:
     """Where each token's text ends; a BOS token ends before the text begins."""
-    from refutable.models.facts.tokenizer import ends_of
-
     texts = [p.text for p in prompts.prompts]
     unknown = np.full(int(lengths.sum()), -1)
     if any(text is None for text in texts):
@@ -137,11 +138,6 @@ def _tensors(array: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 def _file_facts(state: State, checkpoint: Checkpoint) -> tuple[dict[str, Any], Any]:
     """What config, generation config, tokenizer and the headers of the weights say."""
-    from refutable.models.build import read_config, read_tokenizer
-    from refutable.models.facts.config import config_facts, generation_facts, unknown_fields
-    from refutable.models.facts.stored import stored_facts
-    from refutable.models.facts.tokenizer import tokenizer_facts
-
     config = read_config(state.spec, checkpoint)
     tokenizer = read_tokenizer(state.spec, checkpoint)
     facts = {

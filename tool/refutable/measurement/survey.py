@@ -14,6 +14,7 @@ from refutable.measurement.available import checked_apart
 from refutable.measurement.instrument import InstrumentResult, check
 from refutable.models.encode import Encoded
 from refutable.models.sites import Sites, find_sites
+from refutable.models.weights.reading import WeightReader
 from refutable.observables.registry import REGISTRY
 
 RECORDED = (
@@ -110,8 +111,6 @@ def _recorded(model: Any, sites: Sites) -> tuple[InstrumentResult, dict[str, str
 
 
 def _of_weights(model: Any) -> dict[str, str]:
-    from refutable.models.weights.reading import WeightReader
-
     reader = WeightReader.from_state_dict(model.state_dict(), model.config)
     found = {}
     for name in OF_WEIGHTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from refutable.records import Estimate, Result
+from refutable.report.text import visible
 
 
 def properties(result: Result) -> list[tuple[str, str]]:
@@ -56,6 +57,4 @@ def _numbers(name: str, estimate: Estimate | None) -> list[tuple[str, str]]:
 
 def _plain(value: str) -> str:
     """Return a text that XML can hold: what cannot be seen is named."""
-    from refutable.report.text import visible
-
     return visible(value, 2000)

@@ -14,7 +14,11 @@ from refutable.evaluation.environment import command_typed, environment
 from refutable.evaluation.outcome import CellOutcome
 from refutable.evaluation.results import adjusted, over_models, rerun_command, result_of
 from refutable.evidence import baseline
+from refutable.evidence import json as evidence_json
+from refutable.evidence.observations import write_observations
+from refutable.measurement.release import leave_releases
 from refutable.plugin.cases import OUTCOME, cell_of, claim_of
+from refutable.plugin.junit import properties
 from refutable.plugin.session import SESSION, ClaimSession
 from refutable.plugin.transport import plain, restore
 from refutable.records import (
@@ -25,6 +29,8 @@ from refutable.records import (
     PromptSetReport,
     Result,
 )
+from refutable.report import build
+from refutable.report import freshness as kept
 from refutable.spec.cell import DEFAULT_PROMPTS
 
 
@@ -46,7 +52,6 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         "models": [plain(m) for m in models if m is not None],
         "prompts": [plain(p) for p in _prompts_of(session, outcome)],
     }
-    from refutable.plugin.junit import properties
 
     carried = properties(result)
     report.user_properties.extend(carried)
@@ -140,8 +145,6 @@ def leave_evidence(session: ClaimSession) -> None:
     """Write the evidence, the observations, the report and, if asked to, the baseline."""
     if session.is_worker or not session.results.results:
         return
-    from refutable.evidence import json as evidence_json
-    from refutable.evidence.observations import write_observations
 
     out = session.options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -150,8 +153,6 @@ def leave_evidence(session: ClaimSession) -> None:
     write_observations(session.log.gather(), out / "observations.parquet")
     session.log.clear()
     if session.options.release:
-        from refutable.measurement.release import leave_releases
-
         prompts = session.options.prompts or DEFAULT_PROMPTS
         measured = [m.id for m in evidence.models if m.id in session.models and not m.error]
         session.notes += leave_releases(session.harness, measured, prompts, out)
@@ -165,9 +166,6 @@ def leave_evidence(session: ClaimSession) -> None:
         command = shlex.join(["refutable", "report", where])
         session.notes.append(f"report: not made, the run was stopped: `{command}` makes it")
     elif session.options.report:
-        from refutable.report import build
-        from refutable.report import freshness as kept
-
         if kept.is_current(evidence, out):
             session.notes.append("report: kept, nothing in it changed")
         else:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from refutable.errors import ClaimError, ModelError, RefutableError, near, one_line
+from refutable.models import registry
 from refutable.plugin.options import Options
 
 PROBLEM = "refutable_usage"
@@ -25,8 +26,6 @@ def refused(config: pytest.Config, problem: RefutableError) -> pytest.UsageError
 
 def names_of(models: Iterable[str]) -> dict[str, str]:
     """Return model ids to what the user called them; a folder is known by its name alone."""
-    from refutable.models import registry
-
     names: dict[str, str] = {}
     for name in models:
         try:
@@ -90,8 +89,6 @@ def is_skipped(item: pytest.Item) -> bool:
 
 
 def _check_models(names: Iterable[str]) -> None:
-    from refutable.models import registry
-
     problems = []
     for name in names:
         try:

@@ -15,7 +15,10 @@ from refutable.errors import RefutableError, one_line
 from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence import baseline
 from refutable.evidence.drift import Recorded, record_of
+from refutable.falsify.counterexamples import FOLDER, CounterexampleStore
+from refutable.measurement.needs import members_of, needs_of
 from refutable.measurement.state import Settings
+from refutable.observables.registry import REGISTRY
 from refutable.plugin.cases import OUTCOME, cell_of, claim_of
 from refutable.plugin.options import Options, read_options
 from refutable.plugin.process import say_line, share_cores, start_prefetch
@@ -25,7 +28,7 @@ from refutable.records import Evidence, Verdict
 from refutable.spec.cell import DEFAULT_PROMPTS, Cell, cells_of
 from refutable.spec.claim import Claim, ClaimRegistry
 from refutable.spec.prompts import PromptLibrary, PromptSet
-from refutable.system.paths import shipped_baseline, writable
+from refutable.system.paths import fixtures, shipped_baseline, writable
 
 if TYPE_CHECKING:
     from refutable.evaluation.observation_log import ObservationLog
@@ -86,8 +89,6 @@ class ClaimSession:
     @property
     def data_folders(self) -> list[Path]:
         """Folders that suites contribute, then the package's own fixtures."""
-        from refutable.system.paths import fixtures
-
         given = self.config.hook.pytest_refutable_data(config=self.config)
         own = [Path(folder) for folder in given if folder is not None]
         return [*own, fixtures()]
@@ -151,8 +152,6 @@ class ClaimSession:
         self._met.add(claim.id)
         models = self.models
         if claim.predicts.grouped:
-            from refutable.measurement.needs import members_of
-
             groups = members_of(claim, self.named)
             models = tuple(m for members in groups.values() for m in members.values())
         options = self.options
@@ -164,9 +163,6 @@ class ClaimSession:
 
     def plan(self, items: Iterable[pytest.Item]) -> None:
         """Hand the union of what the selected items need to the harness."""
-        from refutable.measurement.needs import needs_of
-        from refutable.observables.registry import REGISTRY
-
         needs: list[Need] = []
         for item in items:
             claim, cell = claim_of(item), cell_of(item)
@@ -266,7 +262,6 @@ class ClaimSession:
     def attacker(self) -> Attacker:
         """What searches for counterexamples, and knows those that were found before."""
         from refutable.falsify.attack import Attacker
-        from refutable.falsify.counterexamples import FOLDER, CounterexampleStore
 
         kept = CounterexampleStore(
             self.options.base / ".refutable" / FOLDER,

@@ -10,6 +10,7 @@ import numpy as np
 from refutable.records import Decision, Estimate, Region, Verdict
 from refutable.stats.build import FACTS
 from refutable.stats.core import Floats
+from refutable.stats.power import violation_bound
 from refutable.system import wording
 
 FEWEST_FAMILIES = 5
@@ -209,8 +210,6 @@ def certified(violations: int, n: int, *, share: float, region: Region | None = 
     region : Region, optional
         The universal claim's region, for the wording.
     """
-    from refutable.stats.power import violation_bound
-
     if violations:
         return Decision(Verdict.REFUTED, f"{violations} of {n} independent draws violate it")
     limit = violation_bound(n)

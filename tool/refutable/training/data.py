@@ -14,6 +14,7 @@ from refutable.system.files import draft
 from refutable.system.paths import cache_dir
 from refutable.training.corpus import Document, build
 from refutable.training.recipe import TwinRecipe
+from refutable.training.tokenizer import shipped_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -51,8 +52,6 @@ def load_data(folder: Path | None = None) -> TwinData:
     folder
         Cache folder; by default ``twins`` in refutable's own.
     """
-    from refutable.training.tokenizer import shipped_tokenizer
-
     folder = folder or cache_dir() / "twins"
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "tokens.npz"

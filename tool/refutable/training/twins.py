@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refutable.errors import RefutableError, near
-from refutable.training.data import TwinData
+from refutable.training.data import TwinData, load_data
 from refutable.training.log import LOG, TwinLog, read_log
 from refutable.training.recipe import (
     RECIPES,
@@ -19,6 +19,8 @@ from refutable.training.recipe import (
     variant_named,
 )
 from refutable.training.ship import ship
+from refutable.training.stacked import Member
+from refutable.training.stacked_run import Job, train_stacks
 from refutable.training.train import train_twin
 
 SECONDS_OF_A_STEP = 0.1
@@ -92,8 +94,6 @@ def train_twins(order: Order, out: Path, device: str, say: Callable[[str], None]
     """
     import torch
 
-    from refutable.training.data import load_data
-
     if device == "cpu":
         # The shipped weights come from one thread: sums in another order differ in the last bits.
         torch.set_num_threads(1)
@@ -125,9 +125,6 @@ def _in_stacks(
     order: Order, asked: list[tuple[tuple[Variant, int], Path]], data: TwinData, device: str
 ) -> None:
     """Train the seeds of each variant side by side."""
-    from refutable.training.stacked import Member
-    from refutable.training.stacked_run import Job, train_stacks
-
     jobs = []
     for variant in dict.fromkeys(variant for (variant, _), _ in asked):
         own = [(seed, folder) for (one, seed), folder in asked if one == variant]

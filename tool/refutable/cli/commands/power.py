@@ -9,6 +9,7 @@ import typer
 
 from refutable.cli import base
 from refutable.cli.base import app
+from refutable.errors import RefutableError, one_line
 
 
 @app.command()
@@ -29,7 +30,6 @@ def power(
     And which margin of sameness it can show.
     """
     from refutable.cli.power import power_table
-    from refutable.errors import RefutableError, one_line
     from refutable.studies.catalogue import find_claim
 
     try:

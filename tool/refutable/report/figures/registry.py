@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from refutable.errors import one_line
 from refutable.records import Evidence, ModelReport, Outcome, Result
 from refutable.report import text
+from refutable.report.figures import style
+from refutable.report.tables import slug
 from refutable.system.discovery import load_parts
 
 if TYPE_CHECKING:
@@ -211,8 +213,6 @@ def _samples(evidence: Evidence, frame: pd.DataFrame) -> Iterator[Sample]:
 
 
 def _name(item: _Registered, sample: Sample) -> str:
-    from refutable.report.tables import slug
-
     parts = (item.study, item.name, sample.prompts, sample.arm)
     return ".".join(slug(part, 60) for part in parts if part)
 
@@ -243,8 +243,6 @@ def _code(make: Callable[[Sample], Drawing]) -> str:
     import inspect
 
     import matplotlib
-
-    from refutable.report.figures import style
 
     files = (inspect.getsourcefile(make), style.__file__)
     sources = [Path(file).read_bytes() for file in files if file]

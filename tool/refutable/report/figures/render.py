@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from refutable.report.figures import style
 from refutable.report.figures.parallel import ParallelDrawing
 from refutable.report.figures.registry import Spec
 from refutable.system import files
@@ -107,8 +108,6 @@ def _footer(spec: Spec, date: str) -> str:
 def draw(spec: Spec, folder: Path, date: str) -> Rendered:
     """Draw one figure into PNG and SVG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    from refutable.report.figures import style
 
     footer = _footer(spec, date)
     with style.styled():

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refutable.models.build import quiet
-from refutable.studies.thought_tokens.recipe import KINDS, SEEDS, SIZES, Recipe, model_config
+from refutable.studies.thought_tokens.recipe import (
+    KINDS,
+    SEEDS,
+    SIZES,
+    Recipe,
+    model_config,
+    size_named,
+)
 from refutable.studies.thought_tokens.train import Stack, ThoughtLog, weights_of
 from refutable.system.files import write
 from refutable.system.progress import progress
@@ -142,7 +149,5 @@ def planned(size: str | None, seed: int | None) -> tuple[tuple[str, ...], tuple[
     RefutableError
         If there is no such size.
     """
-    from refutable.studies.thought_tokens.recipe import size_named
-
     sizes = tuple(SIZES) if size is None else (size_named(size).name,)
     return sizes, SEEDS if seed is None else (seed,)

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from refutable.capture.measure import measure
 from refutable.errors import NotAvailableError, NotHereError
+from refutable.models.sources import locate
 from refutable.observables.gain import log_growth
 from refutable.observables.gradients import relative_gradient_norm
 from refutable.observables.moments import log_variance_slope
@@ -24,6 +26,8 @@ from refutable.observables.prose.syntax import best_elsewhere, word_arcs
 from refutable.observables.prose.text import held_out_loss, noise_slope, noisy_loss
 from refutable.observables.registry import REGISTRY, experiment
 from refutable.observables.sharpness import sharpness_by_document
+from refutable.training.log import read_log
+from refutable.training.recipe import recipe_from
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,8 +41,6 @@ _RECORDED = ("attention_entropy", "attention_entropy_rest", "attention_head_dist
 
 
 def _run(loaded: Any) -> Path:
-    from refutable.models.sources import locate
-
     if loaded.weights_digest.startswith("untrained-"):
         raise NotAvailableError(f"{loaded.spec.id} has no training")
     run = locate(loaded.spec).folder.parent
@@ -74,8 +76,6 @@ def at_each_checkpoint(loaded: Any, measured: Callable[[Any], xr.DataArray]) -> 
     """
     import xarray as xr
 
-    from refutable.training.log import read_log
-    from refutable.training.recipe import recipe_from
     from refutable.training.ship import trained_twin
 
     run = _run(loaded)
@@ -106,7 +106,6 @@ def _stacked(parts: Mapping[str, xr.DataArray]) -> xr.DataArray:
 
 def on_prompts(loaded: Any, encoded: Any) -> xr.DataArray:
     """Quantities `ON_PROMPTS` of one model, ``(quantity, family)``."""
-    from refutable.capture.measure import measure
     from refutable.models.sites import find_sites
 
     items = [REGISTRY[name] for name in _RECORDED]
@@ -171,8 +170,6 @@ def documents_along_training(loaded: Any, prompts: None) -> xr.DataArray:
 def model_along_training(loaded: Any, prompts: None) -> xr.DataArray:
     """Log spread of the weights, and selectivity of probes, at each checkpoint."""
     import xarray as xr
-
-    from refutable.observables.probing.probes import best_minus_worst, probe_accuracy
 
     def of_model(one: Any) -> xr.DataArray:
         attention, ffn = zip(*(_log_spreads(b) for b in one.model.transformer.h), strict=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotMeasurableError
 from refutable.observables.registry import experiment, observable
+from refutable.observables.thoughts.readout import thought_logits
 from refutable.observables.thoughts.subject import by_prompt, donors, known, laid_out
 from refutable.studies.thought_tokens.task import (
     MODULUS,
@@ -27,8 +28,6 @@ LATER = ("recomputed", "kept")
 def thought_values(loaded: Any, encoded: Any) -> xr.DataArray:
     """Whether a thought reads out, among the 11 values, as the value after a slot: 1 or 0."""
     import numpy as np
-
-    from refutable.observables.thoughts.readout import thought_logits
 
     _check(loaded)
     said = thought_logits(loaded, encoded)[..., :MODULUS].argmax(dim=-1).cpu().numpy()
