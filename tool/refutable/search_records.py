@@ -37,11 +37,13 @@ class SearchReport:
     """As asked for: a number of candidates, seconds, or ``default``."""
     seed: int = 0
     candidates: int = 0
-    """Prompts scored to find a violation."""
+    """Candidates scored to find a violation."""
     how: Mapping[str, int] = field(default_factory=dict)
     """Of these, how many by where they came from."""
     shrinking: int = 0
-    """Prompts scored to make what was found smaller."""
+    """Candidates scored to make what was found smaller."""
+    scored: int = 0
+    """Prompts scored in all: the candidates, and their beginnings in the same passes."""
     undefined: int = 0
     """Candidates for which the body gave no finite value."""
     worst: Counterexample | None = None

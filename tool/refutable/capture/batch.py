@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from refutable.capture.packing import Pack, like_lengths
+from refutable.capture.packing import Pack, Segment, like_lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Batch:
     @property
     def contiguous(self) -> bool:
         """Whether `tokens` are all positions in order, so that no gather is needed."""
-        return self.pack.layout != "padded"
+        return self.pack.contiguous
 
 
 def make_batch(
@@ -80,7 +80,7 @@ def make_batch(
     tokens = np.zeros((pack.rows, pack.width), dtype=np.int64)
     positions = np.zeros_like(tokens)
     mask = np.zeros_like(tokens)
-    for segment in pack.segments:
+    for segment in _outermost(pack):
         span = slice(segment.start, segment.start + segment.length)
         tokens[segment.row, span] = ids[segment.prompt]
         positions[segment.row, span] = np.arange(segment.length)
@@ -92,10 +92,11 @@ def make_batch(
         inputs["attention_mask"] = mask
     starts = np.array([s.row * pack.width + s.start for s in pack.segments])
     lengths = np.array([s.length for s in pack.segments])
-    flat = np.concatenate([np.arange(a, a + n) for a, n in zip(starts, lengths, strict=True)])
+    before = np.cumsum(lengths) - lengths
+    flat = np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
     steps = np.arange(lengths.max())
     outside = steps >= lengths[:, None]
-    grid = np.where(outside, 0, (np.cumsum(lengths) - lengths)[:, None] + steps)
+    grid = np.where(outside, 0, before[:, None] + steps)
     groups = [_group(pack, members) for members in like_lengths(pack)] if attention else []
 
     def place(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> torch.Tensor:
@@ -112,6 +113,16 @@ def make_batch(
         groups=tuple(Group(**{k: place(v) for k, v in group.items()}) for group in groups),
         unsort=place(_unsort(pack, groups)),
     )
+
+
+def _outermost(pack: Pack) -> Sequence[Segment]:
+    """Return the segments that hold all tokens: of those that begin in one place the longest."""
+    longest: dict[tuple[int, int], Segment] = {}
+    for segment in pack.segments:
+        place = (segment.row, segment.start)
+        if place not in longest or longest[place].length < segment.length:
+            longest[place] = segment
+    return list(longest.values())
 
 
 _Arrays = dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refutable.capture.packing import make_packs
+from refutable.capture.packing import make_packs, nested
 from refutable.capture.plan import Plan, make_plan
 from refutable.capture.recorder import Recordable
 from refutable.errors import InstrumentError
@@ -157,6 +157,32 @@ def passes_of(
     lengths = [len(ids) for ids in encoded.ids]
     budget, most = _limits(model, plan, token_budget)
     return make_packs(lengths, layout, token_budget=budget, most_prompts=most)
+
+
+def nested_passes_of(
+    model: Any, wholes: Encoded, parts: Sequence[Sequence[int]], plan: Plan, layout: str
+) -> tuple[Pack, ...]:
+    """Lay beginnings of prompts out in the passes of the whole prompts.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        A causal one.
+    wholes : Encoded
+        The whole prompts.
+    parts : sequence of sequence of int
+        For each of them the lengths of its beginnings, the longest first.
+    plan : Plan
+        What is recorded; neither patterns nor logits at every token.
+    layout : str
+        As for `measure`.
+    """
+    budget, most = _limits(model, plan, None)
+    if most is not None:
+        # Each beginning has logits of its own, and there are no more of them than tokens.
+        budget = min(budget, most)
+    lengths = [len(ids) for ids in wholes.ids]
+    return nested(make_packs(lengths, layout, token_budget=budget, most_prompts=most), parts)
 
 
 def _limits(model: Any, plan: Plan, token_budget: int | None) -> tuple[int, int | None]:

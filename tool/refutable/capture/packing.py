@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from refutable.errors import InstrumentError
 
@@ -47,6 +47,11 @@ class Pack:
     def tokens(self) -> int:
         """Tokens of the prompts, padding not counted."""
         return sum(segment.length for segment in self.segments)
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the prompts' tokens, one prompt after another, are all positions in order."""
+        return self.layout != "padded" and self.tokens == self.rows * self.width
 
 
 def make_packs(
@@ -126,6 +131,39 @@ def _padded(lengths: Sequence[int], budget: int, limit: int) -> tuple[Pack, ...]
         batch.append(index)
     close()
     return tuple(packs)
+
+
+def nested(packs: Sequence[Pack], parts: Sequence[Sequence[int]]) -> tuple[Pack, ...]:
+    """Let prompts lie in the same places as the longer prompts that they are beginnings of.
+
+    Parameters
+    ----------
+    packs : sequence of Pack
+        Of the longer prompts.
+    parts : sequence of sequence of int
+        For each longer prompt, by its number, the lengths of the prompts that take its place; the
+        first is the longest and none is longer than it.
+
+    Returns
+    -------
+    tuple of Pack
+        Of the parts, numbered in the order of `parts`. In a causal model a token knows nothing of
+        those behind it, so that every part has the numbers that it has alone.
+    """
+    first = [0]
+    for lengths in parts:
+        first.append(first[-1] + len(lengths))
+    return tuple(
+        replace(
+            pack,
+            segments=tuple(
+                Segment(first[whole.prompt] + k, whole.row, whole.start, length)
+                for whole in pack.segments
+                for k, length in enumerate(parts[whole.prompt])
+            ),
+        )
+        for pack in packs
+    )
 
 
 def like_lengths(pack: Pack) -> tuple[tuple[int, ...], ...]:

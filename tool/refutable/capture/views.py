@@ -35,7 +35,10 @@ class TokenView:
     def norms(self) -> torch.Tensor:
         """Euclidean norms of all tokens in float32: token. Several recorders share them."""
         if self._norms is None:
-            self._norms = torch.linalg.vector_norm(self.all(), dim=-1, dtype=torch.float32)
+            # Of prompts that share tokens each position is reduced once and then read many times.
+            every = torch.linalg.vector_norm(self.value, dim=-1, dtype=torch.float32).reshape(-1)
+            contiguous = self._batch.contiguous
+            self._norms = every if contiguous else every.index_select(0, self._batch.tokens)
         return self._norms
 
     def by_prompt(self, per_token: torch.Tensor) -> torch.Tensor:

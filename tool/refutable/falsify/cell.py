@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from refutable.measurement.state import State
     from refutable.spec.claim import Claim
 
-VERSION = 1
+VERSION = 2
 """Raised when a search of the same budget and seed would try other candidates."""
 SHARE = 0.01
 """Share of violations that a certificate tolerates."""
@@ -256,6 +256,7 @@ class CellAttack:
             candidates=found.candidates,
             how=found.how,
             shrinking=found.shrinking,
+            scored=found.scored,
             undefined=found.undefined,
             worst=worst,
             notes=tuple(found.notes),

@@ -175,11 +175,13 @@ class Explorer:
         self._seen.update(chosen)
         self._meter.spend(len(chosen))
         found = self._score(chosen)
-        for one in found:
-            self.trace.how[new[one.ids]] += 1
-            self.trace.origin[one.ids] = new[one.ids]
+        for ids, one in zip(chosen, found, strict=True):
+            # What is scored may be the beginning of a candidate that is worse than the whole.
+            self.trace.how[new[ids]] += 1
+            self.trace.origin.setdefault(one.ids, new[ids])
+            if new[ids] == "vocabulary in turn" and np.isfinite(one.margin):
+                self._usual.append(one.margin)
         known = [one for one in found if np.isfinite(one.margin)]
-        self._usual += [o.margin for o in known if new[o.ids] == "vocabulary in turn"]
         # Of equal margins the shorter prompt comes first, so that variation starts from it.
         ordered = sorted([*self.trace.best, *known], key=lambda one: (-one.margin, len(one.ids)))
         self.trace.best = _diverse(ordered)

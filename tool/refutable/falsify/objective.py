@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
 from refutable.capture.measure import measure
 from refutable.errors import RefutableError
@@ -17,7 +18,7 @@ from refutable.observables.registry import REGISTRY
 from refutable.predictions.every import Every
 
 if TYPE_CHECKING:
-    from refutable.models.encode import Encoded
+    from refutable.capture.packing import Pack
     from refutable.models.load import LoadedModel
     from refutable.spec.claim import Claim
 
@@ -103,13 +104,19 @@ class Objective:
             In the order of the prompts.
         """
         if layout is not None:
-            return self._measure(list(prompts), layout)
+            return self.measured(list(prompts), layout)
+        return self.remembered(prompts, self.measured)
+
+    def remembered(
+        self, prompts: Sequence[Ids], score: Callable[[list[Ids]], list[Scored]]
+    ) -> list[Scored]:
+        """Score in some way what was not scored before; `undefined` and `scored` count it."""
         fresh = [ids for ids in dict.fromkeys(prompts) if ids not in self._known]
         if fresh:
             self.scored += len(fresh)
-            found = self._measure(fresh, self.subject.layout)
+            found = score(fresh)
             self.undefined += sum(not np.isfinite(one.margin) for one in found)
-            self._known.update((one.ids, one) for one in found)
+            self._known.update(zip(fresh, found, strict=True))
         return [self._known[ids] for ids in prompts]
 
     def knows(self, ids: Ids) -> bool:
@@ -129,8 +136,6 @@ class Objective:
 
     def judge(self, recorded: dict[str, Any], prompts: Sequence[Ids]) -> list[Scored]:
         """Score prompts whose recorded observables are known, as plain arrays by name."""
-        import xarray as xr
-
         coords: dict[str, Any] = {
             "prompt": [str(i) for i in range(len(prompts))],
             "family": ("prompt", [FAMILY] * len(prompts)),
@@ -155,16 +160,33 @@ class Objective:
         """The recorded observables that the body rests on."""
         return self._items
 
-    def _measure(self, prompts: list[Ids], layout: str) -> list[Scored]:
-        # Prompts of like length share an attention call, and a pack is then evenly filled.
-        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
+    def measured(
+        self, prompts: list[Ids], layout: str | None = None, *, packs: Sequence[Pack] | None = None
+    ) -> list[Scored]:
+        """Score prompts whether they are known or not.
+
+        Parameters
+        ----------
+        prompts : list of tuple of int
+            Token ids without BOS.
+        layout : str, optional
+            Another layout than the subject's.
+        packs : sequence of Pack, optional
+            The passes, by the places of the prompts; by default those of the layout, prompts of
+            like length together.
+        """
+        order = range(len(prompts))
+        if packs is None:
+            # Prompts of like length share an attention call, and a pack is then evenly filled.
+            order = sorted(order, key=lambda i: (len(prompts[i]), i))  # type: ignore[assignment]
         ordered = [prompts[i] for i in order]
         arrays = measure(
             self.subject.loaded.model,
             self.subject.sites,
             self.encoded(ordered),
             self._items,
-            layout=layout,
+            layout=layout or self.subject.layout,
+            packs=packs,
         )
         found = self._read(self._body(arrays), ordered)
         back = np.argsort(order)
@@ -179,14 +201,20 @@ class Objective:
             )
         table = np.asarray(values.transpose("prompt", ...).values, dtype=float)
         table = table.reshape(table.shape[0], -1)
-        margins = np.where(np.isfinite(table), self._beyond.violations(table), np.nan)
         found = [Scored(ids, float("-inf"), float("nan")) for ids in prompts]
-        for row, name in enumerate(values["prompt"].values):
-            at = int(name)
-            if np.isnan(margins[row]).any() or not margins.shape[1]:
-                continue
-            column = int(margins[row].argmax())
-            found[at] = Scored(prompts[at], float(margins[row, column]), float(table[row, column]))
+        if not table.size:
+            return found
+        margins = np.where(np.isfinite(table), self._beyond.violations(table), np.nan)
+        # Where a margin is undefined argmax gives it, so that the prompt stays undefined.
+        columns = margins.argmax(axis=1)
+        rows = np.arange(len(table))
+        worst, extreme = margins[rows, columns], table[rows, columns]
+        places = values["prompt"].values.astype(int)
+        for at, margin, value in zip(
+            places.tolist(), worst.tolist(), extreme.tolist(), strict=True
+        ):
+            if margin == margin:
+                found[at] = Scored(prompts[at], margin, value)
         return found
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from refutable.falsify import by_hypothesis
+from refutable.falsify.beginnings import Beginnings
 from refutable.falsify.budget import Budget, Meter
 from refutable.falsify.explore import Explorer
 from refutable.falsify.gradient import Gradients
@@ -52,6 +53,8 @@ class Searched:
     """Of these, how many by where they came from."""
     shrinking: int = 0
     """Prompts scored to shrink what was found."""
+    scored: int = 0
+    """Prompts scored in all: candidates with their beginnings, shrinking included."""
     undefined: int = 0
     """Candidates for which the body gave no finite value."""
     notes: list[str] = field(default_factory=list)
@@ -91,6 +94,7 @@ class Search:
         self._seed = seed
         self._keep = keep
         self._verify = Verifier(objective)
+        self._score = Beginnings(objective, domain.min_size)
         self._refused = 0
         self.result = Searched()
 
@@ -128,6 +132,7 @@ class Search:
         self.result.candidates = sum(how.values())
         self.result.how = dict(sorted(how.items()))
         self.result.undefined = self._objective.undefined
+        self.result.scored = self._score.scored
         if best is not None and best.margin > self._bound:
             self.shrink(best, origin or "seed", len(best.ids), budget)
         return self.result
@@ -144,6 +149,7 @@ class Search:
         )
         done = shrinker(start, self._smaller)
         self.result.shrinking += done.candidates
+        self.result.scored = self._score.scored
         self.result.violation = replace(self.result.violation, complete=done.complete)
         self._tell()
 
@@ -157,11 +163,11 @@ class Search:
             self._keep(self.result.violation)
 
     def _checked(self, prompts: Sequence[Ids]) -> list[Scored]:
-        """Score prompts; of those that violate by their packed value the simplest is run alone.
+        """Score prompts with their beginnings; of those that violate the simplest is run alone.
 
         It alone counts as a violation, if it is one: the others are told as lying on the bound.
         """
-        found = self._objective(prompts)
+        found = self._score(prompts)
         over = [i for i, one in enumerate(found) if one.margin > self._bound]
         confirmed = False
         for i in sorted(over, key=lambda i: self._domain.vocabulary.size_of(found[i].ids)):
