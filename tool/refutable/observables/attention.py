@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from refutable.capture.recorder import AttentionRecorder
-from refutable.observables.registry import recorded
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ _WHOLE = 1e-2
 """How far from 1 the sum of a row may lie by rounding, in half precision too."""
 
 
-@recorded(dims=("prompt", "layer", "head"), unit="share of ln(t + 1)")
+@observable(source="recorder", dims=("prompt", "layer", "head"), unit="share of ln(t + 1)")
 class AttentionEntropy(AttentionRecorder):
     """Mean over rows t >= 1 of the attention row's entropy, as a share of its maximum ln(t + 1).
 
@@ -44,7 +44,7 @@ class AttentionEntropy(AttentionRecorder):
         return view.row_mean(entropy / most)
 
 
-@recorded(dims=("prompt", "layer", "head"), unit="share")
+@observable(source="recorder", dims=("prompt", "layer", "head"), unit="share")
 class AttentionFirst(AttentionRecorder):
     """Mean over rows t >= 1 of the attention paid to the first token."""
 
@@ -55,7 +55,7 @@ class AttentionFirst(AttentionRecorder):
         return view.row_mean(view.pattern[..., 0])
 
 
-@recorded(dims=("prompt", "layer", "head"), unit="share")
+@observable(source="recorder", dims=("prompt", "layer", "head"), unit="share")
 class AttentionPrevious(AttentionRecorder):
     """Mean over rows t >= 1 of the attention paid to the previous token."""
 

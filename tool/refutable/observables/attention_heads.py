@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from refutable.capture.recorder import AttentionRecorder
-from refutable.observables.registry import recorded
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from refutable.capture.recorder import Patterns
 
 
-@recorded(dims=("prompt", "layer", "head"), unit="share of ln(t)")
+@observable(source="recorder", dims=("prompt", "layer", "head"), unit="share of ln(t)")
 class AttentionEntropyRest(AttentionRecorder):
     """Mean over rows t >= 2 of the entropy over keys k >= 1, as a share of its maximum ln(t).
 
@@ -42,7 +42,7 @@ class AttentionEntropyRest(AttentionRecorder):
         return view.row_mean(share) * torch.where(rows > 1, rows / (rows - 1), torch.nan)
 
 
-@recorded(dims=("prompt", "layer", "head"), unit="sqrt(bit)")
+@observable(source="recorder", dims=("prompt", "layer", "head"), unit="sqrt(bit)")
 class AttentionHeadDistance(AttentionRecorder):
     """Mean over rows t >= 1 and over the block's other heads of the Jensen-Shannon distance.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotAvailableError
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,14 +24,14 @@ SEQUENCES, HALF = 12, 24
 _SEED = 20_240_711
 
 
-@experiment(dims=("prompt", "layer"), unit="share")
+@observable(source="model", dims=("prompt", "layer"), unit="share")
 def deletion_keeps_top(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Whether the most probable next token stays when a block is deleted; one prompt a family."""
     intact, deleted, picked = _deletions(loaded, encoded)
     return _by_block(deleted == intact[:, None], encoded, picked)
 
 
-@experiment(dims=("prompt", "layer"), unit="share")
+@observable(source="model", dims=("prompt", "layer"), unit="share")
 def deletion_keeps_other(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """As `deletion_keeps_top`, against what the intact model says after another prompt."""
     import numpy as np
@@ -40,7 +40,7 @@ def deletion_keeps_other(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     return _by_block(deleted == np.roll(intact, 1)[:, None], encoded, picked)
 
 
-@experiment(dims=("prompt", "layer"), unit="nats")
+@observable(source="model", dims=("prompt", "layer"), unit="nats")
 def lens_divergence(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """KL of the final distribution from that read off each block by the final norm and head."""
     import numpy as np
@@ -64,19 +64,19 @@ def lens_divergence(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     return _by_block(np.stack(rows), encoded, picked)
 
 
-@experiment(dims=("prompt", "layer", "head"), unit="share", per_prompt=False)
+@observable(source="model", dims=("prompt", "layer", "head"), unit="share", per_prompt=False)
 def induction_attention(loaded: LoadedModel, encoded: Any) -> xr.DataArray:
     """Attention to the token after the previous copy, on random tokens that are repeated."""
     return _repeated(loaded, HALF - 1)
 
 
-@experiment(dims=("prompt", "layer", "head"), unit="share", per_prompt=False)
+@observable(source="model", dims=("prompt", "layer", "head"), unit="share", per_prompt=False)
 def off_induction_attention(loaded: LoadedModel, encoded: Any) -> xr.DataArray:
     """As `induction_attention`, to a token five places further back, where nothing was copied."""
     return _repeated(loaded, HALF + 4)
 
 
-@experiment(dims=(), unit="dimensions", per_prompt=False)
+@observable(source="model", dims=(), unit="dimensions")
 def logit_rank_defect(loaded: LoadedModel, encoded: Any) -> xr.DataArray:
     """Rank of the logits less the width of the model: 0, or -1 where a norm takes the mean off."""
     import numpy as np

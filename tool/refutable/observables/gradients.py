@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.prose.text import documents, windows_of
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-@experiment(dims=("text", "layer"), unit="log ratio", per_prompt=False)
+@observable(source="model", dims=("text", "layer"), unit="log ratio")
 def relative_gradient_norm(loaded: Any, prompts: None) -> xr.DataArray:
     """Log of gradient norm over weight norm of each block, for the loss on each held-out document.
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from refutable.capture.recorder import LOGITS, Recorder
-from refutable.observables.registry import recorded
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ class _LastLogits(Recorder):
         return self._value
 
 
-@recorded(dims=("prompt",), unit="nats")
+@observable(source="recorder", dims=("prompt",), unit="nats")
 class NextTokenEntropy(_LastLogits):
     """Entropy of the next-token distribution after the last token, in nats."""
 
@@ -45,7 +45,7 @@ class NextTokenEntropy(_LastLogits):
         return view.next_token().entropy
 
 
-@recorded(dims=("prompt",), unit="probability")
+@observable(source="recorder", dims=("prompt",), unit="probability")
 class TopProbability(_LastLogits):
     """Probability of the most probable next token."""
 
@@ -57,7 +57,7 @@ class TopProbability(_LastLogits):
         return view.next_token().top_probability
 
 
-@recorded(dims=("prompt",), unit="token id")
+@observable(source="recorder", dims=("prompt",), unit="token id")
 class TopToken(_LastLogits):
     """Id of the most probable next token."""
 

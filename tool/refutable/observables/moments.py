@@ -9,7 +9,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from refutable.capture.recorder import RESID_POST, BlockRecorder
-from refutable.observables.registry import observable, recorded
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,9 @@ class _TokenMoment(BlockRecorder):
         """Reduce (token, dim) to (token)."""
 
 
-@recorded(dims=("prompt", "layer"), unit="", recorded_with="residual_log_variance")
+@observable(
+    source="recorder", dims=("prompt", "layer"), unit="", recorded_with="residual_log_variance"
+)
 class ResidualMean(_TokenMoment):
     """Mean over tokens t >= 1 of the mean over dims of the residual stream after each block."""
 
@@ -50,7 +52,7 @@ class ResidualMean(_TokenMoment):
         return vectors.mean(-1)
 
 
-@recorded(dims=("prompt", "layer"), unit="log variance")
+@observable(source="recorder", dims=("prompt", "layer"), unit="log variance")
 class ResidualLogVariance(_TokenMoment):
     """Mean over tokens t >= 1 of the log of the variance over dims, after each block."""
 
@@ -61,7 +63,9 @@ class ResidualLogVariance(_TokenMoment):
         return centred.square().mean(-1).log()
 
 
-@recorded(dims=("prompt", "layer"), unit="", recorded_with="residual_log_variance")
+@observable(
+    source="recorder", dims=("prompt", "layer"), unit="", recorded_with="residual_log_variance"
+)
 class ResidualSkewness(_TokenMoment):
     """Mean over tokens t >= 1 of the skewness over dims of the residual stream."""
 
@@ -72,7 +76,7 @@ class ResidualSkewness(_TokenMoment):
         return centred.pow(3).mean(-1) / centred.square().mean(-1).pow(1.5)
 
 
-@recorded(dims=("prompt", "layer"), unit="")
+@observable(source="recorder", dims=("prompt", "layer"), unit="")
 class ResidualExcessKurtosis(_TokenMoment):
     """Mean over tokens t >= 1 of the excess kurtosis over dims of the residual stream."""
 

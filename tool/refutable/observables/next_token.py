@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from refutable.capture.recorder import ALL_LOGITS, Recorder
-from refutable.observables.registry import recorded
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ class _EveryToken(Recorder):
         return value
 
 
-@recorded(dims=("token", "rank"), unit="nats")
+@observable(source="recorder", dims=("token", "rank"), per_prompt=True, unit="nats")
 class NextTokenLogProbabilities(_EveryToken):
     """Log-probabilities of the 256 most probable next tokens after every token, falling."""
 
@@ -45,7 +45,7 @@ class NextTokenLogProbabilities(_EveryToken):
         self._value = view.top(RANKS).log_probability
 
 
-@recorded(dims=("token", "rank"), unit="token id")
+@observable(source="recorder", dims=("token", "rank"), per_prompt=True, unit="token id")
 class NextTokenIds(_EveryToken):
     """Ids of the 256 most probable next tokens after every token."""
 
@@ -58,7 +58,7 @@ class NextTokenIds(_EveryToken):
         self._value = view.top(RANKS).token.to(torch.int32)
 
 
-@recorded(dims=("token",), unit="nats")
+@observable(source="recorder", dims=("token",), per_prompt=True, unit="nats")
 class OwnTokenLoss(_EveryToken):
     """Minus the log-probability of a prompt's own next token; NaN at its last token."""
 
@@ -69,7 +69,7 @@ class OwnTokenLoss(_EveryToken):
         self._value = view.own_losses(view.top(RANKS).log_total)
 
 
-@recorded(dims=("token",), unit="token id")
+@observable(source="recorder", dims=("token",), per_prompt=True, unit="token id")
 class OwnTokens(_EveryToken):
     """Ids of the prompts' own tokens, a BOS token included."""
 

@@ -1,7 +1,8 @@
 """The registry of observables: what a claim's arguments may name.
 
 A *recorded* observable is reduced on the device during the packed pass by a recorder
-(`refutable.capture.recorder`). A *derived* observable is a pure function of others.
+(`refutable.capture.recorder`). A *derived* observable is a pure function of others. Others again
+are functions of the loaded model, or of its weights alone: `observable(source=...)` says which.
 Nothing here imports torch or xarray: the plugin reads the registry at collection.
 """
 
@@ -11,10 +12,25 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
 from refutable.errors import ClaimError, near
 from refutable.system.discovery import load_parts
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from refutable.capture.recorder import Recorder
+    from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
+    from refutable.models.spec import ModelSpec
+    from refutable.models.weights.reading import WeightReader
+
+    OfPrompts = Callable[[LoadedModel, Encoded], xr.DataArray]
+    OfModel = Callable[[LoadedModel, None], xr.DataArray]
+
+Source = Literal["observables", "recorder", "model", "weights"]
+"""What an observable is made from: others, one recorded pass, the model itself, or its tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +47,14 @@ class Observable:
     """Raised whenever the numbers would change; part of the store's key."""
     needs: tuple[str, ...] = ()
     """Names of the observables that a derived one is computed from."""
-    function: Callable[..., Any] | None = None
-    recorder: Callable[[], Any] | None = None
+    function: Callable[..., xr.DataArray] | None = None
+    recorder: Callable[[], Recorder] | None = None
     """Factory of the recorder of a recorded observable."""
     per_prompt: bool = True
     """False for facts of the model alone (counts, weights)."""
-    weights: Callable[[Any], Any] | None = None
+    weights: Callable[[WeightReader], xr.DataArray] | None = None
     """Function of a weight reader, for observables that need no forward pass."""
-    experiment: Callable[[Any, Any], Any] | None = None
+    experiment: Callable[..., xr.DataArray] | None = None
     """Function of a loaded model and the encoded prompts (``None`` when not `per_prompt`), for
     what one recorded pass cannot give: interventions, gradients, probes, training logs."""
 
@@ -52,7 +68,7 @@ class Observable:
     """Follows from the config alone, such as untrained copies: models of one config share it."""
     in_store_only: bool = False
     """Whether it stays out of a run's observations: large, and of use to claims alone."""
-    compared_with: Callable[[], Iterable[Any]] | None = None
+    compared_with: Callable[[], Iterable[ModelSpec]] | None = None
     """Gives the specs of other models that the numbers depend on; part of the store's key."""
 
     @property
@@ -147,130 +163,100 @@ def _origin(item: Observable) -> str:
 REGISTRY = Registry(partial(load_parts, "observables"))
 
 
+D = TypeVar("D", bound="Callable[..., xr.DataArray]")
+R = TypeVar("R", bound="type[Recorder]")
+M = TypeVar("M", bound="OfPrompts | OfModel")
+W = TypeVar("W", bound="Callable[[WeightReader], xr.DataArray]")
+
+
+@overload
 def observable(
-    *, dims: tuple[str, ...], unit: str = "", version: int = 1, recorded_with: str = ""
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a pure function of observables as an observable of its own.
+    *,
+    dims: tuple[str, ...],
+    source: Literal["observables"] = "observables",
+    unit: str = "",
+    version: int = 1,
+    recorded_with: str = "",
+) -> Callable[[D], D]: ...
+
+
+@overload
+def observable(
+    *,
+    dims: tuple[str, ...],
+    source: Literal["recorder"],
+    unit: str = "",
+    version: int = 1,
+    recorded_with: str = "",
+    per_prompt: bool | None = None,
+) -> Callable[[R], R]: ...
+
+
+@overload
+def observable(
+    *,
+    dims: tuple[str, ...],
+    source: Literal["model"],
+    unit: str = "",
+    version: int = 1,
+    recorded_with: str = "",
+    per_prompt: bool | None = None,
+    of_training: bool = False,
+    in_store_only: bool = False,
+    compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
+) -> Callable[[M], M]: ...
+
+
+@overload
+def observable(
+    *,
+    dims: tuple[str, ...],
+    source: Literal["weights"],
+    unit: str = "",
+    version: int = 1,
+    recorded_with: str = "",
+    of_config: bool = False,
+) -> Callable[[W], W]: ...
+
+
+def observable(
+    *,
+    dims: tuple[str, ...],
+    source: Source = "observables",
+    unit: str = "",
+    version: int = 1,
+    recorded_with: str = "",
+    per_prompt: bool | None = None,
+    of_training: bool = False,
+    of_config: bool = False,
+    in_store_only: bool = False,
+    compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
+) -> Callable[[Any], Any]:
+    """Register what is decorated as an observable.
 
     Parameters
     ----------
     dims : tuple of str
-        Dimension names of the result; ``prompt`` first.
+        Dimension names of the array; ``prompt`` first where there is one.
+    source : str
+        What the array is made from. ``observables``: a pure function of others, which its argument
+        names say. ``recorder``: a class whose objects record it during the packed pass.
+        ``model``: a function ``f(loaded, encoded)`` of a loaded model and the encoded prompts, for
+        what one pass cannot give (interventions, gradients, probes, training logs). ``weights``: a
+        function of a `WeightReader`, for what needs no pass at all.
     unit : str
         Unit of the values, e.g. ``nats`` or ``log ratio``.
     version : int
-        Raise it when the numbers change.
-    recorded_with : str
-        Name of a recorded observable that this one sums up for figures: a run keeps it whenever
-        it has that one.
-
-    Returns
-    -------
-    callable
-        A decorator that leaves the function as it is. The function's argument names are the
-        observables it is computed from, its name is the new observable's.
-    """
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        lines = (inspect.getdoc(function) or "").splitlines()
-        if not lines:
-            raise ClaimError(
-                f"observable {function.__name__!r} has no docstring: say in one line what it is"
-            )
-        REGISTRY.add(
-            Observable(
-                name=function.__name__,
-                description=lines[0],
-                dims=dims,
-                unit=unit,
-                version=version,
-                needs=tuple(inspect.signature(function).parameters),
-                function=function,
-                per_prompt="prompt" in dims,
-                recorded_with=recorded_with,
-            )
-        )
-        return function
-
-    return register
-
-
-def recorded(
-    *,
-    dims: tuple[str, ...],
-    unit: str = "",
-    version: int = 1,
-    per_prompt: bool = True,
-    recorded_with: str = "",
-) -> Callable[[type], type]:
-    """Register a recorder class; its ``name`` attribute names the observable.
-
-    Parameters
-    ----------
-    dims : tuple of str
-        Dimension names of the array it leaves; ``prompt`` first where `per_prompt`.
-    unit : str
-        Unit of the values.
-    version : int
         Raise it when the numbers change: stored values of the old version are then not read.
-    per_prompt : bool
-        False for facts of the model alone.
     recorded_with : str
-        Name of an observable that this one illustrates: it is recorded whenever that one is.
-
-    Returns
-    -------
-    callable
-        A class decorator.
-    """
-
-    def register(recorder: type) -> type:
-        lines = (inspect.getdoc(recorder) or "").splitlines()
-        REGISTRY.add(
-            Observable(
-                name=recorder.name,  # type: ignore[attr-defined]
-                description=lines[0] if lines else "",
-                dims=dims,
-                unit=unit,
-                version=version,
-                recorder=recorder,
-                per_prompt=per_prompt,
-                recorded_with=recorded_with,
-            )
-        )
-        return recorder
-
-    return register
-
-
-def experiment(
-    *,
-    dims: tuple[str, ...],
-    unit: str = "",
-    version: int = 1,
-    per_prompt: bool = True,
-    recorded_with: str = "",
-    of_training: bool = False,
-    in_store_only: bool = False,
-    compared_with: Callable[[], Iterable[Any]] | None = None,
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a function of a loaded model as an observable.
-
-    Parameters
-    ----------
-    dims : tuple of str
-        Dimension names of the array it returns; ``prompt`` first where `per_prompt`.
-    unit : str
-        Unit of the values.
-    version : int
-        Raise it when the numbers change.
-    per_prompt : bool
-        Whether the function gets the encoded prompts; otherwise it gets ``None`` for them and
-        its result is a fact of the model alone.
+        Name of an observable that this one illustrates: it is kept whenever that one is.
+    per_prompt : bool, optional
+        Whether it depends on the prompts; by default where `dims` has ``prompt``. A function of a
+        model gets ``None`` for the prompts where it does not.
     of_training : bool
         Whether it needs the checkpoints of training.
-    recorded_with : str
-        Name of an observable that this one illustrates: it is measured whenever that one is.
+    of_config : bool
+        Whether it follows from the config alone: models of one config then share it.
     in_store_only : bool
         Whether it stays out of the observations that a run leaves.
     compared_with : callable, optional
@@ -280,30 +266,49 @@ def experiment(
     Returns
     -------
     callable
-        A decorator that leaves the function ``f(loaded, encoded) -> DataArray`` as it is.
-    """
+        A decorator that leaves what it decorates as it is. The name of the function, or the
+        recorder's attribute ``name``, is the observable's; the first line of the docstring says
+        what it is.
 
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        lines = (inspect.getdoc(function) or "").splitlines()
-        if not lines:
-            raise ClaimError(
-                f"observable {function.__name__!r} has no docstring: say in one line what it is"
-            )
-        REGISTRY.add(
-            Observable(
-                name=function.__name__,
-                description=lines[0],
-                dims=dims,
-                unit=unit,
-                version=version,
-                per_prompt=per_prompt,
-                experiment=function,
-                of_training=of_training,
-                recorded_with=recorded_with,
-                in_store_only=in_store_only,
-                compared_with=compared_with,
-            )
+    Raises
+    ------
+    ClaimError
+        If there is no such source, or no docstring.
+    """
+    if source not in get_args(Source):
+        raise ClaimError(
+            f"no source of observables is called {source!r}: {near(source, get_args(Source))}"
         )
-        return function
+
+    def register(made_by: Any) -> Any:
+        name = made_by.name if source == "recorder" else made_by.__name__
+        derived = source == "observables"
+        new = Observable(
+            name=name,
+            description=_first_line(made_by, name),
+            dims=dims,
+            unit=unit,
+            version=version,
+            needs=tuple(inspect.signature(made_by).parameters) if derived else (),
+            function=made_by if derived else None,
+            recorder=made_by if source == "recorder" else None,
+            experiment=made_by if source == "model" else None,
+            weights=made_by if source == "weights" else None,
+            per_prompt="prompt" in dims if per_prompt is None else per_prompt,
+            recorded_with=recorded_with,
+            of_training=of_training,
+            of_config=of_config,
+            in_store_only=in_store_only,
+            compared_with=compared_with,
+        )
+        REGISTRY.add(new)
+        return made_by
 
     return register
+
+
+def _first_line(made_by: object, name: str) -> str:
+    lines = (inspect.getdoc(made_by) or "").splitlines()
+    if not lines:
+        raise ClaimError(f"observable {name!r} has no docstring: say in one line what it is")
+    return lines[0]

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from refutable.capture.recorder import EMBED, RESID_POST, BlockRecorder, Recorder
-from refutable.observables.registry import recorded
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from refutable.capture.recorder import Tokens
 
 
-@recorded(dims=("prompt", "layer"), unit="norm")
+@observable(source="recorder", dims=("prompt", "layer"), unit="norm")
 class ResidualNorm(BlockRecorder):
     """Norm of the last token's residual stream after each block, before the final norm."""
 
@@ -53,7 +53,7 @@ class _TokenNorms(BlockRecorder):
         """Reduce (prompt, layer, position)."""
 
 
-@recorded(dims=("prompt", "layer", "position"), unit="norm")
+@observable(source="recorder", dims=("prompt", "layer", "position"), unit="norm")
 class ResidualNormTokens(_TokenNorms):
     """Norm of every token's residual stream after each block; NaN beyond a prompt's end."""
 
@@ -65,7 +65,7 @@ class ResidualNormTokens(_TokenNorms):
         return norms
 
 
-@recorded(dims=("prompt", "layer"), unit="log norm")
+@observable(source="recorder", dims=("prompt", "layer"), unit="log norm")
 class MeanLogResidualNorm(_TokenNorms):
     """Mean over a prompt's tokens of the natural log of the residual stream's norm, per block."""
 
@@ -76,7 +76,7 @@ class MeanLogResidualNorm(_TokenNorms):
         return norms.log().nanmean(-1)
 
 
-@recorded(dims=("prompt", "layer"), unit="log norm")
+@observable(source="recorder", dims=("prompt", "layer"), unit="log norm")
 class MeanLogResidualNormRest(_TokenNorms):
     """As `mean_log_residual_norm`, without position 0; NaN for prompts of one token."""
 
@@ -87,7 +87,7 @@ class MeanLogResidualNormRest(_TokenNorms):
         return norms[..., 1:].log().nanmean(-1)
 
 
-@recorded(dims=("prompt",), unit="norm")
+@observable(source="recorder", dims=("prompt",), unit="norm")
 class EmbeddingNorm(Recorder):
     """Euclidean norm of the last token's residual stream as it enters the first block."""
 
@@ -108,7 +108,7 @@ class EmbeddingNorm(Recorder):
         return self._norm
 
 
-@recorded(dims=("prompt",), unit="tokens")
+@observable(source="recorder", dims=("prompt",), unit="tokens")
 class NTokens(Recorder):
     """Number of tokens of a prompt, a BOS token included."""
 
@@ -121,7 +121,7 @@ class NTokens(Recorder):
         return torch.tensor([segment.length for segment in pack.segments])
 
 
-@recorded(dims=(), unit="blocks", per_prompt=False)
+@observable(source="recorder", dims=(), unit="blocks")
 class NBlocks(Recorder):
     """Number of blocks that ran in a forward pass."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from refutable.capture.recorder import ROUTER, BlockRecorder
-from refutable.observables.registry import recorded
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     from refutable.capture.recorder import Tokens
 
 
-@recorded(dims=("prompt", "layer"), unit="share of ln(experts)")
+@observable(source="recorder", dims=("prompt", "layer"), unit="share of ln(experts)")
 class RouterEntropy(BlockRecorder):
     """Entropy of the softmax of the router's logits at the last token, as a share of its maximum.
 
@@ -34,7 +34,7 @@ class RouterEntropy(BlockRecorder):
         self.keep(layer, entropy / math.log(chances.shape[-1]))
 
 
-@recorded(dims=("prompt", "layer", "expert"), unit="share of tokens")
+@observable(source="recorder", dims=("prompt", "layer", "expert"), unit="share of tokens")
 class ExpertLoad(BlockRecorder):
     """Share of a prompt's tokens whose largest router logit is each expert's, per block."""
 

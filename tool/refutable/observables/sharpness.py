@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.prose.text import documents, windows_of
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -216,7 +216,7 @@ def sharpness_by_document(loaded: Any, *, seed: int | None = None) -> xr.DataArr
     return xr.DataArray(rises, dims=("text",), coords=coords)
 
 
-@experiment(dims=("text",), unit="nats", per_prompt=False)
+@observable(source="model", dims=("text",), unit="nats")
 def sharpness(loaded: Any, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss when every filter is moved by .2 of itself in a random direction.
 
@@ -228,7 +228,7 @@ def sharpness(loaded: Any, prompts: None) -> xr.DataArray:
     return sharpness_by_document(loaded)
 
 
-@experiment(dims=("direction", "step"), unit="nats", per_prompt=False, recorded_with="sharpness")
+@observable(source="model", dims=("direction", "step"), unit="nats", recorded_with="sharpness")
 def landscape_curve(loaded: Any, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss along three filter-normalized random directions."""
     import xarray as xr
@@ -244,7 +244,7 @@ def landscape_curve(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(rows, dims=("direction", "step"), coords=coords)
 
 
-@experiment(dims=("first", "second"), unit="nats", per_prompt=False, recorded_with="sharpness")
+@observable(source="model", dims=("first", "second"), unit="nats", recorded_with="sharpness")
 def landscape_surface(loaded: Any, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss on a plane of two filter-normalized random directions."""
     import xarray as xr

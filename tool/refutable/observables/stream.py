@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from refutable.capture.recorder import PATTERN, RESID_POST, AttentionRecorder, BlockRecorder
-from refutable.observables.registry import recorded
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ class _Direction(BlockRecorder, ABC):
         self.keep(layer, view.by_prompt(cosine).nanmean(-1))
 
 
-@recorded(dims=("prompt", "layer"), unit="abs cosine x root of width")
+@observable(source="recorder", dims=("prompt", "layer"), unit="abs cosine x root of width")
 class OnesCosine(_Direction):
     """Mean absolute cosine of the states with the all-ones direction, times the root of width."""
 
@@ -51,7 +51,7 @@ class OnesCosine(_Direction):
         return torch.ones(size)
 
 
-@recorded(dims=("prompt", "layer"), unit="abs cosine x root of width")
+@observable(source="recorder", dims=("prompt", "layer"), unit="abs cosine x root of width")
 class SignsCosine(_Direction):
     """As `ones_cosine`, with a fixed direction of random signs."""
 
@@ -65,7 +65,7 @@ class SignsCosine(_Direction):
         return 2.0 * drawn - 1.0
 
 
-@recorded(dims=("prompt", "layer"), unit="log10 ratio")
+@observable(source="recorder", dims=("prompt", "layer"), unit="log10 ratio")
 class LargestToMedian(BlockRecorder):
     """Log10 of the largest absolute entry of a prompt's states over their median one."""
 
@@ -79,7 +79,7 @@ class LargestToMedian(BlockRecorder):
         self.keep(layer, view.by_prompt(ratio).nan_to_num(0.0).amax(-1).log10())
 
 
-@recorded(dims=("prompt", "layer"), unit="log10 ratio")
+@observable(source="recorder", dims=("prompt", "layer"), unit="log10 ratio")
 class TenthToMedian(BlockRecorder):
     """As `largest_to_median`, with the entry that a tenth of all exceed."""
 
@@ -118,7 +118,7 @@ class _CosineShare(BlockRecorder, ABC):
         """Add the contributions of the chosen dimensions up: (prompt, dim) to (prompt,)."""
 
 
-@recorded(dims=("prompt", "layer"), unit="share")
+@observable(source="recorder", dims=("prompt", "layer"), unit="share")
 class TopCosineShare(_CosineShare):
     """Share of the expected cosine of two tokens that the three largest dimensions make."""
 
@@ -130,7 +130,7 @@ class TopCosineShare(_CosineShare):
         return top
 
 
-@recorded(dims=("prompt", "layer"), unit="share")
+@observable(source="recorder", dims=("prompt", "layer"), unit="share")
 class FirstCosineShare(_CosineShare):
     """As `top_cosine_share`, with the first three dimensions whatever they are."""
 
@@ -141,7 +141,7 @@ class FirstCosineShare(_CosineShare):
         return parts[:, :TOP].sum(-1)
 
 
-@recorded(dims=("prompt", "layer", "head"), unit="share")
+@observable(source="recorder", dims=("prompt", "layer", "head"), unit="share")
 class AttentionMiddle(AttentionRecorder):
     """Mean over rows t >= 1 of the attention paid to the key in the middle."""
 

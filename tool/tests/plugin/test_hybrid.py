@@ -14,9 +14,9 @@ from .conftest import DATA
 pytestmark = pytest.mark.filterwarnings("default")
 
 BROKEN = '''
-from refutable.observables.weights.register import weight_observable
+from refutable.observables.registry import observable
 
-@weight_observable(dims=("layer",))
+@observable(source="weights", dims=("layer",))
 def breaks_here(weights):
     """An observable with a fault in it."""
     return {}["no such key"]

@@ -14,7 +14,7 @@ import numpy as np
 
 from refutable.observables.probing.token_labels import LABELS, labels_of, token_spans
 from refutable.observables.prose.text import LENGTH, WINDOWS, documents, windows_of
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,7 +177,7 @@ def _balanced(recall: Floats) -> float:
     return float(found.mean()) if len(found) > 1 else float("nan")
 
 
-@experiment(dims=("label", "kind", "layer", "half"), unit="share", version=2, per_prompt=False)
+@observable(source="model", dims=("label", "kind", "layer", "half"), unit="share", version=2)
 def probe_accuracy(loaded: Any, prompts: None) -> xr.DataArray:
     """Balanced accuracy of linear probes for labels of tokens, and for the control task.
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from refutable.observables.prose.text import documents, windows_of
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,7 +86,7 @@ def arc_weights(starts: Sequence[Integers], length: int) -> tuple[torch.Tensor, 
     return arcs / total, elsewhere / total
 
 
-@experiment(dims=("text", "layer", "head"), unit="share", per_prompt=False)
+@observable(source="model", dims=("text", "layer", "head"), unit="share")
 def word_arcs(loaded: Any, prompts: None) -> xr.DataArray:
     """Attention on the first token of one's word less that at the same distances elsewhere.
 
@@ -114,10 +114,10 @@ def word_arcs(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(values, dims=("text", "layer", "head"), coords=coords)
 
 
-@experiment(
+@observable(
+    source="model",
     dims=("layer", "head", "query", "key"),
     unit="share",
-    per_prompt=False,
     recorded_with="attention_entropy",
 )
 def attention_map(loaded: Any, prompts: None) -> xr.DataArray:

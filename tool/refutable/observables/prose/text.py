@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotAvailableError
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 from refutable.training.corpus import shipped_excerpt
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def documents() -> tuple[list[str], list[str]]:
     return [f"document-{i:02d}" for i in range(len(texts))], texts
 
 
-@experiment(dims=("text",), unit="nats", per_prompt=False)
+@observable(source="model", dims=("text",), unit="nats")
 def held_out_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Loss on each document of held-out public-domain prose."""
     import xarray as xr
@@ -127,7 +127,7 @@ def held_out_loss(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(document_losses(loaded, texts), dims=("text",), coords=coords)
 
 
-@experiment(dims=("noise", "rate", "text"), unit="nats", per_prompt=False, version=2)
+@observable(source="model", dims=("noise", "rate", "text"), unit="nats", version=2)
 def noisy_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Loss on held-out prose with 0, 5, 10 and 20 % of words replaced, or with letters swapped.
 

@@ -22,7 +22,7 @@ from refutable.capture.recorder import RESID_POST, BlockRecorder
 from refutable.errors import NotAvailableError
 from refutable.models.registry import all_specs
 from refutable.models.spec import ModelSource
-from refutable.observables.registry import Observable, experiment
+from refutable.observables.registry import Observable, observable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -265,8 +265,10 @@ def _reference_units(spec: ModelSpec, prompts: _Prompts, device: str, dtype: str
     return _units(last_residuals(loaded, prompts.read_by(loaded)), prompts.encoded.families)
 
 
-@experiment(
+@observable(
+    source="model",
     dims=("estimator", "reference", "reference_layer", "layer"),
+    per_prompt=True,
     unit="alignment",
     compared_with=reference_models,
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 from refutable.observables.similarity.alignment import draws, last_residuals, some, u_centred
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 
-@experiment(dims=("draw", "layer", "pair"), unit="", in_store_only=True)
+@observable(
+    source="model", dims=("draw", "layer", "pair"), per_prompt=True, unit="", in_store_only=True
+)
 def representation_kernel(loaded: Any, encoded: Encoded) -> xr.DataArray:
     """Inner products of the residual stream of each pair of prompts, after each block.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotMeasurableError
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 from refutable.observables.thoughts.subject import (
     QUANTITIES,
     THOUGHTS,
@@ -31,7 +31,7 @@ RUN_ON, INPUT = "input, later thoughts recomputed", "input"
 _MOST_BLOCKS = 12
 
 
-@experiment(dims=("prompt", "thoughts", "quantity"))
+@observable(source="model", dims=("prompt", "thoughts", "quantity"))
 def answers_by_thoughts(loaded: Any, encoded: Any) -> xr.DataArray:
     """Log-probability of the right answer in nats, and whether it is first, by thoughts given.
 
@@ -56,7 +56,11 @@ def answers_by_thoughts(loaded: Any, encoded: Any) -> xr.DataArray:
     )
 
 
-@experiment(dims=("prompt", "replaced_by", "place", "quantity", "thought"), in_store_only=True)
+@observable(
+    source="model",
+    dims=("prompt", "replaced_by", "place", "quantity", "thought"),
+    in_store_only=True,
+)
 def thought_importance(loaded: Any, encoded: Any) -> xr.DataArray:
     """What the answer loses when a thought is replaced: nats of log-probability, and accuracy.
 
@@ -87,7 +91,7 @@ def thought_importance(loaded: Any, encoded: Any) -> xr.DataArray:
     )  # fmt: skip
 
 
-@experiment(dims=("prompt", "quantity", "first", "second"), in_store_only=True)
+@observable(source="model", dims=("prompt", "quantity", "first", "second"), in_store_only=True)
 def thought_pair_importance(loaded: Any, encoded: Any) -> xr.DataArray:
     """What the answer loses when two thoughts at once are another problem's, later ones kept.
 

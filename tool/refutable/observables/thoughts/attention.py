@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotMeasurableError
-from refutable.observables.registry import experiment, observable
+from refutable.observables.registry import observable
 from refutable.observables.thoughts.subject import NAMES, THOUGHTS, by_prompt, laid_out
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ SPANS = (*NAMES, *CONTROLS, "begin", "end")
 FROM = ("answer", "later", "published")
 
 
-@experiment(
-    dims=("prompt", "received_from", "layer", "head", "span"), unit="share", in_store_only=True
+@observable(
+    source="model",
+    dims=("prompt", "received_from", "layer", "head", "span"),
+    unit="share",
+    in_store_only=True,
 )
 def attention_to_spans(loaded: Any, encoded: Any) -> xr.DataArray:
     """Attention weight that a span receives, as share of the whole row, by block and head.
@@ -42,7 +45,7 @@ def attention_to_spans(loaded: Any, encoded: Any) -> xr.DataArray:
     )  # fmt: skip
 
 
-@experiment(dims=("prompt", "span"), unit="tokens")
+@observable(source="model", dims=("prompt", "span"), unit="tokens")
 def span_lengths(loaded: Any, encoded: Any) -> xr.DataArray:
     """Number of tokens of each thought; 1 of a latent one."""
     thoughts = laid_out(loaded, encoded)
@@ -53,7 +56,7 @@ def span_lengths(loaded: Any, encoded: Any) -> xr.DataArray:
     return by_prompt(np.array(values), encoded, ("span",), span=NAMES)
 
 
-@experiment(dims=("prompt", "span"), unit="tokens")
+@observable(source="model", dims=("prompt", "span"), unit="tokens")
 def keys_seen(loaded: Any, encoded: Any) -> xr.DataArray:
     """Number of positions that the last token of each thought sees, its own included."""
     thoughts = laid_out(loaded, encoded)

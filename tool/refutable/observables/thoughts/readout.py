@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 from refutable.observables.thoughts.subject import THOUGHTS, by_prompt, is_latent, laid_out, scored
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 READ = ("log-probability", "accuracy", "entropy")
 
 
-@experiment(dims=("prompt", "read", "thought"))
+@observable(source="model", dims=("prompt", "read", "thought"))
 def thought_readout(loaded: Any, encoded: Any) -> xr.DataArray:
     """The answer as a thought reads out: log-probability, whether it is first, entropy; nats.
 

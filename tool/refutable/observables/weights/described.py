@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from refutable.models.load import LoadedModel
 
 
-@experiment(dims=("byte",), per_prompt=False, in_store_only=True)
+@observable(source="model", dims=("byte",), in_store_only=True)
 def tensors_described(loaded: LoadedModel, encoded: Any) -> xr.DataArray:
     """Digest, norms and projections of every tensor, its rows and columns, as a safetensors file.
 

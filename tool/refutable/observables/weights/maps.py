@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refutable.observables.registry import observable
 from refutable.observables.weights import pca
 from refutable.observables.weights.distribution import moments
-from refutable.observables.weights.register import labelled, weight_observable
+from refutable.observables.weights.labelled import labelled
 from refutable.observables.weights.work import ends, over_layers, spaced
 
 if TYPE_CHECKING:
@@ -65,7 +66,9 @@ def first_and_last(weights: WeightReader) -> WeightReader:
     return weights.at(tuple(dict.fromkeys((weights.layers[0], weights.layers[-1]))))
 
 
-@weight_observable(dims=("row", "column"), unit="weight", recorded_with="position_variance")
+@observable(
+    source="weights", dims=("row", "column"), unit="weight", recorded_with="position_variance"
+)
 def position_map(weights: WeightReader) -> xr.DataArray:
     """The table of position embeddings as means of blocks of positions and dimensions."""
     table = weights.position_table()
@@ -82,7 +85,9 @@ def _starts(size: int, blocks: int) -> list[int]:
     return [int(x) for x in np.linspace(0, size, blocks + 1).round()[:-1]]
 
 
-@weight_observable(dims=("dim", "position"), unit="weight", recorded_with="position_variance")
+@observable(
+    source="weights", dims=("dim", "position"), unit="weight", recorded_with="position_variance"
+)
 def position_curves(weights: WeightReader) -> xr.DataArray:
     """Some dimensions over positions: the study's four, and of low, middle and high variance."""
     table = weights.position_table()
@@ -95,7 +100,12 @@ def position_curves(weights: WeightReader) -> xr.DataArray:
     return labelled(thin.T, dim=chosen, position=_starts(len(table), len(thin)))
 
 
-@weight_observable(dims=("layer", "bin"), unit="share", recorded_with="attention_input_statistics")
+@observable(
+    source="weights",
+    dims=("layer", "bin"),
+    unit="share",
+    recorded_with="attention_input_statistics",
+)
 def attention_input_histogram(weights: WeightReader) -> xr.DataArray:
     """Share of the weights of [Q K V] in bins of a tenth of a standard deviation."""
     some = first_and_last(weights)
@@ -112,8 +122,11 @@ def attention_input_histogram(weights: WeightReader) -> xr.DataArray:
     return labelled(over_layers(some, shares), layer=some.layers, bin=middle.round(6))
 
 
-@weight_observable(
-    dims=("layer", "row", "column"), unit="weight", recorded_with="attention_input_statistics"
+@observable(
+    source="weights",
+    dims=("layer", "row", "column"),
+    unit="weight",
+    recorded_with="attention_input_statistics",
 )
 def attention_input_map(weights: WeightReader) -> xr.DataArray:
     """[Q K V] of the first and last block as means of blocks of inputs and outputs."""
@@ -128,8 +141,11 @@ def attention_input_map(weights: WeightReader) -> xr.DataArray:
     )
 
 
-@weight_observable(
-    dims=("layer", "row", "column"), unit="weight", recorded_with="attention_input_statistics"
+@observable(
+    source="weights",
+    dims=("layer", "row", "column"),
+    unit="weight",
+    recorded_with="attention_input_statistics",
 )
 def attention_input_zoom(weights: WeightReader) -> xr.DataArray:
     """Single weights of [Q K V]: the first 32 inputs and outputs of the first and last block."""
@@ -140,7 +156,12 @@ def attention_input_zoom(weights: WeightReader) -> xr.DataArray:
     )
 
 
-@weight_observable(dims=("layer", "point"), unit="share", recorded_with="attention_input_spectrum")
+@observable(
+    source="weights",
+    dims=("layer", "point"),
+    unit="share",
+    recorded_with="attention_input_spectrum",
+)
 def attention_input_cumulative(weights: WeightReader) -> xr.DataArray:
     """Variance held by the first components, at 64 even fractions of all, end blocks."""
     some = weights.at(ends(weights.layers))
@@ -148,8 +169,11 @@ def attention_input_cumulative(weights: WeightReader) -> xr.DataArray:
     return labelled(found, layer=some.layers, point=np.linspace(0, 1, 65)[1:].round(6))
 
 
-@weight_observable(
-    dims=("layer", "component", "row"), unit="score", recorded_with="scatter_silhouette"
+@observable(
+    source="weights",
+    dims=("layer", "component", "row"),
+    unit="score",
+    recorded_with="scatter_silhouette",
 )
 def attention_scatter(weights: WeightReader) -> xr.DataArray:
     """Rows of [Q K V] on their first two components; at most 512 evenly spaced rows are kept."""

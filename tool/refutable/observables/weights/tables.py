@@ -10,7 +10,7 @@ from refutable.models.weights.roles import CATEGORIES
 from refutable.observables.registry import observable
 from refutable.observables.weights import distribution, pca, spectra
 from refutable.observables.weights.counts import count, count_stored
-from refutable.observables.weights.register import labelled, weight_observable
+from refutable.observables.weights.labelled import labelled
 from refutable.observables.weights.work import ends, over_layers, over_matrices, side_by_side
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ _INITIAL_SEED = 1000
 # -- counts ------------------------------------------------------------------------------------
 
 
-@weight_observable(dims=("category",), unit="parameters")
+@observable(source="weights", dims=("category",), unit="parameters")
 def parameter_count(weights: WeightReader) -> xr.DataArray:
     """Unique parameters by category; a tied unembedding is part of the embedding."""
     found = count(weights.layout).by_category
     return labelled([found[name] for name in CATEGORIES], category=CATEGORIES)
 
 
-@weight_observable(dims=("counted",), unit="parameters")
+@observable(source="weights", dims=("counted",), unit="parameters")
 def parameter_total(weights: WeightReader) -> xr.DataArray:
     """Parameters counted once each, once per name, and as the checkpoint stores them."""
     found, stored = count(weights.layout), count_stored(weights)
@@ -47,7 +47,7 @@ def parameter_total(weights: WeightReader) -> xr.DataArray:
     return labelled(list(totals.values()), counted=list(totals))
 
 
-@weight_observable(dims=("names",), unit="parameters", recorded_with="parameter_count")
+@observable(source="weights", dims=("names",), unit="parameters", recorded_with="parameter_count")
 def tied_parameter(weights: WeightReader) -> xr.DataArray:
     """Size of each tensor that has several names, by these names."""
     tied = weights.layout.tied
@@ -55,7 +55,9 @@ def tied_parameter(weights: WeightReader) -> xr.DataArray:
     return labelled([p.size for p in tied], names=names)
 
 
-@weight_observable(dims=("category", "layer"), unit="parameters", recorded_with="parameter_count")
+@observable(
+    source="weights", dims=("category", "layer"), unit="parameters", recorded_with="parameter_count"
+)
 def block_parameter_count(weights: WeightReader) -> xr.DataArray:
     """Unique parameters of each block by category."""
     blocks = count(weights.layout).by_block
@@ -72,7 +74,7 @@ def parameter_megabytes(parameter_count: xr.DataArray) -> xr.DataArray:
 # -- distributions -----------------------------------------------------------------------------
 
 
-@weight_observable(dims=("statistic", "layer", "matrix"), unit="weight or none")
+@observable(source="weights", dims=("statistic", "layer", "matrix"), unit="weight or none")
 def weight_statistics(weights: WeightReader) -> xr.DataArray:
     """Mean, sd, extremes, skewness, excess kurtosis and KS distance to a normal of each matrix."""
     found: Doubles = np.array(over_matrices(weights, weights.matrices, distribution.describe))
@@ -84,13 +86,13 @@ def weight_statistics(weights: WeightReader) -> xr.DataArray:
     )
 
 
-@weight_observable(dims=("layer", "matrix"), unit="weight")
+@observable(source="weights", dims=("layer", "matrix"), unit="weight")
 def weight_sd(weights: WeightReader) -> xr.DataArray:
     """Standard deviation of each matrix."""
     return _spreads(weights)
 
 
-@weight_observable(dims=("layer", "matrix"), unit="weight", of_config=True, version=2)
+@observable(source="weights", dims=("layer", "matrix"), unit="weight", of_config=True, version=2)
 def initial_weight_sd(weights: WeightReader) -> xr.DataArray:
     """Standard deviation of each matrix of an untrained copy of the model."""
     return _spreads(weights.untrained(_INITIAL_SEED))
@@ -105,14 +107,14 @@ def _standard_deviation(matrix: NDArray[np.float32]) -> float:
     return distribution.moments([matrix]).sd
 
 
-@weight_observable(dims=("statistic", "layer"), unit="weight or none")
+@observable(source="weights", dims=("statistic", "layer"), unit="weight or none")
 def attention_input_statistics(weights: WeightReader) -> xr.DataArray:
     """The same of queries, keys and values pooled: GPT-2's c_attn, as the study took it."""
     found = over_layers(weights, lambda w, layer: distribution.describe(w.attention_input(layer)))
     return labelled(np.array(found).T, statistic=distribution.STATISTICS, layer=weights.layers)
 
 
-@weight_observable(dims=("quantile", "layer", "matrix"), unit="weight^2")
+@observable(source="weights", dims=("quantile", "layer", "matrix"), unit="weight^2")
 def weight_row_variance(weights: WeightReader) -> xr.DataArray:
     """Quantiles over input features of the variance of a feature's weights, for each matrix."""
 
@@ -131,7 +133,7 @@ def weight_row_variance(weights: WeightReader) -> xr.DataArray:
 # -- spectra -----------------------------------------------------------------------------------
 
 
-@weight_observable(dims=("measure", "layer", "matrix"), unit="components or share")
+@observable(source="weights", dims=("measure", "layer", "matrix"), unit="components or share")
 def weight_spectrum(weights: WeightReader) -> xr.DataArray:
     """Participation ratio, shares of the first components and components for 50 and 90 %."""
     found: Doubles = np.array(over_matrices(weights, weights.matrices, pca.spectrum_measures))
@@ -143,13 +145,13 @@ def weight_spectrum(weights: WeightReader) -> xr.DataArray:
     )
 
 
-@weight_observable(dims=("measure", "layer"), unit="components or share")
+@observable(source="weights", dims=("measure", "layer"), unit="components or share")
 def attention_input_spectrum(weights: WeightReader) -> xr.DataArray:
     """The same of queries, keys and values side by side; rows are input features."""
     return _input_spectrum(weights, standardised=False)
 
 
-@weight_observable(dims=("measure", "layer"), unit="components or share")
+@observable(source="weights", dims=("measure", "layer"), unit="components or share")
 def attention_input_spectrum_standardised(weights: WeightReader) -> xr.DataArray:
     """The same with every column scaled to unit variance, as the study did."""
     return _input_spectrum(weights, standardised=True)
@@ -163,7 +165,7 @@ def _input_spectrum(weights: WeightReader, *, standardised: bool) -> xr.DataArra
     return labelled(found.T, measure=pca.MEASURES, layer=weights.layers)
 
 
-@weight_observable(dims=("layer",), unit="silhouette")
+@observable(source="weights", dims=("layer",), unit="silhouette")
 def scatter_silhouette(weights: WeightReader) -> xr.DataArray:
     """Best silhouette of 2 to 4 clusters of rows on their first two components, end blocks."""
     some = weights.at(ends(weights.layers))
@@ -173,7 +175,7 @@ def scatter_silhouette(weights: WeightReader) -> xr.DataArray:
     return labelled(found, layer=some.layers)
 
 
-@weight_observable(dims=("copy", "layer"), unit="silhouette")
+@observable(source="weights", dims=("copy", "layer"), unit="silhouette")
 def scatter_silhouette_rotated(weights: WeightReader) -> xr.DataArray:
     """The same of 19 copies of the weights whose rows are mixed by random rotations."""
     some = weights.at(ends(weights.layers))
@@ -188,7 +190,7 @@ def scatter_silhouette_rotated(weights: WeightReader) -> xr.DataArray:
     return labelled(found.T, copy=range(COPIES), layer=some.layers)
 
 
-@weight_observable(dims=("layer", "matrix"), unit="exponent")
+@observable(source="weights", dims=("layer", "matrix"), unit="exponent")
 def spectral_exponent(weights: WeightReader) -> xr.DataArray:
     """Power-law exponent of the tail of each matrix's spectrum (needs the extra ``spectra``)."""
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refutable.observables.registry import observable
 from refutable.observables.weights import heads
-from refutable.observables.weights.register import labelled, weight_observable
+from refutable.observables.weights.labelled import labelled
 from refutable.observables.weights.tables import COPIES
 from refutable.observables.weights.work import over_layers, spaced
 
@@ -24,7 +25,7 @@ ROTATED_BLOCKS = 6
 """Blocks at which rotated copies are drawn: evenly spaced, first and last among them."""
 
 
-@weight_observable(dims=("measure", "layer", "head"), unit="weight or weight^2")
+@observable(source="weights", dims=("measure", "layer", "head"), unit="weight or weight^2")
 def query_head(weights: WeightReader) -> xr.DataArray:
     """Norm and variance of each head's part of W_Q."""
 
@@ -41,8 +42,11 @@ def query_head(weights: WeightReader) -> xr.DataArray:
     )
 
 
-@weight_observable(
-    dims=("operator", "layer", "head", "other"), unit="distance", recorded_with="head_cophenetic"
+@observable(
+    source="weights",
+    dims=("operator", "layer", "head", "other"),
+    unit="distance",
+    recorded_with="head_cophenetic",
 )
 def head_distance(weights: WeightReader) -> xr.DataArray:
     """Distance of two heads' W_Q W_K^T, and W_V W_O, each scaled to length 1."""
@@ -62,7 +66,7 @@ def head_distance(weights: WeightReader) -> xr.DataArray:
     )
 
 
-@weight_observable(dims=("operator", "layer"), unit="correlation")
+@observable(source="weights", dims=("operator", "layer"), unit="correlation")
 def head_cophenetic(weights: WeightReader) -> xr.DataArray:
     """Cophenetic correlation of the Ward tree of a block's heads; 1 is a perfect tree."""
 
@@ -75,7 +79,9 @@ def head_cophenetic(weights: WeightReader) -> xr.DataArray:
     return labelled(found.T, operator=heads.OPERATORS, layer=weights.layers)
 
 
-@weight_observable(dims=("tree", "copy", "operator", "layer"), unit="correlation, log or count")
+@observable(
+    source="weights", dims=("tree", "copy", "operator", "layer"), unit="correlation, log or count"
+)
 def head_clustering(weights: WeightReader) -> xr.DataArray:
     """Cophenetic correlation, gap and its clusters of the weights (copy -1) and rotated copies."""
     some = weights.at(spaced(weights.layers, ROTATED_BLOCKS))
@@ -114,7 +120,7 @@ def _rotated_trees(weights: heads.HeadWeights, rng: np.random.Generator) -> list
     return [heads.cluster(heads.rotated_distances(weights, o, rng)) for o in heads.OPERATORS]
 
 
-@weight_observable(dims=("layer",), unit="correlation")
+@observable(source="weights", dims=("layer",), unit="correlation")
 def slices_cophenetic(weights: WeightReader) -> xr.DataArray:
     """The study's own clustering: equal slices of [Q K V], not heads, averaged over inputs."""
 

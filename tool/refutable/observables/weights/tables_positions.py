@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refutable.observables.registry import observable
 from refutable.observables.weights import pca, positions
-from refutable.observables.weights.register import labelled, weight_observable
+from refutable.observables.weights.labelled import labelled
 from refutable.observables.weights.tables import COPIES
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 FITS = ("r2_line", "r2_sinusoid", "period", "top3_share")
 
 
-@weight_observable(dims=("fit", "dim"), unit="share or positions")
+@observable(source="weights", dims=("fit", "dim"), unit="share or positions")
 def position_periodicity(weights: WeightReader) -> xr.DataArray:
     """R2 of a line, R2 of line and sinusoid, its period, and share of 3 Fourier components."""
     table = weights.position_table()
@@ -27,7 +28,7 @@ def position_periodicity(weights: WeightReader) -> xr.DataArray:
     return labelled(rows, fit=FITS, dim=range(table.shape[1]))
 
 
-@weight_observable(dims=("copy",), unit="share")
+@observable(source="weights", dims=("copy",), unit="share")
 def position_top3_shuffled(weights: WeightReader) -> xr.DataArray:
     """Mean share of 3 Fourier components in 19 copies with the order of positions shuffled."""
     table = weights.position_table()
@@ -39,14 +40,14 @@ def position_top3_shuffled(weights: WeightReader) -> xr.DataArray:
     return labelled(found, copy=range(COPIES))
 
 
-@weight_observable(dims=("dim",), unit="weight^2")
+@observable(source="weights", dims=("dim",), unit="weight^2")
 def position_variance(weights: WeightReader) -> xr.DataArray:
     """Variance over positions of each dimension of the position embeddings."""
     found = weights.position_table().var(axis=0, dtype=np.float64)
     return labelled(found, dim=range(len(found)))
 
 
-@weight_observable(dims=("kind", "position"), unit="correlation")
+@observable(source="weights", dims=("kind", "position"), unit="correlation")
 def position_adjacent_correlation(weights: WeightReader) -> xr.DataArray:
     """Correlation over dimensions of each position with the next: raw, centred, standardised."""
     table = weights.position_table()
@@ -54,7 +55,7 @@ def position_adjacent_correlation(weights: WeightReader) -> xr.DataArray:
     return labelled(found, kind=positions.KINDS, position=range(len(table) - 1))
 
 
-@weight_observable(dims=("measure",), unit="components or share")
+@observable(source="weights", dims=("measure",), unit="components or share")
 def position_spectrum(weights: WeightReader) -> xr.DataArray:
     """Participation ratio, first shares and components for 50 and 90 % of the position table."""
     return labelled(pca.spectrum_measures(weights.position_table()), measure=pca.MEASURES)

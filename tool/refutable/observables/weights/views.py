@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refutable.errors import NotAvailableError
+from refutable.observables.registry import observable
 from refutable.observables.weights import distribution, heads, pca, positions
-from refutable.observables.weights.register import labelled, weight_observable
+from refutable.observables.weights.labelled import labelled
 from refutable.observables.weights.tables import COPIES
 from refutable.observables.weights.work import averaged, side_by_side, spaced
 
@@ -37,14 +38,14 @@ VIEWS = (*BLOCK_VIEWS, *POSITION_VIEWS)
 VIEWED_BLOCKS = 3
 
 
-@weight_observable(dims=("view",), unit="see each view")
+@observable(source="weights", dims=("view",), unit="see each view")
 def weight_views(weights: WeightReader) -> xr.DataArray:
     """Mean over three blocks of a measure for each row of the study, and of the position table."""
     some = _some(weights)
     return labelled(side_by_side(some, 1, lambda _: _views(some))[0], view=VIEWS)
 
 
-@weight_observable(dims=("copy", "view"), unit="see each view", of_config=True)
+@observable(source="weights", dims=("copy", "view"), unit="see each view", of_config=True)
 def untrained_weight_views(weights: WeightReader) -> xr.DataArray:
     """The same of 19 freshly initialised copies of the model's config."""
     some = _some(weights)

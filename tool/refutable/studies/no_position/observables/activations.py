@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from refutable.observables.registry import experiment, observable
+from refutable.observables.registry import observable
 from refutable.studies.no_position.model import previous_token_loss
 from refutable.studies.no_position.observables.subject import held_out, untrained_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PROBED = ("embed", "blocks.0.attn_out", "blocks.0.resid_post", "blocks.1.resid_post")
 
 
-@experiment(dims=("layer", "query", "key"), unit="share", per_prompt=False)
+@observable(source="model", dims=("layer", "query", "key"), unit="share")
 def mean_attention(loaded: Any, prompts: None) -> xr.DataArray:
     """Attention pattern of each layer, averaged over 256 held-out sequences."""
     import torch
@@ -71,7 +71,7 @@ def distance_from_uniform(mean_attention: xr.DataArray) -> xr.DataArray:
     return xr.concat(rows, dim=xr.DataArray(["all", "not BOS"], dims="keys", name="keys"))
 
 
-@experiment(dims=("site",), unit="nats", per_prompt=False, version=2)
+@observable(source="model", dims=("site",), unit="nats", version=2)
 def replaced_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Loss with one site replaced by its mean over 128 sequences, kept per position."""
     from refutable.capture.intervene import available_sites
@@ -80,7 +80,7 @@ def replaced_loss(loaded: Any, prompts: None) -> xr.DataArray:
     return _swept(loaded, [site for site, reason in available.items() if not reason], "mean")
 
 
-@experiment(dims=("site",), unit="nats", per_prompt=False)
+@observable(source="model", dims=("site",), unit="nats")
 def loss_without_position(loaded: Any, prompts: None) -> xr.DataArray:
     """Loss with a layer's queries, keys or values replaced by one mean over all positions."""
     layers = range(loaded.facts.blocks)
@@ -96,7 +96,7 @@ def _swept(loaded: Any, sites: Sequence[str], how: How) -> xr.DataArray:
     return xr.DataArray(list(losses.values()), dims=("site",), coords={"site": list(losses)})
 
 
-@experiment(dims=("statistic", "layer", "neuron", "position"), per_prompt=False)
+@observable(source="model", dims=("statistic", "layer", "neuron", "position"))
 def neuron_activity(loaded: Any, prompts: None) -> xr.DataArray:
     """Share of 256 sequences in which a neuron is active, and its mean, at every 4th position."""
     import torch
@@ -122,7 +122,7 @@ def neuron_activity(loaded: Any, prompts: None) -> xr.DataArray:
     )
 
 
-@experiment(dims=("training", "position"), per_prompt=False)
+@observable(source="model", dims=("training", "position"))
 def attention_output_variance(loaded: Any, prompts: None) -> xr.DataArray:
     """Variance over sequences of layer 0's attention output, summed over its dimensions."""
     import torch
@@ -142,7 +142,7 @@ def attention_output_variance(loaded: Any, prompts: None) -> xr.DataArray:
     )
 
 
-@experiment(dims=("probe", "site"), unit="R squared", per_prompt=False)
+@observable(source="model", dims=("probe", "site"), unit="R squared")
 def position_readout(loaded: Any, prompts: None) -> xr.DataArray:
     """R squared of position, 1 to 49, read by ridge regression on sequences it has not seen.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 from refutable.studies.no_position.model import held_out_loss, new_model
 from refutable.studies.no_position.observables.subject import folder_of, run_of
 from refutable.studies.no_position.train import read_run, train_no_position
@@ -22,19 +22,19 @@ def _curve(losses: Sequence[float]) -> xr.DataArray:
     return xr.DataArray(np.asarray(losses, dtype=float), dims=("step",), coords={"step": steps})
 
 
-@experiment(dims=("step",), unit="nats", per_prompt=False)
+@observable(source="model", dims=("step",), unit="nats")
 def training_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Training loss of every step of the published recipe, before the step's update."""
     return _curve(run_of(loaded).losses)
 
 
-@experiment(dims=("step",), unit="nats", per_prompt=False)
+@observable(source="model", dims=("step",), unit="nats")
 def growing_rate_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Training loss of the same seed, batch 64, under the faulty schedule max(step / 100, 1)."""
     return _sibling(loaded, "max-schedule")
 
 
-@experiment(dims=("step",), unit="nats", per_prompt=False)
+@observable(source="model", dims=("step",), unit="nats")
 def constant_rate_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Training loss of the same seed, batch 64, under min(step / 100, 1), its control."""
     return _sibling(loaded, "min-schedule")
@@ -44,14 +44,14 @@ def _sibling(loaded: Any, recipe: str) -> xr.DataArray:
     return _curve(read_run(folder_of(loaded).parent / f"{recipe}-{run_of(loaded).seed}").losses)
 
 
-@experiment(dims=("step",), unit="nats", per_prompt=False, version=3)
+@observable(source="model", dims=("step",), unit="nats", version=3)
 def live_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Training loss of the fast recipe, trained now from the model's seed."""
     _, run = train_no_position(run_of(loaded).seed, "fast", None, device=loaded.device)
     return _curve(run.losses)
 
 
-@experiment(dims=(), unit="nats", per_prompt=False, version=2)
+@observable(source="model", dims=(), unit="nats", version=2)
 def held_out_recall_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Mean loss of the previous token over 4000 held-out sequences, as many as the study took."""
     import xarray as xr
@@ -60,7 +60,7 @@ def held_out_recall_loss(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(held_out_loss(loaded.model, 4000))
 
 
-@experiment(dims=("when",), per_prompt=False)
+@observable(source="model", dims=("when",))
 def position_table_norm(loaded: Any, prompts: None) -> xr.DataArray:
     """Euclidean norm of the position embedding before and after training."""
     import xarray as xr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from refutable.observables.registry import experiment, observable
+from refutable.observables.registry import observable
 from refutable.studies.no_position.circuits import (
     centre_unembedding,
     centre_writing,
@@ -28,7 +28,7 @@ _TOKENS = slice(1, 61)
 """Tokens of the maps that are kept: all 299 behave alike, being drawn alike."""
 
 
-@experiment(dims=("part", "position"), unit="nats", per_prompt=False)
+@observable(source="model", dims=("part", "position"), unit="nats")
 def previous_token_attribution(loaded: Any, prompts: None) -> xr.DataArray:
     """Direct attribution of the correct token's logit, mean over 64 held-out sequences."""
     import xarray as xr
@@ -41,7 +41,7 @@ def previous_token_attribution(loaded: Any, prompts: None) -> xr.DataArray:
     )
 
 
-@experiment(dims=(), unit="nats", per_prompt=False)
+@observable(source="model", dims=(), unit="nats")
 def attribution_gap(loaded: Any, prompts: None) -> xr.DataArray:
     """Largest difference of the sum of all parts and the centred logit, in float64."""
     import xarray as xr
@@ -69,7 +69,7 @@ def _attribution(
     return found.parts, found.values[..., 1:], logits[:, 1:], targets[:, 1:]
 
 
-@experiment(dims=("rewriting",), unit="nats", per_prompt=False)
+@observable(source="model", dims=("rewriting",), unit="nats")
 def rewriting_gap(loaded: Any, prompts: None) -> xr.DataArray:
     """Largest change of a log-probability by folding norms and centring weights, in float64."""
     import torch
@@ -93,7 +93,7 @@ def rewriting_gap(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(gaps, dims=("rewriting",), coords={"rewriting": list(rewritten)})
 
 
-@experiment(dims=("form", "layer"), unit="correlation", per_prompt=False)
+@observable(source="model", dims=("form", "layer"), unit="correlation")
 def score_agreement(loaded: Any, prompts: None) -> xr.DataArray:
     """Correlation of a QK map's entries with the model's own attention scores.
 
@@ -136,7 +136,7 @@ def _correlation(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])
 
 
-@experiment(dims=("form", "layer", "query", "key"), unit="score", per_prompt=False)
+@observable(source="model", dims=("form", "layer", "query", "key"), unit="score")
 def query_key_map(loaded: Any, prompts: None) -> xr.DataArray:
     """QK map over tokens 1 to 60, as published and composed."""
     import xarray as xr
@@ -149,7 +149,7 @@ def query_key_map(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(rows, dims=("form", "layer", "query", "key"), coords={"form": _FORMS})
 
 
-@experiment(dims=("form", "layer", "token", "neuron"), per_prompt=False)
+@observable(source="model", dims=("form", "layer", "token", "neuron"))
 def output_value_map(loaded: Any, prompts: None) -> xr.DataArray:
     """OV map from tokens 1 to 60 to 64 neurons, as published and composed.
 

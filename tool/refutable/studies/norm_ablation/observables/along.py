@@ -24,7 +24,7 @@ from refutable.observables.moments import log_variance_slope
 from refutable.observables.probing.probes import best_minus_worst, probe_accuracy
 from refutable.observables.prose.syntax import best_elsewhere, word_arcs
 from refutable.observables.prose.text import held_out_loss, noise_slope, noisy_loss
-from refutable.observables.registry import REGISTRY, experiment
+from refutable.observables.registry import REGISTRY, observable
 from refutable.observables.sharpness import sharpness_by_document
 from refutable.training.log import read_log
 from refutable.training.recipe import recipe_from
@@ -151,7 +151,7 @@ def of_model(loaded: Any) -> xr.DataArray:
     return xr.DataArray(values, dims=("quantity",), coords={"quantity": list(OF_MODEL)})
 
 
-@experiment(dims=("step", "quantity", "prompt"), unit="", of_training=True)
+@observable(source="model", dims=("step", "quantity", "prompt"), unit="", of_training=True)
 def prompts_along_training(loaded: Any, encoded: Any) -> xr.DataArray:
     """Attention and residual stream at each checkpoint, by prompt family."""
     table = at_each_checkpoint(loaded, lambda one: on_prompts(one, encoded))
@@ -160,13 +160,13 @@ def prompts_along_training(loaded: Any, encoded: Any) -> xr.DataArray:
     return table.rename(family="prompt").assign_coords(prompt=names, family=("prompt", names))
 
 
-@experiment(dims=("step", "quantity", "text"), unit="", of_training=True, per_prompt=False)
+@observable(source="model", dims=("step", "quantity", "text"), unit="", of_training=True)
 def documents_along_training(loaded: Any, prompts: None) -> xr.DataArray:
     """Loss, gradients, sharpness, robustness and word arcs at each checkpoint, by document."""
     return at_each_checkpoint(loaded, on_documents).transpose("step", "quantity", "text")
 
 
-@experiment(dims=("step", "quantity"), unit="", of_training=True, per_prompt=False)
+@observable(source="model", dims=("step", "quantity"), unit="", of_training=True)
 def model_along_training(loaded: Any, prompts: None) -> xr.DataArray:
     """Log spread of the weights, and selectivity of probes, at each checkpoint."""
     import xarray as xr

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from refutable.errors import NotAvailableError, NotHereError
 from refutable.models.sources import locate
 from refutable.observables.gradients import relative_gradient_norm
-from refutable.observables.registry import REGISTRY, experiment
+from refutable.observables.registry import REGISTRY, observable
 from refutable.observables.sharpness import sharpness_by_document
 from refutable.training.log import read_log
 
@@ -106,7 +106,7 @@ def _run(loaded: Any) -> Path:
     return run
 
 
-@experiment(dims=("prompt", "keys"), unit="share of the maximum", of_training=True)
+@observable(source="model", dims=("prompt", "keys"), unit="share of the maximum", of_training=True)
 def attention_entropy_at_loss(loaded: Any, encoded: Any) -> xr.DataArray:
     """Normalized attention entropy at a held-out loss of 4.95 nats, mean over heads and blocks.
 
@@ -128,14 +128,14 @@ def attention_entropy_at_loss(loaded: Any, encoded: Any) -> xr.DataArray:
     return found
 
 
-@experiment(dims=("text", "layer"), unit="log ratio", per_prompt=False, of_training=True)
+@observable(source="model", dims=("text", "layer"), unit="log ratio", of_training=True)
 def relative_gradient_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Log of gradient norm over weight norm of each block on held-out documents, at 4.95 nats."""
     found: xr.DataArray = at_level(loaded, lambda one: relative_gradient_norm(one, None))
     return found
 
 
-@experiment(dims=("text",), unit="nats", per_prompt=False, of_training=True)
+@observable(source="model", dims=("text",), unit="nats", of_training=True)
 def sharpness_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Sharpness of the loss landscape on each held-out document, at 4.95 nats held out."""
     found: xr.DataArray = at_level(loaded, sharpness_by_document)

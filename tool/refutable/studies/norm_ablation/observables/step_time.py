@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotAvailableError
-from refutable.observables.registry import experiment
+from refutable.observables.registry import observable
 from refutable.training.recipe import TwinRecipe
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def interleaved(
     return np.moveaxis(np.log(others / times[..., 1:2]), 2, 0)
 
 
-@experiment(dims=("compared", "batch", "round"), unit="log ratio", per_prompt=False, version=2)
+@observable(source="model", dims=("compared", "batch", "round"), unit="log ratio", version=2)
 def step_time_log_ratio(loaded: Any, prompts: None) -> xr.DataArray:
     """Log ratio of the time of a training step of an RMSNorm twin to that of its LayerNorm sibling.
 

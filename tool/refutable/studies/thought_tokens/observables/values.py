@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotMeasurableError
-from refutable.observables.registry import experiment, observable
+from refutable.observables.registry import observable
 from refutable.observables.thoughts.readout import thought_logits
 from refutable.observables.thoughts.subject import by_prompt, donors, known, laid_out
 from refutable.studies.thought_tokens.task import (
@@ -24,7 +24,7 @@ OUTCOMES = ("other's answer", "continued", "own answer")
 LATER = ("recomputed", "kept")
 
 
-@experiment(dims=("prompt", "thought", "slot"))
+@observable(source="model", dims=("prompt", "thought", "slot"))
 def thought_values(loaded: Any, encoded: Any) -> xr.DataArray:
     """Whether a thought reads out, among the 11 values, as the value after a slot: 1 or 0."""
     import numpy as np
@@ -36,7 +36,7 @@ def thought_values(loaded: Any, encoded: Any) -> xr.DataArray:
     return by_prompt(hit, encoded, ("thought", "slot"), thought=range(SLOTS), slot=range(SLOTS))
 
 
-@experiment(dims=("prompt", "later", "outcome", "thought"))
+@observable(source="model", dims=("prompt", "later", "outcome", "thought"))
 def thought_steering(loaded: Any, encoded: Any) -> xr.DataArray:
     """What the model answers when one thought is another problem's: 1 or 0 by outcome.
 
