@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
 
 from refutable.api.opening import Model, Prompts, named_prompts, opened
+from refutable.errors import ClaimError
 from refutable.measurement.state import Settings
 from refutable.measurement.subject import Observations, call
 from refutable.observables.registry import REGISTRY
@@ -16,14 +17,20 @@ from refutable.observables.registry import REGISTRY
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refutable.measurement.harness import Harness
+    from refutable.store.store import Store
+
 Asked: TypeAlias = "str | Callable[..., xr.DataArray]"
 """Name of an observable, or a function whose arguments are such names."""
+
+Observables: TypeAlias = "Asked | Sequence[Asked]"
+"""One of them, or several."""
 
 
 def observe(
     model: Model,
     prompts: Prompts,
-    observables: Asked | Sequence[Asked],
+    observables: Observables,
     *,
     arm: str = "no-bos",
     device: str = "cpu",
@@ -60,31 +67,73 @@ def observe(
     RefutableError
         In one line, if the model, a prompt or the instrument failed.
     """
+    return observed(model, prompts, observables, Settings(device, dtype, check=check), arm)
+
+
+def observed(
+    model: Model,
+    prompts: Prompts,
+    observables: Observables,
+    settings: Settings,
+    arm: str,
+    *,
+    store: Store | None = None,
+) -> xr.Dataset:
+    """Measure observables of a model, kept in a store of the caller's if there is one."""
+    with opened([model], settings, store=store) as (harness, library, names):
+        label = named_prompts(library, prompts)
+        asked = plan(harness, names[0], label, observables, arm)
+        return dataset(harness, names[0], label, asked, arm)
+
+
+def plan(
+    harness: Harness, model: str, prompts: str, observables: Observables, arm: str
+) -> list[Asked]:
+    """Plan observables of a model on prompts, and return them as a list.
+
+    Raises
+    ------
+    ClaimError
+        If there is none, one is unknown, or two would have one name in the dataset.
+    """
+    if isinstance(observables, str) or callable(observables):
+        observables = [observables]
+    asked = list(observables)
+    names = [name_of(item) for item in asked]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not asked:
+        wrong = f"{twice[0]!r} is asked for twice" if twice else "no observable is asked for"
+        raise ClaimError(f"{wrong}: name each once (a function goes by its own name)")
+    harness.ask(model, prompts, arm, {name for item in asked for name in _arguments(item)})
+    return asked
+
+
+def dataset(
+    harness: Harness, model: str, prompts: str, asked: Sequence[Asked], arm: str
+) -> xr.Dataset:
+    """Measure what was planned, and return it with its provenance."""
     import xarray as xr
 
-    asked = [observables] if isinstance(observables, str) or callable(observables) else observables
-    settings = Settings(device, dtype, check=check)
-    with opened([model], settings) as (harness, library, names):
-        label = named_prompts(library, prompts)
-        recorded = {name for item in asked for name in _arguments(item)}
-        harness.ask(names[0], label, arm, recorded)
-        found = harness.observations(names[0], label, arm)
-        arrays = {
-            item if isinstance(item, str) else item.__name__: _value(item, found) for item in asked
-        }
-        report = harness.report(names[0])
+    found = harness.observations(model, prompts, arm)
+    arrays = {name_of(item): _value(item, found) for item in asked}
+    report = harness.report(model)
     assert report is not None  # noqa: S101  (it was measured)
     return xr.Dataset(arrays).assign_attrs(
         model=report.id,
         weights_digest=report.weights_digest,
         device=report.device,
         dtype=report.dtype,
-        prompts=label,
+        prompts=prompts,
         arm=arm,
         layout=report.layout,
-        checked=check,
+        checked=harness.sources.settings.check,
         checks=json.dumps([asdict(one) for one in report.checks]),
     )
+
+
+def name_of(item: Asked) -> str:
+    """Return the name of an observable or of a function of some."""
+    return item if isinstance(item, str) else item.__name__
 
 
 def _arguments(item: Asked) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any, TypeAlias
 
 from refutable.errors import PromptError
@@ -20,6 +21,20 @@ Model: TypeAlias = Any
 
 Prompts: TypeAlias = str | PromptSet | Sequence[str] | Sequence[Sequence[int]]
 """Name or file of a prompt set, a prompt set, texts, or token ids."""
+
+
+@cache
+def _process_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="refutable-")
+
+
+def process_store() -> Store:
+    """Return a store that ends with this process.
+
+    For what is seen once, such as weights in the middle of a training, which would fill the
+    store of the machine.
+    """
+    return Store(_process_folder().name)
 
 
 @contextmanager

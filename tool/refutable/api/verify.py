@@ -99,21 +99,37 @@ def verify(
     Results
         One record a cell; what failed is among them, with the reason, and the rest went on.
     """
-    chosen = [one for item in _listed(claims) for one in _matching(item)]
+    chosen = claims_of(claims)
     wanted = [*models] if isinstance(models, list) else ([] if models == () else [models])
-    settings, started = Settings(device, dtype), time.time()
-    with (
-        opened(wanted, settings) as (harness, library, names),
-        tempfile.TemporaryDirectory() as folder,
-    ):
+    with opened(wanted, Settings(device, dtype)) as (harness, library, names):
         label = None if prompts is None else named_prompts(library, prompts)
+        return decided(plan_claims(chosen, harness, library, names, label), harness, library)
+
+
+Plan: TypeAlias = "list[tuple[Claim, Cell]]"
+
+
+def plan_claims(
+    claims: Sequence[Claim],
+    harness: Harness,
+    library: PromptLibrary,
+    models: Sequence[str],
+    prompts: str | None,
+) -> Plan:
+    """Tell a harness all that claims need of some models; return the cells in their order."""
+    plan = [(one, cell) for one in claims for cell in _cells(one, harness, models, prompts, ())]
+    plan.sort(key=lambda pair: (pair[1].grouped, pair[1].model))
+    for one, cell in plan:
+        # Known before anything is measured, so that each model is loaded once.
+        harness.plan(needs_of(one, cell, harness.models, library))
+    return plan
+
+
+def decided(plan: Plan, harness: Harness, library: PromptLibrary) -> Results:
+    """Evaluate planned cells; what fails is among the results, and the rest goes on."""
+    run = Run(harness.sources.settings, time.time())
+    with tempfile.TemporaryDirectory() as folder:
         log = ObservationLog(harness, library, Path(folder), "script", is_worker=False)
-        plan = [(one, cell) for one in chosen for cell in _cells(one, harness, names, label, ())]
-        plan.sort(key=lambda pair: (pair[1].grouped, pair[1].model))
-        for one, cell in plan:
-            # Known before anything is measured, so that each model is loaded once.
-            harness.plan(needs_of(one, cell, harness.models, library))
-        run = Run(settings, started)
         for one, cell in plan:
             run.add(_one(one, cell, harness, library, log), harness, library)
         return Results(run.evidence("refutable.verify(...)"), log.gather())
@@ -149,6 +165,11 @@ def claim_of(claim: ClaimLike) -> Claim:
     if isinstance(claim, str):
         return find_claim(claim)
     raise RefutableError(f"expected a claim, its id or a decorated function, got {claim!r}")
+
+
+def claims_of(claims: ClaimLike | Sequence[ClaimLike]) -> list[Claim]:
+    """Return the claims that are meant by claims, ids, patterns or decorated functions."""
+    return [one for item in _listed(claims) for one in _matching(item)]
 
 
 def _matching(claim: ClaimLike) -> list[Claim]:

@@ -14,6 +14,14 @@ OUTCOME = pytest.StashKey[CellOutcome]()
 """Under which an item keeps what was found for it until its report is made."""
 
 
+LOADED = "model="
+"""Begins the parametrization id of an ordinary test that asks for a loaded model; it ends the
+node id."""
+
+_CELL = re.compile(r"\[([^\[\]@]+)@[^\[\]@]+@(?:no-)?bos\]$")
+_LOADED = re.compile(rf"[\[-]{LOADED}([^\[\]]+)\]$")
+
+
 def cell_of(item: pytest.Item) -> Cell | None:
     """Return the cell an item is about, or ``None`` for an ordinary test."""
     callspec = getattr(item, "callspec", None)
@@ -42,7 +50,12 @@ def sort_model_by_model(items: list[pytest.Item]) -> None:
         items[place] = item
 
 
+def is_cell(nodeid: str) -> bool:
+    """Whether a node id is that of a claim in a cell."""
+    return _CELL.search(nodeid) is not None
+
+
 def scope_of(nodeid: str) -> str:
     """Return what keeps items together on one xdist worker: the model; else the item itself."""
-    found = re.search(r"\[([^\[\]@]+)@[^\[\]@]+@(?:no-)?bos\]$", nodeid)
+    found = _CELL.search(nodeid) or _LOADED.search(nodeid)
     return f"model {found.group(1)}" if found else nodeid

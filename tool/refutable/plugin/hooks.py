@@ -12,11 +12,14 @@ import pytest
 
 from refutable.errors import RefutableError, one_line
 from refutable.plugin import fixtures, hookspecs
-from refutable.plugin.cases import claim_of, scope_of, sort_model_by_model
+from refutable.plugin.cases import LOADED, claim_of, is_cell, scope_of, sort_model_by_model
 from refutable.plugin.fixtures import claim_case  # noqa: F401  (a fixture)
+from refutable.plugin.loaded import claim_model, observe  # noqa: F401  (fixtures)
 from refutable.plugin.options import add_options
+from refutable.plugin.process import share_devices
 from refutable.plugin.selection import PROBLEM, refused, selects
 from refutable.plugin.session import RUN, SESSION, ClaimSession
+from refutable.spec.cell import slug
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,6 +35,7 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Open the session."""
     config.stash[SESSION] = ClaimSession(config)
+    share_devices(config, config.stash[SESSION].options.device)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,12 +45,21 @@ def pytest_pycollect_makeitem(collector: pytest.Collector, name: str, obj: objec
         fixtures.publish(collector.config)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Parametrize a claim over models, prompts and arms."""
+    """Parametrize a claim over models, prompts and arms, and other tests over loaded models.
+
+    The last of its kind, so that the model ends the id of a test that has other parameters.
+    """
     claim = getattr(metafunc.function, "__claim__", None)
-    if claim is None:
-        return
     session = metafunc.config.stash[SESSION]
+    if claim is None:
+        if "claim_model" in metafunc.fixturenames:
+            ids = [f"{LOADED}{slug(name)}" for name in session.models]
+            metafunc.parametrize(
+                "claim_model", session.models, indirect=True, ids=ids, scope="session"
+            )
+        return
     try:
         fixtures.check_arguments(claim)
         cells = session.cells(claim)
@@ -154,7 +167,7 @@ def pytest_configure_node(node: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
     """Count the cells of the run, which the controller does not collect itself."""
-    cells = sum(scope_of(nodeid) != nodeid for nodeid in ids)
+    cells = sum(is_cell(nodeid) for nodeid in ids)
     node.config.stash[SESSION].planned_items = cells
 
 

@@ -30,6 +30,37 @@ def share_cores(config: pytest.Config) -> None:
     set_threads(share)
 
 
+def share_devices(config: pytest.Config, device: str) -> None:
+    """Give an xdist worker one accelerator of its own, where the run names none by number."""
+    worker = getattr(config, "workerinput", {}).get("workerid", "")
+    if device != "cuda" or not worker:
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        import torch
+
+        # Counting them starts nothing on them, so that the variable still holds afterwards.
+        visible = ",".join(map(str, range(torch.cuda.device_count())))
+    own = device_of(worker, visible)
+    if own:
+        os.environ["CUDA_VISIBLE_DEVICES"] = own
+
+
+def device_of(worker: str, visible: str) -> str:
+    """Return the accelerator of a worker: workers take those that are visible in turn.
+
+    Parameters
+    ----------
+    worker : str
+        Its id, ``gw0`` and so on.
+    visible : str
+        As ``CUDA_VISIBLE_DEVICES`` lists them.
+    """
+    devices = [name.strip() for name in visible.split(",") if name.strip()]
+    number = int(worker.removeprefix("gw"))
+    return devices[number % len(devices)] if devices else ""
+
+
 def start_prefetch(config: pytest.Config, harness: Harness, needs: list[Need]) -> Prefetch | None:
     """Start a second process on the models at the end of the list, where that pays."""
     if config.getoption("numprocesses", None):

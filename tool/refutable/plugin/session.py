@@ -133,12 +133,20 @@ class ClaimSession:
         if self._harness is None:
             from refutable.measurement.harness import open_harness
 
-            if self.is_worker:
-                share_cores(self.config)
+            self.share_cores()
             self._harness = open_harness(
                 self.prompts, self.settings, models=self.named, say=self.say
             )
         return self._harness
+
+    def share_cores(self) -> None:
+        """Let a worker take its share of the cores, and no more."""
+        if self.is_worker:
+            share_cores(self.config)
+
+    def name_of(self, model: str) -> str:
+        """Return what the user called a model of the run."""
+        return self._names.get(model, model)
 
     def say(self, line: str) -> None:
         """Print a line of progress, past pytest's capture; workers stay silent."""
