@@ -21,6 +21,7 @@ from refutable.measurement.needs import members_of, needs_of
 from refutable.measurement.state import Settings
 from refutable.spec.cell import Cell, cells_of
 from refutable.spec.claim import Claim
+from refutable.spec.claim_files import file_of
 from refutable.spec.prompts import PromptLibrary
 from refutable.studies.catalogue import bundled_claims, find_claim
 
@@ -67,7 +68,7 @@ def evaluate(
     with opened([model], Settings(device, dtype)) as (harness, library, names):
         label = None if prompts is None else named_prompts(library, prompts)
         arms = () if arm is None else (arm,)
-        cells = _cells(chosen, harness, names, label, arms)
+        cells = _cells(chosen, (harness, library), names, label, arms)
         if not cells:
             raise RefutableError(f"{chosen.id} has no arm {arm!r}: it has {', '.join(chosen.arms)}")
         return evaluate_cell(chosen, cells[0], harness, library)
@@ -117,7 +118,11 @@ def plan_claims(
     prompts: str | None,
 ) -> Plan:
     """Tell a harness all that claims need of some models; return the cells in their order."""
-    plan = [(one, cell) for one in claims for cell in _cells(one, harness, models, prompts, ())]
+    plan = [
+        (one, cell)
+        for one in claims
+        for cell in _cells(one, (harness, library), models, prompts, ())
+    ]
     plan.sort(key=lambda pair: (pair[1].grouped, pair[1].model))
     for one, cell in plan:
         # Known before anything is measured, so that each model is loaded once.
@@ -189,12 +194,14 @@ def _listed(claims: ClaimLike | Sequence[ClaimLike]) -> list[ClaimLike]:
 
 def _cells(
     claim: Claim,
-    harness: Harness,
+    opened: tuple[Harness, PromptLibrary],
     names: Sequence[str],
     prompts: str | None,
     arms: Sequence[str],
 ) -> list[Cell]:
+    harness, library = opened
     if claim.predicts.grouped:
         groups = members_of(claim, harness.models)
         names = [model for members in groups.values() for model in members.values()]
+    prompts = prompts or library.beside(claim.prompts, file_of(claim))
     return cells_of(claim, names, prompts=prompts, arms=arms)

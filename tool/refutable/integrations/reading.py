@@ -61,12 +61,13 @@ class Reading:
         found = {name: _mean(array) for name, array in self.observations.data_vars.items()}
         numbers = {f"{prefix}{name}": value for name, value in found.items()}
         for result in self.results or ():
-            if result.verdict is None or result.estimate is None:
+            estimate = result.estimate
+            if result.verdict is None or estimate is None or estimate.value is None:
                 continue
             arms = {other.arm for other in self.results or () if other.claim == result.claim}
             stem = f"{prefix}{result.claim}" + (f"/{result.arm}" if len(arms) > 1 else "")
-            ends = (("low", result.estimate.low), ("high", result.estimate.high))
-            numbers[f"{stem}/value"] = result.estimate.value
+            ends = (("low", estimate.low), ("high", estimate.high))
+            numbers[f"{stem}/value"] = estimate.value
             numbers |= {f"{stem}/{name}": end for name, end in ends if end is not None}
             numbers[f"{stem}/verdict"] = _AS_NUMBER[result.verdict]
         return numbers | {f"{prefix}seconds": self.seconds}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import xarray as xr
 from transformers import TrainerCallback
 
@@ -32,7 +33,7 @@ class Overhead:
     """Of the time since training began."""
 
 
-class ClaimCallback(TrainerCallback):  # type: ignore[misc]
+class ClaimCallback(TrainerCallback):
     """Measures observables and claims every some steps, and logs them where the Trainer logs.
 
     It measures once before the first step: what fails there, a name or a prompt, ends the run at
@@ -110,7 +111,7 @@ class ClaimCallback(TrainerCallback):  # type: ignore[misc]
         seen = [reading for reading in self.readings if reading.observations.data_vars]
         if not seen:
             return xr.Dataset()
-        steps = xr.IndexVariable("step", [reading.step for reading in seen])
+        steps = pd.Index([reading.step for reading in seen], name="step")
         return xr.concat(
             [reading.observations for reading in seen], steps, combine_attrs="drop_conflicts"
         )

@@ -27,6 +27,7 @@ from refutable.plugin.selection import check, is_skipped, names_of
 from refutable.records import Evidence, Verdict
 from refutable.spec.cell import DEFAULT_PROMPTS, Cell, cells_of
 from refutable.spec.claim import Claim, ClaimRegistry
+from refutable.spec.claim_files import file_of
 from refutable.spec.prompts import PromptLibrary, PromptSet
 from refutable.system.paths import fixtures, shipped_baseline, writable
 
@@ -163,7 +164,8 @@ class ClaimSession:
             groups = members_of(claim, self.named)
             models = tuple(m for members in groups.values() for m in members.values())
         options = self.options
-        return cells_of(claim, models, prompts=options.prompts, arms=options.arms)
+        prompts = options.prompts or self.prompts.beside(claim.prompts, file_of(claim))
+        return cells_of(claim, models, prompts=prompts, arms=options.arms)
 
     def check_selection(self) -> None:
         """Refuse options that select nothing; see `refutable.plugin.selection.check`."""

@@ -2,107 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from refutable.errors import PromptError, near, one_line
-from refutable.records import PromptSetReport
+from refutable.spec.prompt_set import Prompt as Prompt
+from refutable.spec.prompt_set import PromptSet as PromptSet
+from refutable.spec.prompt_set import content_hash
 from refutable.spec.spans import answer_of, positions_of, unmarked
-
-_SPECIAL = re.compile(
-    r"\s*(</?s>|<(bos|eos|pad|unk|cls)>|<[|｜][^<>\s]+[|｜]>|<[a-z]+_of_[a-z]+>|\[[A-Z]{2,10}\])"
-)
-"""Text that is a special token in most tokenizers; markup such as ``<ul>`` is not."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One prompt, as text or as token ids, with optional named positions."""
-
-    id: str
-    """``family/index``."""
-    family: str
-    text: str | None = None
-    input_ids: tuple[int, ...] | None = None
-    spans: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Named positions among the token ids, without a BOS token that an arm puts first."""
-    marks: Mapping[str, tuple[int, int]] = field(default_factory=dict)
-    """Named spans of a text, as ranges of its characters; a tokenizer makes positions of them."""
-    answer: str | tuple[int, ...] | None = None
-    """What rightly follows the prompt: text, or token ids."""
-
-    @property
-    def shown(self) -> str:
-        """The text, or the token ids written out."""
-        if self.text is not None:
-            return self.text
-        return " ".join(map(str, self.input_ids or ()))
-
-
-@dataclass(frozen=True, slots=True)
-class PromptSet:
-    """Prompts grouped into families.
-
-    `content_hash` covers prompts, families and spans, not the set's name or its remarks, so
-    that two sets with the same prompts share their observations.
-    """
-
-    name: str
-    prompts: tuple[Prompt, ...]
-    families: Mapping[str, Mapping[str, str]]
-    """Family name to its remarks (register, kind, topic, ...), as strings."""
-    content_hash: str
-    description: str = ""
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    def may_begin_with(self, token: int | None) -> bool:
-        """Whether some prompt begins with a token: with its id, or with text like a special token.
-
-        Without the tokenizer it is not known which text a special token stands for.
-        """
-        if token is None:
-            return False
-        return any(
-            _SPECIAL.match(prompt.text) is not None
-            if prompt.text is not None
-            else (prompt.input_ids or ())[:1] == (token,)
-            for prompt in self.prompts
-        )
-
-    def remark(self, key: str) -> tuple[str, ...]:
-        """One remark (e.g. ``register``) of each prompt's family; empty where a family has none."""
-        return tuple(self.families[p.family].get(key, "") for p in self.prompts)
-
-    def select(self, families: Sequence[str]) -> PromptSet:
-        """Keep the named families only; an unknown family is an error."""
-        for name in families:
-            if name not in self.families:
-                raise PromptError(
-                    f"prompt set {self.name!r} has no family {name!r}: {near(name, self.families)}"
-                )
-        kept = tuple(p for p in self.prompts if p.family in families)
-        return replace(
-            self,
-            name=f"{self.name}:{','.join(families)}",
-            prompts=kept,
-            families={k: v for k, v in self.families.items() if k in families},
-            content_hash=_hash(kept),
-        )
-
-    def report(self) -> PromptSetReport:
-        """Return the set as a plain record for the evidence."""
-        return PromptSetReport(
-            self.name, self.content_hash, len(self.prompts), len(self.families), self.description
-        )
 
 
 class PromptLibrary:
@@ -128,13 +38,16 @@ class PromptLibrary:
         self._folders = folders
         self._base = base
         self._sets = dict(sets or {})
+        self._placed: dict[str, Path] = {}
 
     def __call__(self, name: str) -> PromptSet:
         """Return a prompt set, read when it is first asked for."""
         if name not in self._sets:
             folders = [folder / "prompts" for folder in self._folders]
             where = name
-            if name.endswith(".toml"):
+            if name in self._placed:
+                where = str(self._placed[name])
+            elif name.endswith(".toml"):
                 where = str(((self._base or Path.cwd()) / name).resolve())
             self._sets[name] = load_prompts(where, folders)
         return self._sets[name]
@@ -142,6 +55,28 @@ class PromptLibrary:
     def label(self, name: str) -> str:
         """Return the name by which a prompt set is recorded: its own, wherever its file lies."""
         return self(name).name
+
+    def beside(self, name: str | None, file: Path | None) -> str | None:
+        """Return the name under which a file that a claim asks for is known here.
+
+        It is looked for beside the claim's own file, and in the folders above that one; then,
+        as any other file, from the base.
+
+        Parameters
+        ----------
+        name : str, optional
+            What the claim states.
+        file : Path, optional
+            Where the claim is written.
+        """
+        if name is None or file is None or not name.endswith(".toml"):
+            return name
+        places = (folder / name for folder in file.resolve().parents)
+        found = next((place.resolve() for place in places if place.is_file()), None)
+        if found is None or self._placed.setdefault(name, found) == found:
+            return name
+        # Claims of two folders may mean two files by one name.
+        return str(found)
 
     def add(self, name: str, prompts: PromptSet) -> None:
         """Make a prompt set known under a name."""
@@ -179,7 +114,7 @@ def prompt_set(prompts: Sequence[str | Sequence[int]], *, name: str = "given") -
             items.append(Prompt(*where, input_ids=tuple(int(token) for token in prompt)))
     _refuse_duplicates(items, name)
     families: dict[str, dict[str, str]] = {item.family: {} for item in items}
-    return PromptSet(name, tuple(items), families, _hash(items))
+    return PromptSet(name, tuple(items), families, content_hash(items))
 
 
 def load_prompts(name: str, folders: Iterable[Path]) -> PromptSet:
@@ -280,7 +215,7 @@ def parse_prompts(raw: Mapping[str, Any], *, origin: str, default_name: str) -> 
         name=str(raw.get("name", default_name)),
         prompts=tuple(prompts),
         families=families,
-        content_hash=_hash(prompts),
+        content_hash=content_hash(prompts),
         description=str(raw.get("description", raw.get("says", ""))),
     )
 
@@ -333,18 +268,3 @@ def _refuse_duplicates(prompts: Sequence[Prompt], origin: str) -> None:
                 "counts twice, drop one"
             )
         seen[key] = prompt.id
-
-
-def _hash(prompts: Iterable[Prompt]) -> str:
-    content = [_content(p) for p in prompts]
-    packed = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(packed.encode()).hexdigest()
-
-
-def _content(prompt: Prompt) -> list[Any]:
-    spans = {key: list(value) for key, value in sorted(prompt.spans.items())}
-    content: list[Any] = [prompt.id, prompt.text, prompt.input_ids, spans]
-    if prompt.marks or prompt.answer is not None:
-        content += [{key: list(value) for key, value in sorted(prompt.marks.items())}]
-        content += [prompt.answer]
-    return content
