@@ -1,4 +1,7 @@
-"""Write the committed observations: what claims over training seeds ask of every trained twin."""
+"""Write the committed observations: what claims over training seeds ask of every trained twin.
+
+And what claims about the shipped models ask of untrained copies, which follow from the config.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,11 @@ from refutable.system.paths import fixtures, writable
 if TYPE_CHECKING:
     from refutable.models.spec import ModelSpec
     from refutable.spec.claim import Claim
+
+
+BITS = {"twin": 14}
+"""Binary digits behind the leading one that large arrays of a tag keep: an error of 3e-5 of each
+number, where claims are about means of thousands. Claims on thoughts ask for exact equality."""
 
 
 def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> int:
@@ -59,7 +67,7 @@ def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> i
             "them with `refutable train twins`, or write to another file"
         )
     claims = list(bundled_claims())
-    writer = CommittedWriter()
+    writer = CommittedWriter(bits=BITS.get(tag))
     controlled: set[str] = set()
     for spec in specs:
         mine = [
@@ -70,6 +78,49 @@ def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> i
         say(f"{spec.id}: {len(mine)} claims")
         _observe(spec, mine, spec.group not in controlled, writer, say)
         controlled.add(spec.group)
+    writer.write(out)
+    return len(writer.models)
+
+
+def observe_copies(out: Path, say: Callable[[str], None], tag: str = "twin") -> int:
+    """Add what claims ask of untrained copies of the shipped models to a file of observations.
+
+    All else that the file holds is left as it is; a copy that was measured before is read.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        A file that `observe_twins` wrote.
+    say : callable
+        Gets a line for each model.
+    tag : str
+        Which models, as the registry tags them.
+
+    Returns
+    -------
+    int
+        Number of models in the file.
+
+    Raises
+    ------
+    RefutableError
+        When the file cannot be read or written.
+    """
+    from refutable.models.registry import all_specs
+    from refutable.studies.catalogue import bundled_claims
+
+    writable(out.parent)
+    writer = CommittedWriter(bits=BITS.get(tag))
+    writer.take(Committed(out))
+    for spec in all_specs():
+        if spec.default and tag in spec.tags:
+            own = [
+                claim
+                for claim in bundled_claims()
+                if claim.control is not None and not claim.predicts.grouped
+            ]
+            say(f"{spec.id}: {len(own)} claims with a null control")
+            _observe(spec, own, True, writer, say, copies_alone=True)
     writer.write(out)
     return len(writer.models)
 
@@ -92,8 +143,10 @@ def _observe(
     controlled: bool,
     writer: CommittedWriter,
     say: Callable[[str], None],
+    *,
+    copies_alone: bool = False,
 ) -> None:
-    """Measure one twin and put its arrays into the writer."""
+    """Measure one twin and put its arrays into the writer, or those of its untrained copies."""
     harness = open_harness(PromptLibrary([fixtures()]))
     # A seed that a claim leaves out is measured like the others: it may illustrate.
     needs = [
@@ -109,6 +162,11 @@ def _observe(
         except NotAvailableError as problem:
             # Such as a loss that this run never reached.
             say(f"{spec.id}, {need.claim.id}: {one_line(problem)}")
+    if copies_alone:
+        for key, value in harness.archive(spec.id).keyed():
+            if key.role.startswith("untrained-") and value is not None:
+                writer.put(key, value)
+        return
     state = harness.state(spec.id)
     report = state.report
     writer.models[spec.id] = CommittedModel(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from refutable.errors import InstrumentError, NotAvailableError, RefutableError, one_line, told
 from refutable.measurement.archive import ObservationArchive
 from refutable.measurement.runner import ModelRunner
-from refutable.models.sources.twin import TRAINED
+from refutable.models.sources.twin import measured_when_trained
 
 
 def complete(archive: ObservationArchive, say: Callable[[str], None]) -> None:
@@ -45,7 +45,7 @@ def _origin(archive: ObservationArchive, say: Callable[[str], None]) -> str:
         return "store" if state.weights_available else "committed"
     if not state.weights_available:
         raise NotAvailableError(archive.lacking())
-    if TRAINED in state.spec.tags:
+    if measured_when_trained(state.spec):
         # Measured when it was trained, on these very weights: the default run stays short.
         archive.replay = True
         if archive.read():

@@ -23,9 +23,10 @@ from refutable.measurement.completion import complete
 from refutable.measurement.needs import ControlCopy, Need, Plan, not_applicable
 from refutable.measurement.state import COMMITTED, Role, Settings, Sources, State
 from refutable.measurement.subject import Observations, Subject
-from refutable.models.identify import identify
+from refutable.models.identify import Identity, identify, is_unchanged
 from refutable.models.registry import resolve
-from refutable.models.sources import weights_available
+from refutable.models.sources import locate, weights_available
+from refutable.models.sources.twin import measured_when_trained
 from refutable.observables.registry import REGISTRY
 from refutable.records import ModelFacts, ModelReport
 from refutable.spec.prompts import PromptSet
@@ -34,7 +35,6 @@ from refutable.store.store import Store
 from refutable.system.paths import cache_dir, fixtures
 
 if TYPE_CHECKING:
-    from refutable.models.identify import Identity
     from refutable.models.load import LoadedModel
     from refutable.models.spec import ModelSpec
     from refutable.store.committed import CommittedModel
@@ -243,7 +243,7 @@ class Harness:
             try:
                 spec = resolve(self.name_of(model), revision=settings.revision)
                 known = self.replayable(spec)
-                identity = known or identify(spec)
+                identity = known or self.described(spec) or identify(spec)
             except RefutableError as problem:
                 self._broken[model] = str(problem)
                 raise
@@ -281,6 +281,20 @@ class Harness:
             return None
         facts = replace(found.facts, group=spec.group, seed=spec.seed, tags=spec.tags)
         return replace(found, facts=facts)
+
+    def described(self, spec: ModelSpec) -> Identity | None:
+        """Return what is committed of a model that is here, unchanged, and need not be measured.
+
+        Its config and modules were read when its observations were taken; torch is not imported.
+        """
+        if self.sources.committed is None or not measured_when_trained(spec):
+            return None
+        found = self.sources.committed.model(spec.id)
+        if found is None or not weights_available(spec):
+            return None
+        facts = replace(found.facts, group=spec.group, seed=spec.seed, tags=spec.tags)
+        known = Identity(found.weights_digest, found.tokenizer_digest, facts, found.config_digest)
+        return known if is_unchanged(locate(spec), known) else None
 
     def archive(self, model: str) -> ObservationArchive:
         """Return the archive of what is planned of a model."""

@@ -22,7 +22,7 @@ from refutable.measurement.needs import Need
 from refutable.measurement.state import Settings
 from refutable.models.identify import known
 from refutable.models.registry import all_specs, resolve
-from refutable.models.sources.twin import TRAINED
+from refutable.models.sources.twin import measured_when_trained
 from refutable.models.spec import ModelSource
 from refutable.spec.claim import Claim
 from refutable.spec.claim_files import claims_of_file, file_of
@@ -130,10 +130,10 @@ def _unmeasured(harness: Harness, model: str) -> bool:
         spec = resolve(harness.name_of(model))
         if harness.replayable(spec) is not None:
             return False
-        if not known(spec):
+        if not known(spec) and harness.described(spec) is None:
             return True
         archive = harness.archive(model)
-        archive.replay = TRAINED in spec.tags
+        archive.replay = measured_when_trained(spec)
         return any(
             archive.missing(prompts, arm, control.name if control else "", names)
             for (prompts, arm), by_control in archive.groups.items()

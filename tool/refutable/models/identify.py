@@ -82,6 +82,12 @@ def known(spec: ModelSpec) -> bool:
     return _remembered(_place(locate(spec))) is not None
 
 
+def is_unchanged(checkpoint: Checkpoint, known: Identity) -> bool:
+    """Whether a checkpoint is the one of which something is known: weights, tokens and config."""
+    digests = checkpoint.weights_digest, checkpoint.tokenizer_digest, _config_digest(checkpoint)
+    return digests == (known.weights_digest, known.tokenizer_digest, known.config_digest)
+
+
 def _place(checkpoint: Checkpoint) -> Path:
     """Return the file of what is remembered of a checkpoint."""
     key = "\n".join(

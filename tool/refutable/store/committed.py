@@ -1,8 +1,9 @@
 """Observations that are committed beside the code: of models whose weights are not shipped.
 
-One safetensors file holds the arrays of many models, with the digests of the weights they were
-measured on, so that anyone can train those again and compare. It is read only; a run's own
-measurements lie in `refutable.store.store`. Reading needs neither torch nor transformers.
+One safetensors file holds the arrays of many models, packed (`refutable.store.compact`), with the
+digests of the weights they were measured on, so that anyone can train those again and compare. It
+is read only; a run's own measurements lie in `refutable.store.store`. Reading needs neither torch
+nor transformers.
 """
 
 from __future__ import annotations
@@ -11,23 +12,30 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refutable.errors import ModelError, one_line
+import numpy as np
+
+from refutable.errors import ModelError, RefutableError, one_line
 from refutable.records import ModelFacts
+from refutable.store.compact import Array, pack, rounded, unpack
 from refutable.store.store import ObservationKey, from_tensor, labels, library_versions, to_tensor
 from refutable.system import files
 
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMAT = "refutable.committed/1"
+FORMAT = "refutable.committed/2"
 DTYPE = "float32"
 """Committed values were measured in float32; a run in another type does not use them."""
+_HEADER = "header"
+"""Tensor that says what the others hold: JSON, packed like them."""
+SMALL = 1000
+"""Numbers of an array up to which each is kept to the last bit, even where others are rounded."""
 # What a committed value shares with the key of a run's own measurement. Device and versions are
 # left out: that they may differ is what the label "committed" says.
 _FIELDS = ("weights", "tokenizer", "prompts", "arm", "observable", "version", "role")
@@ -74,12 +82,25 @@ class Committed:
 
     def get(self, key: ObservationKey) -> xr.DataArray | None:
         """Read an array, ``None`` if it was not committed."""
-        if key not in self:
-            return None
+        identity = _identity(key)
+        known = key.dtype == DTYPE and identity in self._header["arrays"]
+        return self._array(identity) if known else None
+
+    def arrays(self) -> Iterator[tuple[str, xr.DataArray]]:
+        """Read all arrays, each under the digest of its key."""
+        for identity in self._header["arrays"]:
+            yield identity, self._array(identity)
+
+    def notes(self) -> dict[str, Any]:
+        """Return how the instrument was checked, each under the digest of its key."""
+        return dict(self._header["notes"])
+
+    def _array(self, identity: str) -> xr.DataArray:
         import xarray as xr
 
-        entry = self._header["arrays"][_identity(key)]
-        values = self._file.get_tensor(str(entry["tensor"]))
+        entry = self._header["arrays"][identity]
+        packed = self._file.get_tensor(str(entry["tensor"]))
+        values = unpack(packed, entry["stored"], tuple(entry["stored_shape"]))
         coords = {name: self._coordinate(place) for name, place in entry["coords"].items()}
         array = from_tensor(values, entry["kind"]).reshape(entry["shape"])
         return xr.DataArray(
@@ -92,8 +113,6 @@ class Committed:
         return None if found is None else dict(found)
 
     def _coordinate(self, place: int) -> tuple[Any, Any]:
-        import numpy as np
-
         if place not in self._coordinates:
             content = self._header["coords"][str(place)]
             labels = np.asarray(content["values"], dtype=content["dtype"])
@@ -114,11 +133,15 @@ class Committed:
     def _header(self) -> dict[str, Any]:
         if not self.path.is_file():
             return {"models": {}, "arrays": {}, "coords": {}, "notes": {}}
+        from safetensors import SafetensorError
+
         try:
-            found = json.loads((self._file.metadata() or {})["refutable"])
-            if found["format"] != FORMAT:
-                raise ValueError(f"its format is {found['format']}, not {FORMAT}")
-        except (KeyError, ValueError) as problem:
+            about = json.loads((self._file.metadata() or {})["refutable"])
+            if about["format"] != FORMAT:
+                raise ValueError(f"its format is {about['format']}, not {FORMAT}")
+            text = unpack(self._file.get_tensor(_HEADER), "u1", (int(about["header"]),))
+            found = json.loads(text.tobytes())
+        except (KeyError, ValueError, RefutableError, SafetensorError) as problem:
             raise self._unreadable(problem) from None
         return dict(found)
 
@@ -155,7 +178,8 @@ class CommittedFiles(Committed):
 
     def get(self, key: ObservationKey) -> xr.DataArray | None:
         """Read an array, ``None`` if no file holds it."""
-        return next((file.get(key) for file in self.files if key in file), None)
+        arrays = (file.get(key) for file in self.files)
+        return next((array for array in arrays if array is not None), None)
 
     def get_json(self, key: ObservationKey) -> dict[str, Any] | None:
         """Read how an instrument was checked."""
@@ -170,28 +194,47 @@ def committed_in(fixtures: Path) -> CommittedFiles:
 
 @dataclass(slots=True)
 class CommittedWriter:
-    """Collects arrays and writes them as one file."""
+    """Collects arrays and writes them as one file.
 
+    Parameters
+    ----------
+    bits : int, optional
+        Binary digits behind the leading one to which numbers are rounded in arrays of more than
+        `SMALL` of them, where a claim rests on means; all digits unless given.
+    """
+
+    bits: int | None = None
     models: dict[str, CommittedModel] = field(default_factory=dict)
     _arrays: dict[str, dict[str, Any]] = field(default_factory=dict)
-    _tensors: dict[str, Any] = field(default_factory=dict)
+    _tensors: dict[str, Array] = field(default_factory=dict)
     _coords: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     _notes: dict[str, Any] = field(default_factory=dict)
 
     def put(self, key: ObservationKey, array: xr.DataArray) -> None:
         """Take up an array; wide floats are kept as float32."""
-        import numpy as np
+        self._put(_identity(key), array)
 
+    def take(self, known: Committed) -> None:
+        """Take up all that a file holds, as it is but for what `bits` says."""
+        self.models |= {name: model for name in known.models if (model := known.model(name))}
+        for identity, array in known.arrays():
+            self._put(identity, array)
+        self._notes |= known.notes()
+
+    def _put(self, identity: str, array: xr.DataArray) -> None:
         values = np.asarray(array.values)
         if values.dtype == np.float64:
             values = values.astype(np.float32)
+        if self.bits is not None and values.dtype == np.float32 and values.size > SMALL:
+            values = rounded(values, self.bits)
         tensor, kind = to_tensor(values)
-        identity = _identity(key)
         place = self._arrays.get(identity, {}).get("tensor", len(self._arrays))
-        self._tensors[str(place)] = tensor
+        self._tensors[str(place)] = pack(tensor)
         self._arrays[identity] = {
             "tensor": place,
             "kind": kind,
+            "stored": tensor.dtype.str,
+            "stored_shape": list(tensor.shape),
             "name": array.name,
             "dims": list(array.dims),
             "shape": list(array.shape),
@@ -215,7 +258,6 @@ class CommittedWriter:
 
         versions = library_versions()
         header = {
-            "format": FORMAT,
             "made_with": {"torch": versions[0], "transformers": versions[1]},
             "models": {
                 name: {
@@ -230,8 +272,10 @@ class CommittedWriter:
             "arrays": self._arrays,
             "notes": self._notes,
         }
-        text = json.dumps(header, separators=(",", ":"), sort_keys=True)
-        files.write(path, save(self._tensors, metadata={"refutable": text}))
+        text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
+        about = json.dumps({"format": FORMAT, "header": len(text)})
+        tensors = {_HEADER: pack(np.frombuffer(text, dtype=np.uint8)), **self._tensors}
+        files.write(path, save(tensors, metadata={"refutable": about}))
 
 
 def _identity(key: ObservationKey) -> str:

@@ -18,7 +18,7 @@ from refutable.models import registry
 from refutable.models.identify import identify
 from refutable.models.spec import ModelSource, ModelSpec
 from refutable.spec.prompts import load_prompts
-from refutable.store.committed import Committed, CommittedModel, CommittedWriter
+from refutable.store.committed import SMALL, Committed, CommittedModel, CommittedWriter
 from refutable.store.store import ObservationKey, Store
 from refutable.system.paths import fixtures
 
@@ -61,6 +61,32 @@ def test_wide_floats_are_kept_as_float32(tmp_path: Path) -> None:
     assert found is not None
     assert found.dtype == np.float32
     assert np.allclose(found, array("float64"), rtol=1e-7)
+
+
+def test_numbers_are_rounded_in_large_arrays_alone(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=SMALL + 1).astype(np.float32)
+    large = xr.DataArray(rows, dims=("prompt",), name="depth")
+    writer, few = CommittedWriter(bits=10), replace(KEY, arm="no-bos")
+    writer.put(KEY, large)
+    writer.put(few, large[:-1])
+    writer.write(tmp_path / "committed.safetensors")
+    found = Committed(tmp_path / "committed.safetensors")
+    xr.testing.assert_identical(found.get(few), large[:-1])
+    error = np.abs(found.get(KEY) / large - 1).max()
+    assert 2**-13 < error <= 2**-11
+
+
+def test_what_a_file_holds_is_taken_over(tmp_path: Path) -> None:
+    first = written(tmp_path, (KEY, array()), (replace(KEY, arm="no-bos"), array() * 2))
+    writer = CommittedWriter()
+    writer.take(first)
+    writer.put(replace(KEY, arm="no-bos"), array() * 3)
+    writer.put(replace(KEY, role="untrained-7"), array() * 4)
+    writer.write(tmp_path / "more.safetensors")
+    found = Committed(tmp_path / "more.safetensors")
+    xr.testing.assert_identical(found.get(KEY), array())
+    xr.testing.assert_identical(found.get(replace(KEY, arm="no-bos")), array() * 3)
+    xr.testing.assert_identical(found.get(replace(KEY, role="untrained-7")), array() * 4)
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,19 @@ def observe_twins_command(
     tag: Annotated[
         str, typer.Option(metavar="TAG", help="Which twins: twin (the norms) or thoughts.")
     ] = "twin",
+    copies: Annotated[
+        bool,
+        typer.Option(
+            "--copies", help="Add untrained copies of the shipped models alone; keep all else."
+        ),
+    ] = False,
 ) -> None:
     """Measure the twins of all seeds into one file.
 
     For this project's own fixtures/twins/observations.safetensors, after `refutable train twins`,
     and with --tag thoughts fixtures/thoughts/observations.safetensors, after `train thoughts`.
     """
-    from refutable.cli.commit import observe_twins
+    from refutable.cli.commit import observe_copies, observe_twins
 
-    number = observe_twins(out, typer.echo, tag)
+    number = (observe_copies if copies else observe_twins)(out, typer.echo, tag)
     typer.echo(f"{out}: {number} models, {out.stat().st_size / 1e6:.1f} MB")

@@ -12,6 +12,8 @@ from refutable.system.paths import cache_dir, fixtures
 
 TRAINED = "trained"
 """Recipe whose groups of models are named after it; those of the early recipe are not."""
+THOUGHTS = "thoughts"
+"""Tag of the twins that think before they answer."""
 # Modules of this package that register a model class with transformers when imported. They lie
 # above this layer, so they are imported by name and only for a checkpoint that needs them.
 REGISTERED_BY = {"refutable-twin": "refutable.models.twin_model"}
@@ -34,9 +36,18 @@ def locate(spec: ModelSpec) -> Checkpoint:
     return read_checkpoint(folder)
 
 
+def measured_when_trained(spec: ModelSpec) -> bool:
+    """Whether a shipped model's committed observations stand for a measurement of each run.
+
+    They were measured on these very weights, which their digest says; a slow test repeats it. What
+    is asked of the model beyond them is measured.
+    """
+    return bool({TRAINED, THOUGHTS} & set(spec.tags))
+
+
 def how_to_train(spec: ModelSpec) -> str:
     """Return the command that trains a twin."""
-    if "thoughts" in spec.tags:
+    if THOUGHTS in spec.tags:
         return f"refutable train thoughts --size {spec.group.split('-')[1]} --seed {spec.seed}"
     variant = (spec.group or "").removesuffix(f"-{TRAINED}")
     recipe = f" --recipe {TRAINED}" if TRAINED in spec.tags else ""
