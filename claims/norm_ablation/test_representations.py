@@ -10,13 +10,13 @@ another reference would have given, and the one that was taken gave the smallest
 """
 
 from refutable import Source, claim
-from refutable.observables.similarity.kernels import alignment_features, families_of
+from refutable.observables.similarity.kernels import alignment_features, alignments, families_of
 from refutable.predictions import Likeness, cross_similarity, fact
 from refutable.spec.claim import not_tagged, restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N7")
 SESOI = 0.05
-ALIGNMENT = Likeness(alignment_features, families_of)
+ALIGNMENT = Likeness(alignment_features, families_of, alignments)
 FIGURE = ("representation_alignment",)
 
 

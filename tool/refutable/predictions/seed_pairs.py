@@ -37,6 +37,9 @@ class Likeness:
     """Vector of what the body returned on a model, whole or with a family left out."""
     families: Callable[[Any], int]
     """Number of families of prompts behind what the body returned."""
+    of_all: Callable[[Sequence[Any]], Floats] | None = None
+    """Inner products of all pairs of models, whole and with each family left out,
+    ``(1 + family, model, model)``: where they cost less together than a vector at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +138,20 @@ class Across(GroupPrediction):
             return None
         models = [*(first[s] for s in seeds), *(second[s] for s in seeds)]
         count = min(self.kernel.families(model) for model in models)
-        across, within = [], []
-        for left_out in (None, *range(count)):
+        likeness = self._likeness(models, count)
+        own, other = slice(None, len(seeds)), slice(len(seeds), None)
+        return _Compared(seeds, count, likeness[:, own, other], likeness[:, other, other])
+
+    def _likeness(self, models: Sequence[Any], families: int) -> Floats:
+        """Return the likeness of all pairs of models, (1 + family, model, model)."""
+        assert self.kernel is not None  # noqa: S101
+        if self.kernel.of_all is not None:
+            return self.kernel.of_all(models)
+        found = []
+        for left_out in (None, *range(families)):
             vectors = np.array([self.kernel.features(model, left_out) for model in models])
-            own, other = vectors[: len(seeds)], vectors[len(seeds) :]
-            across.append(own @ other.T)
-            within.append(other @ other.T)
-        return _Compared(seeds, count, np.array(across), np.array(within))
+            found.append(vectors @ vectors.T)
+        return np.array(found)
 
 
 @dataclass(frozen=True, slots=True)

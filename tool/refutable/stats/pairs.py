@@ -69,7 +69,8 @@ def pair_limits(across: Floats, within: Floats, *, level: float = 0.95) -> Limit
     spread = of_runs**2 / (runs - 1) + of_families**2 / max(families - 1, 1)
     df = np.asarray(variance**2 / spread if spread > 0 else 0.0)
     se = np.asarray(np.sqrt(variance))
-    half = core.t_quantile(level, df) * se
+    # Models that are the same have no variance, and t has no quantile at 0 degrees of freedom.
+    half = core.t_quantile(level, df) * se if variance > 0 else np.zeros_like(se)
     skew = core.standardized(_third(value, without_run) + _third(value, without_family), se)
     return Limits(value, se, df, value - half, value + half, skew)
 

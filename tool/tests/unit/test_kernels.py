@@ -72,3 +72,18 @@ def test_too_few_families_and_what_does_not_vary_have_no_alignment(measured):
     assert np.isnan(kernels.alignment_features(few, 0)).all()
     flat = xr.zeros_like(measured[0][0])
     assert np.isnan(kernels.alignment_features(flat)).all()
+
+
+def test_all_pairs_together_are_what_vectors_give(measured):
+    models = [kernel for kernel, _ in measured]
+    models += [-models[0], models[0] + models[1], xr.zeros_like(models[0])]
+    found = kernels.alignments(models)
+    assert found.shape == (1 + FAMILIES, 5, 5)
+    for place, left_out in enumerate((None, *range(FAMILIES))):
+        vectors = np.array([kernels.alignment_features(m, left_out) for m in models])
+        np.testing.assert_allclose(found[place], vectors @ vectors.T, atol=1e-12)
+    assert np.isnan(found[:, 4]).all()
+    assert np.isfinite(found[:, :4, :4]).all()
+    few = kernels.alignments([m.isel(pair=slice(0, 6)) for m in models])
+    assert np.isfinite(few[0, :4, :4]).all()
+    assert np.isnan(few[1:]).all()

@@ -6,6 +6,7 @@ model leaves the resemblances of its prompts, from which any two models can be a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,64 @@ def families_of(kernel: xr.DataArray) -> int:
     return (1 + isqrt(1 + 8 * pairs)) // 2
 
 
+def alignments(kernels: Sequence[xr.DataArray]) -> Floats:
+    """Align all pairs of models, whole and with each family left out.
+
+    Parameters
+    ----------
+    kernels : sequence of xarray.DataArray
+        The `representation_kernel` of each model, ``(draw, layer, pair)``.
+
+    Returns
+    -------
+    array, (1 + family, model, model)
+        Mean over draws and blocks of the debiased centred kernel alignment, NaN as for
+        `alignment_features`, whose inner products these are.
+
+    Notes
+    -----
+    The inner product of two U-centred matrices of n rows is ``<A, B> - 2 a.b / (n - 2) +
+    sum(a) sum(b) / ((n - 1) (n - 2))`` with their row sums a and b. A family that is left out takes
+    a row and a column out of each term, so that no matrix is centred again.
+    """
+    square = np.stack([_square(kernel) for kernel in kernels], axis=1)
+    count = square.shape[-1]
+    sums = square.sum(-1)
+    rows, whole = square.transpose(0, 2, 1, 3), sums.sum(-1)
+    products = rows @ rows.swapaxes(-1, -2)
+    of_rows = np.einsum("caf,cbf->cab", sums, sums)
+    found = [_aligned(products.sum(1), of_rows, np.einsum("ca,cb->cab", whole, whole), count)]
+    crossed = np.einsum("cbfi,cai->cfab", square, sums)
+    left = sums.transpose(0, 2, 1)
+    of_rows = of_rows[:, None] - left[..., :, None] * left[..., None, :]
+    of_rows = of_rows - crossed - crossed.swapaxes(-1, -2) + products
+    rest = whole[:, None] - 2 * left
+    inner = products.sum(1, keepdims=True) - 2 * products
+    without = _aligned(inner, of_rows, rest[..., :, None] * rest[..., None, :], count - 1)
+    return np.array([*found, *without])
+
+
+def _aligned(inner: Floats, rows: Floats, whole: Floats, count: int) -> Floats:
+    """Alignment from inner products of kernels, of their row sums and of their sums."""
+    if count < 4:
+        return np.full(inner.shape[1:], np.nan)
+    found = inner - 2 * rows / (count - 2) + whole / ((count - 1) * (count - 2))
+    length = np.sqrt(np.maximum(np.diagonal(found, axis1=-2, axis2=-1), 0))
+    scale = length[..., :, None] * length[..., None, :]
+    unit = np.divide(found, scale, out=np.full_like(found, np.nan), where=scale > 0)
+    return np.asarray(unit.mean(axis=0))
+
+
+def _square(kernel: xr.DataArray) -> Floats:
+    """Kernel matrices without their diagonals, ``(draw and layer, row, row)``."""
+    count = families_of(kernel)
+    rows, columns = np.triu_indices(count, k=1)
+    values = kernel.transpose("draw", "layer", "pair").values.astype(np.float64)
+    square = np.zeros((values.shape[0] * values.shape[1], count, count))
+    square[:, rows, columns] = values.reshape(-1, rows.size)
+    return square + square.swapaxes(-1, -2)
+
+
 def alignment_features(kernel: xr.DataArray, without: int | None = None) -> Floats:
     """Turn a `representation_kernel` into a vector whose inner product with another's aligns them.
 
@@ -79,19 +138,14 @@ def alignment_features(kernel: xr.DataArray, without: int | None = None) -> Floa
         debiased centred kernel alignment: 1 for a model with itself. NaN where fewer than four
         families are left, or a block does not vary.
     """
-    count = families_of(kernel)
-    rows, columns = np.triu_indices(count, k=1)
-    values = kernel.transpose("draw", "layer", "pair").values.astype(np.float64)
-    square = np.zeros((*values.shape[:2], count, count))
-    square[..., rows, columns] = values
-    square[..., columns, rows] = values
+    square = _square(kernel)
     if without is not None:
-        kept = np.delete(np.arange(count), without)
+        kept = np.delete(np.arange(square.shape[-1]), without)
         square = square[..., kept[:, None], kept]
     if square.shape[-1] < 4:
-        return np.full(values.size, np.nan)
-    centred = u_centred(square).reshape(*values.shape[:2], -1)
+        return np.full(kernel.size, np.nan)
+    centred = u_centred(square).reshape(len(square), -1)
     length = np.linalg.norm(centred, axis=-1, keepdims=True)
     unit = np.divide(centred, length, out=np.full_like(centred, np.nan), where=length > 0)
-    found: Floats = unit.ravel() / np.sqrt(values.shape[0] * values.shape[1])
+    found: Floats = unit.ravel() / np.sqrt(len(square))
     return found
