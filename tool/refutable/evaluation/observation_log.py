@@ -69,6 +69,7 @@ class ObservationLog:
         self._shards = self._folder / run
         self._is_worker = is_worker
         self._table = Table()
+        self._summed: set[str] = set()
 
     def keep(self, outcome: CellOutcome) -> None:
         """Keep what a claim's body returned on one model and on its controls."""
@@ -136,6 +137,7 @@ class ObservationLog:
     def clear(self) -> None:
         """Drop the rows of this run, and of runs that were killed long ago."""
         self._table.clear()
+        self._summed.clear()
         shutil.rmtree(self._shards, ignore_errors=True)
         for path in self._folder.glob("*"):
             with suppress(OSError):
@@ -167,7 +169,8 @@ class ObservationLog:
                 if _is_kept(quantity, array):
                     own = {**common, "quantity": quantity}
                     self._write(f"{key}|{quantity}", prompts, [(array, own)])
-            if not role and not self._has(f"{key}|summaries"):
+            if not role and key not in self._summed and not self._has(f"{key}|summaries"):
+                self._summed.add(key)
                 rows = [(a, {**common, "quantity": q}) for q, a in summaries(arrays).items()]
                 self._write(f"{key}|summaries", prompts, rows)
 

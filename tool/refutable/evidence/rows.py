@@ -6,11 +6,12 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from refutable.evidence.observations import INTEGERS, TEXTS
-from refutable.evidence.table import Table
+from refutable.evidence.table import Integers, Table
 from refutable.spec.prompts import PromptSet
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 
 def named_arrays(values: Any) -> dict[str, Any]:
@@ -46,8 +47,8 @@ def put_rows(
     }
     columns["value"] = values
     if "prompt" in at:
-        for name, words in _of_prompts(array, prompts).items():
-            columns[name] = table.words[name].code(words)[at["prompt"]]
+        for name, codes in _codes_of_prompts(table, array, prompts).items():
+            columns[name] = codes[at["prompt"]]
     for dim in INTEGERS:
         if dim in at:
             coordinate = array[dim].values if dim in array.coords else np.arange(array.sizes[dim])
@@ -59,6 +60,24 @@ def put_rows(
         which = np.ravel_multi_index([at[dim] for dim in others], sizes)
         columns["at"] = table.words["at"].code(places)[which]
     table.add(key, values.size, columns)
+
+
+def _codes_of_prompts(
+    table: Table, array: xr.DataArray, prompts: PromptSet | None
+) -> dict[str, Integers]:
+    """Return what is known of each prompt as codes; thousands of arrays have the same prompts."""
+    import numpy as np
+
+    labels = [array.coords.variables[n] for n in ("prompt", "family") if n in array.coords]
+    if any(one.dtype.kind == "O" for one in labels):
+        found = _of_prompts(array, prompts)
+        return {name: table.words[name].code(words) for name, words in found.items()}
+    about = None if prompts is None else (prompts.name, prompts.content_hash)
+    key = (about, *((one.dtype.str, np.asarray(one.values).tobytes()) for one in labels))
+    if key not in table.of_prompts:
+        found = _of_prompts(array, prompts)
+        table.of_prompts[key] = {n: table.words[n].code(words) for n, words in found.items()}
+    return table.of_prompts[key]
 
 
 def _of_prompts(array: Any, prompts: PromptSet | None) -> dict[str, list[str | None]]:

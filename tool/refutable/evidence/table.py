@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,8 @@ NO_NUMBER = np.iinfo(np.int64).min
 """Stands for a missing layer or head; -1 is a layer, the embedding."""
 NO_WORD = -1
 
+Integers = np.ndarray[Any, np.dtype[np.int64]]
+
 
 class Words:
     """The words of a column, numbered in the order in which they came."""
@@ -24,7 +26,7 @@ class Words:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
 
-    def code(self, words: Iterable[str | None]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def code(self, words: Iterable[str | None]) -> Integers:
         """Return the number of each word; -1 for none."""
         known = self._codes
         return np.array(
@@ -32,7 +34,7 @@ class Words:
             dtype=np.int64,
         )
 
-    def ranked(self) -> tuple[np.ndarray[Any, np.dtype[np.int64]], list[str]]:
+    def ranked(self) -> tuple[Integers, list[str]]:
         """Return the rank of each number among the sorted words, and these."""
         words = list(self._codes)
         order = sorted(range(len(words)), key=words.__getitem__)
@@ -47,6 +49,8 @@ class Table:
 
     def __init__(self) -> None:
         self.words = {name: Words() for name in TEXTS}
+        self.of_prompts: dict[Hashable, dict[str, Integers]] = {}
+        """Codes of what is known of the prompts of an array, by its labels."""
         self._blocks: dict[str, list[tuple[int, dict[str, Any]]]] = {}
 
     def __contains__(self, key: str) -> bool:
@@ -102,8 +106,7 @@ class Table:
                 whole = ranks[whole]
             columns[name] = whole
         if ordered:
-            # A missing word or number is the smallest, so it comes first.
-            order = np.lexsort([columns[name] for name in reversed(SORTED_BY)])
+            order = _order(columns)
             columns = {name: column[order] for name, column in columns.items()}
         made: dict[str, Any] = {"value": columns["value"]}
         for name in TEXTS:
@@ -113,6 +116,24 @@ class Table:
             missing = columns[name] == NO_NUMBER
             made[name] = pd.arrays.IntegerArray(columns[name], missing)
         return pd.DataFrame({name: made[name] for name in COLUMNS})
+
+
+def _order(columns: Mapping[str, Any]) -> Integers:
+    """Return the places of rows sorted by `SORTED_BY`; a missing word or number comes first.
+
+    Rows come in blocks that are nearly sorted, which one number for each of them lets a sort use.
+    """
+    key, kinds = np.zeros(len(columns["value"]), dtype=np.int64), 1
+    for name in SORTED_BY:
+        column = columns[name]
+        known = column[column != NO_NUMBER]
+        least = known.min(initial=0) - 1
+        places = np.where(column == NO_NUMBER, 0, column - least)
+        kinds *= int(places.max(initial=0)) + 1
+        if kinds >= 1 << 63:
+            return np.asarray(np.lexsort([columns[name] for name in reversed(SORTED_BY)]))
+        key = key * (int(places.max(initial=0)) + 1) + places
+    return np.argsort(key, kind="stable")
 
 
 def _whole(blocks: Sequence[tuple[int, dict[str, Any]]], name: str) -> Any:

@@ -41,6 +41,7 @@ class ObservationArchive:
         self.committed = sources.committed
         self.settings = sources.settings
         self.prompts = sources.prompts
+        self._remarks = sources.remarks
         self.state = state
         self.checks: list[InstrumentCheck] = []
         self.replay = False
@@ -213,7 +214,7 @@ class ObservationArchive:
     def read(self) -> bool:
         """Read all that is planned; False when something is missing."""
         self.checks = []
-        self.state.arrays.clear()
+        self.state.forget()
         self.state.replayed.clear()
         self.state.unavailable.clear()
         self.state.failed.clear()
@@ -268,21 +269,10 @@ class ObservationArchive:
                 if needed and (live or not REGISTRY[name].recorded_with):
                     return False
                 continue
-            found[name] = self._with_remarks(array, prompts)
+            found[name] = self._remarks.label(array, self.prompts(prompts))
         if found or needed:
             self.state.arrays[prompts, arm, role] = found
         return True
-
-    def _with_remarks(self, array: xr.DataArray, prompts: str) -> xr.DataArray:
-        """Put the remarks of each prompt's family (register, kind, ...) along ``prompt``."""
-        if "prompt" not in array.dims:
-            return array
-        families = self.prompts(prompts).families
-        keys = sorted({key for remarks in families.values() for key in remarks})
-        names = [str(name) for name in array["family"].values]
-        return array.assign_coords(
-            {key: ("prompt", [families.get(n, {}).get(key, "") for n in names]) for key in keys}
-        )
 
 
 def recorded_only(names: Iterable[str]) -> set[str]:

@@ -193,7 +193,8 @@ class Harness:
 
         def observed(role: str) -> Observations:
             arrays = state.arrays[prompts, arm, role]
-            return Observations({n: arrays[n] for n in need.observables if n in arrays})
+            measured = {n: arrays[n] for n in need.observables if n in arrays}
+            return Observations(measured, state.derived.setdefault((prompts, arm, role), {}))
 
         checks = [
             observed(role)
@@ -231,7 +232,7 @@ class Harness:
         state = self._states.get(model)
         held = sum(one.nbytes for one in self._states.values() if one.measured)
         if state is not None and held > _KEPT_BYTES:
-            state.arrays.clear()
+            state.forget()
             state.measured = False
 
     def state(self, model: str) -> State:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from refutable.measurement.remarks import Remarks
 from refutable.models.spec import ModelSpec
 from refutable.records import ModelFacts, ModelReport
 from refutable.spec.prompts import PromptSet
@@ -44,6 +45,7 @@ class Sources:
     """Observations of models whose weights are not shipped."""
     prompts: Callable[[str], PromptSet]
     settings: Settings
+    remarks: Remarks = field(default_factory=Remarks)
 
 
 @dataclass(slots=True)
@@ -55,6 +57,8 @@ class State:
     report: ModelReport
     config_digest: str
     arrays: dict[Role, dict[str, xr.DataArray]] = field(default_factory=dict)
+    derived: dict[Role, dict[str, Any]] = field(default_factory=dict)
+    """What was made of `arrays`, once for all claims."""
     error: str = ""
     measured: bool = False
     nbytes: int = 0
@@ -69,3 +73,8 @@ class State:
     """By (prompts, arm, role, observable): why the model does not have an observable."""
     failed: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     """The same: what went wrong when it was measured in this run."""
+
+    def forget(self) -> None:
+        """Drop the arrays, and what was made of them."""
+        self.arrays.clear()
+        self.derived.clear()

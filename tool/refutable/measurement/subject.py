@@ -17,17 +17,22 @@ class Observations(Mapping[str, Any]):
     ----------
     recorded : mapping of str to xarray.DataArray
         What was measured.
+    derived : dict, optional
+        What others made of the same measurements, by name; it is added to.
     """
 
-    def __init__(self, recorded: Mapping[str, Any]) -> None:
+    def __init__(self, recorded: Mapping[str, Any], derived: dict[str, Any] | None = None) -> None:
         self._arrays = dict(recorded)
+        self._derived = {} if derived is None else derived
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._arrays:
             item = REGISTRY[name]
             if item.function is None:
                 raise RefutableError(f"observable {name!r} was not measured on this model")
-            self._arrays[name] = call(item.function, self, item.needs)
+            if name not in self._derived:
+                self._derived[name] = call(item.function, self, item.needs)
+            self._arrays[name] = self._derived[name]
         return self._arrays[name]
 
     def __iter__(self) -> Iterator[str]:

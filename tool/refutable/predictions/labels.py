@@ -81,9 +81,14 @@ def labelled(values: Any, *, extra: tuple[str, ...] = (), anything: bool = False
         raise ClaimError("the body's values lost the coordinate 'family': keep xarray arrays")
     rest = tuple(d for d in dims if d not in wanted) if anything else ()
     ordered = values.transpose(*wanted, *rest)
-    families = tuple(str(f) for f in ordered.coords["family"].values)
-    names = ordered.coords["prompt"].values if "prompt" in ordered.coords else families
-    return Labelled(np.asarray(ordered.values), families, tuple(str(p) for p in names))
+    families = _texts(ordered.coords["family"].values)
+    names = _texts(ordered.coords["prompt"].values) if "prompt" in ordered.coords else families
+    return Labelled(np.asarray(ordered.values), families, names)
+
+
+def _texts(labels: np.ndarray[Any, Any]) -> tuple[str, ...]:
+    found = labels.tolist()
+    return tuple(found) if labels.dtype.kind == "U" else tuple(str(label) for label in found)
 
 
 def scalar(values: Any) -> float:

@@ -63,6 +63,7 @@ class Committed:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._coordinates: dict[int, tuple[Any, Any]] = {}
+        self._labelled: dict[tuple[tuple[str, int], ...], xr.Coordinates] = {}
 
     def model(self, name: str) -> CommittedModel | None:
         """Return what is known of a model, or ``None`` if it is not among them."""
@@ -101,11 +102,21 @@ class Committed:
         entry = self._header["arrays"][identity]
         packed = self._file.get_tensor(str(entry["tensor"]))
         values = unpack(packed, entry["stored"], tuple(entry["stored_shape"]))
-        coords = {name: self._coordinate(place) for name, place in entry["coords"].items()}
         array = from_tensor(values, entry["kind"]).reshape(entry["shape"])
         return xr.DataArray(
-            array, dims=entry["dims"], coords=coords, name=entry["name"], attrs=entry["attrs"]
-        )
+            array, dims=entry["dims"], coords=self._labels(entry["coords"]),
+            name=entry["name"], attrs=entry["attrs"],
+        )  # fmt: skip
+
+    def _labels(self, places: Mapping[str, int]) -> xr.Coordinates:
+        """Return coordinates by their places, with their indexes made once for all arrays."""
+        import xarray as xr
+
+        key = tuple(sorted(places.items()))
+        if key not in self._labelled:
+            found = {name: self._coordinate(place) for name, place in places.items()}
+            self._labelled[key] = xr.Coordinates(found)
+        return self._labelled[key]
 
     def get_json(self, key: ObservationKey) -> dict[str, Any] | None:
         """Read how an instrument was checked."""
