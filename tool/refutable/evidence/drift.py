@@ -51,7 +51,7 @@ def drift(found: Recorded, recorded: Recorded, *, anew: bool = False) -> str:
     -----
     Allowed is the instrument's error of both runs, `OF_VALUE` of the recorded estimate and
     `OF_INTERVAL` of the recorded interval's half width. Whole numbers found without error, such as
-    counts, must be equal.
+    counts, must be equal; the ends of an interval around them are no counts.
     """
     if recorded.n is None or found.n is None:
         return ""
@@ -66,22 +66,27 @@ def drift(found: Recorded, recorded: Recorded, *, anew: bool = False) -> str:
         new, old = getattr(found, name), getattr(recorded, name)
         if new is None and old is None:
             continue
-        if new is None or old is None or abs(new - old) > allowed:
+        counted = name == "value" and not anew and _are_counts(found, recorded)
+        within = 0.0 if counted else allowed
+        if new is None or old is None or abs(new - old) > within:
             what = "the estimate" if name == "value" else f"the interval's {name} end"
             shown = ["none" if x is None else f"{x:+.4g}" for x in (new, old)]
             return (
                 f"{what} is {shown[0]} where the baseline records {shown[1]} "
-                f"(allowed: {allowed:.2g})"
+                f"(allowed: {within:.2g})"
             )
     return ""
 
 
 def _allowed(found: Recorded, recorded: Recorded) -> float:
-    numbers = (found.value, recorded.value)
     error = found.error + recorded.error
-    if not error and all(x is not None and float(x).is_integer() for x in numbers):
-        return 0.0
     return error + OF_VALUE * abs(recorded.value or 0.0) + OF_INTERVAL * _half_width(recorded)
+
+
+def _are_counts(found: Recorded, recorded: Recorded) -> bool:
+    numbers = (found.value, recorded.value)
+    whole = all(x is not None and float(x).is_integer() for x in numbers)
+    return whole and not found.error and not recorded.error
 
 
 def _half_width(recorded: Recorded) -> float:

@@ -57,7 +57,7 @@ class State:
     report: ModelReport
     config_digest: str
     arrays: dict[Role, dict[str, xr.DataArray]] = field(default_factory=dict)
-    derived: dict[Role, dict[str, Any]] = field(default_factory=dict)
+    derived: dict[Role, dict[str, xr.DataArray]] = field(default_factory=dict)
     """What was made of `arrays`, once for all claims."""
     error: str = ""
     measured: bool = False

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refutable.errors import RefutableError
 from refutable.observables.registry import REGISTRY
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Observations(Mapping[str, Any]):
@@ -21,7 +24,9 @@ class Observations(Mapping[str, Any]):
         What others made of the same measurements, by name; it is added to.
     """
 
-    def __init__(self, recorded: Mapping[str, Any], derived: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, recorded: Mapping[str, Any], derived: dict[str, xr.DataArray] | None = None
+    ) -> None:
         self._arrays = dict(recorded)
         self._derived = {} if derived is None else derived
 

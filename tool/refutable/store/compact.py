@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow as pa  # type: ignore[import-untyped]
 
 from refutable.errors import RefutableError
 

@@ -101,6 +101,10 @@ def test_counts_must_be_equal() -> None:
     held = Recorded(C, 124_439_808.0, 124_439_808.0, 124_439_808.0, 1)
     assert drift(held, held) == ""
     assert drift(replace(held, value=124_439_809.0), held)
+    # A count of 0 on every prompt has an interval, whose ends are computed.
+    none = Recorded(C, 0.0, 0.0, 0.08, 352)
+    assert drift(replace(none, high=0.08 + 1e-12), none) == ""
+    assert drift(replace(none, high=0.081), none)
 
 
 def test_a_number_that_comes_or_goes_is_a_drift() -> None:
