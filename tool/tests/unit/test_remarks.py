@@ -12,7 +12,8 @@ from refutable.spec.prompts import PromptSet, read_prompts
 def read(tmp_path, name: str, register: str) -> PromptSet:
     path = tmp_path / f"{name}.toml"
     families = "".join(
-        f'[[family]]\nname = "{family}"\nregister = "{word}"\nprompts = ["{family} one", "{family} two"]\n'
+        f'[[family]]\nname = "{family}"\nregister = "{word}"\n'
+        f'prompts = ["{family} one", "{family} two"]\n'
         for family, word in (("a", register), ("b", "plain"))
     )
     path.write_text(f'name = "{name}"\n{families}', encoding="utf-8")
