@@ -112,6 +112,8 @@ class Capture:
             ) from problem
 
     def _install(self) -> None:
+        for recorder in self._plan.recorders:
+            recorder.begin(self._model, self._sites)
         for name, (layer, readers) in self._readers().items():
             self._hook(self._sites[name], layer, readers)
         if self._attention is not None:

@@ -44,6 +44,7 @@ from refutable.capture.edits import (
     starting_behind,
 )
 from refutable.errors import RefutableError
+from refutable.models.site_names import canonical as canonical
 from refutable.models.sites import find_sites
 from refutable.system.progress import progress
 
@@ -78,16 +79,6 @@ class Intervention:
     """Positions to edit (query positions of scores and pattern); all by default."""
     seed: int = 0
     """Seed of ``resample``."""
-
-
-def canonical(site: str) -> str:
-    """Return a site's name as used here: TransformerLens's own without ``hook_``.
-
-    >>> canonical("blocks.0.attn.hook_attn_scores")
-    'blocks.0.attn.scores'
-    """
-    plain = site.replace("hook_", "")
-    return plain.replace(".attn.attn_scores", ".attn.scores")
 
 
 def site_names(blocks: int) -> tuple[str, ...]:

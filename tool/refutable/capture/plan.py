@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from refutable.capture.recorder import ALL_LOGITS, LOGITS, PATTERN, Recordable, Recorder
 from refutable.errors import ClaimError
+from refutable.models.site_names import canonical
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +19,12 @@ class Plan:
 
     def readers(self, site: str) -> tuple[Recorder, ...]:
         """Recorders that read a site."""
-        return tuple(recorder for recorder in self.recorders if site in recorder.reads)
+        return tuple(r for r in self.recorders if site in map(canonical, r.reads))
 
     @property
     def sites(self) -> frozenset[str]:
         """All sites that some recorder reads."""
-        return frozenset(site for recorder in self.recorders for site in recorder.reads)
+        return frozenset(canonical(site) for r in self.recorders for site in r.reads)
 
     @property
     def attention(self) -> bool:

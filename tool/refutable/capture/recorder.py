@@ -15,8 +15,10 @@ from refutable.errors import InstrumentError
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
     from refutable.capture.packing import Pack
+    from refutable.models.sites import Sites
 
 RESID_PRE = "blocks.*.resid_pre"
 RESID_POST = "blocks.*.resid_post"
@@ -99,6 +101,9 @@ class Recorder(ABC):
     some_blocks: ClassVar[bool] = False
     """Whether it is measured in the blocks that have what it reads, if any has."""
 
+    def begin(self, model: PreTrainedModel, sites: Sites) -> None:  # noqa: B027  (few need it)
+        """Take the model of the pass; called before it runs."""
+
     def read(self, site: str, layer: int, view: Any) -> None:  # noqa: B027  (a recorder may read none)
         """Reduce one site of one block; called while the pack runs.
 
@@ -178,8 +183,8 @@ class AttentionRecorder(Recorder):
         kept, self._kept = self._kept, {}
         if sorted(kept) != list(range(blocks)):
             raise InstrumentError(f"{self.name}: captured {len(kept)} of {blocks} blocks")
-        heads = {part.shape[1] for parts in kept.values() for _, part in parts}
-        if len(heads) != 1:
+        shapes = {part.shape[1:] for parts in kept.values() for _, part in parts}
+        if len(shapes) != 1:
             raise InstrumentError(f"{self.name}: blocks differ in their number of heads")
         order = torch.cat([prompts for prompts, _ in kept[0]])
         if order.numel() != len(pack.segments):

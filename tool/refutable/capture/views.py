@@ -23,6 +23,10 @@ class TokenView:
         self._batch = batch
         self._norms: torch.Tensor | None = None
 
+    def kept(self) -> TokenView:
+        """Return a view of a copy: a model may change its stream in place."""
+        return TokenView(self.value.clone(), self._batch)
+
     def last(self) -> torch.Tensor:
         """Vectors of each prompt's last token: prompt, dim."""
         return self.value.reshape(-1, self.value.shape[-1]).index_select(0, self._batch.last)

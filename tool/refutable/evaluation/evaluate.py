@@ -11,11 +11,15 @@ from typing import Any
 
 from refutable.errors import InstrumentError, RefutableError
 from refutable.measurement.subject import Observations, Subject, call
+from refutable.observables.registry import REGISTRY
 from refutable.predictions.base import Judgement, Measured, NullControl
 from refutable.records import Control, Estimate, Replication
 from refutable.spec.claim import Claim, ReplicationSpec
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
+
+_DRAWS = 6
+"""Ways to move observables by the errors they state."""
 
 # Rounding of one forward pass in units of the dtype's epsilon: the floor of the instrument's
 # error, for when packed and single runs happen to agree to the last bit.
@@ -56,7 +60,7 @@ def evaluate(claim: Claim, subject: Subject, *, model: str = "") -> Evaluation:
     Evaluation
     """
     values = call(claim.body, subject.observations, claim.observables)
-    error = instrument_error(claim, subject, values)
+    error = instrument_error(claim, subject, values) + stated_error(claim, subject, values)
     seed = seed_of(claim.id, model)
     controls, names = _controls(claim, subject, model)
     null = NullControl(claim.control.kind, names, controls, claim.sesoi) if claim.control else None
@@ -95,6 +99,37 @@ def _controls(
         return (call(spec.body, subject.observations, spec.observables),), (f"{model}@placebo",)
     found = tuple(call(claim.body, o, claim.observables) for o in subject.controls)
     return found, subject.control_names
+
+
+def stated_error(claim: Claim, subject: Subject, values: Any) -> float:
+    """Largest change of the body's values when observables move by the errors they state.
+
+    All values of an observable move together, up and down, and then each by a sign of its own:
+    what a body takes away from one another may err the same way or not.
+    """
+    import numpy as np
+
+    arrays = {n: a for n, a in subject.observations.items() if REGISTRY[n].function is None}
+    stated = {n: REGISTRY[n].error for n in arrays if REGISTRY[n].error > 0}
+    if not stated:
+        return 0.0
+    generator, found = np.random.default_rng(0), [0.0]
+    for draw in range(_DRAWS):
+        moved = dict(arrays)
+        for name, error in stated.items():
+            signs = 1 - 2 * draw if draw < 2 else generator.choice([-1, 1], arrays[name].shape)
+            moved[name] = arrays[name] + error * signs
+        again = call(claim.body, Observations(moved), claim.observables)
+        found += [
+            _difference(np.asarray(a, float), np.asarray(b, float))
+            for a, b in zip(_arrays(values), _arrays(again), strict=True)
+        ]
+    if not np.isfinite(max(found)):
+        raise InstrumentError(
+            f"{claim.id}: its values are not finite where {', '.join(stated)} err by what they "
+            "state: let the body keep away from there, or state a smaller error"
+        )
+    return max(found)
 
 
 def instrument_error(claim: Claim, subject: Subject, values: Any) -> float:

@@ -101,7 +101,7 @@ class ObservationArchive:
             dtype=settings.dtype,
             device=settings.device.split(":")[0],
             role=role,
-            extra=self._compared_with(item),
+            extra=self._compared_with(item) or item.code,
         )
 
     def _arm(self, prompts: str, arm: str) -> str:

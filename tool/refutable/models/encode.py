@@ -11,6 +11,9 @@ from refutable.errors import PromptError
 from refutable.records import ModelFacts
 
 if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+
     from refutable.spec.prompts import Prompt, PromptSet
 
 
@@ -32,6 +35,22 @@ class Encoded:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def labelled(self, values: np.ndarray[Any, Any], *dims: str) -> xr.DataArray:
+        """Return an array with a row a prompt, in this order, as an observable has to be.
+
+        Parameters
+        ----------
+        values : numpy.ndarray
+            First dimension prompt.
+        *dims : str
+            Names of the others.
+        """
+        import xarray as xr
+
+        coords = {"prompt": [*self.prompt_ids], "family": ("prompt", [*self.families])}
+        inside = {dim: range(size) for dim, size in zip(dims, values.shape[1:], strict=True)}
+        return xr.DataArray(values, dims=("prompt", *dims), coords=coords | inside)
 
     def only(self, places: Sequence[int]) -> Encoded:
         """Keep the prompts at some places."""

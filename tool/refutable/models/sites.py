@@ -32,6 +32,7 @@ from torch import nn
 
 from refutable.errors import NotAvailableError, near
 from refutable.models.norms import NormModule
+from refutable.models.site_names import canonical
 from refutable.models.stream import Entry
 from refutable.models.structure import Structure, expert_count, find_structure, text_config
 from refutable.models.trace import Trace, same, trace
@@ -110,23 +111,24 @@ class Sites:
         return iter(self._found)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._found
+        return isinstance(name, str) and canonical(name) in self._found
 
     def __getitem__(self, name: str) -> Site:
-        """Return a site by its canonical name.
+        """Return a site by its name, which may be TransformerLens's with ``hook_``.
 
         Raises
         ------
         NotAvailableError
             If this model does not have it, with the reason; near names for an unknown one.
         """
-        site = self._found.get(name)
+        site = self._found.get(canonical(name))
         if site is None:
             raise NotAvailableError(f"site {name!r} is not available: {self.reason(name)}")
         return site
 
     def reason(self, name: str) -> str:
         """Why a site is not available; empty when it is."""
+        name = canonical(name)
         if name in self._found:
             return ""
         known = [*self._found, *self._missing]

@@ -8,16 +8,20 @@ Nothing here imports torch or xarray: the plugin reads the registry at collectio
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
+from refutable.capture.site_recorder import recorder_of
 from refutable.errors import ClaimError, near
+from refutable.observables.record import Observable as Observable
+from refutable.observables.record import Source
 from refutable.system.discovery import load_parts
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
 
     from refutable.capture.recorder import Recorder
@@ -28,53 +32,6 @@ if TYPE_CHECKING:
 
     OfPrompts = Callable[[LoadedModel, Encoded], xr.DataArray]
     OfModel = Callable[[LoadedModel, None], xr.DataArray]
-
-Source = Literal["observables", "recorder", "model", "weights"]
-"""What an observable is made from: others, one recorded pass, the model itself, or its tensors."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observable:
-    """One labelled array that a claim can ask for."""
-
-    name: str
-    description: str
-    """One line: what is measured."""
-    dims: tuple[str, ...]
-    """Dimension names; ``prompt`` comes first where there is one."""
-    unit: str
-    version: int
-    """Raised whenever the numbers would change; part of the store's key."""
-    needs: tuple[str, ...] = ()
-    """Names of the observables that a derived one is computed from."""
-    function: Callable[..., xr.DataArray] | None = None
-    recorder: Callable[[], Recorder] | None = None
-    """Factory of the recorder of a recorded observable."""
-    per_prompt: bool = True
-    """False for facts of the model alone (counts, weights)."""
-    weights: Callable[[WeightReader], xr.DataArray] | None = None
-    """Function of a weight reader, for observables that need no forward pass."""
-    experiment: Callable[..., xr.DataArray] | None = None
-    """Function of a loaded model and the encoded prompts (``None`` when not `per_prompt`), for
-    what one recorded pass cannot give: interventions, gradients, probes, training logs."""
-
-    of_training: bool = False
-    """Whether it needs the checkpoints of training, which are not shipped: a committed value then
-    stands for it."""
-    recorded_with: str = ""
-    """Name of an observable that this one illustrates: it is recorded whenever that one is."""
-
-    of_config: bool = False
-    """Follows from the config alone, such as untrained copies: models of one config share it."""
-    in_store_only: bool = False
-    """Whether it stays out of a run's observations: large, and of use to claims alone."""
-    compared_with: Callable[[], Iterable[ModelSpec]] | None = None
-    """Gives the specs of other models that the numbers depend on; part of the store's key."""
-
-    @property
-    def derived(self) -> bool:
-        """Whether this is a pure function of other observables."""
-        return self.function is not None
 
 
 class Registry:
@@ -166,6 +123,7 @@ REGISTRY = Registry(partial(load_parts, "observables"))
 D = TypeVar("D", bound="Callable[..., xr.DataArray]")
 R = TypeVar("R", bound="type[Recorder]")
 M = TypeVar("M", bound="OfPrompts | OfModel")
+S = TypeVar("S", bound="Callable[..., torch.Tensor]")
 W = TypeVar("W", bound="Callable[[WeightReader], xr.DataArray]")
 
 
@@ -178,6 +136,19 @@ def observable(
     version: int = 1,
     recorded_with: str = "",
 ) -> Callable[[D], D]: ...
+
+
+@overload
+def observable(
+    *,
+    dims: tuple[str, ...],
+    source: Literal["sites"],
+    reads: str | tuple[str, ...],
+    unit: str = "",
+    version: int = 1,
+    recorded_with: str = "",
+    error: float = 0.0,
+) -> Callable[[S], S]: ...
 
 
 @overload
@@ -204,6 +175,7 @@ def observable(
     of_training: bool = False,
     in_store_only: bool = False,
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
+    error: float = 0.0,
 ) -> Callable[[M], M]: ...
 
 
@@ -231,6 +203,8 @@ def observable(
     of_config: bool = False,
     in_store_only: bool = False,
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
+    reads: str | tuple[str, ...] = (),
+    error: float = 0.0,
 ) -> Callable[[Any], Any]:
     """Register what is decorated as an observable.
 
@@ -240,7 +214,8 @@ def observable(
         Dimension names of the array; ``prompt`` first where there is one.
     source : str
         What the array is made from. ``observables``: a pure function of others, which its argument
-        names say. ``recorder``: a class whose objects record it during the packed pass.
+        names say. ``sites``: a function of views of the sites that `reads` names, run inside the
+        packed pass. ``recorder``: a class whose objects record it during the packed pass.
         ``model``: a function ``f(loaded, encoded)`` of a loaded model and the encoded prompts, for
         what one pass cannot give (interventions, gradients, probes, training logs). ``weights``: a
         function of a `WeightReader`, for what needs no pass at all.
@@ -262,6 +237,18 @@ def observable(
     compared_with : callable, optional
         Gives the specs of the models that it compares a model with: other weights of theirs are
         another measurement.
+    reads : str or tuple of str
+        Sites in TransformerLens's names, with or without ``hook_``: ``blocks.*.resid_post`` for
+        every block, ``blocks.3.mlp_out`` for one, ``blocks.*.attn.pattern``, ``logits`` (after
+        each prompt's last token), ``logits:all``, ``loss`` (on each prompt's own next token). The
+        function takes a view of each, in their order, and the model as ``parts`` if it has such
+        an argument; it returns a tensor with a row a prompt, of one block where there is one for
+        every block (see `refutable.capture.recorder.Tokens` and `Patterns`,
+        `refutable.capture.views.LogitView`, `refutable.capture.site_recorder.Losses`).
+    error : float
+        Error of each value in its unit, where more than the instrument's own is known of it. That
+        of recorded observables is measured: the largest difference between prompts run together
+        and alone.
 
     Returns
     -------
@@ -283,6 +270,9 @@ def observable(
     def register(made_by: Any) -> Any:
         name = made_by.name if source == "recorder" else made_by.__name__
         derived = source == "observables"
+        recorder = made_by if source == "recorder" else None
+        if source == "sites":
+            recorder = recorder_of(made_by, (reads,) if isinstance(reads, str) else reads, dims)
         new = Observable(
             name=name,
             description=_first_line(made_by, name),
@@ -291,7 +281,7 @@ def observable(
             version=version,
             needs=tuple(inspect.signature(made_by).parameters) if derived else (),
             function=made_by if derived else None,
-            recorder=made_by if source == "recorder" else None,
+            recorder=recorder,
             experiment=made_by if source == "model" else None,
             weights=made_by if source == "weights" else None,
             per_prompt="prompt" in dims if per_prompt is None else per_prompt,
@@ -300,11 +290,26 @@ def observable(
             of_config=of_config,
             in_store_only=in_store_only,
             compared_with=compared_with,
+            error=error,
+            code=_code_of(made_by),
         )
         REGISTRY.add(new)
         return made_by
 
     return register
+
+
+def _code_of(made_by: Any) -> str:
+    """Return a digest of what a user wrote; empty for what the package brings: it has versions."""
+    if made_by.__module__.partition(".")[0] == "refutable":
+        return ""
+    try:
+        text = inspect.getsource(made_by)
+    except (OSError, TypeError):
+        # Typed where no source is kept: constants and names tell functions apart, too.
+        code = getattr(made_by, "__code__", None)
+        text = repr((code.co_code, code.co_consts, code.co_names)) if code else ""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _first_line(made_by: object, name: str) -> str:

@@ -1,0 +1,66 @@
+"""What is known of an observable: a record, and where its array comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from refutable.capture.recorder import Recorder
+    from refutable.models.spec import ModelSpec
+    from refutable.models.weights.reading import WeightReader
+
+Source = Literal["observables", "sites", "recorder", "model", "weights"]
+"""What an observable is made from: others, sites of one pass (by a function or by a class), the
+model itself, or its tensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observable:
+    """One labelled array that a claim can ask for."""
+
+    name: str
+    description: str
+    """One line: what is measured."""
+    dims: tuple[str, ...]
+    """Dimension names; ``prompt`` comes first where there is one."""
+    unit: str
+    version: int
+    """Raised whenever the numbers would change; part of the store's key."""
+    needs: tuple[str, ...] = ()
+    """Names of the observables that a derived one is computed from."""
+    function: Callable[..., xr.DataArray] | None = None
+    recorder: Callable[[], Recorder] | None = None
+    """Factory of the recorder of a recorded observable."""
+    per_prompt: bool = True
+    """False for facts of the model alone (counts, weights)."""
+    weights: Callable[[WeightReader], xr.DataArray] | None = None
+    """Function of a weight reader, for observables that need no forward pass."""
+    experiment: Callable[..., xr.DataArray] | None = None
+    """Function of a loaded model and the encoded prompts (``None`` when not `per_prompt`), for
+    what one recorded pass cannot give: interventions, gradients, probes, training logs."""
+
+    of_training: bool = False
+    """Whether it needs the checkpoints of training, which are not shipped: a committed value then
+    stands for it."""
+    recorded_with: str = ""
+    """Name of an observable that this one illustrates: it is recorded whenever that one is."""
+
+    of_config: bool = False
+    """Follows from the config alone, such as untrained copies: models of one config share it."""
+    in_store_only: bool = False
+    """Whether it stays out of a run's observations: large, and of use to claims alone."""
+    compared_with: Callable[[], Iterable[ModelSpec]] | None = None
+    """Gives the specs of other models that the numbers depend on; part of the store's key."""
+    error: float = 0.0
+    """Stated error of each value, beyond what is measured of recorded ones."""
+    code: str = ""
+    """Digest of the text of a user's function: what an older one left is not read."""
+
+    @property
+    def derived(self) -> bool:
+        """Whether this is a pure function of other observables."""
+        return self.function is not None
