@@ -14,7 +14,7 @@ from refutable.measurement.state import Settings
 from refutable.models import registry
 from refutable.spec.prompts import PromptLibrary, PromptSet, prompt_set
 from refutable.store.store import Store
-from refutable.system.paths import fixtures
+from refutable.system.plugins import shared_data
 
 Model: TypeAlias = Any
 """A name, hub id, folder or file; a transformers model; or a pair (model, tokenizer)."""
@@ -51,7 +51,7 @@ def opened(
     names : tuple of str
         Ids of the models in their order, the shipped ones where none is given.
     """
-    library = PromptLibrary([fixtures()])
+    library = PromptLibrary(shared_data())
     with ExitStack() as stack:
         if not settings.check:
             # What was not checked must not be read by those who check.

@@ -14,7 +14,8 @@ from refutable.models.spec import ModelSource
 from refutable.observables.registry import REGISTRY
 from refutable.spec.prompts import known_prompts, read_prompts
 from refutable.studies.catalogue import bundled_claims, find_claim
-from refutable.system.paths import cache_dir, fixtures
+from refutable.system.paths import cache_dir
+from refutable.system.plugins import shared_data
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -148,7 +149,7 @@ def _weights(spec: ModelSpec) -> str:
 
 def _prompts() -> Listing:
     listing = Listing(("prompts", "n", "hash", "description"))
-    for path in known_prompts([fixtures() / "prompts"]).values():
+    for path in known_prompts(folder / "prompts" for folder in shared_data()).values():
         prompts = read_prompts(path)
         number = f"{len(prompts)} in {len(prompts.families)} families"
         listing.add(prompts.name, number, prompts.content_hash[:12], prompts.description)

@@ -13,7 +13,7 @@ from refutable.spec.claim import Claim
 from refutable.spec.prompts import PromptLibrary
 from refutable.stats import power
 from refutable.stats.decide import FEWEST_FAMILIES
-from refutable.system.paths import fixtures
+from refutable.system.plugins import shared_data
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,7 +38,7 @@ def units_of(claim: Claim, prompts: str | None = None) -> dict[str, int]:
         found["training seeds"] = min(
             (len(members) for members in members_of(claim, None).values()), default=0
         )
-    library = PromptLibrary([fixtures()])
+    library = PromptLibrary(shared_data())
     chosen = library(prompts or claim.prompts or BATTERY)
     found["prompt families"] = len({prompt.family for prompt in chosen.prompts})
     return found

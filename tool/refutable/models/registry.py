@@ -12,6 +12,7 @@ from refutable.errors import ModelError, near, one_line
 from refutable.models.sources import recognise
 from refutable.models.spec import ModelSource, ModelSpec
 from refutable.system.paths import fixtures
+from refutable.system.plugins import plugin_data
 
 _HUB_ID = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$")
 
@@ -54,8 +55,34 @@ def read(path: Path) -> tuple[ModelSpec, ...]:
 
 @functools.cache
 def all_specs() -> tuple[ModelSpec, ...]:
-    """Return every model of the registry that is shipped with the package."""
-    return read(fixtures() / "models.toml")
+    """Return every model of the registry that is shipped with the package, then those of plugins.
+
+    Paths in a plugin's registry start at its folder ``data``; its models are no defaults.
+
+    Raises
+    ------
+    ModelError
+        If two have one id.
+    """
+    own = read(fixtures() / "models.toml")
+    more = [
+        _placed(spec, folder)
+        for folder in plugin_data()
+        if (folder / "models.toml").is_file()
+        for spec in read(folder / "models.toml")
+    ]
+    ids = [spec.id for spec in (*own, *more)]
+    twice = sorted({name for name in ids if ids.count(name) > 1})
+    if twice:
+        raise ModelError(f"a plugin names a model {twice[0]}, which is there already: rename it")
+    return (*own, *more)
+
+
+def _placed(spec: ModelSpec, folder: Path) -> ModelSpec:
+    location = spec.location
+    if spec.source in (ModelSource.LOCAL, ModelSource.GGUF):
+        location = str(folder / location)
+    return dataclasses.replace(spec, location=location, default=False)
 
 
 def defaults() -> tuple[ModelSpec, ...]:

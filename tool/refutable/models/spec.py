@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from refutable.system.discovery import part_modules
+from refutable.system.plugins import plugin_parts
 
 
 class ModelSource(StrEnum):
@@ -29,9 +30,16 @@ class ModelSource(StrEnum):
         return member
 
 
-def source_modules() -> tuple[str, ...]:
-    """Return the names of the modules that locate checkpoints."""
-    return tuple(part_modules("refutable.models.sources"))
+def source_modules() -> dict[str, str]:
+    """Return the modules that locate checkpoints, by the names of the sources.
+
+    Plugins bring more in their ``sources``; they cannot take the place of one that is here.
+    """
+    packages = [
+        *(module.__name__ for module in plugin_parts("sources")),
+        "refutable.models.sources",
+    ]
+    return {name: f"{package}.{name}" for package in packages for name in part_modules(package)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from refutable.spec.cell import DEFAULT_PROMPTS, Cell, cells_of
 from refutable.spec.claim import Claim, ClaimRegistry
 from refutable.spec.claim_files import file_of
 from refutable.spec.prompts import PromptLibrary, PromptSet
-from refutable.system.paths import fixtures, shipped_baseline, writable
+from refutable.system.paths import shipped_baseline, writable
+from refutable.system.plugins import shared_data
 
 if TYPE_CHECKING:
     from refutable.evaluation.observation_log import ObservationLog
@@ -89,10 +90,10 @@ class ClaimSession:
 
     @property
     def data_folders(self) -> list[Path]:
-        """Folders that suites contribute, then the package's own fixtures."""
+        """Folders that suites contribute, then those of plugins, then the package's own."""
         given = self.config.hook.pytest_refutable_data(config=self.config)
         own = [Path(folder) for folder in given if folder is not None]
-        return [*own, fixtures()]
+        return [*own, *shared_data()]
 
     @property
     def is_worker(self) -> bool:

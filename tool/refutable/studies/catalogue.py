@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from refutable.errors import ClaimError, near
 from refutable.spec.claim import Claim, ClaimRegistry
 from refutable.spec.claim_files import claims_in
+from refutable.system.plugins import plugin_parts
 
 
 def bundled_claims() -> ClaimRegistry:
-    """Import every module of ``refutable.claims`` and return the claims found there."""
+    """Return the claims of every module of ``refutable.claims`` and of plugins' ``claims``."""
     registry = ClaimRegistry()
     for claim in _claims():
         registry.add(claim)
@@ -35,8 +36,14 @@ def find_claim(claim_id: str) -> Claim:
 
 def _claims() -> Iterator[Claim]:
     # By name: the claims are leaves, beside the package in a checkout and inside it in a wheel.
-    package = importlib.import_module("refutable.claims")
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if module.ispkg or not module.name.rpartition(".")[2].startswith("test_"):
-            continue
-        yield from claims_in(importlib.import_module(module.name))
+    for name in claim_packages():
+        package = importlib.import_module(name)
+        for module in pkgutil.walk_packages(package.__path__, f"{name}."):
+            if module.ispkg or not module.name.rpartition(".")[2].startswith("test_"):
+                continue
+            yield from claims_in(importlib.import_module(module.name))
+
+
+def claim_packages() -> list[str]:
+    """Return the names of the packages that hold claims: refutable's own, then plugins'."""
+    return ["refutable.claims", *(module.__name__ for module in plugin_parts("claims"))]

@@ -10,10 +10,12 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from refutable.system.plugins import plugin_parts
+
 
 @cache
 def load_parts(part: str) -> None:
-    """Import every module of ``refutable.PART`` and of ``refutable.studies.STUDY.PART``.
+    """Import every module of ``refutable.PART``, ``refutable.studies.STUDY.PART`` and of plugins.
 
     Parameters
     ----------
@@ -23,11 +25,13 @@ def load_parts(part: str) -> None:
     for parent in ("refutable", *_packages("refutable.studies")):
         if (package := _package(f"{parent}.{part}")) is not None:
             load_modules(package)
+    for module in plugin_parts(part):
+        load_modules(module)
 
 
 def load_modules(package: ModuleType) -> None:
-    """Import every module of a package."""
-    for name in _modules(package):
+    """Import every module of a package; one that is a module is imported already."""
+    for name in _modules(package) if hasattr(package, "__path__") else ():
         importlib.import_module(name)
 
 

@@ -88,6 +88,7 @@ def verify(
     import pytest
 
     from refutable.cli.checks import check_ids, check_models, check_places, ids_of_groups
+    from refutable.studies.catalogue import claim_packages
 
     check_ids(claims or [])
     claims = [*(claims or []), *ids_of_groups(group or [])]
@@ -95,7 +96,7 @@ def verify(
     check_places(out, baseline, update_baseline)
     arguments = [
         "--pyargs",
-        "refutable.claims",
+        *claim_packages(),
         f"--rootdir={Path.cwd()}",
         "-p",
         "no:cacheprovider",

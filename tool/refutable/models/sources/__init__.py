@@ -28,15 +28,15 @@ def locate(spec: ModelSpec) -> Checkpoint:
     """
     if spec.lacks:
         raise ModelError(f"{spec.id} cannot be loaded as it is published: {spec.lacks}")
-    source = importlib.import_module(f"{__name__}.{spec.source}")
+    source = importlib.import_module(source_modules()[spec.source])
     found: Checkpoint = source.locate(spec)
     return found
 
 
 def recognise(name: str) -> ModelSpec | None:
     """Return what a name means to the first source that knows it by itself."""
-    for source in source_modules():
-        module = importlib.import_module(f"{__name__}.{source}")
+    for name_of_module in source_modules().values():
+        module = importlib.import_module(name_of_module)
         found: ModelSpec | None = getattr(module, "recognise", _nothing)(name)
         if found is not None:
             return found
