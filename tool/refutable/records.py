@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from refutable.cost_records import MeasuringCost as MeasuringCost
 from refutable.search_records import Counterexample as Counterexample
 from refutable.search_records import SearchReport as SearchReport
 
@@ -219,6 +220,8 @@ class ModelReport:
     origin: str = "live"
     """``live``, ``store`` or ``committed``."""
     seconds: float = 0.0
+    costs: tuple[MeasuringCost, ...] = ()
+    """What was measured in this run, part by part; nothing where all came from the store."""
 
 
 @dataclass(frozen=True, slots=True)

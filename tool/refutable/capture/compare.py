@@ -12,6 +12,17 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+BOUNDS: Mapping[str, float] = {
+    "float64": 1e-6,
+    "float32": 1e-3,
+    "float16": 1e-2,
+    "bfloat16": 5e-2,
+}
+"""Largest relative difference between a shared and a single run that still counts as equal. In
+half precision the two round differently in every layer; a wrong mask is off by the logits
+themselves."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """The largest relative difference between two measurements, and where it is."""

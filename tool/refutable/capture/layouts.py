@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from refutable.capture.compare import Difference, compare
 from refutable.capture.measure import measure, passes_of
 from refutable.capture.plan import make_plan
 from refutable.capture.recorder import LOGITS, Recordable, Recorder
-from refutable.capture.selection import checked_packs, compared_prompts, switches_of
+from refutable.capture.selection import (
+    MOST_PACKS,
+    checked_packs,
+    compared_prompts,
+    switches_of,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +62,8 @@ class Trial:
         What is compared besides.
     bound : float
         Largest relative difference that counts as equal.
+    most_packs : int
+        Passes of a set too large to be checked whole.
     """
 
     def __init__(
@@ -66,7 +75,9 @@ class Trial:
         asked: Sequence[Recordable],
         probes: Sequence[Recordable],
         bound: float,
+        most_packs: int = MOST_PACKS,
     ) -> None:
+        self._most_packs = most_packs
         self._model, self._sites, self._encoded = model, sites, encoded
         self._asked, self._probes, self._bound = asked, probes, bound
         self._lengths = [len(ids) for ids in encoded.ids]
@@ -83,13 +94,14 @@ class Trial:
         plan = make_plan(self._asked or self._probes)
         packs = passes_of(self._model, self._encoded, plan, layout)
         switches = switches_of(self._model.config.get_text_config(), max(self._lengths))
-        packs = checked_packs(packs, self._lengths, switches)
+        packs = checked_packs(packs, self._lengths, switches, self._most_packs)
         if not packs:
             return None, {}, Difference(0.0)
         places = compared_prompts(packs, self._lengths, switches)
         chosen = self._encoded.only(places)
+        ran = self._encoded.only(sorted(prompt for pack in packs for prompt in pack.prompts))
         items = {item.name: item for item in (*self._asked, *self._probes)}.values()
-        measured = only(self._measure(list(items), packs), chosen)
+        measured = only(self._measure(list(items), packs), chosen, ran)
         alone = measure(
             self._model, self._sites, chosen, list(items), layout="single", finite=False
         )
@@ -97,7 +109,7 @@ class Trial:
         if plan.attention and found.value <= self._bound:
             # Read through our own function, attention is right even where the model's own mask
             # lets packed prompts see each other; the model must be right without it too.
-            own = only(self._measure(self._probes, packs), chosen)
+            own = only(self._measure(self._probes, packs), chosen, ran)
             wanted = {item.name: alone[item.name] for item in self._probes}
             other = compare(own, wanted, ranged=LastLogits.name)
             found = max(found, other, key=lambda item: item.value)
@@ -107,11 +119,26 @@ class Trial:
         return measure(self._model, self._sites, self._encoded, items, packs=packs, finite=False)
 
 
-def only(arrays: Arrays, chosen: Encoded) -> Arrays:
-    """Keep some prompts, and the positions that they have."""
+def only(arrays: Arrays, chosen: Encoded, ran: Encoded) -> Arrays:
+    """Keep some prompts, and the positions that they have.
+
+    Parameters
+    ----------
+    arrays : mapping of str to xarray.DataArray
+        Measured on the prompts of `ran`, in their order.
+    chosen : Encoded
+        Some of these, in the same order.
+    ran : Encoded
+        All prompts of the passes.
+    """
     longest = max(len(ids) for ids in chosen.ids)
+    wanted = set(chosen.prompt_ids)
+    rows = np.repeat([name in wanted for name in ran.prompt_ids], [len(ids) for ids in ran.ids])
     kept = {}
     for name, array in arrays.items():
+        if array.dims[:1] == ("token",):
+            # A row for each token, prompt after prompt: no label says whose it is.
+            array = array[rows]
         if "prompt" in array.dims:
             array = array.sel(prompt=list(chosen.prompt_ids))
         if "position" in array.dims:

@@ -9,13 +9,15 @@ from refutable.capture.packing import Pack
 
 # Sets of no more prompts are checked whole; of larger ones a few passes, chosen for what they mix.
 _WHOLE = 48
-_MOST_PACKS = 6
+MOST_PACKS = 6
+# The layout of a model that was found right on one set is checked on fewer passes of others.
+MOST_PACKS_AGAIN = 2
 _MOST_COMPARED = 5
 _SWITCHES = ("window", "chunk", "original_max", "block_size", "local", "threshold", "switch")
 
 
 def checked_packs(
-    packs: Sequence[Pack], lengths: Sequence[int], switches: Sequence[int]
+    packs: Sequence[Pack], lengths: Sequence[int], switches: Sequence[int], most: int = MOST_PACKS
 ) -> tuple[Pack, ...]:
     """Choose passes of a run that hold more than one prompt.
 
@@ -27,6 +29,8 @@ def checked_packs(
         Tokens of each prompt.
     switches : sequence of int
         Lengths at which the architecture may change what it does.
+    most : int
+        Passes of a larger set.
 
     Returns
     -------
@@ -41,7 +45,7 @@ def checked_packs(
     found: dict[int, Pack] = {}
     for pack in _notable(shared, switches):
         found.setdefault(id(pack), pack)
-    return tuple(found.values())[:_MOST_PACKS]
+    return tuple(found.values())[:most]
 
 
 def _notable(shared: Sequence[Pack], switches: Sequence[int]) -> Iterator[Pack]:
@@ -88,7 +92,7 @@ def switches_of(config: Any, longest: int) -> tuple[int, ...]:
     """
     stated = config.to_dict() if hasattr(config, "to_dict") else dict(vars(config))
     found = {value for value in _lengths(stated) if 1 < value < longest}
-    return tuple(sorted(found)[:_MOST_PACKS])
+    return tuple(sorted(found)[:MOST_PACKS])
 
 
 def _lengths(stated: Mapping[str, Any]) -> Iterator[int]:

@@ -9,8 +9,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import InstrumentError, NotAvailableError, NotHereError
+from refutable.measurement.control_prompts import ENOUGH, thinned
 from refutable.measurement.needs import ControlCopy, Plan
 from refutable.measurement.state import COMMITTED, Sources, State
+from refutable.models.large import ECONOMY, is_large
 from refutable.models.sources import locate
 from refutable.models.sources.twin import how_to_train
 from refutable.observables.registry import REGISTRY, Observable
@@ -95,22 +97,31 @@ class ObservationArchive:
             weights=self.state.config_digest if untrained else report.weights_digest,
             tokenizer=report.tokenizer_digest,
             prompts=self.prompts(prompts).content_hash if item.per_prompt else "",
-            arm=self._arm(prompts, arm) if item.per_prompt else "",
+            arm=self._arm(prompts, arm, role) if item.per_prompt else "",
             observable=item.name,
             version=item.version,
             dtype=settings.dtype,
             device=settings.device.split(":")[0],
             role=role,
-            extra=self._compared_with(item) or item.code,
+            extra=self._extra(item),
         )
 
-    def _arm(self, prompts: str, arm: str) -> str:
-        """Return the arm, marked where prompts bring a BOS token of their own.
+    def _arm(self, prompts: str, arm: str, role: str) -> str:
+        """Return the arm, marked where prompts bring a BOS token of their own, or some are left.
 
         Such a token used to be doubled or left in; what was stored of it then is not read.
         """
-        bos = self.state.facts.bos
-        return f"{arm}, own BOS left out" if self.prompts(prompts).may_begin_with(bos) else arm
+        facts = self.state.facts
+        if self.prompts(prompts).may_begin_with(facts.bos):
+            arm = f"{arm}, own BOS left out"
+        return f"{arm}, {ENOUGH} in all" if thinned(role, facts) else arm
+
+    def _extra(self, item: Observable) -> str:
+        """What else the numbers depend on: other models, or that less is read of a large one."""
+        others = self._compared_with(item) or item.code
+        if item.economical and is_large(self.state.facts):
+            return f"{others}large-{ECONOMY}"
+        return others
 
     def _compared_with(self, item: Observable) -> str:
         """Digest of the other models that an observable depends on; empty without any."""

@@ -322,7 +322,9 @@ class Harness:
                 raise
             state.measured = True
             state.nbytes = sum(a.nbytes for found in state.arrays.values() for a in found.values())
-            state.report = replace(state.report, seconds=time.perf_counter() - started)
+            state.report = replace(
+                state.report, seconds=time.perf_counter() - started, costs=tuple(state.costs)
+            )
         return state
 
     def plan_for(self, model: str) -> Plan:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refutable.capture.causality import causality
+from refutable.capture.compare import BOUNDS as BOUNDS
 from refutable.capture.compare import Difference, compare, relative_difference
 from refutable.capture.layouts import LastLogits, Trial
 from refutable.capture.measure import measure
 from refutable.capture.packing import LAYOUTS, choose
 from refutable.capture.plain import plain_logits, state_of
 from refutable.capture.plan import needs_attention
+from refutable.capture.selection import MOST_PACKS, MOST_PACKS_AGAIN
 from refutable.errors import NotAvailableError, one_line
 from refutable.models.structure import stated_counts
 from refutable.observables.registry import REGISTRY, Observable
@@ -35,16 +37,6 @@ if TYPE_CHECKING:
     from refutable.models.sites import Sites
 
     Arrays = dict[str, xr.DataArray]
-
-BOUNDS: Mapping[str, float] = {
-    "float64": 1e-6,
-    "float32": 1e-3,
-    "float16": 1e-2,
-    "bfloat16": 5e-2,
-}
-"""Largest relative difference between a shared and a single run that still counts as equal. In
-half precision the two round differently in every layer; a wrong mask is off by the logits
-themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +73,7 @@ def check(
     observables: Sequence[Observable],
     *,
     bound: float | None = None,
+    again: bool = False,
 ) -> InstrumentResult:
     """Check the instrument on one model and choose how prompts share forward passes.
 
@@ -97,6 +90,9 @@ def check(
         The recorded observables that will be asked for.
     bound : float, optional
         A wider tolerance than the one in `BOUNDS` for the model's floating-point type.
+    again : bool
+        Whether the layout was found right for this very model on other prompts in this run: fewer
+        passes of a large set are then compared.
 
     Returns
     -------
@@ -108,7 +104,8 @@ def check(
     NotAvailableError
         If the model does not have what an observable reads.
     """
-    return _Check(loaded, sites, encoded, observables, bound).run()
+    most = MOST_PACKS_AGAIN if again else MOST_PACKS
+    return _Check(loaded, sites, encoded, observables, (bound, most)).run()
 
 
 class _Check:
@@ -120,8 +117,9 @@ class _Check:
         sites: Sites,
         encoded: Encoded,
         observables: Sequence[Observable],
-        bound: float | None,
+        limits: tuple[float | None, int],
     ) -> None:
+        bound, most_packs = limits
         self.model: Any = loaded.model
         self.sites = sites
         self.dtype = str(next(self.model.parameters()).dtype).removeprefix("torch.")
@@ -145,6 +143,7 @@ class _Check:
             asked=list(self.asked.values()),
             probes=probes,
             bound=self.bound,
+            most_packs=most_packs,
         )
         self.checks: list[InstrumentCheck] = []
 

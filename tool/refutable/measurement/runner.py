@@ -15,6 +15,8 @@ from refutable.measurement.archive import (
     recorded_only,
 )
 from refutable.measurement.available import checked_apart
+from refutable.measurement.control_prompts import few_of_each_family, thinned
+from refutable.measurement.costs import CostLedger
 from refutable.measurement.needs import ControlCopy
 from refutable.models.encode import encode
 from refutable.models.weights.reading import WeightReader
@@ -47,22 +49,30 @@ class ModelRunner:
         self.say = say
         self._loaded: LoadedModel | None = None
         self._sites: tuple[LoadedModel, Any] | None = None
+        self._packed = False
+        """Whether prompts were found to share passes rightly, on some set in this run."""
+        self._ledger = CostLedger(archive.settings.profile)
 
     def run(self) -> None:
         """Measure; what is done is stored at once, so that a killed run goes on from there."""
         try:
-            self._from_weights()
-            # A shuffled control is measured on the model itself, so it may be all that is missing.
-            needed = (None, *self._controls("shuffled"))
-            groups = self.archive.groups
-            if any(self._missing_on_model(*group, one) for group in groups for one in needed):
-                self._on_the_model()
-            for control in self._controls("untrained"):
-                self._on_a_control(control)
+            with self._ledger.clocked():
+                self._all()
         finally:
             # A model must not live on in a frame or a traceback.
             self._loaded = None
             self._sites = None
+            self.state.costs += self._ledger.costs
+
+    def _all(self) -> None:
+        self._from_weights()
+        # A shuffled control is measured on the model itself, so it may be all that is missing.
+        needed = (None, *self._controls("shuffled"))
+        groups = self.archive.groups
+        if any(self._missing_on_model(*group, one) for group in groups for one in needed):
+            self._on_the_model()
+        for control in self._controls("untrained"):
+            self._on_a_control(control)
 
     def _controls(self, kind: str) -> list[ControlCopy]:
         found = {c for by in self.archive.groups.values() for c in by if c is not None}
@@ -109,7 +119,8 @@ class ModelRunner:
     def _keep(self, name: str, prompts: str, arm: str, role: str, make: Callable[[], Any]) -> None:
         """Store one array, or the reason why this model has no such observable."""
         try:
-            array = self._shared(name, make) if REGISTRY[name].of_config else make()
+            with self._ledger.of(name, prompts, arm, role):
+                array = self._shared(name, make) if REGISTRY[name].of_config else make()
         except NotAvailableError as problem:
             self.archive.put_reason(name, prompts, arm, role, problem)
         except OSError:
@@ -146,7 +157,8 @@ class ModelRunner:
             facts, settings = self.state.facts, self.archive.settings
             size = f"{facts.blocks} blocks, {facts.parameters:,} parameters"
             self.say(f"measuring {facts.id} ({size})")
-            self._loaded = load(self.state.spec, device=settings.device, dtype=settings.dtype)
+            with self._ledger.of("load"):
+                self._loaded = load(self.state.spec, device=settings.device, dtype=settings.dtype)
             self.archive.checks = list(self._loaded.checks)
             self.archive.refuse_failed()
         return self._loaded
@@ -184,7 +196,9 @@ class ModelRunner:
             return set()
         loaded = self._model()
         encoded, sites = self._encoded(loaded, prompts, arm, None), self._sites_of(loaded)
-        found, reasons = checked_apart(recorded, sites, partial(check, loaded, sites, encoded))
+        with self._ledger.of("instrument check", prompts, arm):
+            checking = partial(check, loaded, sites, encoded, again=self._packed)
+            found, reasons = checked_apart(recorded, sites, checking)
         for name, reason in reasons.items():
             for control in self.archive.groups[prompts, arm]:
                 role = control.name if control else ""
@@ -196,6 +210,7 @@ class ModelRunner:
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
         self.archive.put_notes(prompts, arm, found.layout, found.attention)
+        self._packed |= found.layout == "packed"
         return set(reasons)
 
     def _layout(self, prompts: str, arm: str) -> str:
@@ -217,10 +232,14 @@ class ModelRunner:
         encoded: Any = None
         if any(item.per_prompt for item in items):
             encoded = self._encoded(loaded, prompts, arm, shuffle)
+            if thinned(role, self.state.facts):
+                encoded = few_of_each_family(encoded)
         recorded = [item for item in items if item.recorder is not None]
         if recorded:
             layout = self._layout(prompts, arm)
-            arrays = measure(loaded.model, self._sites_of(loaded), encoded, recorded, layout=layout)
+            with self._ledger.of("one pass", prompts, arm, role):
+                sites = self._sites_of(loaded)
+                arrays = measure(loaded.model, sites, encoded, recorded, layout=layout)
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
         for item in items:
@@ -242,7 +261,8 @@ class ModelRunner:
             return
         model = self._model()
         self.say(f"measuring control {control.name} of {self.state.facts.id}")
-        copy = untrained(model, control.seed)
+        with self._ledger.of("untrained weights", role=control.name):
+            copy = untrained(model, control.seed)
         for (prompts, arm), names in work.items():
             self._measure(copy, prompts, arm, control.name, names)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
+from refutable.cost_records import MeasuringCost
 from refutable.measurement.remarks import Remarks
 from refutable.models.spec import ModelSpec
 from refutable.records import ModelFacts, ModelReport
@@ -34,6 +35,8 @@ class Settings:
     revision: str | None = None
     check: bool = True
     """Whether the instrument is checked before anything counts; a script may leave that out."""
+    profile: bool = False
+    """Whether time inside the model's own passes is told apart from all other time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class State:
     """The model itself where the caller holds it in memory; else it is loaded when needed."""
     unavailable: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     """By (prompts, arm, role, observable): why the model does not have an observable."""
+    costs: list[MeasuringCost] = field(default_factory=list)
+    """What measuring took in this run, part by part."""
     failed: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     """The same: what went wrong when it was measured in this run."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from refutable.capture.deletion import tops_without_blocks
 from refutable.errors import NotAvailableError
 from refutable.observables.registry import observable
 
@@ -142,39 +143,13 @@ def _hooked(blocks: Sequence[Any], hook: Callable[..., Any]) -> Iterator[None]:
             handle.remove()
 
 
-def _passed_on(module: Any, args: Any, kwargs: Any, output: Any) -> Any:
-    """Hand on what a block was given in place of what it made."""
-    given = args[0] if args else kwargs["hidden_states"]
-    if isinstance(output, (tuple, list)):
-        return type(output)((given, *output[1:]))
-    return given
-
-
 def _deletions(
     loaded: LoadedModel, encoded: Encoded
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[int]]:
     """Top token of the intact model, (prompt,), and without each block, (prompt, layer)."""
-    import numpy as np
-    import torch
-
-    from refutable.models.sites import find_sites
-
-    blocks = find_sites(loaded.model).blocks
     picked = _one_a_family(encoded, PROMPTS)
-
-    def tops() -> list[int]:
-        with torch.no_grad():
-            return [int(_logits(loaded, encoded.ids[i])[-1].argmax()) for i in picked]
-
-    intact = np.array(tops())
-    columns = []
-    for block in blocks:
-        handle = block.register_forward_hook(_passed_on, with_kwargs=True)
-        try:
-            columns.append(tops())
-        finally:
-            handle.remove()
-    return intact, np.array(columns).T, picked
+    intact, deleted = tops_without_blocks(loaded.model, [encoded.ids[i] for i in picked])
+    return intact, deleted, picked
 
 
 def _by_block(values: Any, encoded: Encoded, picked: Sequence[int]) -> xr.DataArray:

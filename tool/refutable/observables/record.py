@@ -53,6 +53,8 @@ class Observable:
     """Follows from the config alone, such as untrained copies: models of one config share it."""
     in_store_only: bool = False
     """Whether it stays out of a run's observations: large, and of use to claims alone."""
+    economical: bool = False
+    """Whether less is read of a large model (`refutable.models.large`)."""
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None
     """Gives the specs of other models that the numbers depend on; part of the store's key."""
     error: float = 0.0

@@ -174,6 +174,7 @@ def observable(
     per_prompt: bool | None = None,
     of_training: bool = False,
     in_store_only: bool = False,
+    economical: bool = False,
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
     error: float = 0.0,
 ) -> Callable[[M], M]: ...
@@ -202,6 +203,7 @@ def observable(
     of_training: bool = False,
     of_config: bool = False,
     in_store_only: bool = False,
+    economical: bool = False,
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
     reads: str | tuple[str, ...] = (),
     error: float = 0.0,
@@ -234,6 +236,9 @@ def observable(
         Whether it follows from the config alone: models of one config then share it.
     in_store_only : bool
         Whether it stays out of the observations that a run leaves.
+    economical : bool
+        Whether it reads less of a large model; `refutable.models.large.ECONOMY` is then part of
+        the store's key.
     compared_with : callable, optional
         Gives the specs of the models that it compares a model with: other weights of theirs are
         another measurement.
@@ -289,6 +294,7 @@ def observable(
             of_training=of_training,
             of_config=of_config,
             in_store_only=in_store_only,
+            economical=economical,
             compared_with=compared_with,
             error=error,
             code=_code_of(made_by),

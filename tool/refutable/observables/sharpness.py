@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from refutable.models.large import is_large
 from refutable.observables.prose.text import documents, windows_of
 from refutable.observables.registry import observable
 
@@ -30,10 +31,10 @@ RADIUS = 0.2
 DIRECTIONS = 4
 TOKENS = 64
 """Tokens of each document."""
-LARGE = 20_000_000
-"""Parameters above which fewer and shorter documents are read, along half as many directions."""
 CURVE = tuple(round(-0.4 + 0.1 * i, 1) for i in range(9))
 SURFACE = tuple(round(-0.45 + 0.15 * i, 2) for i in range(7))
+SURFACE_LARGE = tuple(round(-0.4 + 0.2 * i, 1) for i in range(5))
+"""The steps along either axis for a large model (`refutable.models.large`)."""
 
 
 def filters(model: Any) -> dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]]:
@@ -179,7 +180,7 @@ def held_out(loaded: Any, every: int = 1) -> tuple[list[str], Callable[[], Losse
     from torch.nn.functional import cross_entropy
 
     names, texts = documents()
-    large = loaded.facts.parameters > LARGE
+    large = is_large(loaded.facts)
     tokens, step = (48, 4 * every) if large else (TOKENS, every)
     names, texts = names[::step], texts[::step]
     rows = torch.cat([windows_of(loaded, text, windows=1)[:, :tokens] for text in texts])
@@ -210,20 +211,24 @@ def sharpness_by_document(loaded: Any, *, seed: int | None = None) -> xr.DataArr
 
     names, loss = held_out(loaded)
     own = (loaded.spec.seed or 0) if seed is None else seed
-    few = DIRECTIONS // 2 if loaded.facts.parameters > LARGE else DIRECTIONS
+    few = DIRECTIONS
+    if is_large(loaded.facts):
+        # Five copies cost what the model costs, and differ little from each other.
+        few = 1 if loaded.weights_digest.startswith("untrained-") else DIRECTIONS // 2
     rises = sharpness_of(loaded.model, loss, seed=own, directions=few)
     coords = {"text": names, "family": ("text", names)}
     return xr.DataArray(rises, dims=("text",), coords=coords)
 
 
-@observable(source="model", dims=("text",), unit="nats")
+@observable(source="model", dims=("text",), unit="nats", economical=True)
 def sharpness(loaded: Any, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss when every filter is moved by .2 of itself in a random direction.
 
     Notes
     -----
-    Mean over four filter-normalized directions (two for a model above 20 million parameters) with
-    both signs, for each document of held-out prose. At a distance of 0 it is exactly 0.
+    Mean over four filter-normalized directions (two for a model above 20 million parameters, one
+    for its untrained copies) with both signs, for each document of held-out prose. At a distance of
+    0 it is exactly 0.
     """
     return sharpness_by_document(loaded)
 
@@ -244,16 +249,23 @@ def landscape_curve(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(rows, dims=("direction", "step"), coords=coords)
 
 
-@observable(source="model", dims=("first", "second"), unit="nats", recorded_with="sharpness")
+@observable(
+    source="model",
+    dims=("first", "second"),
+    unit="nats",
+    recorded_with="sharpness",
+    economical=True,
+)
 def landscape_surface(loaded: Any, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss on a plane of two filter-normalized random directions."""
     import xarray as xr
 
     _, loss = held_out(loaded, every=6)
     u, v = (random_direction(loaded.model, loaded.spec.seed or 0, index) for index in range(2))
-    points = [[(a, u), (b, v)] for a in SURFACE for b in SURFACE]
+    steps = SURFACE_LARGE if is_large(loaded.facts) else SURFACE
+    points = [[(a, u), (b, v)] for a in steps for b in steps]
     losses = losses_along(loaded.model, loss, points).mean(axis=1)
-    table = losses.reshape(len(SURFACE), len(SURFACE))
-    middle = SURFACE.index(0.0)
-    coords = {"first": list(SURFACE), "second": list(SURFACE)}
+    table = losses.reshape(len(steps), len(steps))
+    middle = steps.index(0.0)
+    coords = {"first": list(steps), "second": list(steps)}
     return xr.DataArray(table - table[middle, middle], dims=("first", "second"), coords=coords)

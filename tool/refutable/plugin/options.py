@@ -49,6 +49,7 @@ _CHOICES = {"report": ("yes", "no"), "release": ("yes", "no"), "unrecorded": ("f
 _FLAGS = {
     "update-baseline": "record this run's verdicts as the accepted ones",
     "strict": "let INCONCLUSIVE fail",
+    "profile": "tell at the end what each part of measuring took, and how much of it in the model",
     "measure-only": "let no verdict fail: the run is made to be compared with another",
 }
 
@@ -76,6 +77,7 @@ class Options:
     unrecorded_passes: bool
     strict: bool
     measure_only: bool
+    profile: bool
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -148,6 +150,7 @@ def read_options(config: pytest.Config) -> Options:
         unrecorded_passes=value("unrecorded") == "pass",
         strict=flag("strict"),
         measure_only=flag("measure-only"),
+        profile=flag("profile"),
     )
 
 

@@ -127,7 +127,8 @@ class ClaimSession:
     @property
     def settings(self) -> Settings:
         """How the run measures."""
-        return Settings(self.options.device, self.options.dtype, self.options.revision)
+        options = self.options
+        return Settings(options.device, options.dtype, options.revision, profile=options.profile)
 
     @property
     def harness(self) -> Harness:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from refutable.plugin.profile import write_profile
 from refutable.records import Estimate, Outcome, Result, Verdict
 from refutable.system import wording
 
@@ -79,6 +80,8 @@ def summarise(reporter: Any, session: ClaimSession) -> None:
             f"{size} sampled claims x models; * marks {weak} verdicts that would not survive "
             "Holm's adjustment over them"
         )
+    if session.options.profile:
+        write_profile(reporter, evidence.models)
     for note in session.notes:
         reporter.write_line(note)
     reporter.write_line(f"evidence: {_relative(session)}")

@@ -75,6 +75,9 @@ def verify(
         bool,
         typer.Option("--measure-only", help="Let no verdict fail: the run is made to be compared."),
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Tell what each part of measuring took.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every test.")] = False,
 ) -> None:
     """Test the bundled claims on models.
@@ -119,6 +122,7 @@ def verify(
         if value is not None:
             arguments.append(f"--claim-{name}={value}")
     arguments += ["--claim-update-baseline"] * update_baseline + ["--claim-strict"] * strict
+    arguments += ["--claim-profile"] * profile
     arguments += ["--claim-release=yes", "--claim-unrecorded=pass"] + [
         "--claim-measure-only"
     ] * measure_only

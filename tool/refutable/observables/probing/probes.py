@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from refutable.models.large import is_large
 from refutable.observables.probing.token_labels import LABELS, labels_of, token_spans
 from refutable.observables.prose.text import LENGTH, WINDOWS, documents, windows_of
 from refutable.observables.registry import observable
@@ -38,6 +39,8 @@ _CONTROL_SEED = 17
 _MOST_NUMBERS = 1 << 27
 _WINDOWS = 16
 """Windows of one forward pass."""
+WINDOWS_LARGE = 1
+"""Windows of each document that a large model reads (`refutable.models.large`)."""
 
 
 # -- vectors ---------------------------------------------------------------------------------
@@ -177,19 +180,25 @@ def _balanced(recall: Floats) -> float:
     return float(found.mean()) if len(found) > 1 else float("nan")
 
 
-@observable(source="model", dims=("label", "kind", "layer", "half"), unit="share", version=2)
+@observable(
+    source="model",
+    dims=("label", "kind", "layer", "half"),
+    unit="share",
+    version=2,
+    economical=True,
+)
 def probe_accuracy(loaded: Any, prompts: None) -> xr.DataArray:
     """Balanced accuracy of linear probes for labels of tokens, and for the control task.
 
     Notes
     -----
     Layer -1 is the residual stream as it enters the first block, layer l that after block l,
-    before the final norm. Text are the held-out documents; the first token of each window, where
-    the attention sink is, is left out. Documents are dealt to two halves in turn, and all of a
-    half's probes are cross-validated within it, by document. Accuracy is the mean over classes of
-    the share of their tokens that were told right, so that chance is one over the number of
-    classes; tokens of a class that has fewer than 20 in either half are left out. ``kind`` is
-    ``task``, or ``control``: a random class for each token type.
+    before the final norm. Text are the held-out documents, of a large model one window of each; the
+    first token of each window, where the attention sink is, is left out. Documents are dealt to two
+    halves in turn, and all of a half's probes are cross-validated within it, by document. Accuracy
+    is the mean over classes of the share of their tokens that were told right, so that chance is
+    one over the number of classes; tokens of a class that has fewer than 20 in either half are left
+    out. ``kind`` is ``task``, or ``control``: a random class for each token type.
     """
     import xarray as xr
 
@@ -237,11 +246,12 @@ def _prose(loaded: Any) -> _Prose:
     import torch
 
     windows, classes, places = [], [], []
+    most = WINDOWS_LARGE if is_large(loaded.facts) else WINDOWS
     for place, text in enumerate(documents()[1]):
         # A token takes some four characters; only where they are far longer the whole is read.
-        ids = windows_of(loaded, text[: 12 * LENGTH * WINDOWS])
-        if len(ids) < WINDOWS:
-            ids = windows_of(loaded, text)
+        ids = windows_of(loaded, text[: 12 * LENGTH * most], most)
+        if len(ids) < most:
+            ids = windows_of(loaded, text, most)
         size = ids.numel()
         spans = token_spans(loaded.tokenizer, text[: 12 * size])
         if len(spans) <= size:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotAvailableError
+from refutable.models.large import is_large
 from refutable.observables.registry import observable
 from refutable.training.corpus import shipped_excerpt
 
@@ -30,6 +31,8 @@ CONTROL_EVERY = 7
 """Of the documents, those that an untrained copy of a larger model reads: five copies cost what
 the model costs, and what noise does to a model that knows nothing varies little."""
 LENGTH = 128
+NOISY_LENGTH_LARGE = 48
+"""Tokens of a document with noise that a large model reads (`refutable.models.large`)."""
 RATES = (0.0, 0.05, 0.1, 0.2)
 NOISE_SEED = 11
 
@@ -56,14 +59,28 @@ def windows_of(loaded: Any, text: str, windows: int = WINDOWS) -> Any:
     return torch.tensor(ids[: count * length], device=loaded.device).reshape(count, length)
 
 
-def document_losses(loaded: Any, texts: list[str], windows: int = WINDOWS) -> np.ndarray:
-    """Mean loss of the first windows of each text in nats per token, ``(text,)``."""
+def document_losses(
+    loaded: Any, texts: list[str], windows: int = WINDOWS, *, tokens: int = LENGTH
+) -> np.ndarray:
+    """Mean loss of the first windows of each text in nats per token, ``(text,)``.
+
+    Parameters
+    ----------
+    loaded : LoadedModel
+        The model.
+    texts : list of str
+        Each fills a window or more.
+    windows : int
+        Windows of each text, at most.
+    tokens : int
+        Only the first so many tokens of each window are read.
+    """
     import numpy as np
     import torch
     from torch.nn.functional import cross_entropy
 
     parts = [windows_of(loaded, text, windows) for text in texts]
-    rows = torch.cat(parts)
+    rows = torch.cat(parts)[:, :tokens]
     vocabulary = int(loaded.facts.d_vocab)
     losses = []
     with torch.no_grad():
@@ -127,14 +144,15 @@ def held_out_loss(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(document_losses(loaded, texts), dims=("text",), coords=coords)
 
 
-@observable(source="model", dims=("noise", "rate", "text"), unit="nats", version=2)
+@observable(source="model", dims=("noise", "rate", "text"), unit="nats", version=2, economical=True)
 def noisy_loss(loaded: Any, prompts: None) -> xr.DataArray:
     """Loss on held-out prose with 0, 5, 10 and 20 % of words replaced, or with letters swapped.
 
     Notes
     -----
     A model of 10 million parameters or more reads one window of a document instead of two, and its
-    untrained copies, the null control, read every seventh document.
+    untrained copies, the null control, read every seventh document. One of more than 20 million
+    reads the first 48 tokens of that window.
     """
     import numpy as np
     import xarray as xr
@@ -147,11 +165,12 @@ def noisy_loss(loaded: Any, prompts: None) -> xr.DataArray:
         names, texts, seeds = names[some], texts[some], seeds[some]
     short = [text[:1500] for text in texts]
     windows = NOISY_WINDOWS if small else 1
-    clean = document_losses(loaded, short, windows)
+    tokens = NOISY_LENGTH_LARGE if is_large(loaded.facts) else LENGTH
+    clean = document_losses(loaded, short, windows, tokens=tokens)
 
     def loss(change: Callable[[str, float, int], str], rate: float) -> np.ndarray:
         noisy = [change(t, rate, int(n)) for t, n in zip(short, seeds, strict=True)]
-        return document_losses(loaded, noisy, windows)
+        return document_losses(loaded, noisy, windows, tokens=tokens)
 
     rows = [
         [clean, *(loss(change, rate) for rate in RATES[1:])]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import NotMeasurableError
+from refutable.models.large import is_large
 from refutable.observables.registry import observable
 from refutable.observables.thoughts.subject import (
     QUANTITIES,
@@ -60,18 +61,21 @@ def answers_by_thoughts(loaded: Any, encoded: Any) -> xr.DataArray:
     source="model",
     dims=("prompt", "replaced_by", "place", "quantity", "thought"),
     in_store_only=True,
+    economical=True,
 )
 def thought_importance(loaded: Any, encoded: Any) -> xr.DataArray:
     """What the answer loses when a thought is replaced: nats of log-probability, and accuracy.
 
     Replaced at the input, with the later thoughts kept or (latent ones) computed anew from what
-    was fed, and in the residual stream before each block. Positive: the answer got worse.
+    was fed, and in the residual stream before each block. Positive: the answer got worse. In a
+    large model thoughts are replaced by another problem's alone.
     """
     import numpy as np
 
     encoded = _affordable(loaded, encoded)
     ablation = _Ablation(loaded, encoded)
     places = ablation.places()
+    ways = HOW[-1:] if is_large(loaded.facts) else HOW
     values = np.stack(
         [
             np.stack(
@@ -81,13 +85,13 @@ def thought_importance(loaded: Any, encoded: Any) -> xr.DataArray:
                 ],
                 axis=1,
             )
-            for how in HOW
+            for how in ways
         ],
         axis=1,
     )
     return by_prompt(
         values, encoded, ("replaced_by", "place", "quantity", "thought"),
-        replaced_by=HOW, place=places, quantity=QUANTITIES, thought=range(THOUGHTS),
+        replaced_by=ways, place=places, quantity=QUANTITIES, thought=range(THOUGHTS),
     )  # fmt: skip
 
 
