@@ -61,7 +61,7 @@ def from_limits(
     region: Region | None = None,
     part: str = "",
     scale: tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]] | None = None,
-    guard: float = core.GUARD,
+    guard: core.Guard = core.GUARD,
 ) -> Estimate:
     """Turn the limits of one study into a record, widened by `error`.
 
@@ -71,7 +71,7 @@ def from_limits(
     """
     forward, back = scale or (np.asarray, np.asarray)
     ends = [float(back(end)) for end in (limits.value, limits.low, limits.high)]
-    checks = [float(back(end)) for end in core.guard_ends(limits, level=guard)]
+    checks = [float(back(end)) for end in core.guard_ends(limits, guard=guard)]
     p = None
     if region is not None:
         reach = _distances(ends[0], region, error, forward)

@@ -14,12 +14,26 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-GUARD = 0.995
-"""Level of the interval that a verdict needs beside the 95 % interval that is shown.
+
+class Guard(NamedTuple):
+    """How wide the interval is that a verdict needs beside the 95 % interval that is shown."""
+
+    level: float
+    """Two-sided level of its t quantile."""
+    least: float = 0.0
+    """Fewest standard errors between the value and an end, before it is bent."""
+
+
+GUARD = Guard(0.995, 3.6)
+"""Of means and differences of means.
 
 p below 0.005 (Benjamin et al., "Redefine statistical significance", Nature Human Behaviour 2018).
 It is what keeps false verdicts at 5 % a side where one family in twenty lies eight sd apart and no
-such family was drawn: such a sample looks normal, so only a level can guard against it.
+such family was drawn: such a sample looks normal, so only a level can guard against it. What the
+families not drawn move the mean by grows, in standard errors, with the root of their number, while
+the t quantile falls: from 11 units on the guard is 3.6 standard errors. With it one family in
+twenty at ten sd errs in at most 5 % of studies of any size (with the quantile alone in 8 %). No rule
+holds that for any distance and still decides: 46 % of samples of 15 families have no such family.
 """
 
 
@@ -33,6 +47,13 @@ class Limits(NamedTuple):
     high: Floats
     skew: Floats = np.zeros(())
     """Estimated skewness of the value's sampling distribution."""
+    guard_df: Floats | None = None
+    """Degrees of freedom of the guard, where they are fewer."""
+
+    @property
+    def guarded(self) -> Floats:
+        """Degrees of freedom of the guard."""
+        return self.df if self.guard_df is None else self.guard_df
 
 
 def t_quantile(level: float, df: Floats | float) -> Floats:
@@ -101,7 +122,9 @@ def two_way_limits(table: Floats, *, level: float = 0.95) -> Limits:
     """Interval for the mean of a table whose rows (seeds) and columns (families) are both random.
 
     Variance of the mean = seed + family - residual mean square, at least the larger of the first
-    two; Satterthwaite degrees of freedom.
+    two; Satterthwaite degrees of freedom. Few seeds that chance to lie close together leave these
+    too many, so those of the guard are at most the mean of both ways', harmonic and weighted by
+    their variances: with it five lognormal seeds err in 4.6 % instead of 5.6.
 
     Parameters
     ----------
@@ -126,15 +149,17 @@ def two_way_limits(table: Floats, *, level: float = 0.95) -> Limits:
     alone = np.where(seed >= family, float(s - 1), float(f - 1))
     with np.errstate(invalid="ignore", divide="ignore"):
         df = np.where(variance > larger, variance**2 / spread, alone)
+        parts = seed / max(s - 1, 1) + family / max(f - 1, 1)
+        fewer = np.fmin(df, (seed + family) / parts)
     se = np.sqrt(variance)
     if min(s, f) < 2:
-        se, df = np.full_like(value, np.inf), np.zeros_like(value)
+        se, df, fewer = np.full_like(value, np.inf), *np.zeros((2, *value.shape))
     half = t_quantile(level, df) * se
     third = third_moment(table.mean(axis=-1)) / s**2 + third_moment(table.mean(axis=-2)) / f**2
-    return Limits(value, se, df, value - half, value + half, standardized(third, se))
+    return Limits(value, se, df, value - half, value + half, standardized(third, se), fewer)
 
 
-def guard_ends(limits: Limits, *, level: float = GUARD) -> tuple[Floats, Floats]:
+def guard_ends(limits: Limits, *, guard: Guard = GUARD) -> tuple[Floats, Floats]:
     """Ends of the interval that a verdict needs: a higher level, and bent where the data are skew.
 
     The end on the side of the longer tail lies further off by skew / 6 (2 t^2 + 1) standard
@@ -146,10 +171,10 @@ def guard_ends(limits: Limits, *, level: float = GUARD) -> tuple[Floats, Floats]
     ----------
     limits : Limits
         Of one or more studies, with the skewness of their values.
-    level : float
-        Two-sided level.
+    guard : Guard
+        Its level and its least width.
     """
-    t = t_quantile(level, limits.df)
+    t = np.maximum(t_quantile(guard.level, limits.guarded), guard.least)
     with np.errstate(invalid="ignore"):
         bend = np.nan_to_num(limits.skew / 6 * (2 * t**2 + 1))
         low = limits.value - (t + np.maximum(-bend, 0.0)) * limits.se
@@ -219,12 +244,13 @@ def slope_error(steps: int, error: float) -> float:
     return float(error * np.abs(x).sum() / (x @ x))
 
 
-def smallest_level(limits: Limits, distance: Floats, *, guard: float = GUARD) -> Floats:
+def smallest_level(limits: Limits, distance: Floats, *, guard: Guard = GUARD) -> Floats:
     """p: how surely the value lies beyond a bound, on a scale on which 0.05 is where it decides.
 
     The one-sided p of the bent t statistic (see `guard_ends`), raised to the power that takes half
-    of 1 - guard to 0.05: for a guard of 0.995 its square root. It is never below the two-sided p
-    of the plain t test, and holds its level over many claims where the plain one does not.
+    of 1 - level to 0.05: for a guard of 0.995 its square root. Where the guard is wider than its t
+    quantile, t is reduced by the difference. It is never below the two-sided p of the plain t test,
+    and holds its level over many claims where the plain one does not.
 
     Parameters
     ----------
@@ -232,8 +258,8 @@ def smallest_level(limits: Limits, distance: Floats, *, guard: float = GUARD) ->
         Of one or more studies.
     distance : array
         Of the bound from the value: negative for a bound below it.
-    guard : float
-        Level of the guard.
+    guard : Guard
+        Its level and its least width.
     """
     from scipy import stats
 
@@ -244,7 +270,9 @@ def smallest_level(limits: Limits, distance: Floats, *, guard: float = GUARD) ->
         # t + bend t^2 + bend / 2 = ratio, solved for t.
         root = np.sqrt(np.maximum(1 + 4 * bend * (ratio - bend / 2), 0.0))
         t = np.where(bend > 1e-9, (root - 1) / (2 * np.maximum(bend, 1e-9)), ratio)
-        one_sided = stats.t.sf(np.where(np.isfinite(ratio), t, ratio), np.maximum(limits.df, 1e-9))
-    usable = (distance != 0) & (limits.df > 0) & np.isfinite(limits.se)
-    p = one_sided ** (np.log(0.05) / np.log((1 - guard) / 2))
+        df = limits.guarded
+        t = t - np.maximum(guard.least - t_quantile(guard.level, df), 0.0)
+        one_sided = stats.t.sf(np.where(np.isfinite(ratio), t, ratio), np.maximum(df, 1e-9))
+    usable = (distance != 0) & (df > 0) & np.isfinite(limits.se)
+    p = one_sided ** (np.log(0.05) / np.log((1 - guard.level) / 2))
     return np.asarray(np.where(usable, np.minimum(p, 1.0), 1.0))

@@ -35,8 +35,12 @@ from refutable.stats.unmixing import (
 BETWEEN = "jackknife over families on Fisher z of family means, the noise within families taken off"
 WITHIN = "jackknife over families on Fisher z of pooled centred values"
 BETWEEN_PART, WITHIN_PART = "between families", "within families"
-GUARD = 0.98
-"""Level of the guard of a correlation: on the Fisher z scale no single family reaches far."""
+GUARD_BETWEEN, GUARD_WITHIN = core.Guard(0.995), core.Guard(0.98)
+"""Guards on the Fisher z scale, where no single family reaches far.
+
+Between families one is needed that is as wide as for a mean: with 0.98 one family in twenty at ten
+sd errs in 8 %, with 0.995 in 4 %. Within families no cell planted errs in more than 4 % with 0.98.
+"""
 FEWEST = 4
 """Families below which leaving one out says nothing."""
 
@@ -159,7 +163,7 @@ def _unmixed(
     if slope > 0:
         value = float(np.clip((float(back(limits.value)) - offset) / slope, -1, 1))
     low, high = unmixed.ends(back(limits.low), back(limits.high))
-    guard = unmixed.ends(*(back(end) for end in core.guard_ends(limits, level=GUARD)))
+    guard = unmixed.ends(*(back(end) for end in core.guard_ends(limits, guard=GUARD_BETWEEN)))
     p = None
     if region is not None:
         p = max(
@@ -186,7 +190,7 @@ def _smallest(limits: Limits, unmixed: Unmixing, value: float, bound: float, err
     nearest = side * float((side * away).min())
     if side * nearest <= 0:
         return 1.0
-    return float(core.smallest_level(limits, np.asarray(nearest), guard=GUARD))
+    return float(core.smallest_level(limits, np.asarray(nearest), guard=GUARD_BETWEEN))
 
 
 def _within(
@@ -212,7 +216,7 @@ def _within(
     shift = sum(e / s for s, e in zip(spread, error, strict=True) if e > 0)
     return from_limits(
         limits, n=n, clusters=count, error=float(shift), level=level, unit="r", method=WITHIN,
-        region=region, part=WITHIN_PART, scale=FISHER, guard=GUARD,
+        region=region, part=WITHIN_PART, scale=FISHER, guard=GUARD_WITHIN,
     )  # fmt: skip
 
 

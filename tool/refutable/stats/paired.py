@@ -67,13 +67,18 @@ def paired_change(differences: ArrayLike, *, margin: float, error: float = 0.0) 
     return _from_limits(core.t_limits(d), margin, d.size)
 
 
+def level_of_change(limits: core.Limits, margin: float) -> Floats:
+    """P that a change exceeds a margin, of one or more studies; 1 where the value does not."""
+    beyond = np.abs(limits.value) - margin
+    distance = -np.sign(limits.value) * beyond
+    return np.asarray(np.where(beyond > 0, core.smallest_level(limits, distance), 1.0))
+
+
 def _from_limits(limits: core.Limits, margin: float, families: int) -> PairedChange:
     """Decide from the limits of one study."""
     value = float(limits.value)
     low, high = (float(end) for end in core.guard_ends(limits))
-    beyond = abs(value) - margin
-    distance = -np.sign(value) * beyond
-    p = float(core.smallest_level(limits, np.asarray(distance))) if beyond > 0 else 1.0
+    p = float(level_of_change(limits, margin))
     same = -margin <= low and high <= margin
     return PairedChange(value, low, high, margin, p, families, same, p <= ALPHA)
 

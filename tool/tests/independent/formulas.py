@@ -15,17 +15,19 @@ def skewed(units: np.ndarray) -> float:
 
 def finished(
     value: float, se: float, df: float, third: float, *, error: float, region: Ends = (None, None),
-    on_z: bool = False,
+    on_z: bool = False, level: float = 0.995, least: float = 3.6, fewer: float = np.inf,
 ) -> dict:  # fmt: skip
     """Interval, guard and p of one value."""
     back, forward = (np.tanh, np.arctanh) if on_z else (float, float)
-    tail = (1 - (0.98 if on_z else 0.995)) / 2
+    tail = (1 - level) / 2
     skew = third / se**3 if se > 0 else 0.0
 
     def reach(t: float, side: float) -> float:
         return t + max(side * skew, 0.0) * (2 * t**2 + 1) / 6
 
-    plain, far = stats.t.isf(0.025, df), stats.t.isf(tail, df)
+    plain, fewer = stats.t.isf(0.025, df), min(df, fewer)
+    far = max(stats.t.isf(tail, fewer), least)
+    wider = far - stats.t.isf(tail, fewer)
     low, high = back(value - plain * se), back(value + plain * se)
     guard = back(value - reach(far, -1) * se), back(value + reach(far, 1) * se)
     shown = back(value)
@@ -36,7 +38,8 @@ def finished(
             worst = 1.0
             continue
         ratio = side * (forward(bound - side * error) - value) / se
-        p = chance(ratio, df, max(side * skew, 0.0)) ** (np.log(0.05) / np.log(tail))
+        one_sided = chance(ratio, fewer, max(side * skew, 0.0), wider)
+        p = one_sided ** (np.log(0.05) / np.log(tail))
         worst = max(worst or 0.0, min(1.0, p))
     return {
         "value": shown, "low": low - error, "high": high + error, "check_low": guard[0] - error,
@@ -44,12 +47,12 @@ def finished(
     }  # fmt: skip
 
 
-def chance(ratio: float, df: float, skew: float) -> float:
-    """One-sided p of the bent statistic: t + skew (2 t^2 + 1) / 6 = ratio."""
+def chance(ratio: float, df: float, skew: float, wider: float) -> float:
+    """One-sided p of the bent statistic: t + skew (2 t^2 + 1) / 6 = ratio, t less `wider`."""
     if skew > 1e-9:
         roots = np.roots([skew / 3, 1.0, skew / 6 - ratio])
         ratio = float(max(roots.real)) if np.isreal(roots).all() else -1.5 / skew
-    return float(stats.t.sf(ratio, df))
+    return float(stats.t.sf(ratio - wider, df))
 
 
 def deciding(value: float, region: Ends) -> list[float]:
@@ -65,8 +68,9 @@ def deciding(value: float, region: Ends) -> list[float]:
 def one_sample(units: np.ndarray, *, whole: float | None = None, **how) -> dict:
     """Mean of units; with `whole` the Fisher z of which they are the jackknife values."""
     value = units.mean() if whole is None else whole
-    on_z = whole is not None
-    return finished(value, stats.sem(units), len(units) - 1, skewed(units), on_z=on_z, **how)
+    if whole is not None:
+        how |= {"on_z": True, "level": 0.98, "least": 0.0}
+    return finished(value, stats.sem(units), len(units) - 1, skewed(units), **how)
 
 
 def welch(first: np.ndarray, second: np.ndarray, **how) -> dict:
@@ -95,8 +99,9 @@ def two_way(table: np.ndarray, **how) -> dict:
     df = variance**2 / scatter
     if variance <= larger:
         variance, df = larger, rows - 1 if of_rows >= of_columns else columns - 1
+    fewer = (of_rows + of_columns) / (of_rows / (rows - 1) + of_columns / (columns - 1))
     third = skewed(table.mean(1)) + skewed(table.mean(0))
-    return finished(table.mean(), np.sqrt(variance), df, third, **how)
+    return finished(table.mean(), np.sqrt(variance), df, third, fewer=fewer, **how)
 
 
 def contrast_with_copies(model: np.ndarray, copies: np.ndarray, **how) -> dict:
@@ -194,7 +199,7 @@ def between(x, y, families, *, error: float, region: Ends) -> dict:
     factors = [stats.f.ppf(q, n - 1, free) for q in (0.1, 0.9)]
     ways = [(noise[0] * a, noise[1] * b) for a in factors for b in factors]
     lines = [(np.sqrt((1 - a) * (1 - b)), np.sqrt(a * b) * within) for a, b in ways]
-    raw = finished(z, se, df, skewed(pseudo), error=0.0, on_z=True)
+    raw = finished(z, se, df, skewed(pseudo), error=0.0, on_z=True, least=0.0)
 
     def widest(low: float, high: float) -> tuple[float, float]:
         ends = [((low - c) / s, (high - c) / s) for s, c in lines]

@@ -14,23 +14,24 @@ from refutable.stats.core import Limits
 ABOVE_ZERO = Region(0.0, None)
 SIZES = (3, 5, 5, 8, 4)
 """Prompts of successive families, repeated: sizes are unequal on purpose."""
-SKEWED = ("t2.5", "gamma 1", "lognormal 1", "outliers")
+SKEWED = ("t2.5", "gamma 1", "lognormal 1", "outliers 8", "outliers 10")
 """Noise beside the normal one under which no verdict may err in more than 5 % a side."""
 
 
 def standard(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Noise of mean 0: ``normal``, ``t3``, ``gamma 1``, ``lognormal 1``, ``outliers`` and so on.
+    """Noise of mean 0: ``normal``, ``t3``, ``gamma 1``, ``lognormal 1``, ``outliers 8`` and so on.
 
-    Its sd is 1, but for outliers: one draw in twenty lies eight sd of the others above them.
+    Its sd is 1, but for outliers: one draw in twenty lies that many sd of the others above them.
     """
     if kind == "normal":
         return rng.standard_normal(shape)
     if kind.startswith("t"):
         df = float(kind[1:])
         return rng.standard_t(df, shape) / np.sqrt(df / (df - 2))
-    if kind == "outliers":
-        return rng.standard_normal(shape) + 8 * (rng.random(shape) < 0.05) - 0.4
     name, size = kind.split()
+    if name == "outliers":
+        apart = float(size)
+        return rng.standard_normal(shape) + apart * (rng.random(shape) < 0.05) - 0.05 * apart
     if name == "gamma":
         return (rng.standard_gamma(float(size), shape) - float(size)) / np.sqrt(float(size))
     sigma = float(size)
@@ -62,9 +63,9 @@ class Plan:
         return np.sqrt(self.correlation) * families[:, index] + np.sqrt(1 - self.correlation) * own
 
 
-def decided(limits: Limits, region: Region, *, guard: float = core.GUARD) -> np.ndarray:
+def decided(limits: Limits, region: Region, *, guard: core.Guard = core.GUARD) -> np.ndarray:
     """What the rule says of each study: 1 confirmed, -1 refuted, 0 open."""
-    return decide.agreed(limits.low, limits.high, core.guard_ends(limits, level=guard), region)
+    return decide.agreed(limits.low, limits.high, core.guard_ends(limits, guard=guard), region)
 
 
 def verdicts(values: np.ndarray, labels: np.ndarray, region: Region) -> np.ndarray:

