@@ -32,8 +32,8 @@ It is what keeps false verdicts at 5 % a side where one family in twenty lies ei
 such family was drawn: such a sample looks normal, so only a level can guard against it. What the
 families not drawn move the mean by grows, in standard errors, with the root of their number, while
 the t quantile falls: from 11 units on the guard is 3.6 standard errors. With it one family in
-twenty at ten sd errs in at most 5 % of studies of any size (with the quantile alone in 8 %). No rule
-holds that for any distance and still decides: 46 % of samples of 15 families have no such family.
+twenty at ten sd errs in at most 5 % of studies of any size (with the quantile alone in 8 %). No
+rule holds that for any distance and still decides: 46 % of samples of 15 families have none.
 """
 
 
