@@ -20,6 +20,7 @@ from refutable.plugin.process import share_devices
 from refutable.plugin.selection import PROBLEM, refused, selects
 from refutable.plugin.session import RUN, SESSION, ClaimSession
 from refutable.spec.cell import slug
+from refutable.spec.claim_files import place_of
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -64,7 +65,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         fixtures.check_arguments(claim)
         cells = session.cells(claim)
     except RefutableError as problem:
-        raise pytest.Collector.CollectError(one_line(problem)) from None
+        line = f"{place_of(claim)}: {one_line(problem)}"
+        raise pytest.Collector.CollectError(line) from None
     metafunc.parametrize("claim_case", cells, indirect=True, ids=[cell.label for cell in cells])
 
 

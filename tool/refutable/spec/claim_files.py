@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from refutable.errors import ClaimError
+from refutable.errors import ClaimError, told
 from refutable.spec.claim import Claim
 
 
@@ -26,6 +26,22 @@ def file_of(claim: Claim) -> Path | None:
     """Return the file that a claim is written in; ``None`` for one typed into a session."""
     found = inspect.getsourcefile(claim.body)
     return Path(found) if found and Path(found).is_file() else None
+
+
+def place_of(claim: Claim, line: int | None = None) -> str:
+    """Return ``FILE:LINE`` of a claim, relative to the current folder where it lies below it.
+
+    Parameters
+    ----------
+    claim : Claim
+        The claim.
+    line : int, optional
+        Of its file; by default the one where its function begins.
+    """
+    code = claim.body.__code__  # type: ignore[attr-defined]
+    path = Path(code.co_filename)
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{shown}:{line or code.co_firstlineno}"
 
 
 def claims_of_file(path: Path) -> dict[str, Claim]:
@@ -46,7 +62,5 @@ def claims_of_file(path: Path) -> dict[str, Claim]:
         spec.loader.exec_module(module)
     except Exception as problem:
         del sys.modules[name]
-        raise ClaimError(
-            f"{path} cannot be imported: {type(problem).__name__}: {problem}"
-        ) from None
+        raise ClaimError(f"{path} cannot be imported: {told(problem)}") from None
     return {claim.id: claim for claim in claims_in(module)}

@@ -1,0 +1,1 @@
+"""What `refutable init` lays out and `refutable claims new` writes."""
