@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from refutable.gate.behaviour import BehaviourReport
-from refutable.gate.facts import Fact
+from refutable.gate.facts import Fact, spans
 from refutable.gate.policy import ANY_FILE, BEHAVIOUR, FILES, INTERNALS, Policy
 from refutable.gate.profiles import ProfileChange
 from refutable.gate.records import FAILS, ClaimChange, GateReport, Status
 
 BROKEN = (Status.INSTRUMENT, Status.LOST)
 """What fails whatever the policy says."""
+REWRITTEN = 0.03
+"""Relative change of a whole tensor that is too large to hide in what a model says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +116,45 @@ class Answer:
 def cleared(facts: Iterable[Fact], behaviour: BehaviourReport | None) -> tuple[Fact, ...]:
     """Let pass what only writes the same function in another way.
 
-    Heads or neurons that were permuted consistently, and parts of a block that were multiplied by
-    numbers whose product is 1, leave what the model says as it was; what it says shows whether they
-    did.
+    Heads or neurons that were permuted consistently, parts of a block that were multiplied by
+    numbers whose product is 1, and whole tensors that were rewritten (a norm's gain folded into the
+    matrices behind it, values and output projection turned by the same rotation) leave what the
+    model says as it was; what it says shows whether they did.
     """
     found = list(facts)
     if behaviour is None or not behaviour.same_function:
         return tuple(found)
     moved = [f for f in found if f.permutes]
-    if len(moved) > 1 or any(", in blocks" in f.text or "more like it" in f.text for f in moved):
+    if len(moved) > 1 or any(f.tensors > 1 for f in moved):
         found = [f for f in found if not f.permutes] + [_consistent(moved, "permuted")]
     scaled: dict[tuple[int, ...], list[Fact]] = defaultdict(list)
     for fact in found:
         if fact.scale is not None and fact.blocks:
             scaled[fact.blocks].append(fact)
     for group in scaled.values():
-        product = 1.0
-        for fact in group:
-            product *= fact.scale or 1.0
+        product = math.prod(fact.scale or 1.0 for fact in group)
         if len(group) > 1 and abs(product - 1.0) < 1e-3:
             found = [f for f in found if f not in group] + [_consistent(group, "rescaled")]
-    return tuple(found)
+    return tuple(_rewritten(found) if behaviour.to_the_last_digit else found)
+
+
+def _rewritten(facts: list[Fact]) -> list[Fact]:
+    """Let whole tensors pass that changed by far more than what the model says can hide."""
+    groups: dict[tuple[int, ...], list[Fact]] = defaultdict(list)
+    for fact in facts:
+        if fact.whole is not None and fact.suspect and fact.blocks:
+            groups[fact.blocks].append(fact)
+    found = list(facts)
+    for group in groups.values():
+        if max(fact.whole or 0.0 for fact in group) >= REWRITTEN:
+            found = [f for f in found if f not in group] + [_consistent(group, "rewritten")]
+    return found
 
 
 def _consistent(facts: list[Fact], word: str) -> Fact:
     blocks = tuple(sorted({b for f in facts for b in f.blocks}))
-    names = ", ".join(str(b) for b in blocks)
-    text = f"{len(facts)} tensors of block {names} {word} consistently: the function is the same"
+    names = f"block{'s' if len(blocks) > 1 else ''} {spans(list(blocks))}"
+    count = sum(f.tensors for f in facts)
+    tensors = f"{count} tensor{'s' if count > 1 else ''}"
+    text = f"{tensors} of {names} {word} consistently: the function is the same"
     return replace(facts[0], text=text, suspect=False, rank=65, blocks=blocks, permutes=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+_OTHER_SENSES = re.compile(r"(?i)vision|visual|image|audio|speech|video|(^|\.)encoder\.|mtp")
 _BLOCK = re.compile(r"(?:^|\.)(\d+)(?:\.|$)")
 
 
@@ -26,12 +27,21 @@ class Fact:
     consistently, which what the model says shows."""
     scale: float | None = None
     """The one number that something was multiplied by."""
+    whole: float | None = None
+    """Relative change of tensors that differ throughout, not in some rows alone."""
+    tensors: int = 1
+    """How many tensors it tells of."""
 
 
 def block_of(name: str) -> int | None:
     """Return the block that a parameter lies in, by the first number in its name."""
     found = _BLOCK.search(name)
     return int(found.group(1)) if found else None
+
+
+def reads_text(name: str) -> bool:
+    """Whether a parameter can have a part in what the model says after a text, by its name."""
+    return _OTHER_SENSES.search(name) is None
 
 
 def listed(items: list[str], most: int = 3) -> str:

@@ -17,6 +17,7 @@ _NEUTRAL = re.compile(
     r"|is_encoder_decoder|name_or_path|scale_attn_by_inverse_layer_idx_unused)$"
 )
 """Fields of a config that no forward pass of a finished model depends on."""
+_LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx")
 _TIED = "tie_word_embeddings"
 _ABSENT = object()
 _EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings")
@@ -76,9 +77,12 @@ def _config(base: Release, candidate: Release) -> Iterator[Fact]:
     old, new = base.facts, candidate.facts
     told = []
     unread = {*old["unknown"], *new["unknown"]}
+    stretched = any(_stretches(side["config"]) for side in (old, new))
     for name, a, b in _pairs(old["config"], new["config"]):
         change = f"{name.rsplit('.', 1)[-1]} {_shown(a)} -> {_shown(b)}"
-        if _NEUTRAL.match(name) or name.split(".")[0] in unread:
+        if (_NEUTRAL.match(name) and not (name in _LENGTHS and stretched)) or name.split(".")[
+            0
+        ] in unread:
             told.append(change)
         elif name == _TIED:
             # Whether head and embedding hold the same values is a matter of the tensors.
@@ -92,6 +96,12 @@ def _config(base: Release, candidate: Release) -> Iterator[Fact]:
         yield Fact("config", f"model class {old['class']} -> {new['class']}", True, rank=0)
     if told:
         yield Fact("config", f"config.json, without effect: {listed(told)}", False, rank=70)
+
+
+def _stretches(config: Mapping[str, Any]) -> bool:
+    """Whether rotary positions depend on the context that the config states."""
+    kinds = (v for n, v in config.items() if n.rsplit(".", 1)[-1] in ("rope_type", "type"))
+    return any(kind in ("dynamic", "longrope", "su", "yarn") for kind in kinds)
 
 
 def _head_is_embedding(facts: Mapping[str, Any]) -> bool:
@@ -153,6 +163,7 @@ def tokenizer_facts(
         *_defaults(old["default"], new["default"]),
         *_vocabulary(old, new),
         *_merges(old["merges"], new["merges"]),
+        *_scores(old.get("scores"), new.get("scores")),
         *_pieces(old, new, alike or old["default"] != new["default"]),
         *_special(old["special"], new["special"]),
     ]
@@ -208,6 +219,17 @@ def _merges(old: Sequence[str], new: Sequence[str]) -> Iterator[Fact]:
     yield Fact("tokenizer", text, True, rank=2)
 
 
+def _scores(old: Sequence[float] | None, new: Sequence[float] | None) -> Iterator[Fact]:
+    """Compare the scores of a unigram model, which earlier runs did not keep."""
+    if not old or not new:
+        return
+    other = [i for i, (a, b) in enumerate(zip(old, new, strict=False)) if not _same(a, b)]
+    if other:
+        names = listed([f"{i}: {old[i]:g} -> {new[i]:g}" for i in other], 2)
+        text = f"tokenizer scores: {len(other)} of {len(old)} pieces differ ({names})"
+        yield Fact("tokenizer", text, True, rank=2)
+
+
 def _pieces(old: Mapping[str, Any], new: Mapping[str, Any], alike: bool) -> Iterator[Fact]:
     for name, a, b in _pairs(old["pieces"], new["pieces"]):
         # What only wraps a text shows in what the tokenizer does by default.
@@ -221,10 +243,18 @@ def _pieces(old: Mapping[str, Any], new: Mapping[str, Any], alike: bool) -> Iter
     if old["class"] != new["class"]:
         text = f"tokenizer class {old['class']} -> {new['class']}"
         yield Fact("tokenizer", text, False, rank=74)
-    changes = list(_pairs(old["added"], new["added"]))
+    changes = [
+        (place, a, b) for place, a, b in _pairs(old["added"], new["added"]) if not _told_alike(a, b)
+    ]
     if changes:
         names = listed([f"{i}: {_shown(a)} -> {_shown(b)}" for i, a, b in changes], 2)
         yield Fact("tokenizer", f"added tokens differ ({names})", True, rank=3)
+
+
+def _told_alike(a: Any, b: Any) -> bool:
+    """Whether two added tokens agree in what both runs kept; earlier ones kept less."""
+    both = isinstance(a, list) and isinstance(b, list)
+    return both and all(_same(x, y) for x, y in zip(a, b, strict=False))
 
 
 def _kind(piece: Any) -> str:

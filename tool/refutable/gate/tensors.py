@@ -16,6 +16,8 @@ EQUAL = 5e-5
 """Relative difference of norms and projections up to which two rows are the same row."""
 SCALED = 5e-5
 """Smallest distance of a factor from 1 that is called a rescaling."""
+_FEW = 16
+"""Most rows whose origin is looked for."""
 COARSE = 2.0**-6
 """Relative change above which a difference is no rounding to 8 bits or more."""
 
@@ -50,9 +52,11 @@ class TensorChange:
 
     name: str
     what: str
-    """``zeroed``, ``rescaled``, ``permuted``, ``transposed``, ``part`` or ``values``."""
+    """``zeroed``, ``rescaled``, ``permuted``, ``transposed``, ``constant``, ``copied``, ``part`` or
+    ``values``."""
     change: float
-    """Norm of the difference over the norm of the base."""
+    """Norm of the difference over the norm of the base; where only some rows (columns) differ, over
+    the norm of those."""
     way: str = ""
     """``row`` or ``col`` where only some of them differ."""
     lines: tuple[int, ...] = ()
@@ -60,7 +64,10 @@ class TensorChange:
     size: int = 0
     """How many rows or columns there are."""
     scale: float = 1.0
+    """The factor of what was rescaled, the value of what is constant."""
     levels: int = 0
+    sources: tuple[int, ...] = ()
+    """The base's rows (columns) that those of ``copied`` hold."""
 
 
 def compare_tensor(
@@ -91,6 +98,9 @@ def compare_tensor(
     factor = scale_of(*rows)
     if factor is not None:
         return TensorChange(name, "rescaled", change, scale=factor)
+    value = _constant(new, rows[1])
+    if value is not None:
+        return TensorChange(name, "constant", change, scale=value)
     for way in ("row", "col"):
         if is_permuted(*pairs[way]):
             moved = tuple(int(i) for i in np.flatnonzero(_changed(*pairs[way])))
@@ -144,7 +154,37 @@ def _in_part(name: str, way: str, pair: tuple[Lines, Lines], change: float) -> T
     factor = scale_of(*parts)
     if factor is not None:
         return TensorChange(name, "rescaled", change, way, places, size, scale=factor)
-    return TensorChange(name, "part", change, way, places, size)
+    there = float(np.linalg.norm(parts[0].norm))
+    inside = change * float(np.linalg.norm(base.norm)) / there if there > 0 else float("inf")
+    sources = _copies(base, parts[1])
+    what = "copied" if sources else "part"
+    return TensorChange(name, what, inside, way, places, size, sources=sources)
+
+
+def _copies(base: Lines, lines: Lines) -> tuple[int, ...]:
+    """Find the rows of the base that a few rows hold; empty unless each holds one."""
+    if lines.norm.size > _FEW or np.array_equal(base.norm, np.abs(base.sign)):
+        # Values of a vector, and columns of one entry, are alike by chance.
+        return ()
+    found = []
+    for norm, sign in zip(lines.norm, lines.sign, strict=True):
+        one = Lines(np.full_like(base.norm, norm), np.full_like(base.sign, sign))
+        alike = np.flatnonzero(~_changed(base, one))
+        if not alike.size:
+            return ()
+        found.append(int(alike[0]))
+    return tuple(found)
+
+
+def _constant(facts: Mapping[str, Any], rows: Lines) -> float | None:
+    """Return the one value that a tensor holds throughout; ``None`` if it holds several."""
+    if int(facts["levels"][0]) != 1 or rows.norm.size < 2:
+        return None
+    first = rows.sign[0] if np.array_equal(rows.norm, np.abs(rows.sign)) else None
+    if first is not None:
+        return float(first) if (rows.sign == first).all() else None
+    alike = np.abs(rows.norm - rows.norm[0]) <= EQUAL * rows.norm[0]
+    return float(rows.norm[0] / np.sqrt(int(facts["levels"][1]))) if alike.all() else None
 
 
 def _places(flags: Flags) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from refutable.evidence.release import Release
-from refutable.gate.facts import Fact, block_of, listed, spans
+from refutable.gate.facts import Fact, block_of, listed, reads_text, spans
 from refutable.gate.tensors import COARSE, TensorChange, compare_tensor
 
 Known = Mapping[str, Mapping[str, Any]]
@@ -195,13 +195,23 @@ def _one(change: TensorChange, config: Mapping[str, Any]) -> Fact:
     blocks = () if block is None else (block,)
     where = f" (block {block})" if block is not None else ""
     inside = _lines(change, config)
+    seen = reads_text(change.name)
+    whole = change.change if seen and not change.lines else None
     if change.what == "rescaled":
         text = f"{inside}{change.name} rescaled by {change.scale:.6g}{where}"
-        return Fact("weights", text, True, 20, blocks, scale=change.scale)
+        scale = change.scale if seen else None
+        return Fact("weights", text, True, 20, blocks, scale=scale, whole=whole)
+    if change.what == "constant":
+        text = f"{change.name} holds {change.scale:.6g} throughout{where}"
+        return Fact("weights", text, True, 18, blocks, whole=whole)
+    if change.what == "copied":
+        origin = f"{_word(change, change.sources)} {spans(list(change.sources))}"
+        text = f"{inside}{change.name} holds {origin} of the base{where}"
+        return Fact("weights", text, True, 14, blocks)
     if change.what == "permuted":
         both = len(change.lines) == 2
         text = f"{inside}{change.name} {'swapped' if both else 'permuted'}{where}"
-        return Fact("weights", text, True, 24, blocks, permutes=block is not None)
+        return Fact("weights", text, True, 24, blocks, permutes=seen and block is not None)
     if change.what == "part":
         text = f"{inside}{change.name} changed (relative change {change.change:.2g}){where}"
         return Fact("weights", text, True, 26, blocks)
@@ -217,8 +227,12 @@ def _lines(change: TensorChange, config: Mapping[str, Any]) -> str:
         heads = sorted({i // size for i in change.lines})
         word = "head" if len(heads) == 1 else "heads"
         return f"{word} {spans(heads)} of "
-    word = {"row": "row", "col": "column"}[change.way] + ("s" if len(change.lines) > 1 else "")
+    word = {"row": "rows", "col": "columns"}[change.way]
     return f"{len(change.lines)} of {change.size} {word} ({spans(list(change.lines))}) of "
+
+
+def _word(change: TensorChange, lines: Sequence[int]) -> str:
+    return {"row": "row", "col": "column"}[change.way] + ("s" if len(lines) > 1 else "")
 
 
 def _head_size(change: TensorChange, config: Mapping[str, Any]) -> int:
@@ -259,7 +273,7 @@ def _told_once(group: Sequence[Fact]) -> Sequence[Fact]:
     return [
         Fact(
             "weights", text, first.suspect, first.rank, blocks,
-            permutes=all(f.permutes for f in group), scale=first.scale,
+            permutes=all(f.permutes for f in group), scale=first.scale, tensors=len(group),
         )
     ]  # fmt: skip
 
@@ -280,4 +294,7 @@ def _everywhere(changes: Sequence[TensorChange], whole: int, local: bool) -> Fac
     text = f"{place} {how}: relative change {mean:.2g}"
     if len(changes) > 1:
         text += f", {largest.change:.2g} at most ({largest.name})"
-    return Fact("weights", text, local, 22 if local else 40 if bits and bits < 8 else 60, blocks)
+    rank = 22 if local else 40 if bits and bits < 8 else 60
+    seen = all(c.what == "values" and reads_text(c.name) for c in changes)
+    whole = largest.change if seen else None
+    return Fact("weights", text, local, rank, blocks, whole=whole, tensors=len(changes))

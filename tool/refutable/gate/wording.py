@@ -72,7 +72,7 @@ def _causes(answer: Answer) -> list[str]:
     found = list(answer.failing_facts)
     if not found and (answer.behaviour_changed or answer.profiles_changed):
         rest = sorted((f for m in answer.models for f in m.facts), key=lambda f: f.rank)
-        found = [f for f in rest if f.kind in _CAUSES and f.rank < 70][:1]
+        found = [f for f in rest if f.kind in _CAUSES and f.rank <= 70][:1]
     words = [f"{fact.text}" for fact in found[:2]]
     if len(found) > 2:
         words.append(f"{len(found) - 2} more differences of the files")

@@ -252,7 +252,7 @@ FAULTS = (
     Fault(
         "embedding row zeroed",
         lambda f: rows_zeroed(f, "model.embed_tokens.weight", [300]),
-        r"row \(300\) of model\.embed_tokens\.weight zeroed",
+        r"rows \(300\) of model\.embed_tokens\.weight zeroed",
     ),
     Fault("BOS added", adds_bos, "tokenizer now adds BOS"),
     Fault("tokens swapped", tokens_swapped, "vocabulary: 2 entries swapped"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import faults
+from support import faults, more_faults
 
 from refutable.gate.policy import Policy
 from refutable.gate.runs import compare_releases
@@ -42,7 +42,9 @@ def answered(base, fault, tmp_path):
     return compare_releases(release, measured(candidate), Policy())
 
 
-@pytest.mark.parametrize("fault", faults.FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault", [*faults.FAULTS, *more_faults.FAULTS], ids=lambda fault: fault.name
+)
 def test_a_fault_is_changed_and_its_cause_named(base, fault, tmp_path):
     answer = answered(base, fault, tmp_path)
     line = first_line(answer)
@@ -51,7 +53,9 @@ def test_a_fault_is_changed_and_its_cause_named(base, fault, tmp_path):
     assert faults.says(line, fault), line
 
 
-@pytest.mark.parametrize("variant", faults.HARMLESS, ids=lambda variant: variant.name)
+@pytest.mark.parametrize(
+    "variant", [*faults.HARMLESS, *more_faults.HARMLESS], ids=lambda variant: variant.name
+)
 def test_a_harmless_variant_is_the_same(base, variant, tmp_path):
     answer = answered(base, variant, tmp_path)
     assert not answer.failed, first_line(answer)

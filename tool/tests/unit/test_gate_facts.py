@@ -16,7 +16,8 @@ TOKENIZER = {
     "model": {"type": "BPE", "ignore_merges": False},
     "pieces": {"normalizer": None, "pre_tokenizer": {"type": "ByteLevel"}, "post_processor": None,
                "decoder": {"type": "ByteLevel"}, "truncation": None, "padding": None},
-    "added": {"0": ["<s>", True]},
+    "added": {"0": ["<s>", True, False, False, False, False]},
+    "scores": [0.0, -1.0, -2.0, -3.0, -4.0],
     "special": {"bos": ["<s>", 0], "eos": ["<s>", 0], "pad": [None, None]},
     "default": {"bos": False, "eos": False},
     "template": "",
@@ -58,6 +59,15 @@ def told(**changes):
             {"pieces": {**TOKENIZER["pieces"], "normalizer": {"type": "Lowercase"}}},
             "tokenizer normalizer changed (none -> Lowercase)", True,
         ),
+        (
+            {"added": {"0": ["<s>", True, True, False, False, False]}},
+            "added tokens differ (0: ['<s>', True, False, False, False, False] -> "
+            "['<s>', True, True, False, False, False])", True,
+        ),
+        (
+            {"scores": [0.0, -1.0, -2.5, -3.0, -4.0]},
+            "tokenizer scores: 1 of 5 pieces differ (2: -2 -> -2.5)", True,
+        ),
         ({"probes": [[1, 2], [4]]}, "the tokenizer cuts texts into other tokens", True),
     ],
 )  # fmt: skip
@@ -69,6 +79,21 @@ def test_the_same_tokenizer_and_none_at_all():
     assert told() == []
     assert tokenizer_facts({}, {}) == []
     assert tokenizer_facts(TOKENIZER, {})[0].suspect
+
+
+def test_a_run_that_kept_less_of_a_tokenizer_is_compared_by_what_it_kept():
+    earlier = edited(added={"0": ["<s>", True]})
+    del earlier["scores"]
+    assert tokenizer_facts(earlier, TOKENIZER) == []
+
+
+def test_a_context_is_told_and_suspect_where_rotary_positions_hang_on_it():
+    for kind, suspect in (("default", False), ("dynamic", True)):
+        rope = {"rope_parameters.rope_type": kind}
+        sides = [config(**rope, max_position_embeddings=n) for n in (64, 128)]
+        (found,) = file_facts(*sides)
+        assert "max_position_embeddings 64 -> 128" in found.text
+        assert found.suspect is suspect
 
 
 def config(**fields):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from support.spoken import facts
 
 from refutable.evidence.release import Release
+from refutable.gate.answer import cleared
+from refutable.gate.behaviour import BehaviourReport
 from refutable.gate.tensors import compare_tensor
 from refutable.gate.weights import weight_facts
 from refutable.models.facts.tensors import tensor_facts
@@ -184,7 +187,55 @@ def test_noise_in_one_row_is_told_as_that_row():
     value[7] += torch.randn(32, generator=torch.Generator().manual_seed(3))
     fact = changed("model.embed_tokens.weight", value)
     assert fact.suspect
-    assert fact.text.startswith("1 of 60 row (7) of model.embed_tokens.weight changed")
+    assert fact.text.startswith("1 of 60 rows (7) of model.embed_tokens.weight changed")
+
+
+def test_a_row_that_was_copied_names_its_source():
+    value = BASE["model.embed_tokens.weight"].clone()
+    value[7], value[8] = value[40].clone(), value[3].clone()
+    fact = changed("model.embed_tokens.weight", value)
+    assert fact.suspect
+    assert fact.text == (
+        "2 of 60 rows (7 to 8) of model.embed_tokens.weight holds rows 3, 40 of the base"
+    )
+
+
+def test_one_weight_of_a_large_matrix_is_no_rounding():
+    value = BASE[UP.format(2)].clone()
+    value[3, 5] = 0.0
+    fact = changed(UP.format(2), value)
+    assert fact.suspect
+    assert fact.text.startswith(f"1 of 48 rows (3) of {UP.format(2)} changed")
+
+
+@pytest.mark.parametrize("name", [NORM.format(2), OUT.format(1)])
+def test_a_tensor_of_one_value_is_told_as_that(name):
+    fact = changed(name, torch.full_like(BASE[name], 0.5))
+    assert fact.suspect
+    assert f"{name} holds 0.5 throughout" in fact.text
+
+
+def report(divergence):
+    change = SimpleNamespace(quantity="kl", change=SimpleNamespace(value=divergence), largest=0.0)
+    return BehaviourReport((change,))
+
+
+@pytest.mark.parametrize(
+    ("name", "divergence", "passes"),
+    [
+        (OUT.format(1), 1e-12, True),
+        (OUT.format(1), 1e-7, False),
+        ("vision_tower.layers.1.weight", 0.0, False),
+    ],
+)
+def test_a_tensor_that_was_rewritten_passes_where_the_text_shows_that_nothing_changed(
+    name, divergence, passes
+):
+    held = {**BASE, "vision_tower.layers.1.weight": BASE[OUT.format(0)] + 1}
+    other = {**held, name: held[name] @ torch.linalg.qr(held[OUT.format(3)])[0]}
+    found = weight_facts(release(held), release(other))
+    assert found[0].suspect
+    assert any(f.suspect for f in cleared(found, report(divergence))) is not passes
 
 
 def test_missing_extra_and_reshaped_tensors():

@@ -15,6 +15,7 @@ PROBES = (
 )
 """Texts whose tokens say how a tokenizer splits: spaces, code, accents, digits, scripts."""
 _PIECES = ("normalizer", "pre_tokenizer", "post_processor", "decoder", "truncation", "padding")
+_WAYS = ("special", "lstrip", "rstrip", "single_word", "normalized")
 _SPECIAL = ("bos", "eos", "unk", "pad", "sep", "cls", "mask")
 
 
@@ -29,8 +30,9 @@ def tokenizer_facts(tokenizer: Any) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``vocabulary`` (token of each id), ``merges``, ``pieces`` (normalizer, pre-tokenizer and so
-        on, as JSON), ``added`` (added tokens by id), ``special`` (special tokens and their ids),
+        ``vocabulary`` (token of each id), ``merges``, ``scores`` (of a unigram model), ``pieces``
+        (normalizer, pre-tokenizer and so on, as JSON), ``added`` (added tokens by id),
+        ``special`` (special tokens and their ids),
         ``default`` (whether a text gets BOS in front and EOS behind by itself), ``template`` (the
         chat template) and ``probes`` (tokens of a few texts). Empty without a tokenizer.
     """
@@ -43,6 +45,7 @@ def tokenizer_facts(tokenizer: Any) -> dict[str, Any]:
         "class": type(tokenizer).__name__,
         "vocabulary": _by_id(vocabulary),
         "merges": _merges(model),
+        "scores": _scores(model),
         "model": {k: v for k, v in sorted(model.items()) if k not in ("vocab", "merges")},
         "pieces": {name: backend.get(name) for name in _PIECES},
         "added": _added(tokenizer),
@@ -77,9 +80,17 @@ def _merges(model: Mapping[str, Any]) -> list[str]:
 def _added(tokenizer: Any) -> dict[str, Any]:
     known = getattr(tokenizer, "added_tokens_decoder", None) or {}
     return {
-        str(place): [str(token), bool(getattr(token, "special", False))]
+        str(place): [str(token), *(bool(getattr(token, name, False)) for name in _WAYS)]
         for place, token in sorted(known.items())
     }
+
+
+def _scores(model: Mapping[str, Any]) -> list[float]:
+    """Log-probabilities of the pieces of a unigram model, by id."""
+    pieces = model.get("vocab")
+    if not isinstance(pieces, list):
+        return []
+    return [float(piece[1]) for piece in pieces if isinstance(piece, list) and len(piece) == 2]
 
 
 def _special(tokenizer: Any) -> dict[str, Any]:
