@@ -49,7 +49,8 @@ class Beginnings:
         self._plan: Plan | None = None
         self.problem = ""
         """Why beginnings are not scored; empty as long as they are."""
-        self._plan = make_plan(objective.recorded) if objective.recorded else None
+        if not objective.experiments:
+            self._plan = make_plan(objective.recorded)
         if self._plan is None or self._plan.attention or self._plan.logits == "all":
             self.problem = "what is recorded is not read at single tokens"
         self.scored = 0

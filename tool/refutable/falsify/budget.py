@@ -38,15 +38,16 @@ class Budget:
             return f"{self.seconds:g}s"
         return "default" if self.candidates is None else str(self.candidates)
 
-    def of(self, parameters: int) -> int | None:
+    def of(self, parameters: int, passes: int = 1) -> int | None:
         """Return the number of candidates for a model of so many parameters; ``None``: by time.
 
-        The default shrinks with the size of the model, so that the same search is made whatever
-        the speed of the machine.
+        The default shrinks with the size of the model and the passes that a candidate costs beyond
+        its share of a packed one, so that the same search is made whatever the speed of the
+        machine.
         """
         if self.candidates is not None or self.seconds is not None:
             return self.candidates
-        return max(_LEAST, min(DEFAULT, DEFAULT * _SMALL // max(parameters, 1)))
+        return max(_LEAST, min(DEFAULT, DEFAULT * _SMALL // max(parameters, 1)) // passes)
 
 
 def parse_budget(text: str) -> Budget:

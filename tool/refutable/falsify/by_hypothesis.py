@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from refutable.falsify.objective import Scored
 from refutable.falsify.proposals import Domain
 from refutable.falsify.vocabulary import Ids
 
 _LABEL = "margin"
+
+
+@dataclass(frozen=True, slots=True)
+class Targeted:
+    """What a run of Hypothesis came to."""
+
+    violation: Scored | None = None
+    """The first prompt that violates."""
+    problem: str = ""
+    """Why Hypothesis ended before its examples were spent, such as a health check; else empty."""
 
 
 class _FoundError(Exception):
@@ -23,7 +34,7 @@ def search(
     bound: float,
     examples: int,
     seed: int,
-) -> Scored | None:
+) -> Targeted:
     """Let Hypothesis look for a violation, its examples targeted at a large margin.
 
     Parameters
@@ -43,11 +54,13 @@ def search(
 
     Returns
     -------
-    Scored or None
-        The first prompt that violates.
+    Targeted
+        The first prompt that violates. Health checks are all on: one that fails ends the search
+        and is told.
     """
     import hypothesis
     from hypothesis import strategies as st
+    from hypothesis.errors import FailedHealthCheck, Unsatisfiable
 
     from refutable.falsify.strategies import edits_of, ids_of
 
@@ -80,5 +93,7 @@ def search(
     try:
         one()
     except _FoundError:
-        return met[0]
-    return None
+        return Targeted(met[0])
+    except (FailedHealthCheck, Unsatisfiable) as problem:
+        return Targeted(problem=f"{type(problem).__name__}: {problem}".split("\n")[0][:200])
+    return Targeted()

@@ -35,6 +35,8 @@ SHARE = 0.01
 """Share of violations that a certificate tolerates."""
 _SEEDS = 16
 _LONGEST = 24
+_RUN_ALONE = 16
+"""Draws that violate by their packed value and are run alone, the simplest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +83,28 @@ class CellAttack:
 
     def attack(self) -> Attack:
         """Return what was found before under the same circumstances, or search."""
-        key = self._key()
-        known = self.by.harness.sources.store.get_json(key)
-        if known is not None:
-            return self._restored(known)
+        store = self.by.harness.sources.store
+        # What refutes stands whatever is found elsewhere; a claim that nothing has refuted yet is
+        # searched again where another model's counterexample gives a new prompt to try.
+        keys = [self._key(others=False), self._key(others=True)]
+        for key in keys:
+            known = store.get_json(key)
+            if known is not None and not self._edited(known):
+                return self._restored(known)
         self.by.harness.say(
             f"searching for a counterexample to {self.target.claim.id} on {self.target.model}"
         )
         found, raw = self._search()
-        # What was found is part of what the next run asks with; nothing else may change the key.
-        self.by.harness.sources.store.put_json(key, raw)
+        for key in keys if found.counterexample is not None else keys[1:]:
+            store.put_json(key, raw)
         return found
+
+    def _edited(self, known: dict[str, Any]) -> bool:
+        """Whether what this search left in its file is no longer what it found."""
+        shown = _counterexample(known["counterexample"])
+        here = (self.target.claim.id, self.state.report.weights_digest, self.target.arm)
+        own = [one for one in self.stored if one.key == here and one.search == self.search_id]
+        return any(shown is None or self._fed(one.ids) != shown.ids for one in own)
 
     # -- what a search depends on ----------------------------------------------------------------
 
@@ -116,9 +129,14 @@ class CellAttack:
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _key(self) -> Any:
+    def _key(self, *, others: bool) -> ObservationKey:
+        """Key of this search; what it found itself is no part of it, so that a rerun reads it."""
         report, settings = self.state.report, self.by.harness.sources.settings
-        before = [asdict(one) for one in self.stored if one.search != self.search_id]
+        before = [
+            asdict(one)
+            for one in self.stored
+            if one.search != self.search_id and (others or one.weights == report.weights_digest)
+        ]
         return ObservationKey(
             weights=report.weights_digest,
             tokenizer=report.tokenizer_digest,
@@ -154,8 +172,6 @@ class CellAttack:
         """Run what is stored for these weights; what holds no longer is dropped with a note."""
         for one in self.stored:
             if one.key != (self.target.claim.id, self.state.report.weights_digest, self.target.arm):
-                continue
-            if one.search == self.search_id and one.complete:
                 continue
             found = search.replay(one.ids)
             if found is None:
@@ -211,11 +227,19 @@ class CellAttack:
         drawn = sample(objective, words, self.by.certify, bound=self.bound, seed=seed)
         region = self.target.claim.predicts.region
         decision = certified(len(drawn.violations), drawn.draws, share=SHARE, region=region)
-        if drawn.violations:
-            first = min(drawn.violations, key=lambda one: words.size_of(one.ids))
+        said = f"{decision.reason}; drawn by {GENERATOR}"
+        simplest = sorted(drawn.violations, key=lambda one: words.size_of(one.ids))
+        # A packed value refutes nothing: what violates must do so alone.
+        alone = (search.replay(one.ids) for one in simplest[:_RUN_ALONE])
+        first = next((one for one in alone if one is not None), None)
+        if first is not None:
             search.shrink(first, f"drawn by {GENERATOR}", len(first.ids), self.by.budget)
             attack = self._finish(search.result, words, None)
-        said = f"{decision.reason}; drawn by {GENERATOR}"
+        elif drawn.violations:
+            said = (
+                f"no bound: {len(drawn.violations)} of {drawn.draws} draws violate by their packed "
+                f"value, and none of the {len(simplest[:_RUN_ALONE])} run alone does"
+            )
         found = replace(attack[0], report=replace(attack[0].report, certificate=said))
         return found, _plain(found)
 
@@ -278,11 +302,18 @@ class CellAttack:
         return attack, _plain(attack)
 
     def _record(self, one: Scored, words: Vocabulary) -> Counterexample:
-        first = self.state.facts.bos if self.target.arm == "bos" else None
-        fed = one.ids if first is None else (first, *one.ids)
         return Counterexample(
-            words.text(one.ids), one.value, ids=fed, tokens=len(one.ids), origin="searched"
+            words.text(one.ids),
+            one.value,
+            ids=self._fed(one.ids),
+            tokens=len(one.ids),
+            origin="searched",
         )
+
+    def _fed(self, ids: Ids) -> Ids:
+        """Return token ids as the model reads them, BOS put first where the arm has one."""
+        first = self.state.facts.bos if self.target.arm == "bos" else None
+        return ids if first is None else (first, *ids)
 
     def _restored(self, known: dict[str, Any]) -> Attack:
         """Read back what an equal search found."""

@@ -20,6 +20,8 @@ from refutable.falsify.vocabulary import Ids
 from refutable.system import files
 
 FOLDER = "counterexamples"
+OWN = f".refutable/{FOLDER}"
+"""Where a run keeps what it finds, from the folder that it is started in."""
 _HEAD = "# Counterexamples of one claim, replayed first on every run. A table may be deleted.\n"
 
 
@@ -71,6 +73,23 @@ class CounterexampleStore:
     def __init__(self, own: Path, shipped: Sequence[Path] = ()) -> None:
         self.own = own
         self.shipped = tuple(shipped)
+        self._frozen: dict[str, list[Stored] | PromptError] | None = None
+
+    def freeze(self) -> None:
+        """Let `of` return what is kept now, whatever is found later.
+
+        A run asks with what it began with: its searches then do not depend on which of its
+        processes found something first.
+        """
+        folders = [folder for folder in (*self.shipped, self.own) if folder.is_dir()]
+        names = {path.stem for folder in folders for path in folder.glob("*.toml")}
+        self._frozen = {}
+        for claim in sorted(names):
+            try:
+                self._frozen[claim] = self._read(claim)
+            except PromptError as problem:
+                # It is told by the claim that asks for it, and stops no other.
+                self._frozen[claim] = problem
 
     def of(self, claim: str) -> list[Stored]:
         """Return what is kept of a claim, the suite's own first; no prompt twice.
@@ -80,6 +99,14 @@ class CounterexampleStore:
         PromptError
             If a file cannot be read, in one line that names it.
         """
+        if self._frozen is None:
+            return self._read(claim)
+        kept = self._frozen.get(claim, [])
+        if isinstance(kept, PromptError):
+            raise kept
+        return list(kept)
+
+    def _read(self, claim: str) -> list[Stored]:
         found: dict[tuple[Any, ...], Stored] = {}
         for folder in (*self.shipped, self.own):
             for one in read(folder / f"{claim}.toml"):

@@ -40,7 +40,7 @@ class Gradients:
     def __init__(self, objective: Objective, vocabulary: Vocabulary) -> None:
         self._objective = objective
         self._vocabulary = vocabulary
-        self.problem = ""
+        self.problem = "what is measured is no single pass" if objective.experiments else ""
         """Why there are no gradients; empty as long as there are."""
 
     def __call__(self, ids: Ids, count: int) -> list[Ids]:

@@ -85,7 +85,10 @@ class Objective:
         self.undefined = 0
         self._beyond = Every(claim.predicts.region)
         names = REGISTRY.recorded(claim.observables, drawn=False)
-        self._items = [REGISTRY[name] for name in sorted(names)]
+        items = [REGISTRY[name] for name in sorted(names)]
+        self._items = [item for item in items if item.recorder is not None]
+        self.experiments = tuple(item for item in items if item.experiment is not None)
+        """Observables that are measured prompt by prompt by experiments of their own."""
         self._known: dict[Ids, Scored] = {}
 
     def __call__(self, prompts: Sequence[Ids], *, layout: str | None = None) -> list[Scored]:
@@ -180,14 +183,21 @@ class Objective:
             # Prompts of like length share an attention call, and a pack is then evenly filled.
             order = sorted(order, key=lambda i: (len(prompts[i]), i))  # type: ignore[assignment]
         ordered = [prompts[i] for i in order]
-        arrays = measure(
-            self.subject.loaded.model,
-            self.subject.sites,
-            self.encoded(ordered),
-            self._items,
-            layout=layout or self.subject.layout,
-            packs=packs,
-        )
+        encoded = self.encoded(ordered)
+        arrays = {
+            item.name: item.experiment(self.subject.loaded, encoded)
+            for item in self.experiments
+            if item.experiment is not None
+        }
+        if self._items:
+            arrays |= measure(
+                self.subject.loaded.model,
+                self.subject.sites,
+                encoded,
+                self._items,
+                layout=layout or self.subject.layout,
+                packs=packs,
+            )
         found = self._read(self._body(arrays), ordered)
         back = np.argsort(order)
         return [found[i] for i in back]
@@ -200,10 +210,11 @@ class Objective:
                 f"the body of {self.claim.id} gives no value per prompt (dims {dims})"
             )
         table = np.asarray(values.transpose("prompt", ...).values, dtype=float)
-        table = table.reshape(table.shape[0], -1)
         found = [Scored(ids, float("-inf"), float("nan")) for ids in prompts]
         if not table.size:
+            # No prompt lies in the claim's domain.
             return found
+        table = table.reshape(table.shape[0], -1)
         margins = np.where(np.isfinite(table), self._beyond.violations(table), np.nan)
         # Where a margin is undefined argmax gives it, so that the prompt stays undefined.
         columns = margins.argmax(axis=1)
@@ -228,7 +239,7 @@ def reason_against(claim: Claim) -> str:
         return f"it is {claim.kind}: what it measures is not read from one forward pass"
     for name in sorted(REGISTRY.recorded(claim.observables, drawn=False)):
         item = REGISTRY[name]
-        if item.recorder is None:
+        if item.recorder is None and not item.by_prompt:
             where = "the weights" if item.weights is not None else "an experiment of its own"
             return f"{name} is measured by {where}, not read from one forward pass"
     if not any(REGISTRY[name].per_prompt for name in claim.observables):

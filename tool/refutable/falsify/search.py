@@ -22,6 +22,10 @@ _EXPLORED = 0.9
 """Share of the budget after which Hypothesis takes over."""
 _MOST_EXAMPLES = 100
 """Examples of Hypothesis: it scores one at a time, which costs a forward pass each."""
+_OF_EXPERIMENT = 8
+_OF_PATTERNS = 2
+"""By how much the default budget is smaller where a candidate costs several passes of its own, and
+where it is scored without its beginnings."""
 _REFUSED = 8
 """Packed violations that fail alone, after which their packed values are not believed."""
 
@@ -106,7 +110,10 @@ class Search:
     def run(self, seeds: Sequence[Ids], budget: Budget) -> Searched:
         """Search within a budget, beginning with `seeds`, and shrink what is found."""
         parameters = self._objective.subject.loaded.facts.parameters
-        meter = Meter(budget.of(parameters), budget.seconds)
+        passes = _OF_PATTERNS if self._score.problem else 1
+        if self._objective.experiments:
+            passes = _OF_EXPERIMENT
+        meter = Meter(budget.of(parameters, passes), budget.seconds)
         if budget.nothing:
             return self.result
         gradients = Gradients(self._objective, self._domain.vocabulary)
@@ -128,6 +135,8 @@ class Search:
                 best, origin = found, "Hypothesis"
         if gradients.problem:
             self.result.notes.append(f"no gradient proposals: {gradients.problem}")
+        if self._score.problem:
+            self.result.notes.append(f"beginnings are not scored: {self._score.problem}")
         self.result.worst = best
         self.result.candidates = sum(how.values())
         self.result.how = dict(sorted(how.items()))
@@ -186,6 +195,8 @@ class Search:
     def _by_hypothesis(
         self, best: Sequence[Scored], meter: Meter, how: dict[str, int]
     ) -> Scored | None:
+        """Let Hypothesis try from the best; what ends it early is noted."""
+
         def score(prompts: Sequence[Ids]) -> list[Scored]:
             if meter.left <= 0:
                 return []
@@ -193,7 +204,7 @@ class Search:
             how["Hypothesis"] = how.get("Hypothesis", 0) + len(prompts)
             return self._checked(prompts)
 
-        return by_hypothesis.search(
+        done = by_hypothesis.search(
             score,
             self._domain,
             [one.ids for one in best[:8]],
@@ -201,3 +212,6 @@ class Search:
             examples=min(_MOST_EXAMPLES, meter.left),
             seed=self._seed,
         )
+        if done.problem:
+            self.result.notes.append(f"Hypothesis ended early: {done.problem}")
+        return done.violation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +67,7 @@ def run_gate(
     policy: Policy | None = None,
     verbose: bool = False,
     samples: tuple[ClaimChange, ...] = (),
+    completed: Callable[[Evidence], Evidence] = lambda evidence: evidence,
 ) -> tuple[str, int]:
     """Hold one run against another.
 
@@ -85,6 +86,9 @@ def run_gate(
         Whether to tell everything instead of the most important lines.
     samples : tuple of ClaimChange
         Further quantities, from per-sample logs.
+    completed : callable, optional
+        Adds to each run's evidence what is known of its models besides, such as counterexamples
+        that are kept.
 
     Returns
     -------
@@ -93,9 +97,11 @@ def run_gate(
         0 the same within the margins; 1 changed, lost or broken; 3 cannot judge.
     """
     try:
-        answer = compare_runs(
-            read_run(base), read_run(candidate), policy or Policy(), strict=strict, samples=samples
-        )
+        sides = [
+            replace(run, evidence=completed(run.evidence))
+            for run in map(read_run, (base, candidate))
+        ]
+        answer = compare_runs(*sides, policy or Policy(), strict=strict, samples=samples)
     except EvidenceError as problem:
         return f"cannot judge: {one_line(problem)}", 3
     return render(answer, format, verbose=verbose), answer.exit_code

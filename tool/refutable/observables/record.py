@@ -55,6 +55,9 @@ class Observable:
     """Whether it stays out of a run's observations: large, and of use to claims alone."""
     economical: bool = False
     """Whether less is read of a large model (`refutable.models.large`)."""
+    by_prompt: bool = False
+    """Whether what an experiment gives for a prompt follows from its token ids and the model alone,
+    so that a search may ask it about any prompt."""
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None
     """Gives the specs of other models that the numbers depend on; part of the store's key."""
     error: float = 0.0

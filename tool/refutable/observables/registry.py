@@ -175,6 +175,7 @@ def observable(
     of_training: bool = False,
     in_store_only: bool = False,
     economical: bool = False,
+    by_prompt: bool = False,
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
     error: float = 0.0,
 ) -> Callable[[M], M]: ...
@@ -204,6 +205,7 @@ def observable(
     of_config: bool = False,
     in_store_only: bool = False,
     economical: bool = False,
+    by_prompt: bool = False,
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
     reads: str | tuple[str, ...] = (),
     error: float = 0.0,
@@ -239,6 +241,10 @@ def observable(
     economical : bool
         Whether it reads less of a large model; `refutable.models.large.ECONOMY` is then part of
         the store's key.
+    by_prompt : bool
+        Of a function of a model: whether a prompt's value follows from its token ids and the model
+        alone. The text, the family and the other prompts have no part in it, so that a search may
+        ask about other prompts.
     compared_with : callable, optional
         Gives the specs of the models that it compares a model with: other weights of theirs are
         another measurement.
@@ -295,6 +301,7 @@ def observable(
             of_config=of_config,
             in_store_only=in_store_only,
             economical=economical,
+            by_prompt=by_prompt,
             compared_with=compared_with,
             error=error,
             code=_code_of(made_by),

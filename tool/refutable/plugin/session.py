@@ -15,7 +15,7 @@ from refutable.errors import RefutableError, one_line
 from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence import baseline
 from refutable.evidence.drift import Recorded, record_of
-from refutable.falsify.counterexamples import FOLDER, CounterexampleStore
+from refutable.falsify.counterexamples import FOLDER, OWN, CounterexampleStore
 from refutable.measurement.needs import members_of, needs_of
 from refutable.measurement.state import Settings
 from refutable.observables.registry import REGISTRY
@@ -162,6 +162,8 @@ class ClaimSession:
         """Return the cells of a claim in this run."""
         self._met.add(claim.id)
         models = self.models
+        if claim.default_models and not self.options.models:
+            models = claim.default_models
         if claim.predicts.grouped:
             groups = members_of(claim, self.named)
             models = tuple(m for members in groups.values() for m in members.values())
@@ -187,6 +189,7 @@ class ClaimSession:
         self.claims.freeze(o.name for o in REGISTRY)
         option = self.config.option
         if needs and not option.collectonly and not option.setupplan:
+            self.kept.freeze()
             if self.options.release:
                 prompts = self.options.prompts or DEFAULT_PROMPTS
                 self.harness.releases = dict.fromkeys(self.models, prompts)
@@ -271,15 +274,18 @@ class ClaimSession:
         return attacked(outcome, self.attacker)
 
     @cached_property
+    def kept(self) -> CounterexampleStore:
+        """Counterexamples that were found before."""
+        shipped = [folder / FOLDER for folder in self.data_folders]
+        return CounterexampleStore(self.options.base / OWN, shipped)
+
+    @cached_property
     def attacker(self) -> Attacker:
         """What searches for counterexamples, and knows those that were found before."""
         from refutable.falsify.attack import Attacker
 
-        kept = CounterexampleStore(
-            self.options.base / ".refutable" / FOLDER,
-            [folder / FOLDER for folder in self.data_folders],
-        )
-        return Attacker(self.harness, kept, self.options.search, certify=self.options.certify)
+        options = self.options
+        return Attacker(self.harness, self.kept, options.search, certify=options.certify)
 
     def _leave_model(self, cell: Cell) -> None:
         # Arrays of the model before are dropped from memory; the store has them.

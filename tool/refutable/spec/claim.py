@@ -71,6 +71,8 @@ class Claim:
     margin: float | None
     groups: tuple[str, ...] = ()
     """Named groups that it is run with, such as ``release``."""
+    default_models: tuple[str, ...] = ()
+    """Models that it is tried on where a run names none, in place of the suite's."""
 
     def report(self) -> ClaimReport:
         """Return the claim as a plain record for the evidence."""
@@ -113,6 +115,7 @@ def claim(
     margin: float | None = None,
     also_record: tuple[str, ...] = (),
     groups: tuple[str, ...] = (),
+    default_models: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a test function a claim.
 
@@ -150,6 +153,9 @@ def claim(
         Observables to measure with it although its body does not take them: figures show them.
     groups : tuple of str
         Named groups that it belongs to: ``refutable verify --claims GROUP`` runs them.
+    default_models : tuple of str
+        Models of the registry that it is tried on where a run names none: for claims about a kind
+        of model that the suite's default models are not.
 
     Returns
     -------
@@ -194,6 +200,7 @@ def claim(
             sesoi=sesoi,
             margin=margin,
             groups=tuple(groups),
+            default_models=tuple(default_models),
         )
         return function
 

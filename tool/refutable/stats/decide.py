@@ -10,7 +10,7 @@ import numpy as np
 from refutable.records import Decision, Estimate, Region, Verdict
 from refutable.stats.build import FACTS
 from refutable.stats.core import Floats
-from refutable.stats.power import violation_bound
+from refutable.stats.power import exact_interval, violation_bound
 from refutable.system import wording
 
 FEWEST_FAMILIES = 5
@@ -211,7 +211,10 @@ def certified(violations: int, n: int, *, share: float, region: Region | None = 
         The universal claim's region, for the wording.
     """
     if violations:
-        return Decision(Verdict.REFUTED, f"{violations} of {n} independent draws violate it")
+        low, high = exact_interval(violations, n)
+        between = f"{low:.2%} to {high:.2%} of all, exact 95 % interval"
+        said = f"{violations} of {n} independent draws violate it ({between})"
+        return Decision(Verdict.REFUTED, said)
     limit = violation_bound(n)
     what = f"no violation in {n} independent draws: at most {limit:.2%} violate {within(region)}"
     verdict = Verdict.CONFIRMED if limit <= share else Verdict.INCONCLUSIVE

@@ -109,6 +109,14 @@ def violation_bound(n: int, *, level: float = 0.95) -> float:
     return float(1 - (1 - level) ** (1 / n)) if n > 0 else 1.0
 
 
+def exact_interval(count: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share, from `count` of `n` independent draws."""
+    from scipy.stats import binomtest
+
+    found = binomtest(count, n).proportion_ci(level, method="exact")
+    return float(found.low), float(found.high)
+
+
 def _read(units: int, power: float, *, margin: bool) -> float:
     if units < GRID[0]:
         return float("inf")

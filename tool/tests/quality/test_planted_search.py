@@ -88,7 +88,7 @@ def plain_hypothesis(objective: Objective, domain: Domain, seed: int) -> bool:
     found = by_hypothesis.search(
         objective, domain, [], bound=BOUND, examples=DEFAULT, seed=seed
     )  # fmt: skip
-    return found is not None
+    return found.violation is not None
 
 
 def test_exploration_finds_what_plain_search_on_the_same_budget_does_not() -> None:

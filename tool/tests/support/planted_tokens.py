@@ -14,7 +14,12 @@ _SIZE = 10
 
 
 def planted(
-    tokens: Sequence[int], *, holds: bool = False, vocab: int = VOCAB, seed: int = 0
+    tokens: Sequence[int],
+    *,
+    holds: bool = False,
+    vocab: int = VOCAB,
+    seed: int = 0,
+    noise: float = 0.0,
 ) -> Any:
     """Make a decoder whose last block grows the stream only behind all of some tokens.
 
@@ -26,6 +31,9 @@ def planted(
     ----------
     tokens : sequence of int
         At most three.
+    noise : float
+        Standard deviation of what is added to every parameter of the blocks: a checkpoint whose
+        matrices are nothing but zeros is taken for one that was lost.
     """
     import torch
 
@@ -76,12 +84,15 @@ def planted(
             last.mlp.c_proj.weight[k, _SIZE] = (top - 0.7) / count
         last.mlp.c_proj.bias[_SIZE] = -0.3
         model.transformer.ln_f.weight.mul_(1.25)
+        if noise:
+            for parameter in model.transformer.h.parameters():
+                parameter.add_(noise * torch.randn(parameter.shape, generator=source))
     return model.eval()
 
 
 def write_planted(folder: Path, tokens: Sequence[int], **how: Any) -> Path:
     """Save such a model."""
-    planted(tokens, **how).save_pretrained(folder)
+    planted(tokens, **{"noise": 1e-5, **how}).save_pretrained(folder)
     return folder
 
 

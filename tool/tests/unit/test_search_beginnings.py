@@ -128,3 +128,22 @@ def test_patterns_are_scored_prompt_by_prompt() -> None:
     scoring = Beginnings(Objective(body.__claim__, subject_of(planted([3, 5]))), 1)
     assert [one.ids for one in scoring(prompts(4))] == prompts(4)
     assert "single tokens" in scoring.problem
+
+
+def test_prompts_outside_of_a_claims_domain_have_no_value() -> None:
+    @claim(
+        id="mine.long",
+        statement="Long prompts shrink.",
+        refuted_if="one grows",
+        source=Source(study="mine", ref="M"),
+        predicts=every.below(0.0),
+    )
+    def body(log_growth: Any, n_tokens: Any) -> Any:
+        """Log gain by block of prompts of six tokens or more."""
+        return log_growth.isel(prompt=(n_tokens >= 6).values)
+
+    objective = Objective(body.__claim__, subject_of(planted([3, 5])))
+    assert [one.margin for one in objective([(1, 2), (3, 4, 5)])] == [float("-inf")] * 2
+    assert objective.undefined == 2
+    (worst,) = Beginnings(objective, 1)([tuple(range(1, 12))])
+    assert len(worst.ids) >= 6

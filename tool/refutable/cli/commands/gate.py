@@ -12,6 +12,7 @@ import typer
 
 from refutable.cli.base import app
 from refutable.errors import RefutableError
+from refutable.records import Evidence
 
 GROUP = "release"
 
@@ -98,9 +99,20 @@ def gate(
     folder = out or Path("reports") / "gate"
     sides = [(base, folder / "base"), (candidate, folder / "candidate")]
     before, after = (_run_of(name, place, prompts, claims) for name, place in sides)
-    text, code = run_gate(before, after, strict, format.value, policy=policy, verbose=verbose)
+    text, code = run_gate(
+        before, after, strict, format.value, policy=policy, verbose=verbose, completed=_completed
+    )
     typer.echo(text, err=code == 3)
     raise typer.Exit(code)
+
+
+def _completed(evidence: Evidence) -> Evidence:
+    """Complete a run by the counterexamples that searches left here and that suites ship."""
+    from refutable.falsify.counterexamples import FOLDER, OWN, CounterexampleStore
+    from refutable.falsify.known import with_known
+    from refutable.system.paths import fixtures
+
+    return with_known(evidence, CounterexampleStore(Path(OWN), [fixtures() / FOLDER]))
 
 
 def _run_of(name: str, out: Path, prompts: str | None, claims: str) -> Path:
