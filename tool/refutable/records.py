@@ -268,6 +268,17 @@ class PromptSetReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """When what a claim says was written down, and what was changed after it was measured."""
+
+    date: str
+    before: bool
+    """Whether no verdict had been recorded by then."""
+    changed: tuple[str, ...] = ()
+    """What is not as it was when first measured: the region, the prompts and so on."""
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """One claim on one model (or model group), prompt set and arm."""
 
@@ -298,6 +309,8 @@ class Result:
     """Range for the number of families that would decide, when INCONCLUSIVE."""
     how: How | None = None
     """What a refutation shows; ``None`` for any other verdict."""
+    registration: Registration | None = None
+    """``None`` where nothing was written down, as in a notebook."""
     figures: tuple[str, ...] = ()
     nodeid: str = ""
     command: str = ""

@@ -99,14 +99,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Start the work, unless no item will be run."""
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Start the work, unless no item will be run; with ``--claim-register`` none is."""
     if session.testsfailed and not session.config.option.continue_on_collection_errors:
-        return
+        return None
+    claims = session.config.stash[SESSION]
     try:
-        session.config.stash[SESSION].begin()
+        if claims.options.register:
+            claims.register()
+            return True
+        claims.begin()
     except RefutableError as problem:
         raise refused(session.config, problem) from None
+    return None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -51,6 +51,7 @@ _FLAGS = {
     "strict": "let INCONCLUSIVE fail",
     "profile": "tell at the end what each part of measuring took, and how much of it in the model",
     "measure-only": "let no verdict fail: the run is made to be compared with another",
+    "register": "write down what the claims say, and measure nothing",
 }
 
 
@@ -77,6 +78,7 @@ class Options:
     unrecorded_passes: bool
     strict: bool
     measure_only: bool
+    register: bool
     profile: bool
 
 
@@ -150,6 +152,7 @@ def read_options(config: pytest.Config) -> Options:
         unrecorded_passes=value("unrecorded") == "pass",
         strict=flag("strict"),
         measure_only=flag("measure-only"),
+        register=flag("register"),
         profile=flag("profile"),
     )
 

@@ -72,7 +72,8 @@ def _result(
     result = replace(result_of(outcome, kind, prompts=label, command=command), nodeid=item.nodeid)
     if found is None:
         return replace(result, reason=outcome.reason or _reason(report))
-    return replace(result, expected=session.expected(outcome))
+    registration = session.registrar.state(outcome.claim, outcome.cell)
+    return replace(result, expected=session.expected(outcome), registration=registration)
 
 
 def _prompts_of(session: ClaimSession, outcome: CellOutcome) -> list[PromptSetReport]:
@@ -158,6 +159,7 @@ def leave_evidence(session: ClaimSession) -> None:
         session.notes += leave_releases(session.harness, measured, prompts, out)
     session.evidence = evidence
     session.notes += session.harness.sources.store.notes
+    session.notes += [session.registrar.note] * bool(session.registrar.note)
     if session.options.update_baseline:
         changed = baseline.update(session.options.baseline, evidence.results)
         session.notes.append(f"baseline: {changed} verdicts recorded anew")

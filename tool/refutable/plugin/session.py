@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from refutable.observables.registry import REGISTRY
 from refutable.plugin.cases import OUTCOME, cell_of, claim_of
 from refutable.plugin.options import Options, read_options
 from refutable.plugin.process import say_line, share_cores, start_prefetch
+from refutable.plugin.registering import Registrar
 from refutable.plugin.results import RunResults
 from refutable.plugin.selection import check, is_skipped, names_of
 from refutable.records import Evidence, Verdict
@@ -71,10 +73,10 @@ class ClaimSession:
         self.interrupted = False
         self.planned_items = 0
         self._harness: Harness | None = None
-        self._expected: dict[baseline.Cell, Recorded] | None = None
         self._current_model = ""
         self._met: set[str] = set()
         self._planned: list[Need] = []
+        self._items: list[pytest.Item] = []
         self._prefetch: Prefetch | None = None
 
     @cached_property
@@ -184,6 +186,7 @@ class ClaimSession:
                 continue
             self.claims.add(claim)
             self.planned_items += 1
+            self._items.append(item)
             if not is_skipped(item):
                 needs.extend(needs_of(claim, cell, self.named, self.prompts))
         self.claims.freeze(o.name for o in REGISTRY)
@@ -208,9 +211,18 @@ class ClaimSession:
         if not self._planned:
             return
         writable(self.options.out, "name another folder with --claim-out")
-        self._baseline()
+        self.registrar.register(self._items, run=True, recorded=self._baseline)
         if not self.is_worker:
             self._prefetch = start_prefetch(self.config, self.harness, self._planned)
+
+    @cached_property
+    def registrar(self) -> Registrar:
+        """Who writes claims down before they are measured."""
+        return Registrar(self.options.base, self.prompts)
+
+    def register(self) -> None:
+        """Write down what the selected claims say; measure nothing."""
+        self.notes += [self.registrar.told(self._items, self._baseline)]
 
     def finish(self) -> None:
         """End what measures beside this process: no item is left that would read it."""
@@ -319,8 +331,6 @@ class ClaimSession:
             unrecorded_passes=self.options.unrecorded_passes,
         )
         if found.moved:
-            import warnings
-
             where = f"{outcome.claim.id} on {outcome.cell.label}"
             warnings.warn(ClaimMoved(f"{where}: {found.message}"), stacklevel=2)
         if not found.passes:
@@ -338,11 +348,9 @@ class ClaimSession:
         cell = outcome.cell
         prompts = self.prompts.label(cell.prompts)
         place = baseline.Cell(outcome.claim.id, cell.model, prompts, cell.arm)
-        return self._baseline().get(place)
+        return self._baseline.get(place)
 
+    @cached_property
     def _baseline(self) -> dict[baseline.Cell, Recorded]:
-        if self._expected is None:
-            # What the suite itself found on its own models travels with it; the user's record wins.
-            shipped = baseline.load(shipped_baseline())
-            self._expected = {**shipped, **baseline.load(self.options.baseline)}
-        return self._expected
+        # What the suite itself found on its own models travels with it; the user's record wins.
+        return {**baseline.load(shipped_baseline()), **baseline.load(self.options.baseline)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from refutable.evidence.registry import worded
 from refutable.plugin.profile import write_profile
 from refutable.records import Estimate, Outcome, Result, Verdict
 from refutable.system import wording
@@ -64,14 +65,18 @@ def summarise(reporter: Any, session: ClaimSession) -> None:
     if session.problem:
         reporter.write_line(f"ERROR: {session.problem}", red=True)
     if evidence is None:
+        if session.options.register:
+            for note in session.notes:
+                reporter.write_line(note)
         return
     # Not `section`: it leaves the reporter mid-line, which would break the first line in two.
     reporter.write_sep("=", "claims")
     width = max(len(r.claim) for r in evidence.results)
     model_width = max(len(r.model) for r in evidence.results)
     shown = [r for r in evidence.results if r.outcome is not Outcome.SKIPPED]
+    verbose = session.config.get_verbosity() > 0
     for result in shown:
-        _line(reporter, result, width, model_width)
+        _line(reporter, result, width, model_width, verbose=verbose)
     _not_applicable(reporter, evidence.results)
     size = evidence.environment.family_size
     weak = sum(r.survives_holm is False for r in evidence.results)
@@ -93,7 +98,7 @@ def _relative(session: ClaimSession) -> str:
     return str(out.relative_to(base)) if out.is_relative_to(base) else str(out)
 
 
-def _line(reporter: Any, result: Result, width: int, model_width: int) -> None:
+def _line(reporter: Any, result: Result, width: int, model_width: int, *, verbose: bool) -> None:
     verdict = "ERROR" if result.verdict is None else result.verdict.value.upper()
     mark = "*" if result.survives_holm is False else " "
     style = _STYLE.get(result.verdict, {"red": True}) if result.verdict else {"red": True}
@@ -114,6 +119,8 @@ def _line(reporter: Any, result: Result, width: int, model_width: int) -> None:
         parts.append(f"recorded {result.expected.value.upper()}")
     else:
         parts.append("as recorded")
+    if result.registration is not None and (verbose or result.registration.changed):
+        parts.append(worded(result.registration))
     reporter.write_line(f" {where}  {'; '.join(p for p in parts if p)}")
 
 

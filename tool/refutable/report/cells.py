@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from refutable.evidence.registry import worded
 from refutable.records import (
     ClaimReport,
     Estimate,
@@ -72,6 +73,12 @@ class Cell:
     contrast: Markup | str = ""
     replication: Markup | str = ""
     strips: tuple[Strip, ...] = ()
+
+    @property
+    def registration(self) -> str:
+        """When the claim was registered, and what was changed since; empty where nothing says."""
+        found = self.result.registration
+        return "" if found is None else worded(found)
 
     @property
     def reading(self) -> tuple[str, str, str] | None:
