@@ -28,7 +28,7 @@ def register(
         ),
     ] = None,
 ) -> None:
-    """Write down what claims say, with the date, and measure nothing.
+    """Write down what claims say, and measure nothing.
 
     A line for each claim, model, prompt set and arm goes to .refutable/registered.jsonl: the hash
     of the claim's source, its prediction and region, its smallest effect of interest and the hash
