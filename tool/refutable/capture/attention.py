@@ -20,6 +20,9 @@ from refutable.capture.interface import eager_attention
 from refutable.capture.recorder import PATTERN, Recorder
 from refutable.errors import InstrumentError, NotAvailableError
 
+_ROUNDING = 1e-3
+"""Largest negative weight, and weight on a later token, that rounding leaves in 16 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class GroupPatterns:
@@ -125,7 +128,7 @@ class AttentionPass:
             if self._batch is None or self.calls.get(layer):
                 return
             weights = _returned_weights(output, self._batch)
-            if weights is None:
+            if weights is None or not _are_weights(weights, self._batch):
                 raise NotAvailableError(
                     f"attention patterns of block {layer} are not available: "
                     f"{type(module).__name__} neither uses transformers' attention interface nor "
@@ -181,3 +184,17 @@ def _returned_weights(output: Any, batch: Batch) -> torch.Tensor | None:
             if item.shape[0] == rows and item.shape[2:] == (width, width):
                 return item
     return None
+
+
+def _are_weights(found: torch.Tensor, batch: Batch) -> bool:
+    """Whether what has the shape of weights is that: no negative one, none on later tokens.
+
+    The state of linear attention has that shape too where prompts are as long as a head is wide.
+    """
+    for group in batch.groups:
+        rows, steps = group.rows[:, :, None], group.positions
+        cut = found[rows, :, steps[:, :, None], steps[:, None, :]].permute(0, 3, 1, 2)
+        cut = cut.masked_fill(group.beyond[:, None, None, :], 0.0)
+        if bool((cut < -_ROUNDING).any()) or bool((cut.triu(1).abs() > _ROUNDING).any()):
+            return False
+    return True

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from transformers.configuration_utils import ALLOWED_LAYER_TYPES
 
 from refutable.models.legacy import base_of, stated_bases
 from refutable.models.structure import Structure, text_config
@@ -77,7 +78,7 @@ def _fields_read(model: Any, raw: Mapping[str, Any]) -> InstrumentCheck:
         and name not in getattr(config, "attribute_map", {})
         and not re.search(rf"\b{re.escape(name)}\b", sources)
     )
-    unread += sorted(_unknown_rope_keys(raw, sources, _layer_types(config)))
+    unread += sorted(_unknown_rope_keys(raw, sources, _rope_kinds(model)))
     if not unread:
         return InstrumentCheck("config-read", True, 0.0, 0.0)
     told = ", ".join(f"{name} ({_value(raw, name)})" for name in unread[:3])
@@ -98,8 +99,19 @@ def _value(raw: Mapping[str, Any], name: str) -> Any:
     return found
 
 
-def _layer_types(config: Any) -> set[str]:
-    return {str(kind) for kind in getattr(config, "layer_types", None) or ()}
+def _rope_kinds(model: Any) -> set[str]:
+    """Names under which the model may find rope parameters of its own for some blocks.
+
+    The kinds of its blocks, and those that it keeps frequencies of. A class that keeps them by kind
+    may be told of kinds that no block of this model is of.
+    """
+    kinds = {str(kind) for kind in getattr(text_config(model), "layer_types", None) or ()}
+    own = {
+        name.rsplit(".", 1)[-1].removesuffix("_inv_freq")
+        for name, _ in model.named_buffers()
+        if name.endswith("_inv_freq") and not name.endswith("original_inv_freq")
+    }
+    return kinds | own | (set(ALLOWED_LAYER_TYPES) if own else set())
 
 
 def _unknown_rope_keys(
@@ -141,7 +153,7 @@ def _rotary(model: Any, structure: Structure, raw: Mapping[str, Any]) -> Instrum
     if structure.positions != "rotary":
         return InstrumentCheck(name, True, None, None, f"positions are {structure.positions}")
     config = text_config(model)
-    used = _honoured(getattr(config, "rope_parameters", None), _layer_types(config))
+    used = _honoured(getattr(config, "rope_parameters", None), _rope_kinds(model))
     own = {float(f"{base:.6g}") for base in _effective_bases(model)}
     bases = {*stated_bases(used), *own}
     wanted = dict(_bases(raw))

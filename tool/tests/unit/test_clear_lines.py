@@ -12,15 +12,17 @@ import pytest
 import torch
 from support import checkpoints
 from support.planted import VOCAB, planted
+from transformers import AutoModelForCausalLM
 
 from refutable.capture.measure import measure
-from refutable.errors import InstrumentError, ModelError
+from refutable.errors import InstrumentError, ModelError, NotAvailableError
 from refutable.measurement.instrument import check
 from refutable.models.checkpoint import read_checkpoint
 from refutable.models.encode import Encoded
 from refutable.models.identify import identify
 from refutable.models.registry import resolve
 from refutable.models.sites import find_sites
+from refutable.models.small import small_config
 from refutable.models.sources import hub
 from refutable.models.spec import ModelSource, ModelSpec
 from refutable.observables.attention import AttentionEntropy
@@ -135,6 +137,18 @@ def test_rows_of_attention_sinks_are_made_to_sum_to_one() -> None:
     wanted = np.mean([shannon(rows[1]) / np.log(2), shannon(rows[2]) / np.log(3)])
     assert entropy(rows) == pytest.approx(wanted, rel=1e-5)
     assert entropy(rows * left) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [16, 17])
+def test_a_state_of_linear_attention_is_no_pattern_at_any_length(length: int) -> None:
+    """MiniMax returns a state of head_dim x head_dim, the shape of a pattern of 16 tokens."""
+    model = checkpoints.trained(AutoModelForCausalLM.from_config(small_config("minimax")))
+    sites = find_sites(model)
+    lightning = [i for i, b in enumerate(sites.blocks) if "Lightning" in repr(b.self_attn)]
+    assert lightning
+    prompts = encoded(*(tuple(3 + (7 * i + k) % 90 for k in range(length)) for i in range(3)))
+    with pytest.raises(NotAvailableError, match="LightningAttention neither uses"):
+        measure(model, sites, prompts, [REGISTRY["attention_entropy"]], layout="single")
 
 
 def test_prompts_that_bring_a_special_token_are_told_from_markup() -> None:

@@ -25,6 +25,7 @@ from refutable.errors import ModelError
 from refutable.models.load import load
 from refutable.models.names import match_names
 from refutable.models.registry import resolve
+from refutable.models.small import small_config
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -284,6 +285,17 @@ def test_a_field_that_nobody_reads_is_named(tmp_path: Path, fields: dict[str, An
     found = failed(with_config(tmp_path, **fields))
     name = next(name for name, value in fields.items() if value is not None)
     assert name in found["config-read"]
+
+
+@pytest.mark.parametrize("model_type", ["gemma3_text", "modernbert-decoder", "deepseek_v4"])
+def test_rope_parameters_of_a_kind_that_no_block_is_of_are_no_fault(
+    tmp_path: Path, model_type: str
+) -> None:
+    config = small_config(model_type)
+    if model_type != "deepseek_v4":
+        config.layer_types = ["sliding_attention"] * 2
+    checkpoints.trained(AutoModelForCausalLM.from_config(config)).save_pretrained(tmp_path)
+    assert "config-read" not in failed(tmp_path)
 
 
 @pytest.mark.parametrize("model_type", ["phimoe", "mamba", "mamba2", "falcon_mamba", "nemotron_h"])
