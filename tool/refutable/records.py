@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from refutable.cost_records import MeasuringCost as MeasuringCost
+from refutable.run_records import OverModels as OverModels
+from refutable.run_records import Registration as Registration
 from refutable.search_records import Counterexample as Counterexample
 from refutable.search_records import SearchReport as SearchReport
 
@@ -268,17 +270,6 @@ class PromptSetReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
-    """When what a claim says was written down, and what was changed after it was measured."""
-
-    date: str
-    before: bool
-    """Whether no verdict had been recorded by then."""
-    changed: tuple[str, ...] = ()
-    """What is not as it was when first measured: the region, the prompts and so on."""
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """One claim on one model (or model group), prompt set and arm."""
 
@@ -345,3 +336,4 @@ class Evidence:
     results: tuple[Result, ...]
     schema: str = SCHEMA
     notes: tuple[str, ...] = ()
+    over_models: tuple[OverModels, ...] = ()

@@ -98,25 +98,6 @@ def rerun_command(claim: str, cell: Cell, settings: Settings) -> str:
     return shlex.join(words)
 
 
-def over_models(results: Iterable[Result]) -> list[str]:
-    """Say of each claim on several models what it comes to: a list, for models are no sample."""
-    lines = []
-    cells: dict[tuple[str, str, str], list[Result]] = {}
-    for result in results:
-        if result.verdict is not None and len(result.models) == 1:
-            cells.setdefault((result.claim, result.prompts, result.arm), []).append(result)
-    for (claim, prompts, arm), found in cells.items():
-        if len(found) < 2:
-            continue
-        parts = []
-        for verdict in Verdict:
-            names = [r.model for r in found if r.verdict is verdict]
-            if names:
-                parts.append(f"{verdict.value} on {', '.join(names)}")
-        lines.append(f"{claim} ({prompts}, {arm}) over {len(found)} models: {'; '.join(parts)}")
-    return lines
-
-
 def adjusted(
     results: Iterable[Result], claims: Iterable[ClaimReport]
 ) -> tuple[tuple[Result, ...], int]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from refutable.errors import RefutableError
 from refutable.evaluation.environment import environment
 from refutable.evaluation.outcome import CellOutcome
-from refutable.evaluation.results import adjusted, over_models, rerun_command, result_of
+from refutable.evaluation.results import adjusted, rerun_command, result_of
+from refutable.evidence.over_models import over_models, summed_up
 from refutable.measurement.harness import Harness
 from refutable.measurement.state import Settings
 from refutable.records import (
@@ -74,4 +75,5 @@ class Run:
             prompts=tuple(self.prompts[name] for name in sorted(self.prompts)),
             results=results,
             notes=tuple(over_models(results)),
+            over_models=summed_up(results, self.claims),
         )

@@ -12,10 +12,11 @@ import pytest
 from refutable.errors import RefutableError, one_line
 from refutable.evaluation.environment import command_typed, environment
 from refutable.evaluation.outcome import CellOutcome
-from refutable.evaluation.results import adjusted, over_models, rerun_command, result_of
+from refutable.evaluation.results import adjusted, rerun_command, result_of
 from refutable.evidence import baseline
 from refutable.evidence import json as evidence_json
 from refutable.evidence.observations import write_observations
+from refutable.evidence.over_models import over_models, summed_up
 from refutable.measurement.release import leave_releases
 from refutable.plugin.cases import OUTCOME, cell_of, claim_of
 from refutable.plugin.junit import properties
@@ -192,6 +193,7 @@ def gather_evidence(session: ClaimSession) -> Evidence:
         prompts=tuple(found.prompts[i] for i in sorted(found.prompts)),
         results=results,
         notes=(*over_models(results), *_unfinished(session), *dropped(results), *session.notes),
+        over_models=summed_up(results, found.claims),
     )
 
 

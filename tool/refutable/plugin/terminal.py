@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from refutable.evidence import over_models
 from refutable.evidence.registry import worded
 from refutable.plugin.profile import write_profile
 from refutable.records import Estimate, Outcome, Result, Verdict
@@ -78,6 +79,8 @@ def summarise(reporter: Any, session: ClaimSession) -> None:
     for result in shown:
         _line(reporter, result, width, model_width, verbose=verbose)
     _not_applicable(reporter, evidence.results)
+    for summary in evidence.over_models if verbose else ():
+        reporter.write_line(over_models.worded(summary))
     size = evidence.environment.family_size
     weak = sum(r.survives_holm is False for r in evidence.results)
     if size:

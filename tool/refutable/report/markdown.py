@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from refutable.evidence import over_models
 from refutable.records import Evidence
 from refutable.report import tables, text
 from refutable.report.cells import Cell, make_cell
@@ -151,6 +152,8 @@ def _foot(evidence: Evidence) -> Iterator[str]:
         f"{environment.started} · {environment.device} · {environment.dtype} · "
         f"Python {environment.python}, {versions}"
     )
+    for summary in evidence.over_models:
+        yield f"\n{text.markdown(over_models.worded(summary))}"
     for note in evidence.notes:
         yield f"\n{text.markdown(note)}"
 
