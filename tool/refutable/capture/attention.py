@@ -8,7 +8,7 @@ which returns its weights beside its output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,10 @@ class GroupPatterns:
 class AttentionPass:
     """State of attention during one pass over a prompt set."""
 
-    def __init__(self, modules: Sequence[nn.Module], recorders: Sequence[Recorder]) -> None:
-        self._layers = {id(module): layer for layer, module in enumerate(modules)}
+    def __init__(self, modules: Mapping[int, nn.Module], recorders: Sequence[Recorder]) -> None:
+        self.modules = modules
+        """The attention module of each block that is read."""
+        self._layers = {id(module): layer for layer, module in modules.items()}
         self._recorders = tuple(recorders)
         self._batch: Batch | None = None
         self._masks: dict[int, tuple[torch.Tensor, tuple[torch.Tensor, ...]]] = {}

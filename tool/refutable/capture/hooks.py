@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from refutable.capture.recorder import Recorder
     from refutable.models.sites import Site, Sites
 
+OUTSIDE = -1
+"""Stands for what lies outside the blocks, where a block's number is asked for."""
+
+
+class NoRoomError(InstrumentError):
+    """A pass does not fit in memory; a smaller one may."""
+
 
 class Capture:
     """Hooks on a model for the length of a ``with`` block; nothing remains on the model after it.
@@ -35,9 +42,11 @@ class Capture:
         Where its blocks, attention modules and unembedding are.
     plan : Plan
         What to read.
+    only : int, optional
+        Read one block alone, or with -1 what lies outside the blocks; all by default.
     """
 
-    def __init__(self, model: Any, sites: Sites, plan: Plan) -> None:
+    def __init__(self, model: Any, sites: Sites, plan: Plan, *, only: int | None = None) -> None:
         self._model = model
         self._sites = sites
         self._plan = plan
@@ -45,8 +54,12 @@ class Capture:
         self._stack = ExitStack()
         self._headed = False
         self._attention: AttentionPass | None = None
-        if plan.attention:
-            self._attention = AttentionPass(_attention_modules(sites), plan.readers(PATTERN))
+        self._only = only
+        if plan.attention and only != OUTSIDE:
+            modules = dict(enumerate(_attention_modules(sites)))
+            if only is not None:
+                modules = {only: modules[only]}
+            self._attention = AttentionPass(modules, plan.readers(PATTERN))
         self.blocks = len(sites.blocks)
 
     def __enter__(self) -> Self:
@@ -98,6 +111,21 @@ class Capture:
             self._batch = None
         return {r.name: r.take(pack, self.blocks) for r in self._plan.recorders}
 
+    def step(self, batch: Batch, forward: Callable[[], Any]) -> None:
+        """Read a part of a pass that the caller runs: one block, or what lies outside them."""
+        self._batch = batch
+        self._headed = False
+        if self._attention is not None:
+            self._attention.begin(batch)
+        try:
+            out = forward()
+            if self._attention is not None:
+                self._attention.end()
+            if self._only == OUTSIDE:
+                self._read_logits(out, batch)
+        finally:
+            self._batch = None
+
     def _forward(self, batch: Batch) -> Any:
         try:
             return self._model(**batch.inputs, use_cache=False, return_dict=True)
@@ -106,6 +134,10 @@ class Capture:
         # A table of positions that is too short, a kernel that lacks a type: said in one line.
         except (RuntimeError, IndexError, ValueError, TypeError) as problem:
             pack = batch.pack
+            if out_of_memory(problem):
+                raise NoRoomError(
+                    f"{pack.rows} rows of {pack.width} tokens do not fit in memory"
+                ) from None
             raise InstrumentError(
                 f"{type(self._model).__name__} cannot run {pack.rows} rows of {pack.width} tokens "
                 f"({one_line(problem)}): shorten the prompts, or check the config"
@@ -118,9 +150,11 @@ class Capture:
             self._hook(self._sites[name], layer, readers)
         if self._attention is not None:
             self._stack.enter_context(attending(self._model, self._attention.attend))
-            for layer, module in enumerate(_attention_modules(self._sites)):
+            for layer, module in self._attention.modules.items():
                 self._keep(module.register_forward_hook(self._attention.module_hook(layer)))
         head = self._sites.unembedding
+        if self._only not in (None, OUTSIDE):
+            return
         if head is not None:
             self._keep(head.register_forward_pre_hook(self._select_positions, with_kwargs=True))
         elif self._plan.logits != "none":
@@ -136,6 +170,8 @@ class Capture:
             there = [k for k in layers if wanted.replace("*", str(k)) in self._sites]
             for layer in there if some and there else layers:
                 name = wanted.replace("*", str(layer))
+                if self._only is not None and layer != self._only:
+                    continue
                 found.setdefault(name, (layer, []))[1].extend(readers)
         return found
 
@@ -194,6 +230,11 @@ class Capture:
         for site in (LOGITS, ALL_LOGITS):
             for recorder in self._plan.readers(site):
                 recorder.read(site, -1, view)
+
+
+def out_of_memory(problem: BaseException) -> bool:
+    """Whether an error says that a device, or the machine, has no memory left."""
+    return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
 
 
 def _device(model: Any) -> torch.device:

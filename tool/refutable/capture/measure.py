@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refutable.capture.packing import make_packs, nested
+from refutable.capture.packing import make_packs, nested, within
 from refutable.capture.plan import Plan, make_plan
 from refutable.capture.recorder import Recordable
 from refutable.errors import InstrumentError
@@ -40,6 +40,7 @@ def measure(
     token_budget: int | None = None,
     packs: Sequence[Pack] | None = None,
     finite: bool = True,
+    say: Callable[[str], None] | None = None,
 ) -> dict[str, xr.DataArray]:
     """Record observables of a model on a prompt set.
 
@@ -64,6 +65,8 @@ def measure(
         Some of the passes of `passes_of`: only they are run, and only their prompts come back.
     finite : bool
         Whether to refuse numbers that are not finite where a sound model gives none.
+    say : callable, optional
+        Told in one line when passes did not fit in memory and smaller ones were made.
 
     Returns
     -------
@@ -79,16 +82,75 @@ def measure(
     NotAvailableError
         If the model has no such site.
     """
-    from refutable.capture.hooks import Capture
-
     plan = make_plan(observables)
     if packs is None:
         packs = passes_of(model, encoded, plan, layout, token_budget)
-    parts: dict[str, list[Array]] = {item.name: [] for item in plan.observables}
-    with Capture(model, sites, plan) as capture:
-        for pack in packs:
-            for name, value in capture.run(pack, encoded.ids).items():
-                parts[name].append(value.numpy())
+    packs, parts = _run(model, sites, encoded, observables, packs=packs, say=say)
+    return gathered(plan, packs, parts, encoded, dtype=_dtype(model) if finite else "")
+
+
+def _run(
+    model: Any,
+    sites: Sites,
+    encoded: Encoded,
+    observables: Sequence[Recordable],
+    *,
+    packs: Sequence[Pack],
+    say: Callable[[str], None] | None,
+) -> tuple[list[Pack], dict[str, list[Array]]]:
+    """Run packs, in halves where one does not fit in memory; the packs that ran, and their parts.
+
+    What follows a pack that did not fit is not tried any larger than its half.
+    """
+    from refutable.capture.hooks import Capture, NoRoomError
+
+    parts: dict[str, list[Array]] = {item.name: [] for item in make_plan(observables).observables}
+    waiting, ran = list(packs), []
+    while waiting:
+        try:
+            # Recorders of a pass that was broken off keep what they saw: they are made anew.
+            with Capture(model, sites, make_plan(observables)) as capture:
+                while waiting:
+                    for name, value in capture.run(waiting[0], encoded.ids).items():
+                        parts[name].append(value.numpy())
+                    ran.append(waiting.pop(0))
+        except NoRoomError as problem:
+            if len(waiting[0].segments) == 1:
+                raise InstrumentError(
+                    f"prompt {encoded.prompt_ids[waiting[0].prompts[0]]} alone is too much "
+                    f"({problem}): shorten it, measure in a smaller type, or on another device"
+                ) from None
+            most = waiting[0].tokens // 2
+            if say is not None:
+                say(f"{problem}: going on with at most {most} tokens a pass")
+            waiting = [part for pack in waiting for part in within(pack, most)]
+    return ran, parts
+
+
+def gathered(
+    plan: Plan,
+    packs: Sequence[Pack],
+    parts: Mapping[str, list[Array]],
+    encoded: Encoded,
+    *,
+    dtype: str,
+) -> dict[str, xr.DataArray]:
+    """Put together what the packs of a run gave.
+
+    Parameters
+    ----------
+    plan : Plan
+        What was recorded.
+    packs : sequence of Pack
+        Those that ran.
+    parts : mapping of str to list of array
+        By observable, what each pack gave.
+    encoded : Encoded
+        All prompts.
+    dtype : str
+        Type of the model's numbers, for the refusal of such as are not finite; empty to let them
+        pass.
+    """
     ran = [prompt for pack in packs for prompt in pack.prompts]
     order = np.argsort(ran)
     by_token = _token_order(ran, encoded)
@@ -97,10 +159,9 @@ def measure(
         item.name: labels.array(item, parts[item.name], by_token if _is_ragged(item) else order)
         for item in plan.observables
     }
-    if finite:
-        for recorder in plan.recorders:
-            if recorder.finite:
-                _refuse_infinite(arrays[recorder.name], encoded, _dtype(model))
+    for recorder in plan.recorders if dtype else ():
+        if recorder.finite:
+            _refuse_infinite(arrays[recorder.name], encoded, dtype)
     return arrays
 
 
@@ -187,7 +248,8 @@ def nested_passes_of(
 
 def _limits(model: Any, plan: Plan, token_budget: int | None) -> tuple[int, int | None]:
     config = model.config.get_text_config()
-    on_cpu = next(model.parameters()).device.type == "cpu"
+    # A model that is streamed runs on the CPU, and lies on no device while it does not.
+    on_cpu = next(model.parameters()).device.type in ("cpu", "meta")
     budget = token_budget or (_CPU_BUDGET if on_cpu else _ACCELERATOR_BUDGET)
     context = getattr(config, "max_position_embeddings", None)
     if isinstance(context, int) and context > 0:

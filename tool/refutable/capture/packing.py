@@ -166,6 +166,37 @@ def nested(packs: Sequence[Pack], parts: Sequence[Sequence[int]]) -> tuple[Pack,
     )
 
 
+def halves(pack: Pack) -> tuple[Pack, ...]:
+    """Cut a pack that does not fit into two of half its tokens; one prompt cannot be cut."""
+    found: list[Pack] = []
+    middle = sum(segment.length for segment in pack.segments) / 2
+    parts: tuple[list[Segment], list[Segment]] = ([], [])
+    used = 0
+    for segment in pack.segments:
+        parts[bool(parts[0]) and used + segment.length / 2 > middle].append(segment)
+        used += segment.length
+    for part in parts:
+        if pack.layout == "padded":
+            rows = [Segment(s.prompt, row, 0, s.length) for row, s in enumerate(part)]
+            width = max((s.length for s in part), default=0)
+        else:
+            rows, width = [], 0
+            for segment in part:
+                rows.append(Segment(segment.prompt, 0, width, segment.length))
+                width += segment.length
+        if rows:
+            count = len(rows) if pack.layout == "padded" else 1
+            found.append(Pack(pack.layout, count, width, tuple(rows)))
+    return tuple(found)
+
+
+def within(pack: Pack, most: int) -> list[Pack]:
+    """Cut a pack until no part has more tokens, or only one prompt is left in it."""
+    if pack.tokens <= most or len(pack.segments) == 1:
+        return [pack]
+    return [part for half in halves(pack) for part in within(half, most)]
+
+
 def like_lengths(pack: Pack) -> tuple[tuple[int, ...], ...]:
     """Group the segments of a pack by like length.
 
