@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from refutable.errors import InstrumentError, NotAvailableError, NotHereError
 from refutable.measurement.control_prompts import ENOUGH, thinned
 from refutable.measurement.needs import ControlCopy, Plan
+from refutable.measurement.room import DRAWN_BY_BLOCK, is_streamed
 from refutable.measurement.state import COMMITTED, Sources, State
 from refutable.models.large import ECONOMY, is_large
 from refutable.models.sources import locate
@@ -114,6 +115,8 @@ class ObservationArchive:
         facts = self.state.facts
         if self.prompts(prompts).may_begin_with(facts.bos):
             arm = f"{arm}, own BOS left out"
+        if role.startswith("untrained-") and is_streamed(self.state, self.settings):
+            arm = f"{arm}, {DRAWN_BY_BLOCK}"
         return f"{arm}, {ENOUGH} in all" if thinned(role, facts) else arm
 
     def _extra(self, item: Observable) -> str:

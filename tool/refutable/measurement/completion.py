@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from refutable.errors import InstrumentError, NotAvailableError, RefutableError, one_line, told
 from refutable.measurement.archive import ObservationArchive
+from refutable.measurement.room import is_streamed
 from refutable.measurement.runner import ModelRunner
 from refutable.models.sources.twin import measured_when_trained
 
@@ -58,7 +59,7 @@ def _origin(archive: ObservationArchive, say: Callable[[str], None]) -> str:
         if not archive.read():
             origin = "live"
             archive.checks = []
-            ModelRunner(archive, say).run()
+            _runner(archive, say).run()
             if not archive.read():
                 raise InstrumentError(
                     f"{state.facts.id}: the store did not keep what was measured: free disk "
@@ -66,3 +67,13 @@ def _origin(archive: ObservationArchive, say: Callable[[str], None]) -> str:
                 )
     archive.refuse_failed()
     return origin
+
+
+def _runner(archive: ObservationArchive, say: Callable[[str], None]) -> ModelRunner:
+    """Return what measures the model: whole in memory where it fits, else block by block."""
+    if not is_streamed(archive.state, archive.settings):
+        return ModelRunner(archive, say)
+    # Needs torch at once; a run that reads everything from the store does without.
+    from refutable.measurement.streaming import StreamedRunner
+
+    return StreamedRunner(archive, say)

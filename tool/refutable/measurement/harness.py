@@ -21,6 +21,7 @@ from refutable.errors import (
 from refutable.measurement.archive import ObservationArchive
 from refutable.measurement.completion import complete
 from refutable.measurement.needs import ControlCopy, Need, Plan, not_applicable
+from refutable.measurement.room import is_streamed
 from refutable.measurement.state import COMMITTED, Role, Settings, Sources, State
 from refutable.measurement.subject import Observations, Subject
 from refutable.models.identify import Identity, identify, is_unchanged
@@ -336,6 +337,8 @@ class Harness:
         for (prompts, arm), names in self._asked[model].items():
             plan.wanted[prompts, arm, None] |= names
         release = self.releases.get(model)
+        if release is not None and is_streamed(self.state(model), self.sources.settings):
+            release = None
         if release is not None and release in {name for name, _, _ in plan.wanted}:
             # What a release is known by rides in the passes that claims make.
             plan.add_release(self.facts(model), release)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refutable.errors import RefutableError, one_line
+from refutable.errors import NotMeasurableError, RefutableError, one_line
 from refutable.evidence.release import FOLDER, Behaviour, Release, write_release
 from refutable.measurement.archive import ObservationArchive
 from refutable.measurement.completion import complete
 from refutable.measurement.harness import Harness
 from refutable.measurement.needs import TENSORS, Plan
+from refutable.measurement.room import is_streamed
 from refutable.measurement.state import State
 from refutable.models.build import read_config, read_tokenizer
 from refutable.models.encode import encode
@@ -72,6 +73,11 @@ def release_of(harness: Harness, model: str, prompts: str) -> Release:
         If the model, its prompts or the instrument failed.
     """
     known = harness.state(model)
+    if is_streamed(known, harness.sources.settings):
+        raise NotMeasurableError(
+            "every tensor of a release is described, and this model is measured block by block: "
+            "give more room with --claim-memory"
+        )
     # A state of its own: what claims still read must stay.
     state = replace(known, arrays={}, measured=False, replayed=set(), unavailable={})
     plan = Plan()

@@ -239,7 +239,9 @@ class ModelRunner:
             layout = self._layout(prompts, arm)
             with self._ledger.of("one pass", prompts, arm, role):
                 sites = self._sites_of(loaded)
-                arrays = measure(loaded.model, sites, encoded, recorded, layout=layout)
+                arrays = measure(
+                    loaded.model, sites, encoded, recorded, layout=layout, say=self.say
+                )
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
         for item in items:

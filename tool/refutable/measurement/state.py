@@ -35,6 +35,9 @@ class Settings:
     revision: str | None = None
     check: bool = True
     """Whether the instrument is checked before anything counts; a script may leave that out."""
+    memory: int = 0
+    """Bytes that may be used; 0 for three quarters of the machine's memory. A model that does not
+    fit is measured block by block."""
     profile: bool = False
     """Whether time inside the model's own passes is told apart from all other time."""
 

@@ -19,10 +19,12 @@ import torch
 from torch import nn
 
 from refutable.errors import ModelError
+from refutable.models.legacy import is_buffer
 from refutable.models.load import DTYPES
 from refutable.models.sites import Site, Sites, find_sites
 from refutable.models.structure import Structure, find_structure, text_config
 from refutable.models.weights.roles import meta_model
+from refutable.records import InstrumentCheck
 
 if TYPE_CHECKING:
     from refutable.models.weights.reading import WeightReader
@@ -65,6 +67,12 @@ class StreamedModel:
             for name, parameter in module._parameters.items():
                 if parameter is not None:
                     self._owners.setdefault(id(parameter), []).append((module, name))
+
+    def reading(self, reader: WeightReader) -> StreamedModel:
+        """The same modules, filled from elsewhere: the weights of an untrained copy, say."""
+        other = copy.copy(self)
+        other._reader = reader
+        return other
 
     # -- filling -----------------------------------------------------------------------------
 
@@ -191,6 +199,41 @@ class StreamedModel:
 
     def _moved(self, site: Site, name: str, path: str) -> Site:
         return replace(site, name=name, path=path, module=self.model.get_submodule(path))
+
+
+def missing_tensors(reader: WeightReader, streamed: StreamedModel) -> InstrumentCheck:
+    """Check that a checkpoint holds every parameter of a model, and no tensor besides."""
+    wanted: set[str] = set()
+    missing = []
+    for name, parameter in streamed.model.named_parameters():
+        try:
+            stored = reader.stored[reader.stored_name(name)]
+        except ModelError:
+            missing.append(name)
+            continue
+        wanted.add(stored.name)
+        if stored.shape != tuple(parameter.shape):
+            missing.append(name)
+    left = [
+        name
+        for name, stored in reader.stored.items()
+        if name not in wanted and not is_buffer(name, stored.shape) and not _tied(name, streamed)
+    ]
+    detail = ""
+    if missing:
+        detail = (
+            f"these parameters are not in the checkpoint, or have another shape there "
+            f"({', '.join(missing[:3])}): save all weights, or correct the config"
+        )
+    elif left:
+        detail = f"the checkpoint holds tensors that its class has no place for ({left[0]})"
+    return InstrumentCheck("weights-complete", not detail, float(len(missing + left)), 0.0, detail)
+
+
+def _tied(name: str, streamed: StreamedModel) -> bool:
+    """Whether a tensor is a second name of one that is filled, such as a tied unembedding."""
+    names = {n for n, _ in streamed.model.named_parameters(remove_duplicate=False)}
+    return name in names
 
 
 def sites_of_streamed(streamed: StreamedModel, part: StreamedModel) -> Sites:

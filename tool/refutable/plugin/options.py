@@ -9,6 +9,7 @@ import pytest
 
 from refutable.errors import RefutableError, one_line
 from refutable.falsify.budget import Budget, parse_budget
+from refutable.measurement.room import parse_memory
 from refutable.spec.claim import ARMS
 
 _LISTS = {
@@ -29,6 +30,12 @@ _VALUES = {
     "device": ("D", "torch device", "cpu"),
     "dtype": ("T", "float32, bfloat16 or float16", "float32"),
     "out": ("DIR", "folder for evidence, report and figures", "reports/latest"),
+    "memory": (
+        "SIZE",
+        "memory that a model may take, e.g. 8GB; one that does not fit is measured block by block "
+        "(three quarters of the machine's by default)",
+        "",
+    ),
     "baseline": ("FILE", "recorded verdicts", "reports/baseline.json"),
     "revision": ("R", "revision of hub models", ""),
     "unrecorded": (
@@ -80,6 +87,8 @@ class Options:
     measure_only: bool
     register: bool
     profile: bool
+    memory: int
+    """Bytes; 0 where nothing was stated."""
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -154,6 +163,7 @@ def read_options(config: pytest.Config) -> Options:
         measure_only=flag("measure-only"),
         register=flag("register"),
         profile=flag("profile"),
+        memory=_memory(value("memory")),
     )
 
 
@@ -169,6 +179,13 @@ def _budget(text: str) -> Budget:
         return parse_budget(text)
     except RefutableError as problem:
         raise pytest.UsageError(f"--claim-search: {one_line(problem)}") from None
+
+
+def _memory(text: str) -> int:
+    try:
+        return parse_memory(text)
+    except RefutableError as problem:
+        raise pytest.UsageError(f"--claim-memory: {one_line(problem)}") from None
 
 
 def _count(text: str) -> int:

@@ -130,7 +130,13 @@ class ClaimSession:
     def settings(self) -> Settings:
         """How the run measures."""
         options = self.options
-        return Settings(options.device, options.dtype, options.revision, profile=options.profile)
+        return Settings(
+            options.device,
+            options.dtype,
+            options.revision,
+            profile=options.profile,
+            memory=options.memory,
+        )
 
     @property
     def harness(self) -> Harness:

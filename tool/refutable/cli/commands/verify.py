@@ -56,6 +56,14 @@ def verify(
     dtype: Annotated[
         str | None, typer.Option(metavar="DTYPE", help="float32, bfloat16 or float16. [float32]")
     ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Memory a model may take, e.g. 8GB; a larger one is measured block by block. "
+            "[three quarters of the machine's]",
+        ),
+    ] = None,
     revision: Annotated[
         str | None, typer.Option(metavar="REVISION", help="Revision of hub models.")
     ] = None,
@@ -114,6 +122,7 @@ def verify(
         "prompts": prompts,
         "device": device,
         "dtype": dtype,
+        "memory": memory,
         "revision": revision,
         "out": out and out.resolve(),
         "baseline": baseline and baseline.resolve(),
