@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from refutable.capture.deletion import tops_without_blocks
 from refutable.errors import NotAvailableError
 from refutable.observables.registry import observable
 
@@ -147,6 +146,8 @@ def _deletions(
     loaded: LoadedModel, encoded: Encoded
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[int]]:
     """Top token of the intact model, (prompt,), and without each block, (prompt, layer)."""
+    from refutable.capture.deletion import tops_without_blocks
+
     picked = _one_a_family(encoded, PROMPTS)
     intact, deleted = tops_without_blocks(loaded.model, [encoded.ids[i] for i in picked])
     return intact, deleted, picked

@@ -10,6 +10,7 @@ import pytest
 from refutable.errors import RefutableError, one_line
 from refutable.falsify.budget import Budget, parse_budget
 from refutable.measurement.room import parse_memory
+from refutable.measurement.state import Settings
 from refutable.spec.claim import ARMS
 
 _LISTS = {
@@ -89,6 +90,13 @@ class Options:
     profile: bool
     memory: int
     """Bytes; 0 where nothing was stated."""
+
+    @property
+    def settings(self) -> Settings:
+        """How the run measures."""
+        return Settings(
+            self.device, self.dtype, self.revision, profile=self.profile, memory=self.memory
+        )
 
 
 def add_options(parser: pytest.Parser) -> None:

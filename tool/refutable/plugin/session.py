@@ -18,7 +18,6 @@ from refutable.evidence import baseline
 from refutable.evidence.drift import Recorded, record_of
 from refutable.falsify.counterexamples import FOLDER, OWN, CounterexampleStore
 from refutable.measurement.needs import members_of, needs_of
-from refutable.measurement.state import Settings
 from refutable.observables.registry import REGISTRY
 from refutable.plugin.cases import OUTCOME, cell_of, claim_of
 from refutable.plugin.options import Options, read_options
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from refutable.measurement.harness import Harness
     from refutable.measurement.needs import Need
     from refutable.measurement.prefetch import Prefetch
+    from refutable.measurement.state import Settings
 
 SESSION = pytest.StashKey["ClaimSession"]()
 RUN = "refutable_run"
@@ -129,14 +129,7 @@ class ClaimSession:
     @property
     def settings(self) -> Settings:
         """How the run measures."""
-        options = self.options
-        return Settings(
-            options.device,
-            options.dtype,
-            options.revision,
-            profile=options.profile,
-            memory=options.memory,
-        )
+        return self.options.settings
 
     @property
     def harness(self) -> Harness:
