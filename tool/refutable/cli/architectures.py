@@ -35,12 +35,18 @@ Each row is made from a random copy of two small blocks, on which the whole inst
 stream is followed from block to block, the last token is replaced, prompts are run together and
 alone, attention is held against the model's own. Made by
 
-    refutable check --all --write docs/architectures.md
+<!-- not run: it takes a quarter of an hour -->
+```sh
+refutable check --all --write docs/architectures.md
+```
 
 and for one type, or for a model of yours from its config alone, in a second:
 
-    refutable check --architecture qwen3_moe
-    refutable check ./my-model
+<!-- not run: it needs models that are not here -->
+```sh
+refutable check --architecture qwen3_moe
+refutable check ./my-model
+```
 
 `+` is measured, `-` is not (the reason stands at the end of the row); routers are left out where a
 type has none; W stands for the matrices of a block. Made with transformers {version}.
