@@ -159,10 +159,28 @@ def _ask(
         ) from None
     # Connections fail in ways that differ between platforms and client versions.
     except Exception as problem:
+        refused = _refusal(name, problem)
         raise ModelError(
-            f"{name} is not in the hub's cache and {failing} ({type(problem).__name__}): check the "
-            "network and the disk, or copy the model into the cache"
+            refused
+            or f"{name} is not in the hub's cache and {failing} ({type(problem).__name__}): check "
+            "the network and the disk, or copy the model into the cache"
         ) from None
+
+
+def _refusal(name: str, problem: Exception) -> str:
+    """Say what a hub answered that was reached and refused; empty for anything else.
+
+    Other answers may come from what stands between, such as a proxy.
+    """
+    status = getattr(getattr(problem, "response", None), "status_code", 0)
+    if status == 429:
+        return (
+            f"{name} is not in the hub's cache and the hub asks to wait (429, too many requests): "
+            "try again later, or set HF_TOKEN, which is allowed more"
+        )
+    if status in (401, 403):
+        return f"the hub refuses {name} ({status}): set HF_TOKEN to one that may read it"
+    return ""
 
 
 def _within(seconds: float, request: Callable[[], T]) -> T:
