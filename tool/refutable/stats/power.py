@@ -64,6 +64,45 @@ def families_needed(
     return ends[0], ends[1]
 
 
+def seeds_needed(estimate: Estimate, region: Region, *, power: float = 0.8) -> int | None:
+    """Training seeds with which a value as it stands would be decided, the families as they are.
+
+    What the families add to the standard error does not shrink with more seeds. Skew is left out,
+    so that it is a lower bound where seeds are skew.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        Of a two-way interval: ``sd`` is that between seeds.
+    region : Region
+        The predicted region.
+    power : float
+        Chance of a verdict with that many seeds, if value and spread are right.
+
+    Returns
+    -------
+    int or None
+        ``None`` where no number of seeds decides it, or none below a thousand.
+    """
+    from scipy import stats
+
+    value, sd, high, df = estimate.value, estimate.sd, estimate.high, estimate.df
+    if value is None or not sd or high is None or not df or not estimate.seeds:
+        return None
+    distance = min((abs(value - b) for b in limiting_bounds(value, region)), default=0.0)
+    distance -= estimate.error
+    se = (high - value - estimate.error) / float(stats.t.isf((1 - estimate.level) / 2, df))
+    of_families = max(se**2 - sd**2 / estimate.seeds, 0.0)
+    for seeds in range(GRID[0], 1001):
+        # The share of seeds in the variance decides how many degrees of freedom there are.
+        needed = detectable_effect(seeds, power=power) * sd
+        alone = detectable_effect(max(estimate.clusters, GRID[0]), power=power)
+        rest = alone * float(np.sqrt(of_families * max(estimate.clusters, 1)))
+        if np.hypot(needed, rest) < distance:
+            return seeds
+    return None
+
+
 def units_for(effect: float, power: float = 0.8) -> int | None:
     """Fewest units (5 or more) that detect `effect` (in sd); ``None`` above a million."""
     effect = abs(effect)

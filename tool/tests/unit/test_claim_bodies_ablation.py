@@ -67,7 +67,10 @@ LOG_RISE = [np.log(0.5), np.log(2.0), np.nan]
 
 def along(quantity: str, unit: str) -> Case:
     """Two steps of a quantity between two others; the body takes it alone."""
-    name = "prompts" if unit == "prompt" else "documents"
+    name = {"prompt": "prompts", "text": "documents", "": "model"}[unit]
+    if not unit:
+        table = arr("step quantity", [[9, 1, 8], [9, 3, 8]], quantity=["first", quantity, "last"])
+        return {f"{name}_along_training": table}, [1, 3]
     values = [[[9, 9], [1, 2], [8, 8]], [[9, 9], [3, 4], [8, 8]]]
     table = arr(f"step quantity {unit}", values, quantity=["first", quantity, "last"])
     return {f"{name}_along_training": table}, [[1, 2], [3, 4]]
@@ -139,6 +142,13 @@ CASES: dict[str, Case] = {
     "ablation.variance-growth-lasts": along("slope of log variance", "prompt"),
     "ablation.larger-gradients-at-equal-loss-trained": along("relative gradient", "text"),
     "ablation.sharper-without-norms-at-equal-loss-trained": along("log sharpness", "text"),
+    "ablation.word-heads-grow-with-norms": along("word arcs", "text"),
+    "ablation.attention-weights-excess-fades": along("attention weights", ""),
+    "ablation.feed-forward-weights-fall-behind": along("feed-forward weights", ""),
+    "ablation.selectivity-grows-alike": along("selectivity", ""),
+    "ablation.word-noise-difference-lasts": along("words", "text"),
+    "ablation.character-noise-difference-fades": along("characters", "text"),
+    "ablation.last-gain-differs-no-more": along("last block's gain", "prompt"),
     "ablation.tanh-helps-when-data-are-scarce": along("loss", "text"),
     "ablation.tanh-hurts-when-data-are-ample": along("loss", "text"),
     "ablation.rmsnorm-step-faster": ({"step_time_log_ratio": STEPS}, [2, 4]),

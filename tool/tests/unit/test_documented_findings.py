@@ -77,6 +77,7 @@ def cells(line: str) -> list[str]:
     [
         ("README.md", "gallery", 3),
         ("docs/studies/norm-ablation.md", "gallery", 20),
+        ("docs/studies/norm-ablation.md", "baseline", 25),
         ("docs/studies/last-block-gain.md", "baseline", 10),
         ("docs/studies/last-block-gain.md", "gallery", 7),
     ],

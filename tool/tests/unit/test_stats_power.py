@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 from support import guarded
 
 from refutable.records import Estimate, Region
-from refutable.stats import build, power
+from refutable.stats import build, core, power
+from refutable.stats import estimate as est
 from refutable.stats.multiplicity import holm
 from refutable.stats.paired import ALPHA, paired_change, unpaired_change
 
@@ -159,3 +162,26 @@ def test_estimates_without_any_spread_are_compared_by_value():
     assert unpaired_change((1.0, 0.0, 6), (1.5, 0.0, 9), margin=0.6).same
     one_sided = unpaired_change((1.0, 0.0, 6), (1.5, 0.1, 9), margin=0.4)
     assert one_sided.p == pytest.approx(np.sqrt(stats.t.sf(3.0, 8)))  # df of the side that varies
+
+
+def test_seeds_needed_is_met_by_the_rule_that_decides():
+    """Studies with that many seeds are decided in about 80 %."""
+    rng = np.random.default_rng(1)
+    for of_families in (0.0, 0.3):
+        table = 1.0 * standard(rng, (8, 1)) + of_families * standard(rng, (1, 44))
+        table = table - table.mean() + 0.9
+        found = est.two_way(table, region=Region(0.0, None))
+        seeds = power.seeds_needed(found, Region(0.0, None))
+        assert seeds is not None
+        made = float(found.sd or 0.0) * rng.standard_normal((2000, seeds, 1))
+        made = made + of_families * rng.standard_normal((2000, 1, 44)) + 0.9
+        limits = core.two_way_limits(made)
+        decided = (limits.low > 0) & (core.guard_ends(limits)[0] > 0)
+        assert 0.7 < decided.mean() < 0.93
+    on_bound = replace(found, value=0.0)
+    assert power.seeds_needed(on_bound, Region(0.0, None)) is None
+
+
+def standard(rng, shape):
+    values = rng.standard_normal(shape)
+    return (values - values.mean()) / values.std(ddof=1)

@@ -1,0 +1,118 @@
+"""How differences between twins change along their training."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from refutable.records import ClaimReport
+from refutable.report.figures import style
+from refutable.report.figures.coordinates import placed, plain_log_labels
+from refutable.report.figures.registry import Drawing, MissingDataError, Sample, figure
+from refutable.studies.norm_ablation.figures.data import FEWEST_SEEDS, STUDY
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+KIND = "contrast_along"
+TOKENS_A_STEP = 1024
+"""Eight rows of 128 predictions in either recipe; that module loads torch, so a test compares."""
+WRAP = 31
+
+
+@figure(study=STUDY, name="along-training", title="Differences along training")
+def along_training(sample: Sample) -> Drawing:
+    """Mean difference at each checkpoint with its interval over seeds, a panel a quantity."""
+    import pandas as pd
+
+    tables, sources = [], []
+    for claim in _claims(sample):
+        rows = sample.frame[(sample.frame["claim"] == claim.id) & sample.frame["control"].isna()]
+        rows = rows[rows["quantity"] == "value"].dropna(subset=["value", "at"])
+        if rows.empty:
+            continue
+        found = placed(rows, "step").astype({"step": int})
+        difference = _difference(found, sample, claim)
+        if not difference.empty:
+            tables.append(difference)
+            sources.append(found)
+    if not tables:
+        raise MissingDataError("nothing was measured along training")
+    table = pd.concat(tables, ignore_index=True)
+    seeds = sorted(table["seeds"].unique())
+    return Drawing(
+        table,
+        _draw,
+        "First minus second variant (none minus layernorm-both unless said) at each checkpoint, "
+        "families or documents averaged. Shaded: 95 % t interval over "
+        f"{' or '.join(map(str, seeds))} training seeds; a pair shares initial values and data.",
+        pd.concat(sources, ignore_index=True),
+    )
+
+
+def _claims(sample: Sample) -> list[ClaimReport]:
+    """One claim for each quantity and pair: several may speak of the same."""
+    kept: dict[tuple[str, ...], ClaimReport] = {}
+    for claim in sample.evidence.claims:
+        if claim.study == STUDY and claim.prediction.kind == KIND:
+            kept.setdefault((claim.ref, claim.quantity, *_pair(claim)), claim)
+    # N2 before N10, and G8 behind both.
+    return sorted(kept.values(), key=lambda c: (c.ref[:1] != "N", len(c.ref), c.ref, c.id))
+
+
+def _pair(claim: ClaimReport) -> tuple[str, ...]:
+    names = claim.prediction.parameters["names"]
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+
+
+def _difference(rows: pd.DataFrame, sample: Sample, claim: ClaimReport) -> pd.DataFrame:
+    """Columns ``panel``, ``order``, ``tokens``, ``mean``, ``low``, ``high`` and ``seeds``."""
+    import pandas as pd
+
+    facts = {m.id: m.facts for m in sample.evidence.models if m.facts is not None}
+    first, second = _pair(claim)
+    known = rows.assign(
+        variant=rows["model"].map({m: f.group for m, f in facts.items()}),
+        seed=rows["model"].map({m: f.seed for m, f in facts.items()}),
+        family=rows["family"].astype(object).fillna(""),
+    )
+    means = known.groupby(["variant", "seed", "step", "family"])["value"].mean()
+    means = means.groupby(["variant", "seed", "step"]).mean().unstack("variant")
+    if not {first, second} <= set(means.columns):
+        return pd.DataFrame()
+    apart = (means[first] - means[second]).dropna()
+    panel = f"{claim.ref}: {claim.quantity}"
+    if not first.startswith("none"):
+        panel = f"{claim.ref}, {first.split('-')[0]} minus {second.split('-')[0]}: {claim.quantity}"
+    made = []
+    for step, own in apart.groupby(level="step"):
+        if len(own) >= FEWEST_SEEDS:
+            mean, low, high = style.interval(own.to_list())
+            made.append((panel, int(step) * TOKENS_A_STEP / 1e6, mean, low, high, len(own)))
+    return pd.DataFrame(made, columns=["panel", "tokens", "mean", "low", "high", "seeds"])
+
+
+def _draw(table: pd.DataFrame) -> Figure:
+    groups = list(table.groupby("panel", sort=False))
+    fig, axes = style.panels(len(groups), columns=3, height=2.4, share_y=False)
+    for place, (axis, (panel, own)) in enumerate(zip(axes, groups, strict=True)):
+        color = style.GROUPS[0][0]
+        axis.axhline(0, color=style.INK, lw=0.8, ls=":")
+        axis.fill_between(own["tokens"], own["low"], own["high"], color=color, alpha=0.25, lw=0)
+        axis.plot(own["tokens"], own["mean"], color=color, marker="o", markersize=3, lw=1.4)
+        axis.set_xscale("log")
+        plain_log_labels(axis.xaxis)
+        axis.set_title("\n".join(_two_lines(str(panel))), fontsize=7)
+        if place >= len(groups) - 3:
+            axis.set_xlabel("tokens (millions)")
+        if place % 3 == 0:
+            axis.set_ylabel("difference")
+        axis.set_xlim(*np.array([0.85, 1.18]) * (own["tokens"].min(), own["tokens"].max()))
+    return fig
+
+
+def _two_lines(title: str) -> list[str]:
+    return textwrap.wrap(title, WRAP, max_lines=2, placeholder=" ...")
