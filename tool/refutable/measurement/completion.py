@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 from refutable.errors import InstrumentError, NotAvailableError, RefutableError, one_line, told
@@ -10,9 +9,10 @@ from refutable.measurement.archive import ObservationArchive
 from refutable.measurement.room import is_streamed
 from refutable.measurement.runner import ModelRunner
 from refutable.models.sources.twin import measured_when_trained
+from refutable.system.progress import Say
 
 
-def complete(archive: ObservationArchive, say: Callable[[str], None]) -> None:
+def complete(archive: ObservationArchive, say: Say) -> None:
     """Leave every planned array in the state; the model is loaded for what is missing."""
     state = archive.state
     try:
@@ -37,7 +37,7 @@ def complete(archive: ObservationArchive, say: Callable[[str], None]) -> None:
     state.report = replace(state.report, checks=tuple(archive.checks), origin=origin)
 
 
-def _origin(archive: ObservationArchive, say: Callable[[str], None]) -> str:
+def _origin(archive: ObservationArchive, say: Say) -> str:
     """Complete the archive; say where its arrays came from."""
     state = archive.state
     if archive.read():
@@ -69,7 +69,7 @@ def _origin(archive: ObservationArchive, say: Callable[[str], None]) -> str:
     return origin
 
 
-def _runner(archive: ObservationArchive, say: Callable[[str], None]) -> ModelRunner:
+def _runner(archive: ObservationArchive, say: Say) -> ModelRunner:
     """Return what measures the model: whole in memory where it fits, else block by block."""
     if not is_streamed(archive.state, archive.settings):
         return ModelRunner(archive, say)

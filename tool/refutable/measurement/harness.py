@@ -34,6 +34,7 @@ from refutable.spec.prompts import PromptSet
 from refutable.store.committed import committed_in
 from refutable.store.store import Store
 from refutable.system.paths import cache_dir, fixtures
+from refutable.system.progress import Say, silent
 
 if TYPE_CHECKING:
     from refutable.models.load import LoadedModel
@@ -50,7 +51,7 @@ def open_harness(
     settings: Settings | None = None,
     *,
     models: Mapping[str, str] | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Say = silent,
     store: Store | None = None,
 ) -> Harness:
     """Return a harness over the store of this machine and the observations that are shipped.
@@ -96,7 +97,7 @@ class Harness:
         sources: Sources,
         *,
         models: Mapping[str, str] | None = None,
-        say: Callable[[str], None] = lambda line: None,
+        say: Say = silent,
     ) -> None:
         self.sources = sources
         self.models = models

@@ -21,6 +21,7 @@ from refutable.measurement.needs import ControlCopy
 from refutable.models.encode import encode
 from refutable.models.weights.reading import WeightReader
 from refutable.observables.registry import REGISTRY
+from refutable.system.progress import Say
 
 if TYPE_CHECKING:
     from refutable.models.load import LoadedModel
@@ -43,15 +44,20 @@ class ModelRunner:
         Told in one line what long work begins.
     """
 
-    def __init__(self, archive: ObservationArchive, say: Callable[[str], None]) -> None:
+    def __init__(self, archive: ObservationArchive, say: Say) -> None:
         self.archive = archive
         self.state = archive.state
-        self.say = say
+        self._say = say
+        self._done = 0
         self._loaded: LoadedModel | None = None
         self._sites: tuple[LoadedModel, Any] | None = None
         self._packed = False
         """Whether prompts were found to share passes rightly, on some set in this run."""
         self._ledger = CostLedger(archive.settings.profile)
+
+    def say(self, line: str) -> None:
+        """Tell what begins, and how many of the passes over this model lie behind it."""
+        self._say(line, done=self._done, of=1 + len(self._controls("untrained")))
 
     def run(self) -> None:
         """Measure; what is done is stored at once, so that a killed run goes on from there."""
@@ -72,6 +78,7 @@ class ModelRunner:
         if any(self._missing_on_model(*group, one) for group in groups for one in needed):
             self._on_the_model()
         for control in self._controls("untrained"):
+            self._done += 1
             self._on_a_control(control)
 
     def _controls(self, kind: str) -> list[ControlCopy]:

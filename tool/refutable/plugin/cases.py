@@ -13,6 +13,9 @@ from refutable.spec.claim import Claim
 OUTCOME = pytest.StashKey[CellOutcome]()
 """Under which an item keeps what was found for it until its report is made."""
 
+MESSAGE = pytest.StashKey[str]()
+"""Under which an item keeps what the comparison with the recorded verdict said."""
+
 
 LOADED = "model="
 """Begins the parametrization id of an ordinary test that asks for a loaded model; it ends the

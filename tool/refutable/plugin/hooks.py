@@ -6,7 +6,7 @@ This is the entry point: it imports nothing heavy, so ``pytest --help`` stays fa
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,9 @@ from refutable.plugin.selection import PROBLEM, refused, selects
 from refutable.plugin.session import RUN, SESSION, ClaimSession
 from refutable.spec.cell import slug
 from refutable.spec.claim_files import place_of
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -108,7 +111,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         if claims.options.register:
             claims.register()
             return True
-        claims.begin()
+        claims.begin(len(session.items))
     except RefutableError as problem:
         raise refused(session.config, problem) from None
     return None
@@ -146,7 +149,16 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     from refutable.plugin.reporting import ResultCollector
 
     collector = ResultCollector(session.config.stash[SESSION])
-    session.config.pluginmanager.register(collector, "refutable-collector")
+    plugins = session.config.pluginmanager
+    plugins.register(collector, "refutable-collector")
+    plugins.register(session.config.stash[SESSION].progress, "refutable-progress")
+
+
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport, config: pytest.Config
+) -> tuple[str, str, str] | None:
+    """Leave out the dots of claims where a live line stands for them."""
+    return config.stash[SESSION].progress.status(report)
 
 
 @pytest.hookimpl(trylast=True)
@@ -158,11 +170,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     leave(session.config.stash[SESSION], session)
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print one line per claim and model."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: TerminalReporter, config: pytest.Config
+) -> Generator[None, None, None]:
+    """Print what the claims came to after what pytest itself has to say."""
+    from refutable.plugin.folding import folded
     from refutable.plugin.terminal import summarise
 
+    with folded(terminalreporter):
+        result = yield
     summarise(terminalreporter, config.stash[SESSION])
+    return result
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -76,6 +76,8 @@ class Options:
     base: Path
     """Folder that relative paths of options start from."""
     out: Path
+    out_is_default: bool
+    """Whether nobody named the folder: then a part of a run does not replace the whole one."""
     baseline: Path
     revision: str | None
     search: Budget
@@ -159,6 +161,7 @@ def read_options(config: pytest.Config) -> Options:
         dtype=value("dtype"),
         base=base,
         out=base / value("out"),
+        out_is_default=value("out") == _VALUES["out"][2],
         baseline=base / value("baseline"),
         revision=value("revision") or None,
         search=_budget(value("search")),

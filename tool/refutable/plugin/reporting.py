@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,8 @@ from refutable.evidence import json as evidence_json
 from refutable.evidence.observations import write_observations
 from refutable.evidence.over_models import over_models, summed_up
 from refutable.measurement.release import leave_releases
-from refutable.plugin.cases import OUTCOME, cell_of, claim_of
+from refutable.plugin import part
+from refutable.plugin.cases import MESSAGE, OUTCOME, cell_of, claim_of
 from refutable.plugin.junit import properties
 from refutable.plugin.session import SESSION, ClaimSession
 from refutable.plugin.transport import plain, restore
@@ -33,6 +35,7 @@ from refutable.records import (
 from refutable.report import build
 from refutable.report import freshness as kept
 from refutable.spec.cell import DEFAULT_PROMPTS
+from refutable.system.paths import writable
 
 
 def attach(item: pytest.Item, report: pytest.TestReport) -> None:
@@ -52,6 +55,8 @@ def attach(item: pytest.Item, report: pytest.TestReport) -> None:
         "claim": plain(claim.report()),
         "models": [plain(m) for m in models if m is not None],
         "prompts": [plain(p) for p in _prompts_of(session, outcome)],
+        "message": (message := item.stash.get(MESSAGE, "")),
+        "told": bool(message or outcome.reason),
     }
 
     carried = properties(result)
@@ -80,7 +85,7 @@ def _result(
 def _prompts_of(session: ClaimSession, outcome: CellOutcome) -> list[PromptSetReport]:
     if outcome.evaluation is None:
         return []
-    return [session.prompt_set(outcome.cell.prompts).report()]
+    return [session.prompts(outcome.cell.prompts).report()]
 
 
 def _outcome(report: pytest.TestReport) -> Outcome:
@@ -118,6 +123,10 @@ class ResultCollector:
             return
         result = restore(Result, carried["result"])
         self._session.results.results[report.nodeid] = result
+        if carried["message"]:
+            self._session.results.messages[report.nodeid] = carried["message"]
+        if report.failed and result.outcome is Outcome.FAILED:
+            self._session.results.failing.add(report.nodeid)
         claim = restore(ClaimReport, carried["claim"])
         self._session.results.claims[claim.id] = claim
         for raw in carried["prompts"]:
@@ -148,9 +157,9 @@ def leave_evidence(session: ClaimSession) -> None:
     if session.is_worker or not session.results.results:
         return
 
-    out = session.options.out
-    out.mkdir(parents=True, exist_ok=True)
     evidence = gather_evidence(session)
+    out = session.results.left_in = _folder(session, evidence)
+    out.mkdir(parents=True, exist_ok=True)
     evidence_json.write(evidence, out / "evidence.json")
     write_observations(session.log.gather(), out / "observations.parquet")
     session.log.clear()
@@ -164,16 +173,43 @@ def leave_evidence(session: ClaimSession) -> None:
     if session.options.update_baseline:
         changed = baseline.update(session.options.baseline, evidence.results)
         session.notes.append(f"baseline: {changed} verdicts recorded anew")
-    if session.options.report and session.interrupted:
+    if session.options.report:
+        _make_report(session, evidence, out)
+
+
+def _folder(session: ClaimSession, evidence: Evidence) -> Path:
+    """Where the run is left: a part of an earlier one does not take its place."""
+    options = session.options
+    if not options.out_is_default:
+        return options.out
+    restricted = bool(_unfinished(session)) or part.narrowed(session.config)
+    held, missing = part.left_out(
+        options.out, evidence.results, session.config.rootpath, restricted=restricted
+    )
+    if not missing:
+        return options.out
+    beside = options.out.with_name(part.NAME)
+    writable(beside, "name another folder with --claim-out")
+    kept = os.path.relpath(options.out, session.config.invocation_params.dir)
+    session.notes.append(
+        f"this run is a part: {kept} keeps the report of {held} cells, {missing} of which were "
+        "not asked for now (--claim-out names a folder of its own)"
+    )
+    return beside
+
+
+def _make_report(session: ClaimSession, evidence: Evidence, out: Path) -> None:
+    if session.interrupted:
         where = os.path.relpath(out / "evidence.json", session.config.invocation_params.dir)
         command = shlex.join(["refutable", "report", where])
         session.notes.append(f"report: not made, the run was stopped: `{command}` makes it")
-    elif session.options.report:
-        if kept.is_current(evidence, out):
-            session.notes.append("report: kept, nothing in it changed")
-        else:
-            build(out / "evidence.json")
-            kept.mark(evidence, out)
+        return
+    session.results.report_made = True
+    if kept.is_current(evidence, out):
+        session.notes.append("report: kept, nothing in it changed")
+    else:
+        build(out / "evidence.json")
+        kept.mark(evidence, out)
 
 
 def gather_evidence(session: ClaimSession) -> Evidence:

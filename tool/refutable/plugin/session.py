@@ -19,9 +19,10 @@ from refutable.evidence.drift import Recorded, record_of
 from refutable.falsify.counterexamples import FOLDER, OWN, CounterexampleStore
 from refutable.measurement.needs import members_of, needs_of
 from refutable.observables.registry import REGISTRY
-from refutable.plugin.cases import OUTCOME, cell_of, claim_of
+from refutable.plugin.cases import MESSAGE, OUTCOME, cell_of, claim_of
+from refutable.plugin.live import RunProgress
 from refutable.plugin.options import Options, read_options
-from refutable.plugin.process import say_line, share_cores, start_prefetch
+from refutable.plugin.process import share_cores, start_prefetch
 from refutable.plugin.registering import Registrar
 from refutable.plugin.results import RunResults
 from refutable.plugin.selection import check, is_skipped, names_of
@@ -29,7 +30,7 @@ from refutable.records import Evidence, Verdict
 from refutable.spec.cell import DEFAULT_PROMPTS, Cell, cells_of
 from refutable.spec.claim import Claim, ClaimRegistry
 from refutable.spec.claim_files import file_of
-from refutable.spec.prompts import PromptLibrary, PromptSet
+from refutable.spec.prompts import PromptLibrary
 from refutable.system.paths import shipped_baseline, writable
 from refutable.system.plugins import shared_data
 
@@ -69,8 +70,8 @@ class ClaimSession:
         own = f"{os.getpid()}-{time.time_ns()}"
         self.run: str = getattr(config, "workerinput", {}).get(RUN, own)
         self.notes: list[str] = []
-        self.problem = ""
-        self.interrupted = False
+        self.problem, self.interrupted = "", False
+        self.progress = RunProgress(config)
         self.planned_items = 0
         self._harness: Harness | None = None
         self._current_model = ""
@@ -122,10 +123,6 @@ class ClaimSession:
         """Prompt sets by name, each read once."""
         return PromptLibrary(self.data_folders, base=self.config.invocation_params.dir)
 
-    def prompt_set(self, name: str) -> PromptSet:
-        """Read a prompt set once."""
-        return self.prompts(name)
-
     @property
     def settings(self) -> Settings:
         """How the run measures."""
@@ -138,9 +135,8 @@ class ClaimSession:
             from refutable.measurement.harness import open_harness
 
             self.share_cores()
-            self._harness = open_harness(
-                self.prompts, self.settings, models=self.named, say=self.say
-            )
+            say, settings = self.progress.say, self.settings
+            self._harness = open_harness(self.prompts, settings, models=self.named, say=say)
         return self._harness
 
     def share_cores(self) -> None:
@@ -151,11 +147,6 @@ class ClaimSession:
     def name_of(self, model: str) -> str:
         """Return what the user called a model of the run."""
         return self._names.get(model, model)
-
-    def say(self, line: str) -> None:
-        """Print a line of progress, past pytest's capture; workers stay silent."""
-        if not self.is_worker:
-            say_line(self.config, line)
 
     # -- collection --------------------------------------------------------------------------
 
@@ -186,6 +177,7 @@ class ClaimSession:
             self.claims.add(claim)
             self.planned_items += 1
             self._items.append(item)
+            self.progress.plan(item.nodeid, cell.model)
             if not is_skipped(item):
                 needs.extend(needs_of(claim, cell, self.named, self.prompts))
         self.claims.freeze(o.name for o in REGISTRY)
@@ -198,8 +190,8 @@ class ClaimSession:
             self.harness.plan(needs)
             self._planned = needs
 
-    def begin(self) -> None:
-        """Start the work, now that it is certain that items are run.
+    def begin(self, collected: int) -> None:
+        """Start the work, now that it is certain that items, so many of all kinds, are run.
 
         Raises
         ------
@@ -212,6 +204,7 @@ class ClaimSession:
         writable(self.options.out, "name another folder with --claim-out")
         self.registrar.register(self._items, run=True, recorded=self._baseline)
         if not self.is_worker:
+            self.progress.start(collected)
             self._prefetch = start_prefetch(self.config, self.harness, self._planned)
 
     @cached_property
@@ -225,6 +218,7 @@ class ClaimSession:
 
     def finish(self) -> None:
         """End what measures beside this process: no item is left that would read it."""
+        self.progress.stop()
         if self._prefetch is not None:
             self._prefetch.end()
 
@@ -255,7 +249,7 @@ class ClaimSession:
         item.stash[OUTCOME] = outcome
         # Raised outside the handler: a traceback that is kept must not keep a model alive.
         if failed:
-            pytest.fail(outcome.reason, pytrace=False)
+            pytest.fail(self.results.once(item.nodeid, cell.model, outcome.reason), pytrace=False)
         if outcome.evaluation is None:
             pytest.skip(outcome.reason)
 
@@ -329,6 +323,7 @@ class ClaimSession:
             anew=outcome.claim.kind == "training" and "committed" not in outcome.sources,
             unrecorded_passes=self.options.unrecorded_passes,
         )
+        item.stash[MESSAGE] = found.message
         if found.moved:
             where = f"{outcome.claim.id} on {outcome.cell.label}"
             warnings.warn(ClaimMoved(f"{where}: {found.message}"), stacklevel=2)

@@ -18,6 +18,7 @@ from refutable.records import (
 )
 from refutable.report import tables, text
 from refutable.report.charts import Line, number_line, strip
+from refutable.report.reasons import why_open
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +70,8 @@ class Cell:
     baseline: str
     changed: bool
     figures: tuple[str, ...]
+    why: str = ""
+    """In a few words, why an inconclusive result is open."""
     estimate: Markup | str = ""
     contrast: Markup | str = ""
     replication: Markup | str = ""
@@ -112,6 +115,7 @@ def make_cell(
         baseline=tables.against_baseline(result),
         changed=bool(tables.changed([result])),
         figures=figures,
+        why=why_open(result, claim)[1],
     )
     if observed is None or cell.state in ("skipped", "error"):
         return cell

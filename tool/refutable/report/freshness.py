@@ -15,7 +15,7 @@ from refutable.system.paths import fixtures
 
 VOLATILE = {
     "environment": ("command", "started", "seconds"),
-    "models": ("origin", "seconds"),
+    "models": ("origin", "seconds", "costs"),
     "results": ("source", "seconds"),
 }
 """Fields of the evidence that may differ between two runs of the same claims on the same models:

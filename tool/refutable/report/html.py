@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refutable.records import ClaimReport, Evidence, Result
-from refutable.report import tables, text
+from refutable.report import overview, tables, text
 from refutable.report.cells import Cell, Key, by_result, make_cell
 from refutable.report.charts import Line, number_line
 from refutable.report.figures.inline import inline, pixels
 from refutable.report.figures.registry import Omitted
+from refutable.report.findings import head
 from refutable.report.tables import Matrix
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    from refutable.report.figures.registry import Omitted
     from refutable.report.figures.render import Rendered
 
 
@@ -94,6 +94,13 @@ class StudyView:
     claims: tuple[ClaimView, ...]
     figures: tuple[FigureView, ...]
     omitted: tuple[Omitted, ...]
+
+    @property
+    def block(self) -> overview.Block:
+        """Its part of the first screen."""
+        heads = [(c.model, " · ".join(filter(None, (k, *more)))) for c, k, more in self.heads]
+        claims = [(view.claim.ref, view.cells) for view in self.claims]
+        return overview.block(self.matrix.study, self.anchor, heads, claims)
 
 
 def render(
@@ -163,13 +170,17 @@ def _page(
         _study(matrix, evidence, observed, drawn, views) for matrix in tables.matrices(evidence)
     )
     script = _asset("report.js")
+    tried = [cell for study in studies for view in study.claims for cell in view.tried]
     template = _environment().get_template("report.html.j2")
     return template.render(
         evidence=evidence,
         studies=studies,
         tally=tables.tally(evidence.results),
+        findings=overview.counts(evidence.results),
+        leads=overview.leads(tried),
+        choices=overview.choices((study.matrix.study for study in studies), tried),
         readings=tables.readings(evidence.results),
-        changes=tuple(c for s in studies for v in s.claims for c in v.tried if c.changed),
+        changes=tuple(cell for cell in tried if cell.changed),
         failed=tables.failed_models(evidence),
         has_observations=frame is not None,
         shortened=shortened,
@@ -272,6 +283,7 @@ def _environment() -> Environment:
         "probability": text.probability,
         "duration": text.duration,
         "state": tables.state,
+        "head": head,
         "figure_anchor": lambda name: f"figure-{tables.slug(name, 120)}",
         "model_anchor": _model_anchor,
     }

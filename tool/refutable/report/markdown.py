@@ -6,12 +6,17 @@ from collections.abc import Iterator, Sequence
 
 from refutable.evidence import over_models
 from refutable.records import Evidence
-from refutable.report import tables, text
+from refutable.report import overview, tables, text
 from refutable.report.cells import Cell, make_cell
+from refutable.report.findings import FINDINGS, by_study, findings, head
 from refutable.report.tables import Matrix
 
 LIMIT = 60_000
 """Bytes; a GitHub step summary takes 1 MiB in all steps together, a comment 65,536 characters."""
+
+CHANGES = 12
+"""Lines of what is not as recorded on the first screen."""
+OPEN, CLOSE = "<details>", "</details>"
 
 
 def render(evidence: Evidence) -> str:
@@ -25,38 +30,75 @@ def render(evidence: Evidence) -> str:
     Returns
     -------
     str
-        Tallies, what is not as recorded, what could not be measured, the matrix of each study and
-        one line for each claim and model; at most `LIMIT` bytes, and where lines had to be left
-        out for that, it says how many.
+        First a screen: findings by study, what is not as recorded, what could not be measured and
+        what to read first. Then, folded, the matrix of each study and one line for each claim and
+        model; at most `LIMIT` bytes, and where lines had to be left out for that, it says how many.
     """
-    head = [*_head(evidence), *_changes(evidence), *_failures(evidence)]
+    top = [*_head(evidence), *_changes(evidence), *_failures(evidence), *_first(evidence)]
     body: list[str] = []
     for matrix in tables.matrices(evidence):
-        body += [f"\n## {text.markdown(matrix.study)}\n", *_matrix(matrix, evidence)]
-        body += ["", *_lines(matrix, evidence)]
-    return _cut([*head, *body, *_foot(evidence)])
+        said = overview.worded(overview.counts(matrix.results))
+        body += [
+            f"\n{OPEN}<summary><b>{text.markdown(matrix.study)}</b>: {said}</summary>\n",
+            *_matrix(matrix, evidence),
+            "",
+            *_lines(matrix, evidence),
+            f"\n{CLOSE}",
+        ]
+    return _cut([*top, *body, *_foot(evidence)])
 
 
 def _head(evidence: Evidence) -> Iterator[str]:
     yield "# What was claimed, and what holds\n"
+    found = overview.counts(evidence.results)
+    yield "Claims: " + " · ".join(f"**{n} {head(name)}**" for name, n in found.items())
     counts = tables.tally(evidence.results)
-    yield " · ".join(
+    cells = " · ".join(
         f"{tables.SYMBOLS[name]} {n} {'not applicable' if name == 'skipped' else name}"
         for name, n in counts.items()
     )
+    yield f"\n{text.count(sum(counts.values()), 'cell')} (claim, model, arm): {cells}"
     read = tables.readings(evidence.results)
     if read:
         shown = ", ".join(f"{tables.READINGS[r][0]} {n} {r}" for r, n in read.items())
         yield f"\nNull controls: {shown}"
+    by = by_study(findings(evidence.results))
+    names = [name for name in FINDINGS if name in found]
+    if len(by) > 1:
+        yield "\n| study | " + " | ".join(head(name) for name in names) + " |"
+        yield "|" + " --- |" * (len(names) + 1)
+        for study, of in by.items():
+            numbers = " | ".join(str(of[name]) for name in names)
+            yield f"| {text.markdown(study)} | {numbers} |"
+
+
+def _first(evidence: Evidence) -> Iterator[str]:
+    claims = {claim.id: claim for claim in evidence.claims}
+    cells = [
+        make_cell(r, claims[r.claim], evidence)
+        for r in evidence.results
+        if r.claim in claims and tables.state(r) != "skipped"
+    ]
+    leads = [lead for lead in overview.leads(cells) if lead.why != overview.MOVED]
+    if leads:
+        yield "\n## To read first\n"
+    for lead in leads:
+        where = text.markdown(lead.where, 60)
+        yield (
+            f"- {text.markdown(lead.statement, 200)} *{lead.why}* ({where}: "
+            f"{text.markdown(lead.value)})"
+        )
 
 
 def _changes(evidence: Evidence) -> Iterator[str]:
     found = tables.changed(evidence.results)
     if found:
         yield "\n## Not as recorded in the baseline\n"
-    for result in found:
+    for result in found[:CHANGES]:
         where = _where(result.model, result.arm, result.prompts)
         yield f"- {text.markdown(result.claim)} on {where}: {tables.against_baseline(result)}"
+    if len(found) > CHANGES:
+        yield f"- and {len(found) - CHANGES} more, marked ≠ below"
 
 
 def _failures(evidence: Evidence) -> Iterator[str]:
@@ -137,6 +179,8 @@ def _line(cell: Cell) -> str:
     if result.families_needed is not None:
         low, high = result.families_needed
         parts.append(f"{low:,} to {high:,} families would decide")
+    if cell.why:
+        parts.append(text.markdown(cell.why))
     if cell.state == "error":
         parts.append(text.markdown(result.reason))
     if cell.changed:
@@ -164,13 +208,15 @@ def _where(model: str, arm: str, prompts: str) -> str:
 
 
 def _cut(lines: Sequence[str]) -> str:
-    """Join lines, leaving out the last ones past the limit."""
+    """Join lines, leaving out the last ones past the limit; a fold that is open is closed."""
     kept: list[str] = []
-    size = 0
+    size = folds = 0
     for place, line in enumerate(lines):
         size += len(line.encode()) + 1
-        if size > LIMIT - 120:
+        if size > LIMIT - 160:
+            kept += [f"\n{CLOSE}"] * folds
             kept.append(f"\n{len(lines) - place} more lines are left out: see report.html")
             break
+        folds += (OPEN in line) - (CLOSE in line)
         kept.append(line)
     return "\n".join(kept) + "\n"

@@ -19,7 +19,8 @@ LIMIT = 320
 
 _NAMED = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 _HIDDEN_KINDS = ("Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Cn")
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+_MARKDOWN = re.compile(r"([\\`*_\[\]#|~$])")
+"""What could begin markup; brackets and the like mean nothing once square ones are text."""
 
 
 def visible(text: str, limit: int = LIMIT) -> str:

@@ -6,9 +6,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Protocol, TextIO
 
 Advance = Callable[[int, str], None]
+
+
+class Say(Protocol):
+    """Told in one line what long work begins, and how far it has come where that is known."""
+
+    def __call__(self, line: str, /, *, done: int = 0, of: int = 0) -> None:
+        """Take a line; `done` of `of` equal steps of this piece of work lie behind it."""
+
+
+def silent(line: str, /, *, done: int = 0, of: int = 0) -> None:
+    """Say nothing."""
 
 
 @contextmanager

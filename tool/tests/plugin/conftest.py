@@ -67,6 +67,8 @@ def project(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, _imported: None
 ) -> pytest.Pytester:
     monkeypatch.setenv("REFUTABLE_CACHE", str(pytester.path / "cache"))
+    # Reasons are looked for in lines that are not broken; test_terminal looks at narrow ones.
+    monkeypatch.setenv("COLUMNS", "500")
     data = pytester.path / "data" / "prompts"
     data.mkdir(parents=True)
     (data / "mine.toml").write_text(prompt_file())

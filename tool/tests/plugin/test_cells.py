@@ -31,7 +31,7 @@ def test_both_arms_are_measured_where_there_is_a_bos_token(
     assert abs(values[0] - values[1]) > 1e-3
     only = project.runpytest_inprocess(words[0], "--claim-arm=bos")
     only.assert_outcomes(passed=1)
-    (record,) = evidence(project)["results"]
+    (record,) = evidence(project, "reports/part")["results"]
     assert record["estimate"]["value"] == values[1]
 
 

@@ -113,7 +113,7 @@ def test_two_workers_measure_each_model_once_and_leave_the_same(
     serial, parallel = project.path / "serial.txt", project.path / "parallel.txt"
     pair = claim_source("differs", predicts='contrast("little", "other").above(0.0)')
     project.makepyfile(test_mine=TEN + pair)
-    words = (f"--claim-model={models / 'little'}", f"--claim-model={models / 'other'}")
+    words = ("-v", f"--claim-model={models / 'little'}", f"--claim-model={models / 'other'}")
     project.makeconftest(DATA + counting(serial))
     one = project.runpytest_inprocess(*words, "--claim-out=one")
     project.makeconftest(DATA + counting(parallel))

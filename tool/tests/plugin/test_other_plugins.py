@@ -79,7 +79,7 @@ def test_parts_of_a_run_from_any_folder(
     monkeypatch.chdir(project.path)
 
     project.runpytest_inprocess(*model, "--lf").assert_outcomes(failed=1)
-    assert verdicts(project) == {("gain.shrinks", "little"): "refuted"}
+    assert verdicts(project, "reports/part") == {("gain.shrinks", "little"): "refuted"}
     project.runpytest_inprocess(*model, "-k", "grows").assert_outcomes(passed=1, deselected=2)
     first = project.runpytest_inprocess(*model, "-x", "suite/inner/test_claims.py")
     first.assert_outcomes(passed=1, failed=1)

@@ -12,6 +12,7 @@ from support.projects import claim_source, evidence, module, verdicts
 # ClaimMoved is a warning of the inner run, which inherits the filters of this one.
 pytestmark = pytest.mark.filterwarnings("default")
 
+
 THREE = module(
     claim_source("grows"),
     claim_source("shrinks", predicts="mean.below(0.0)"),
@@ -77,9 +78,8 @@ def test_a_verdict_becomes_an_outcome_through_the_baseline(
     second = project.runpytest_inprocess(*run)
     second.assert_outcomes(passed=3, warnings=1)
     second.stdout.fnmatch_lines(
-        ["*ClaimMoved: gain.precise on little@mine@no-bos: "
-         "inconclusive where the baseline records confirmed"]
-    )  # fmt: skip
+        ["INCONCLUSIVE  gain.precise  little * inconclusive where the baseline *; *crosses *"]
+    )
     second.stdout.fnmatch_lines(["REFUTED * gain.shrinks * as recorded"])
 
     strict = project.runpytest_inprocess(*run, "--claim-strict")
@@ -126,7 +126,7 @@ def test_an_estimate_that_left_the_recorded_one_warns_and_strict_fails(
     plain = project.runpytest_inprocess(*run)
     plain.assert_outcomes(passed=1, warnings=1)
     plain.stdout.fnmatch_lines(
-        ["*ClaimMoved: gain.grows on little@mine@no-bos: the interval's high end is *records*"]
+        ["CONFIRMED     gain.grows  little * moved: the interval's high end is *records*"]
     )
     strict = project.runpytest_inprocess(*run, "--claim-strict")
     strict.assert_outcomes(failed=1)

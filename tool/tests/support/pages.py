@@ -55,12 +55,36 @@ def page_of(folder):
     return Page((folder / "report.html").read_text("utf-8"))
 
 
+def chromium():
+    """The browser of this machine; tests that need one are skipped where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("no Chromium is installed")
+    return found
+
+
+def printed(path, folder):
+    """Text of a page as the browser prints it, pages parted by form feeds."""
+    reader = shutil.which("pdftotext")
+    if reader is None:
+        pytest.skip("no pdftotext is installed")
+    own = (f"--user-data-dir={folder / 'print'}", f"--print-to-pdf={folder / 'page.pdf'}")
+    words = ("--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer")
+    subprocess.run(
+        [chromium(), *words, *own, path.as_uri()], capture_output=True, timeout=90, check=False
+    )
+    if not (folder / "page.pdf").is_file():
+        pytest.skip("Chromium does not print here")
+    done = subprocess.run(
+        [reader, folder / "page.pdf", "-"], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
 def browse(path, profile, fragment=""):
     """Load a file in headless Chromium; return its DOM after scripts, and errors and requests."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        pytest.skip("no Chromium is installed")
+    browser = chromium()
     options = (
         "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
         "--disable-background-networking --disable-component-update --enable-logging=stderr "

@@ -191,14 +191,16 @@ def change_config(folder: Path, **changes: Any) -> Path:
 
 
 def evidence(project: pytest.Pytester, out: str = "reports/latest") -> dict[str, Any]:
-    """Read what the last run left."""
+    """Read what the last run left; of a part of an earlier one in ``reports/part``."""
     found: dict[str, Any] = json.loads((project.path / out / "evidence.json").read_text())
     return found
 
 
-def verdicts(project: pytest.Pytester) -> dict[tuple[str, str], str | None]:
+def verdicts(
+    project: pytest.Pytester, out: str = "reports/latest"
+) -> dict[tuple[str, str], str | None]:
     """Verdict by (claim, model) of the last run."""
-    return {(r["claim"], r["model"]): r["verdict"] for r in evidence(project)["results"]}
+    return {(r["claim"], r["model"]): r["verdict"] for r in evidence(project, out)["results"]}
 
 
 def settled(found: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from support.pages import browse
+from support.pages import browse, printed
 
 from refutable.evidence.json import read
 from refutable.report import tables
@@ -45,3 +45,49 @@ def test_chromium_opens_the_cell_that_a_link_names(sample_report, tmp_path):
     dom, _ = browse(sample_report / "report.html", tmp_path, fragment=anchor)
     opened = re.findall(r'<details id="([^"]*)"[^>]*\sopen', dom)
     assert opened == [anchor]
+
+
+def test_chromium_filters_by_a_link_that_can_be_shared(sample_report, tmp_path):
+    evidence = read(sample_report / "evidence.json")
+    dom, complaints = browse(
+        sample_report / "report.html", tmp_path, fragment="?state=refuted&q=norm"
+    )
+    assert complaints == []
+    cards = re.findall(r'<section class="claim card" id="[^"]*"([^>]*)>', dom)
+    kept = {re.search(r'data-claim="([^"]*)"', card)[1] for card in cards if "hidden" not in card}
+    said = {c.id: f"{c.id} {c.statement}" for c in evidence.claims}
+    expected = {
+        r.claim
+        for r in evidence.results
+        if tables.state(r) == "refuted" and "norm" in said[r.claim].lower()
+    }
+    assert kept == expected
+    assert 0 < len(kept) < len(cards)
+    assert f"{len(kept)} of {len(cards)} claims" in dom
+    marks = dom[dom.index('<section id="overview"') : dom.index('<section class="study"')]
+    bright = {a for a, kind in re.findall(r'<a href="#(r-[^"]*)" class="([^"]*)"', marks)
+              if "off" not in kind.split()}  # fmt: skip
+    assert bright == {
+        tables.anchor(r)
+        for r in evidence.results
+        if tables.state(r) == "refuted" and r.claim in kept
+    }
+
+
+def test_chromium_sorts_the_claims(sample_report, tmp_path):
+    dom, _ = browse(sample_report / "report.html", tmp_path, fragment="?order=id")
+    order = re.findall(r'<section class="claim card"[^>]*data-claim="(gain[^"]*)"', dom)
+    assert order == sorted(order)
+    assert len(order) == 3
+
+
+@pytest.mark.slow
+def test_paper_shows_the_folded_reasons_and_begins_on_its_first_page(sample_report, tmp_path):
+    text = printed(sample_report / "report.html", tmp_path)
+    pages = text.split("\f")
+    assert "What was claimed, and what holds" in pages[0]
+    assert "last-block-gain" in pages[0]
+    # Folded on a screen, read on paper; links and buttons are for screens.
+    assert "Refuted if" in text
+    assert text.count("Instrument checks of") >= 8
+    assert "↑ overview" not in text

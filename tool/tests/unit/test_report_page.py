@@ -63,6 +63,41 @@ def test_matrix_cells_show_verdict_estimate_and_reading(sample_report):
     assert matrix[: matrix.index("</section>")].count("≠ recorded") == moved > 0
 
 
+def test_the_first_screen_has_a_mark_for_every_cell_and_counts_claims(sample_report):
+    evidence = read(sample_report / "evidence.json")
+    source = (sample_report / "report.html").read_text()
+    first = source[source.index('<section id="overview"') : source.index('<section class="study"')]
+    shown = [r for r in evidence.results if r.outcome is not Outcome.SKIPPED]
+    marks = re.findall(r'<a href="#(r-[^"]*)" class="([^"]*)"', first)
+    assert sorted(anchor for anchor, _ in marks) == sorted(tables.anchor(r) for r in shown)
+    states = {tables.anchor(r): tables.state(r) for r in shown}
+    moved = {tables.anchor(r) for r in tables.changed(shown)}
+    assert moved
+    for anchor, kind in marks:
+        assert kind.split()[0] == states[anchor]
+        assert ("moved" in kind.split()) is (anchor in moved)
+    header = Page(source[source.index("<header>") : source.index("</header>")]).text
+    found = {}
+    for result in evidence.results:
+        found.setdefault(result.claim, set()).add(tables.state(result))
+    both = sum({"confirmed", "refuted"} <= states for states in found.values())
+    refuted = sum("refuted" in states and "confirmed" not in states for states in found.values())
+    assert f"refuted {refuted}" in header
+    assert (f"confirmed here, refuted there {both}" in header) is bool(both)
+    # Without scripts nothing is hidden but the filter itself.
+    assert re.findall(r"<(\w+)[^>]*\shidden[\s>]", source) == ["form"]
+
+
+def test_an_open_cell_says_why_in_its_line(sample_report):
+    source = (sample_report / "report.html").read_text()
+    evidence = read(sample_report / "evidence.json")
+    result = next(r for r in evidence.results if r.verdict is Verdict.INCONCLUSIVE)
+    start = source.index(f'<details id="{tables.anchor(result)}"')
+    summary = Page(source[start : source.index("</summary>", start)]).text
+    assert "interval crosses -0.02" in summary
+    assert "interval crosses -0.02" in (sample_report / "report.md").read_text()
+
+
 def test_each_cell_opens_to_all_that_is_behind_it(sample_report):
     source = (sample_report / "report.html").read_text()
     evidence = read(sample_report / "evidence.json")
@@ -260,7 +295,7 @@ def test_a_model_that_was_not_measured_was_not_measured_live(sample_report, tmp_
         write(replace(evidence, models=gone), tmp_path / "evidence.json")
         build(tmp_path / "evidence.json")
         source = (tmp_path / "report.html").read_text()
-        pages.append(source[source.index('<h2 id="models">') : source.index("<h2>The run</h2>")])
+        pages.append(source[source.index('<h2 id="models">') : source.index('<h2 id="run">')])
     measured, failed = pages
     assert measured.count("live</bdi>") == len(models)
     assert "live</bdi>" not in failed

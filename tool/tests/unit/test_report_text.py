@@ -75,7 +75,7 @@ def test_visible_names_what_cannot_be_seen_and_says_the_full_length():
 def test_markdown_stays_text():
     hostile = "<img src=x> | *b* [a](http://e.x) `c` @someone & www.e.x"
     assert text.markdown(hostile) == (
-        "&lt;img src=x&gt; \\| \\*b\\* \\[a\\]\\(http&#58;//e.x\\) \\`c\\` &#64;someone &amp; "
+        "&lt;img src=x&gt; \\| \\*b\\* \\[a\\](http&#58;//e.x) \\`c\\` &#64;someone &amp; "
         "www&#46;e.x"
     )
 
