@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import astuple
 
 from scipy import stats
 
@@ -56,17 +55,13 @@ def summed_up(
         used = [r for r in found if r.model in errors]
         values = [r.estimate.value for r in used if r.estimate is not None]
         numbers = random_effects([v for v in values if v is not None], list(errors.values()))
-        made.append(
-            OverModels(
-                claim,
-                prompts,
-                arm,
-                tuple(errors),
-                *astuple(numbers),
-                unit=claims[claim].unit,
-                left_out=tuple(r.model for r in found if r.model not in errors),
-            )
-        )
+        summary = OverModels(
+            claim, prompts, arm, tuple(errors), numbers.value, numbers.low, numbers.high,
+            numbers.predicted_low, numbers.predicted_high, numbers.tau, numbers.i2,
+            unit=claims[claim].unit,
+            left_out=tuple(r.model for r in found if r.model not in errors),
+        )  # fmt: skip
+        made.append(summary)
     return tuple(made)
 
 

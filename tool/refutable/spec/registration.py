@@ -25,7 +25,7 @@ def source_hash(claim: Claim) -> str:
 
 
 def _lines(claim: Claim) -> str:
-    code: CodeType = claim.body.__code__  # type: ignore[attr-defined]
+    code: CodeType = claim.body.__code__
     ends = [place[1] for place in code.co_positions() if place[1] is not None]
     last = max(ends, default=code.co_firstlineno)
     linecache.checkcache(code.co_filename)

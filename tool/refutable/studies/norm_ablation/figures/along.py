@@ -79,8 +79,8 @@ def _difference(rows: pd.DataFrame, sample: Sample, claim: ClaimReport) -> pd.Da
         seed=rows["model"].map({m: f.seed for m, f in facts.items()}),
         family=rows["family"].astype(object).fillna(""),
     )
-    means = known.groupby(["variant", "seed", "step", "family"])["value"].mean()
-    means = means.groupby(["variant", "seed", "step"]).mean().unstack("variant")
+    of_families = known.groupby(["variant", "seed", "step", "family"])["value"].mean()
+    means = of_families.groupby(["variant", "seed", "step"]).mean().unstack("variant")
     if not {first, second} <= set(means.columns):
         return pd.DataFrame()
     apart = (means[first] - means[second]).dropna()
