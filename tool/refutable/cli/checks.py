@@ -6,8 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from refutable.errors import ClaimError, ModelError, RefutableError, near
+from refutable.models.registry import resolve
+from refutable.spec.claim import ARMS
+from refutable.spec.prompts import PromptLibrary
 from refutable.studies.catalogue import bundled_claims
 from refutable.system.paths import writable
+from refutable.system.plugins import shared_data
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def check_ids(patterns: Iterable[str]) -> None:
@@ -47,14 +53,49 @@ def ids_of_groups(groups: Iterable[str]) -> list[str]:
 
 
 def check_models(names: Iterable[str]) -> None:
-    """Refuse an empty name, which would mean the folder one is in.
+    """Refuse an empty name, which would mean the folder one is in, and a run without a known model.
+
+    Of several an unknown one is an error of its own, and the others go on.
 
     Raises
     ------
     ModelError
     """
+    names = list(names)
     if not all(name.strip() for name in names):
         raise ModelError("--model is empty: name a model, see `refutable list models`")
+    problems = []
+    for name in names:
+        try:
+            resolve(name)
+        except ModelError as problem:
+            problems.append(problem)
+    if names and len(problems) == len(names):
+        raise problems[0]
+
+
+def check_how(
+    *, prompts: str | None, arms: Iterable[str], device: str | None, dtype: str | None
+) -> None:
+    """Refuse what a run would stumble over in each of its cells.
+
+    Raises
+    ------
+    RefutableError
+        In one line that names the option.
+    """
+    for arm in arms:
+        if arm not in ARMS:
+            raise RefutableError(f"--arm expects {' or '.join(ARMS)}, got {arm!r}")
+    if dtype is not None and dtype not in DTYPES:
+        raise RefutableError(f"--dtype expects {', '.join(DTYPES)}, got {dtype!r}")
+    if prompts:
+        PromptLibrary(shared_data())(prompts)
+    if device not in (None, "cpu"):
+        # The one check that needs torch, which takes seconds to import.
+        from refutable.models.device import usable_device
+
+        usable_device(str(device))
 
 
 def check_places(out: Path | None, baseline: Path | None, update_baseline: bool) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import pytest
 
 from refutable.errors import ModelError, RefutableError, one_line
+from refutable.plugin.process import share_cores
 from refutable.plugin.session import SESSION
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Observe(Protocol):
 def claim_model(request: pytest.FixtureRequest) -> Iterator[ClaimModel]:
     """Return a model of the run with its tokenizer, loaded once; tests run once for each model."""
     session = request.config.stash[SESSION]
-    session.share_cores()
+    share_cores(request.config)
     loaded: LoadedModel | None = None
     problem = ""
     try:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def share_cores(config: pytest.Config) -> None:
-    """Give an xdist worker its share of the cores.
+    """Give an xdist worker its share of the cores; nothing in a run without workers.
 
     Torch would start as many threads as there are cores in every worker, and threads that wait
     for each other on a core that another worker holds make both many times slower.
     """
-    if "OMP_NUM_THREADS" in os.environ:
+    workers = int(getattr(config, "workerinput", {}).get("workercount", 0))
+    if not workers or "OMP_NUM_THREADS" in os.environ:
         return
-    workers = int(getattr(config, "workerinput", {})["workercount"])
     share = max(1, cores() // workers)
     os.environ["OMP_NUM_THREADS"] = str(share)
     # A conftest may have imported torch, which has read the environment by then.

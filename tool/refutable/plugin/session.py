@@ -134,15 +134,10 @@ class ClaimSession:
         if self._harness is None:
             from refutable.measurement.harness import open_harness
 
-            self.share_cores()
+            share_cores(self.config)
             say, settings = self.progress.say, self.settings
             self._harness = open_harness(self.prompts, settings, models=self.named, say=say)
         return self._harness
-
-    def share_cores(self) -> None:
-        """Let a worker take its share of the cores, and no more."""
-        if self.is_worker:
-            share_cores(self.config)
 
     def name_of(self, model: str) -> str:
         """Return what the user called a model of the run."""

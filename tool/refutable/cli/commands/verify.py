@@ -93,17 +93,24 @@ def verify(
     Claims of your own are run by pytest, which takes the same options as --claim-model and so on.
 
     Exit code 0: no verdict contradicts the recorded ones; a refutation that nobody has recorded is
-    a finding, told as such. 1: one does contradict them, or a model could not be measured. 2 or 4:
-    what was typed makes no sense.
+    a finding, told as such. 1: one does contradict them, or a model could not be measured. 2: what
+    was typed makes no sense.
     """
     import pytest
 
-    from refutable.cli.checks import check_ids, check_models, check_places, ids_of_groups
+    from refutable.cli.checks import (
+        check_how,
+        check_ids,
+        check_models,
+        check_places,
+        ids_of_groups,
+    )
     from refutable.studies.catalogue import claim_packages
 
     check_ids(claims or [])
     claims = [*(claims or []), *ids_of_groups(group or [])]
     check_models(model or [])
+    check_how(prompts=prompts, arms=arm or [], device=device, dtype=dtype)
     check_places(out, baseline, update_baseline)
     arguments = [
         "--pyargs",
