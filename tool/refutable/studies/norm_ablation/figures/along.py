@@ -91,7 +91,7 @@ def _difference(rows: pd.DataFrame, sample: Sample, claim: ClaimReport) -> pd.Da
     for step, own in apart.groupby(level="step"):
         if len(own) >= FEWEST_SEEDS:
             mean, low, high = style.interval(own.to_list())
-            made.append((panel, int(step) * TOKENS_A_STEP / 1e6, mean, low, high, len(own)))
+            made.append((panel, int(str(step)) * TOKENS_A_STEP / 1e6, mean, low, high, len(own)))
     return pd.DataFrame(made, columns=["panel", "tokens", "mean", "low", "high", "seeds"])
 
 
