@@ -9,7 +9,7 @@ TOLERANCE = 1e-3
     id="gain.unchanged-by-the-batch",
     statement="The log gain of a block is the same alone and beside other prompts of a batch.",
     refuted_if="a prompt's log gain changes by more than 0.002 in any block",
-    source=Source(study="every-prompt", ref="B1"),
+    source=Source(study="every-prompt", ref="C1"),
     prompts="five-registers",
     predicts=every(tolerance=TOLERANCE).below(TOLERANCE),
     unit="log ratio",

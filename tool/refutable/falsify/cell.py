@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from refutable.measurement.state import State
     from refutable.spec.claim import Claim
 
-VERSION = 2
+VERSION = 3
 """Raised when a search of the same budget and seed would try other candidates."""
 SHARE = 0.01
 """Share of violations that a certificate tolerates."""

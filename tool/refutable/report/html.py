@@ -19,6 +19,7 @@ from refutable.records import ClaimReport, Evidence, Result
 from refutable.report import overview, tables, text
 from refutable.report.cells import Cell, Key, by_result, make_cell
 from refutable.report.charts import Line, number_line
+from refutable.report.counterexamples import attacked
 from refutable.report.figures.inline import inline, pixels
 from refutable.report.figures.registry import Omitted
 from refutable.report.findings import head
@@ -182,6 +183,7 @@ def _page(
         readings=tables.readings(evidence.results),
         changes=tuple(cell for cell in tried if cell.changed),
         failed=tables.failed_models(evidence),
+        attacked=attacked(c for s in studies for v in s.claims for c in v.tried),
         has_observations=frame is not None,
         shortened=shortened,
         style=_asset("report.css"),
