@@ -165,7 +165,8 @@ class Registry:
                 known.since = entry.date
             # Whether a verdict came first stays true of whatever is written later.
             known.latest = replace(entry, late=known.latest.late or entry.late)
-        if entry.run and known.measured is None:
+        # Where a verdict had been recorded, what is written down is what was measured.
+        if (entry.run or entry.late) and known.measured is None:
             known.measured, known.measured_since = known.latest, known.since
 
 
