@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from refutable.api.opening import Model, Prompts, named_prompts, opened
 from refutable.api.results import Results
@@ -25,7 +25,7 @@ from refutable.spec.claim_files import file_of
 from refutable.spec.prompts import PromptLibrary
 from refutable.studies.catalogue import bundled_claims, find_claim
 
-ClaimLike: TypeAlias = "Claim | str | Callable[..., Any]"
+ClaimLike: TypeAlias = "Claim | str | Callable[..., object]"
 """A claim, its id, or a function that `refutable.claim` decorates."""
 
 

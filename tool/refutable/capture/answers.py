@@ -7,21 +7,25 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from refutable.capture.edits import Edit
 from refutable.capture.thoughts import Thoughts, last_hidden, position_ids
 
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import Cache, PreTrainedModel
+
 
 @torch.no_grad()
 def answer_logits(
-    model: Any,
+    model: PreTrainedModel,
     thoughts: Thoughts,
     *,
     edits: Mapping[int, Edit] | None = None,
-    blocks: Sequence[Any] = (),
+    blocks: Sequence[nn.Module] = (),
 ) -> torch.Tensor:
     """Return the logits at the position that says the answer, shape (prompt, vocabulary).
 
@@ -41,7 +45,7 @@ def answer_logits(
         for number, edit in (edits or {}).items():
             hook = blocks[number].register_forward_pre_hook(_before(edit), with_kwargs=True)
             stack.callback(hook.remove)
-        more = position_ids(model, thoughts.present)
+        more: dict[str, torch.Tensor | int] = {**position_ids(model, thoughts.present)}
         if "logits_to_keep" in inspect.signature(model.forward).parameters:
             more["logits_to_keep"] = 1
         out = model(
@@ -65,9 +69,9 @@ class Rerun:
         Intact inputs.
     """
 
-    def __init__(self, model: Any, thoughts: Thoughts) -> None:
+    def __init__(self, model: PreTrainedModel, thoughts: Thoughts) -> None:
         self._model, self._thoughts = model, thoughts
-        self._cache: Any = None
+        self._cache: tuple[Cache | None] | None = None
 
     @torch.no_grad()
     def logits(self, embeddings: torch.Tensor) -> torch.Tensor:
@@ -88,7 +92,7 @@ class Rerun:
         hidden, _ = last_hidden(self._model, embeddings[:, first:], self._thoughts.present, cache)
         return _unembedded(self._model, hidden)
 
-    def _known(self) -> Any:
+    def _known(self) -> Cache | None:
         """Keys and values of the intact inputs; ``None`` where they cannot be cut short."""
         if self._cache is None:
             inputs = self._thoughts
@@ -104,13 +108,15 @@ class Rerun:
         return self._cache[0]
 
 
-def _unembedded(model: Any, hidden: torch.Tensor) -> torch.Tensor:
+def _unembedded(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
     logits: torch.Tensor = model.get_output_embeddings()(hidden).float()
     return logits
 
 
-def _before(edit: Edit) -> Callable[..., Any]:
-    def hook(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _before(edit: Edit) -> Callable[..., object]:
+    def hook(
+        _: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]
+    ) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
         if args:
             return (edit(args[0]), *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": edit(kwargs["hidden_states"])}
@@ -119,7 +125,7 @@ def _before(edit: Edit) -> Callable[..., Any]:
 
 
 @torch.no_grad()
-def last_states(model: Any, thoughts: Thoughts) -> torch.Tensor:
+def last_states(model: PreTrainedModel, thoughts: Thoughts) -> torch.Tensor:
     """Return the states that the unembedding reads, shape (prompt, position, dim)."""
     body = model.base_model
     out: torch.Tensor = body(

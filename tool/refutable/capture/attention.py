@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -86,13 +85,13 @@ class AttentionPass:
         key: torch.Tensor,
         value: torch.Tensor,
         mask: torch.Tensor | None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Stand in for a block's attention; shapes as in transformers' attention interface."""
         eager = eager_attention(module)
         layer = self._layers.get(id(module))
         if layer is None or self._batch is None:
-            return eager(module, query, key, value, mask, **kwargs)  # type: ignore[no-any-return]
+            return eager(module, query, key, value, mask, **kwargs)
         if kwargs.get("position_bias") is not None:
             raise NotAvailableError(
                 f"attention of block {layer} adds a position bias of its own: patterns are not "
@@ -126,7 +125,7 @@ class AttentionPass:
     def module_hook(self, layer: int) -> Callable[..., None]:
         """Return a forward hook that reads the weights an attention module returns by itself."""
 
-        def hook(module: nn.Module, args: Any, output: Any) -> None:
+        def hook(module: nn.Module, args: object, output: object) -> None:
             if self._batch is None or self.calls.get(layer):
                 return
             weights = _returned_weights(output, self._batch)
@@ -178,7 +177,7 @@ def _cut_mask(mask: torch.Tensor | None, query: torch.Tensor, group: Group) -> t
     return own.masked_fill(group.beyond[:, None, None, :], lowest).contiguous()
 
 
-def _returned_weights(output: Any, batch: Batch) -> torch.Tensor | None:
+def _returned_weights(output: object, batch: Batch) -> torch.Tensor | None:
     """Find attention weights (row, head, query, key) in what an attention module returned."""
     width, rows = batch.pack.width, batch.pack.rows
     for item in output if isinstance(output, (tuple, list)) else ():

@@ -7,9 +7,9 @@ stream: a stream whose last row is not the last token's fails here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -18,11 +18,15 @@ from refutable.capture.measure import measure
 from refutable.capture.recorder import RESID_POST, BlockRecorder, Tokens
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
+
     from refutable.capture.packing import Pack
+    from refutable.capture.recorder import Recorder
     from refutable.models.encode import Encoded
     from refutable.models.sites import Sites
 
-    Array = np.ndarray[Any, np.dtype[np.float64]]
+    Array = NDArray[np.float64]
 
 # Numbers of one full logit array (256 MB in float32).
 _MOST_LOGITS = 1 << 26
@@ -79,10 +83,10 @@ class _Probe:
     dims: tuple[str, ...] = ("prompt", "layer", "position")
     unit: str = ""
     per_prompt: bool = True
-    recorder: Any = _Projection
+    recorder: Callable[[], Recorder] = _Projection
 
 
-def causality(model: Any, sites: Sites, encoded: Encoded) -> Causality:
+def causality(model: PreTrainedModel, sites: Sites, encoded: Encoded) -> Causality:
     """Replace the last token of a short and of the longest prompt and see what changes.
 
     Parameters
@@ -131,7 +135,9 @@ def _others(encoded: Encoded, ids: Sequence[int], sites: Sites) -> list[int]:
     return [*sorted(seen), *sorted(more)][:2]
 
 
-def _one(model: Any, sites: Sites, encoded: Encoded, ids: tuple[int, ...], other: int) -> Causality:
+def _one(
+    model: PreTrainedModel, sites: Sites, encoded: Encoded, ids: tuple[int, ...], other: int
+) -> Causality:
     pair = replace(
         encoded,
         ids=(ids, (*ids[:-1], other)),
@@ -149,7 +155,7 @@ def _one(model: Any, sites: Sites, encoded: Encoded, ids: tuple[int, ...], other
 
 
 @torch.no_grad()
-def _logits(model: Any, pair: Encoded) -> Array:
+def _logits(model: PreTrainedModel, pair: Encoded) -> Array:
     device = next(model.parameters()).device
     found = []
     for ids in pair.ids:

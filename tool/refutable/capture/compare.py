@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
 
 BOUNDS: Mapping[str, float] = {
@@ -65,8 +66,8 @@ def compare(
 
 
 def relative_difference(
-    measured: np.ndarray[Any, np.dtype[Any]],
-    reference: np.ndarray[Any, np.dtype[Any]],
+    measured: NDArray[np.generic],
+    reference: NDArray[np.generic],
     *,
     by_range: bool = False,
 ) -> float:

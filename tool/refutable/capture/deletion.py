@@ -14,6 +14,9 @@ from refutable.capture.edits import block_outputs, starting_behind
 from refutable.models.sites import find_sites
 
 if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
     from refutable.models.sites import Sites
 
     Tokens = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
@@ -28,7 +31,9 @@ _last: WeakKeyDictionary[Any, tuple[tuple[Any, ...], tuple[Tokens, Tokens]]] = W
 
 
 @torch.no_grad()
-def tops_without_blocks(model: Any, prompts: Sequence[Sequence[int]]) -> tuple[Tokens, Tokens]:
+def tops_without_blocks(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]]
+) -> tuple[Tokens, Tokens]:
     """Most probable next token after each prompt, intact and with each block left out.
 
     Parameters
@@ -85,7 +90,7 @@ def _equal(shared: torch.Tensor, alone: torch.Tensor) -> bool:
     return bool((shared - alone).abs().max() <= _EQUAL * span)
 
 
-def _without_each(model: Any, sites: Sites, rows: list[list[int]]) -> Tokens:
+def _without_each(model: PreTrainedModel, sites: Sites, rows: list[list[int]]) -> Tokens:
     """Top tokens, (prompt, layer)."""
     tokens, last = _padded(rows)
     with _only_last(sites, last):
@@ -102,7 +107,7 @@ def _without_each(model: Any, sites: Sites, rows: list[list[int]]) -> Tokens:
     return np.stack(found, axis=1)
 
 
-def _passed_on(module: Any, args: Any, kwargs: Any, output: Any) -> Any:
+def _passed_on(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
     """Hand on what a block was given in place of what it made."""
     given = args[0] if args else kwargs["hidden_states"]
     if isinstance(output, (tuple, list)):
@@ -110,14 +115,14 @@ def _passed_on(module: Any, args: Any, kwargs: Any, output: Any) -> Any:
     return given
 
 
-def _logits(model: Any, sites: Sites, rows: list[list[int]]) -> torch.Tensor:
+def _logits(model: PreTrainedModel, sites: Sites, rows: list[list[int]]) -> torch.Tensor:
     """Logits after the last token of each row, (prompt, vocabulary)."""
     tokens, last = _padded(rows)
     with _only_last(sites, last):
         return _run(model, tokens, last).float()
 
 
-def _run(model: Any, tokens: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
+def _run(model: PreTrainedModel, tokens: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
     device = next(model.parameters()).device
     out = model(input_ids=tokens.to(device), use_cache=False, return_dict=True)
     logits: torch.Tensor = out.logits
@@ -140,7 +145,7 @@ def _only_last(sites: Sites, last: torch.Tensor) -> Iterator[None]:
         yield
         return
 
-    def select(module: Any, args: Any) -> Any:
+    def select(module: nn.Module, args: Any) -> Any:
         states = args[0]
         if states.ndim != 3 or states.shape[1] <= int(last.max()):
             return None

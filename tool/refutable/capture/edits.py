@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,10 @@ from refutable.capture.interface import Attend, attending, eager_attention
 from refutable.capture.tensors import after, before
 from refutable.errors import NotAvailableError, RefutableError
 from refutable.models.sites import Site, Sites
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
 
 Edit = Callable[[torch.Tensor], torch.Tensor]
 
@@ -32,7 +36,7 @@ def reason_against(sites: Sites, name: str) -> str:
 
 @torch.no_grad()
 def run_edited(
-    model: Any, sites: Sites, tokens: torch.Tensor, edits: Mapping[str, Edit]
+    model: PreTrainedModel, sites: Sites, tokens: torch.Tensor, edits: Mapping[str, Edit]
 ) -> torch.Tensor:
     """Return the logits of one pass, (batch, position, vocabulary), with every edit in place.
 
@@ -65,7 +69,9 @@ def run_edited(
     return logits
 
 
-def block_outputs(model: Any, sites: Sites, tokens: torch.Tensor) -> list[Any] | None:
+def block_outputs(
+    model: PreTrainedModel, sites: Sites, tokens: torch.Tensor
+) -> list[object] | None:
     """Return what each block hands on, so that later passes can start behind it.
 
     Returns
@@ -82,8 +88,10 @@ def block_outputs(model: Any, sites: Sites, tokens: torch.Tensor) -> list[Any] |
     return _outputs(model, sites, tokens)[0]
 
 
-def _outputs(model: Any, sites: Sites, tokens: torch.Tensor) -> tuple[list[Any], torch.Tensor]:
-    outputs: list[Any] = []
+def _outputs(
+    model: PreTrainedModel, sites: Sites, tokens: torch.Tensor
+) -> tuple[list[object], torch.Tensor]:
+    outputs: list[object] = []
     with ExitStack() as stack:
         for block in sites.blocks:
             hook = block.register_forward_hook(lambda _, __, output: outputs.append(output))
@@ -93,7 +101,7 @@ def _outputs(model: Any, sites: Sites, tokens: torch.Tensor) -> tuple[list[Any],
 
 
 @contextmanager
-def starting_behind(sites: Sites, outputs: Sequence[Any], layers: int) -> Iterator[None]:
+def starting_behind(sites: Sites, outputs: Sequence[object], layers: int) -> Iterator[None]:
     """Let the first so many blocks hand on what is known instead of computing it."""
     with ExitStack() as stack:
         for block, known in zip(sites.blocks[:layers], outputs, strict=False):
@@ -103,14 +111,16 @@ def starting_behind(sites: Sites, outputs: Sequence[Any], layers: int) -> Iterat
         yield
 
 
-def _hand_on(known: Any, *_: Any, **__: Any) -> Any:
+def _hand_on(known: object, *_: object, **__: object) -> object:
     # A copy: some models add to the stream in place.
     if isinstance(known, torch.Tensor):
         return known.clone()
+    if not isinstance(known, tuple | list):
+        raise NotAvailableError(f"a block hands on {type(known).__name__}, which is not known here")
     return type(known)(item.clone() if isinstance(item, torch.Tensor) else item for item in known)
 
 
-def _put_back(block: Any, own: Any) -> None:
+def _put_back(block: nn.Module, own: Callable[..., object] | None) -> None:
     if own is None:
         del block.forward
     else:
@@ -131,7 +141,7 @@ def _edited_attention(sites: Sites, edits: Mapping[str, Edit]) -> Attend:
     layers = {id(module): layer for layer, module in enumerate(sites.attentions)}
 
     def attend(
-        module: Any,
+        module: nn.Module,
         query: torch.Tensor,
         key: torch.Tensor,
         value: torch.Tensor,
@@ -165,7 +175,7 @@ def _mask_for_scores(
     query: torch.Tensor,
     key: torch.Tensor,
     mask: torch.Tensor | None,
-    kwargs: Mapping[str, Any],
+    kwargs: Mapping[str, float | None],
 ) -> torch.Tensor:
     """Return the additive mask that makes the model's own arithmetic use the edited scores."""
     raw = torch.matmul(query, _repeat_heads(key, query.shape[1]).transpose(-1, -2))
@@ -235,14 +245,19 @@ def _hook_resid_mid(stack: ExitStack, sites: Sites, name: str, edit: Edit) -> No
     _hook_tensor(stack, sites[f"{block}attn_out"], edit_sum)
 
 
-def _scale_hook(sites: Sites, module: Any, edit: Edit) -> Callable[..., torch.Tensor]:
+def _scale_hook(sites: Sites, module: nn.Module, edit: Edit) -> Callable[..., torch.Tensor]:
     """Return a hook that divides a norm's output by another scale than its own."""
     kind = next(norm.kind for norm in sites.norms if norm.module is module)
     epsilon = float(getattr(module, "eps", getattr(module, "variance_epsilon", 0.0)) or 0.0)
     bias = getattr(module, "bias", None)
     shift = bias if isinstance(bias, torch.Tensor) else 0.0
 
-    def hook(_: Any, args: Any, kwargs: Any, output: torch.Tensor) -> torch.Tensor:
+    def hook(
+        _: nn.Module,
+        args: tuple[torch.Tensor, ...],
+        kwargs: dict[str, torch.Tensor],
+        output: torch.Tensor,
+    ) -> torch.Tensor:
         stream = (args[0] if args else next(iter(kwargs.values()))).float()
         if kind == "LayerNorm":
             square = stream.var(dim=-1, unbiased=False, keepdim=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import nn
@@ -20,6 +20,9 @@ from refutable.capture.views import LogitView, TokenView
 from refutable.errors import InstrumentError, NotAvailableError, RefutableError, one_line
 
 if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+    from transformers import PreTrainedModel
+
     from refutable.capture.recorder import Recorder
     from refutable.models.sites import Site, Sites
 
@@ -103,10 +106,10 @@ class Capture:
         if self._attention is not None:
             self._attention.begin(batch)
         try:
-            out = self._forward(batch)
+            logits = self._forward(batch)
             if self._attention is not None:
                 self._attention.end()
-            self._read_logits(out, batch)
+            self._read_logits(logits, batch)
         finally:
             self._batch = None
         return {r.name: r.take(pack, self.blocks) for r in self._plan.recorders}
@@ -128,7 +131,10 @@ class Capture:
 
     def _forward(self, batch: Batch) -> Any:
         try:
-            return self._model(**batch.inputs, use_cache=False, return_dict=True)
+            logits: torch.Tensor = self._model(
+                **batch.inputs, use_cache=False, return_dict=True
+            ).logits
+            return logits
         except RefutableError:
             raise
         # A table of positions that is too short, a kernel that lacks a type: said in one line.
@@ -175,7 +181,7 @@ class Capture:
                 found.setdefault(name, (layer, []))[1].extend(readers)
         return found
 
-    def _keep(self, handle: Any) -> None:
+    def _keep(self, handle: RemovableHandle) -> None:
         self._stack.callback(handle.remove)
 
     def _hook(self, site: Site, layer: int, readers: list[tuple[str, Recorder]]) -> None:
@@ -203,8 +209,8 @@ class Capture:
             self._keep(site.module.register_forward_hook(after(see, site.entry)))
 
     def _select_positions(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        self, module: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, object]
+    ) -> tuple[tuple[torch.Tensor, ...], dict[str, object]] | None:
         """Keep only the positions whose logits are needed before the unembedding runs."""
         batch = self._batch
         if batch is None or not args or args[0].shape[:-1] != (batch.pack.rows, batch.pack.width):
@@ -219,10 +225,9 @@ class Capture:
             return batch.last[:0]
         return batch.last if wanted == "last" else batch.tokens
 
-    def _read_logits(self, out: Any, batch: Batch) -> None:
+    def _read_logits(self, logits: torch.Tensor, batch: Batch) -> None:
         if self._plan.logits == "none":
             return
-        logits = out.logits
         flat = logits.reshape(-1, logits.shape[-1])
         if not self._headed:
             flat = flat.index_select(0, self._positions(batch))

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,11 +15,17 @@ from transformers.masking_utils import eager_mask
 
 from refutable.errors import NotAvailableError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 IMPLEMENTATION = "refutable"
 """Name under which the attention function is registered with transformers."""
 
 Attend = Callable[..., tuple[torch.Tensor, torch.Tensor | None]]
 """Called with module, query, key, value, mask and what else the modeling file passes on."""
+
+EagerAttend = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+"""A modeling file's own, which always returns the weights."""
 
 _ACTIVE: ContextVar[Attend | None] = ContextVar("refutable_attention", default=None)
 
@@ -30,7 +36,7 @@ def _registered(
     key: torch.Tensor,
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     active = _ACTIVE.get()
     if active is None:
@@ -77,10 +83,10 @@ def attending(model: nn.Module, attend: Attend) -> Iterator[None]:
         _ACTIVE.reset(token)
 
 
-def _configs(model: nn.Module) -> list[Any]:
-    found: dict[int, Any] = {}
+def _configs(model: nn.Module) -> list[PreTrainedConfig]:
+    found: dict[int, PreTrainedConfig] = {}
 
-    def add(config: Any) -> None:
+    def add(config: PreTrainedConfig | None) -> None:
         if config is None or id(config) in found or not hasattr(config, "_attn_implementation"):
             return
         found[id(config)] = config
@@ -92,7 +98,7 @@ def _configs(model: nn.Module) -> list[Any]:
     return list(found.values())
 
 
-def eager_attention(module: nn.Module) -> Callable[..., Any]:
+def eager_attention(module: nn.Module) -> EagerAttend:
     """Find the eager attention function of the file that defines an attention module.
 
     Raises
@@ -103,7 +109,8 @@ def eager_attention(module: nn.Module) -> Callable[..., Any]:
     for cls in type(module).__mro__:
         found = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
         if found is not None:
-            return found  # type: ignore[no-any-return]
+            attend: EagerAttend = found
+            return attend
     raise NotAvailableError(
         f"attention patterns are not available: the file of {type(module).__name__} has no eager "
         "attention function"

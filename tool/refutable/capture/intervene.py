@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -47,6 +47,9 @@ from refutable.errors import RefutableError
 from refutable.models.site_names import canonical as canonical
 from refutable.models.sites import find_sites
 from refutable.system.progress import progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 How = Literal["mean", "mean-all", "zero", "resample"] | torch.Tensor
 """``mean``: over the batch, kept per position. ``mean-all``: over batch and positions. ``zero``.
@@ -87,7 +90,7 @@ def site_names(blocks: int) -> tuple[str, ...]:
     return ("embed", "pos_embed", *inside, "ln_final.scale", "ln_final.normalized")
 
 
-def available_sites(model: Any) -> dict[str, str]:
+def available_sites(model: PreTrainedModel) -> dict[str, str]:
     """Return every site by name, with the reason why this model does not have it ("" if it does).
 
     Parameters
@@ -99,7 +102,9 @@ def available_sites(model: Any) -> dict[str, str]:
     return {name: reason_against(sites, name) for name in site_names(len(sites.blocks))}
 
 
-def read(model: Any, tokens: torch.Tensor, sites: Iterable[str]) -> dict[str, torch.Tensor]:
+def read(
+    model: PreTrainedModel, tokens: torch.Tensor, sites: Iterable[str]
+) -> dict[str, torch.Tensor]:
     """Return the activations at sites in one forward pass.
 
     Parameters
@@ -131,7 +136,9 @@ def read(model: Any, tokens: torch.Tensor, sites: Iterable[str]) -> dict[str, to
 
 
 def intervene(
-    model: Any, tokens: torch.Tensor, interventions: Intervention | Sequence[Intervention]
+    model: PreTrainedModel,
+    tokens: torch.Tensor,
+    interventions: Intervention | Sequence[Intervention],
 ) -> torch.Tensor:
     """Return the logits with activations replaced, shape (batch, position, vocabulary).
 
@@ -166,7 +173,7 @@ def intervene(
 
 
 def sweep(
-    model: Any,
+    model: PreTrainedModel,
     tokens: torch.Tensor,
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     *,

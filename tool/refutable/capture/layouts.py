@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from refutable.capture.selection import (
 if TYPE_CHECKING:
     import torch
     import xarray as xr
+    from transformers import PreTrainedModel
 
     from refutable.capture.packing import Pack
     from refutable.capture.views import LogitView
@@ -68,7 +69,7 @@ class Trial:
 
     def __init__(
         self,
-        model: Any,
+        model: PreTrainedModel,
         sites: Sites,
         encoded: Encoded,
         *,

@@ -14,12 +14,14 @@ from refutable.errors import InstrumentError
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
 
     from refutable.capture.packing import Pack
     from refutable.models.encode import Encoded
     from refutable.models.sites import Sites
 
-    Array = np.ndarray[tuple[int, ...], np.dtype[Any]]
+    Array = NDArray[np.generic]
 
 # Tokens per pass where the caller gives none. On a CPU a few hundred rows fill the matrix units,
 # and masked attention grows with the square of the width: in a model of 135M parameters it is a
@@ -31,7 +33,7 @@ _MOST_LOGITS = 1 << 26
 
 
 def measure(
-    model: Any,
+    model: PreTrainedModel,
     sites: Sites,
     encoded: Encoded,
     observables: Sequence[Recordable],
@@ -165,7 +167,7 @@ def gathered(
     return arrays
 
 
-def _dtype(model: Any) -> str:
+def _dtype(model: PreTrainedModel) -> str:
     return str(next(model.parameters()).dtype).removeprefix("torch.")
 
 
@@ -212,7 +214,11 @@ def _token_order(ran: Sequence[int], encoded: Encoded) -> Array:
 
 
 def passes_of(
-    model: Any, encoded: Encoded, plan: Plan, layout: str, token_budget: int | None = None
+    model: PreTrainedModel,
+    encoded: Encoded,
+    plan: Plan,
+    layout: str,
+    token_budget: int | None = None,
 ) -> tuple[Pack, ...]:
     """Lay the prompts of a run out in its passes."""
     lengths = [len(ids) for ids in encoded.ids]
@@ -221,7 +227,7 @@ def passes_of(
 
 
 def nested_passes_of(
-    model: Any, wholes: Encoded, parts: Sequence[Sequence[int]], plan: Plan, layout: str
+    model: PreTrainedModel, wholes: Encoded, parts: Sequence[Sequence[int]], plan: Plan, layout: str
 ) -> tuple[Pack, ...]:
     """Lay beginnings of prompts out in the passes of the whole prompts.
 
@@ -246,7 +252,7 @@ def nested_passes_of(
     return nested(make_packs(lengths, layout, token_budget=budget, most_prompts=most), parts)
 
 
-def _limits(model: Any, plan: Plan, token_budget: int | None) -> tuple[int, int | None]:
+def _limits(model: PreTrainedModel, plan: Plan, token_budget: int | None) -> tuple[int, int | None]:
     config = model.config.get_text_config()
     # A model that is streamed runs on the CPU, and lies on no device while it does not.
     on_cpu = next(model.parameters()).device.type in ("cpu", "meta")
@@ -266,7 +272,7 @@ class _Labels:
 
     def __init__(self, encoded: Encoded) -> None:
         self._encoded = encoded
-        self._made: dict[tuple[Any, ...], xr.DataArray] = {}
+        self._made: dict[tuple[tuple[str, ...], tuple[int, ...]], xr.DataArray] = {}
 
     def array(self, item: Recordable, parts: list[Array], order: Array) -> xr.DataArray:
         values = _join(parts)[order] if item.per_prompt else _one(item, parts)
@@ -282,7 +288,7 @@ class _Labels:
     def _template(self, dims: tuple[str, ...], shape: tuple[int, ...]) -> xr.DataArray:
         import xarray as xr
 
-        coords: dict[str, Any] = {}
+        coords: dict[str, object] = {}
         for dim, size in zip(dims, shape, strict=True):
             if dim == "prompt":
                 coords["prompt"] = np.asarray(self._encoded.prompt_ids)

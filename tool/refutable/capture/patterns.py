@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -17,6 +17,8 @@ from refutable.capture.recorder import PATTERN, Patterns, Recorder
 from refutable.errors import NotAvailableError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from refutable.models.encode import Encoded
     from refutable.models.sites import Sites
 
@@ -59,7 +61,9 @@ class _KeepPatterns(Recorder):
         return torch.zeros(len(pack.segments))
 
 
-def compare_patterns(model: Any, sites: Sites, encoded: Encoded, layout: str) -> Comparison:
+def compare_patterns(
+    model: PreTrainedModel, sites: Sites, encoded: Encoded, layout: str
+) -> Comparison:
     """Read the patterns of two short prompts in both ways.
 
     Parameters
@@ -112,11 +116,11 @@ def _excess(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
     return min(from_one, from_own)
 
 
-def _eager(model: Any, sites: Sites, ids: Sequence[int]) -> list[torch.Tensor]:
+def _eager(model: PreTrainedModel, sites: Sites, ids: Sequence[int]) -> list[torch.Tensor]:
     """Patterns of one prompt, alone, block by block: head, query, key."""
     found: list[torch.Tensor] = []
 
-    def hook(module: nn.Module, args: Any, output: Any) -> None:
+    def hook(module: nn.Module, args: object, output: object) -> None:
         weights = [
             item
             for item in (output if isinstance(output, (tuple, list)) else ())

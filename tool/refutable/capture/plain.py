@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
+
     from refutable.models.encode import Encoded
 
 # Numbers of one full logit array of a plain run (256 MB in float32).
@@ -16,8 +19,8 @@ _MOST_LOGITS = 1 << 26
 
 @torch.no_grad()
 def plain_logits(
-    model: Any, encoded: Encoded, vocabulary: int
-) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    model: PreTrainedModel, encoded: Encoded, vocabulary: int
+) -> dict[str, NDArray[np.generic]]:
     """Last-token logits of each prompt, run alone and in order.
 
     Returns
@@ -26,7 +29,7 @@ def plain_logits(
         By prompt id; a prompt whose logits would take too much memory is left out.
     """
     device = next(model.parameters()).device
-    found: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
+    found: dict[str, NDArray[np.generic]] = {}
     for name, ids in zip(encoded.prompt_ids, encoded.ids, strict=True):
         if found and len(ids) * vocabulary > _MOST_LOGITS:
             continue
@@ -36,7 +39,7 @@ def plain_logits(
     return found
 
 
-def state_of(model: Any) -> tuple[int, tuple[str, ...]]:
+def state_of(model: PreTrainedModel) -> tuple[int, tuple[str, ...]]:
     """Count the hooks on a model and name its attention implementations."""
     hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
     implementations = {

@@ -52,7 +52,7 @@ class Recordable(Protocol):
         """False for facts of the model alone."""
 
     @property
-    def recorder(self) -> Callable[[], Any] | None:
+    def recorder(self) -> Callable[[], Recorder] | None:
         """Factory of the recorder; ``None`` for a derived observable."""
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from refutable.capture.packing import Pack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 # Sets of no more prompts are checked whole; of larger ones a few passes, chosen for what they mix.
 _WHOLE = 48
@@ -85,7 +88,7 @@ def compared_prompts(
     return tuple(sorted(found))
 
 
-def switches_of(config: Any, longest: int) -> tuple[int, ...]:
+def switches_of(config: PreTrainedConfig, longest: int) -> tuple[int, ...]:
     """Read from a config at which lengths, shorter than the longest prompt, something may change.
 
     Windows, chunks and the context of before an extension: whatever is named so.
@@ -95,7 +98,7 @@ def switches_of(config: Any, longest: int) -> tuple[int, ...]:
     return tuple(sorted(found)[:MOST_PACKS])
 
 
-def _lengths(stated: Mapping[str, Any]) -> Iterator[int]:
+def _lengths(stated: Mapping[str, object]) -> Iterator[int]:
     for name, value in stated.items():
         if isinstance(value, Mapping):
             yield from _lengths(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -15,13 +14,13 @@ See = Callable[[torch.Tensor], "torch.Tensor | None"]
 """Gets the tensor; what it returns takes its place, unless that is ``None``."""
 
 
-def before(see: See, entry: Entry | None) -> Callable[..., Any]:
+def before(see: See, entry: Entry | None) -> Callable[..., object]:
     """Return a pre-hook that shows (and replaces) what lies at an entry of a module's input.
 
     Without an entry it is the module's first tensor argument.
     """
 
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def hook(module: nn.Module, args: tuple[object, ...], kwargs: dict[str, object]) -> object:
         given = (args, kwargs)
         at = _first(given) if entry is None else entry
         if at is None:
@@ -32,13 +31,13 @@ def before(see: See, entry: Entry | None) -> Callable[..., Any]:
     return hook
 
 
-def after(see: See, entry: Entry | None) -> Callable[..., Any]:
+def after(see: See, entry: Entry | None) -> Callable[..., object]:
     """Return a hook that shows (and replaces) what lies at an entry of a module's output.
 
     Without an entry it is the output, or the first item of it.
     """
 
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+    def hook(module: nn.Module, args: object, output: object) -> object:
         at: Entry = entry or ()
         if entry is None and isinstance(output, (tuple, list)):
             at = (0,)
@@ -48,9 +47,9 @@ def after(see: See, entry: Entry | None) -> Callable[..., Any]:
     return hook
 
 
-def _first(given: tuple[tuple[Any, ...], dict[str, Any]]) -> Entry | None:
+def _first(given: tuple[tuple[object, ...], dict[str, object]]) -> Entry | None:
     """Entry of the first tensor argument."""
     args, kwargs = given
-    items: list[tuple[Entry, Any]] = [((0, at), value) for at, value in enumerate(args)]
+    items: list[tuple[Entry, object]] = [((0, at), value) for at, value in enumerate(args)]
     items += [((1, name), value) for name, value in kwargs.items()]
     return next((entry for entry, value in items if torch.is_tensor(value)), None)

@@ -17,11 +17,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from refutable.errors import NotAvailableError, PromptError, RefutableError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import Cache, PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +77,7 @@ class Thoughts:
 
 @torch.no_grad()
 def latent_thoughts(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     k: int = 6,
     *,
@@ -117,7 +121,7 @@ def latent_thoughts(
             "one"
         )
     made = _laid_out(model, prompts)
-    cache: Any = None
+    cache: Cache | None = None
     fed = made.embeddings
     for number in range(k):
         hidden, cache = last_hidden(model, fed, made.present, cache)
@@ -129,7 +133,9 @@ def latent_thoughts(
 
 
 @torch.no_grad()
-def rethink(model: Any, thoughts: Thoughts, replaced: Mapping[int, torch.Tensor]) -> Thoughts:
+def rethink(
+    model: PreTrainedModel, thoughts: Thoughts, replaced: Mapping[int, torch.Tensor]
+) -> Thoughts:
     """Feed other vectors as some thoughts, and think the later ones anew from what was fed.
 
     Parameters
@@ -168,7 +174,7 @@ def rethink(model: Any, thoughts: Thoughts, replaced: Mapping[int, torch.Tensor]
 
 @torch.no_grad()
 def without_thoughts(
-    model: Any, prompts: Sequence[Sequence[int]], *, end: Sequence[int] = ()
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, end: Sequence[int] = ()
 ) -> Thoughts:
     """Lay prompts out whose answer follows at once, with nothing thought.
 
@@ -185,7 +191,7 @@ def without_thoughts(
 
 @torch.no_grad()
 def written_thoughts(
-    model: Any,
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     spans: Sequence[Mapping[str, Sequence[int]]],
     k: int = 6,
@@ -228,7 +234,7 @@ def written_thoughts(
     return _finished(spanned, k, latent=False)
 
 
-def _laid_out(model: Any, prompts: Sequence[Sequence[int]]) -> Thoughts:
+def _laid_out(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Thoughts:
     if "inputs_embeds" not in inspect.signature(model.forward).parameters:
         raise NotAvailableError(
             f"{type(model).__name__} takes no inputs_embeds, so no thought can be fed to it"
@@ -247,9 +253,10 @@ def _laid_out(model: Any, prompts: Sequence[Sequence[int]]) -> Thoughts:
     return Thoughts(embeddings, present, {"prompt": present, "begin": begin}, 0, True)
 
 
-def _embedded(model: Any, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+def _embedded(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> torch.Tensor:
     table = model.get_input_embeddings()
-    found: torch.Tensor = table(torch.tensor([list(row) for row in ids]).to(table.weight.device))
+    device = next(table.parameters()).device
+    found: torch.Tensor = table(torch.tensor([list(row) for row in ids]).to(device))
     return found
 
 
@@ -278,7 +285,9 @@ def _finished(made: Thoughts, count: int, *, latent: bool) -> Thoughts:
     return replace(made, spans=spans, count=count, latent=latent)
 
 
-def position_ids(model: Any, present: torch.Tensor, new: int | None = None) -> dict[str, Any]:
+def position_ids(
+    model: nn.Module, present: torch.Tensor, new: int | None = None
+) -> dict[str, torch.Tensor]:
     """Position ids that count from a prompt's first token, for models that take them."""
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return {}
@@ -287,8 +296,8 @@ def position_ids(model: Any, present: torch.Tensor, new: int | None = None) -> d
 
 
 def last_hidden(
-    model: Any, fed: torch.Tensor, present: torch.Tensor, cache: Any
-) -> tuple[torch.Tensor, Any]:
+    model: PreTrainedModel, fed: torch.Tensor, present: torch.Tensor, cache: Cache | None
+) -> tuple[torch.Tensor, Cache | None]:
     """Run what is newly fed behind a cache; return the last hidden state and the new cache."""
     body = model.base_model
     out = body(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.capture.measure import measure
 from refutable.cli.listing import make_table
@@ -20,6 +20,7 @@ from refutable.system.paths import fixtures
 from refutable.system.progress import progress
 
 if TYPE_CHECKING:
+    import torch
     from rich.table import Table
 
     from refutable.models.encode import Encoded
@@ -62,7 +63,7 @@ def _prompts(loaded: LoadedModel) -> Encoded:
     return encode(prompts, loaded.tokenizer, loaded.facts, "no-bos")
 
 
-def _ways(loaded: LoadedModel, encoded: Encoded) -> dict[str, Callable[[], Any]]:
+def _ways(loaded: LoadedModel, encoded: Encoded) -> dict[str, Callable[[], object]]:
     import torch
 
     model, sites = loaded.model, find_sites(loaded.model)
@@ -73,12 +74,12 @@ def _ways(loaded: LoadedModel, encoded: Encoded) -> dict[str, Callable[[], Any]]
     last = torch.tensor([len(ids) for ids in encoded.ids], device=place).cumsum(0) - 1
 
     @torch.no_grad()
-    def bare() -> Any:
+    def bare() -> object:
         return model(
             input_ids=tokens, position_ids=positions, use_cache=False, logits_to_keep=last
         ).logits
 
-    def hooked(names: tuple[str, ...]) -> Callable[[], Any]:
+    def hooked(names: tuple[str, ...]) -> Callable[[], object]:
         items = [REGISTRY[name] for name in names]
         budget = tokens.shape[1]
         return lambda: measure(model, sites, encoded, items, token_budget=budget)
@@ -109,16 +110,16 @@ def _ways(loaded: LoadedModel, encoded: Encoded) -> dict[str, Callable[[], Any]]
     }
 
 
-def _stream(output: Any) -> Any:
+def _stream(output: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
 def _interleave(
-    ways: Mapping[str, Callable[[], Any]], pairs: int, device: str
+    ways: Mapping[str, Callable[[], object]], pairs: int, device: str
 ) -> dict[str, list[float]]:
     import torch
 
-    def timed(run: Callable[[], Any]) -> float:
+    def timed(run: Callable[[], object]) -> float:
         start = time.perf_counter()
         run()
         if device.startswith("cuda"):

@@ -106,9 +106,6 @@ def observe_copies(out: Path, say: Callable[[str], None], tag: str = "twin") -> 
     RefutableError
         When the file cannot be read or written.
     """
-    from refutable.models.registry import all_specs
-    from refutable.studies.catalogue import bundled_claims
-
     writable(out.parent)
     writer = CommittedWriter(bits=BITS.get(tag))
     writer.take(Committed(out))

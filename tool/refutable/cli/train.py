@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from refutable.errors import RefutableError
+from refutable.system.paths import writable
 
 train_app = typer.Typer(
     help="Train the controlled models. A run that is stopped goes on where it was.",
@@ -156,7 +157,6 @@ def train_thoughts_command(
 def _check(folder: Path, device: str) -> None:
     """Refuse a folder or device that cannot be used before anything is computed."""
     from refutable.models.device import usable_device
-    from refutable.system.paths import writable
 
     writable(folder)
     usable_device(device)

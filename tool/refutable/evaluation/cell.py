@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from refutable.errors import NotMeasurableError
 from refutable.evaluation.evaluate import Evaluation, evaluate
@@ -18,7 +18,7 @@ from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
 from refutable.spec.prompts import PromptLibrary
 
-Watch: TypeAlias = Callable[[str, Any, tuple[Any, ...]], None]
+Watch: TypeAlias = Callable[[str, object, tuple[object, ...]], None]
 """Told a model and what the body returned on it and on the copies of its null control, while the
 model's arrays are at hand."""
 

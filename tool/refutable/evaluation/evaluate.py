@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refutable.errors import InstrumentError, RefutableError
 from refutable.measurement.subject import Observations, Subject, call
@@ -17,6 +17,9 @@ from refutable.records import Control, Estimate, Replication
 from refutable.spec.claim import Claim, ReplicationSpec
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _DRAWS = 6
 """Ways to move observables by the errors they state."""
@@ -31,7 +34,7 @@ class Evaluation:
     """Values, verdict, control and replication of one claim on one model."""
 
     values: Any
-    control_values: tuple[Any, ...]
+    control_values: tuple[object, ...]
     judgement: Judgement
     control: Control | None
     replication: Replication | None
@@ -92,7 +95,7 @@ def decide(
 
 def _controls(
     claim: Claim, subject: Subject, model: str
-) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+) -> tuple[tuple[object, ...], tuple[str, ...]]:
     """Values of the null control, and what each was measured on."""
     spec = claim.control
     if spec is not None and spec.body is not None:
@@ -186,7 +189,7 @@ def _difference(chosen: Floats, single: Floats) -> float:
     return float(np.nan_to_num(differences, nan=np.inf, posinf=np.inf).max(initial=0.0))
 
 
-def _arrays(values: Any) -> list[Any]:
+def _arrays(values: Any) -> list[xr.DataArray]:
     import xarray as xr
 
     if isinstance(values, xr.Dataset):
@@ -196,7 +199,7 @@ def _arrays(values: Any) -> list[Any]:
     return [values]
 
 
-def _largest(values: Any) -> float:
+def _largest(values: object) -> float:
     import numpy as np
 
     sizes = [np.abs(np.asarray(a, float)) for a in _arrays(values)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from refutable.errors import NotAvailableError, NotMeasurableError
 from refutable.evaluation.evaluate import Evaluation, decide, instrument_error, seed_of
@@ -22,8 +21,8 @@ from refutable.spec.claim import Claim
 class _Gathered:
     """What the members of the groups gave."""
 
-    values: dict[str, dict[int | None, Any]] = field(default_factory=dict)
-    controls: list[dict[str, dict[int, Any]]] = field(default_factory=list)
+    values: dict[str, dict[int | None, object]] = field(default_factory=dict)
+    controls: list[dict[str, dict[int, object]]] = field(default_factory=list)
     """For each copy of the null control: by group, under the copy's number."""
     control_names: list[str] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
@@ -38,7 +37,7 @@ def evaluate_group(
     claim: Claim,
     cell: Cell,
     harness: Harness,
-    watch: Callable[[str, Any, tuple[Any, ...]], None],
+    watch: Callable[[str, object, tuple[object, ...]], None],
 ) -> CellOutcome:
     """Measure and evaluate a claim about several models.
 
@@ -93,7 +92,7 @@ class _Visit:
     claim: Claim
     cell: Cell
     harness: Harness
-    watch: Callable[[str, Any, tuple[Any, ...]], None]
+    watch: Callable[[str, object, tuple[object, ...]], None]
     found: _Gathered
 
     def group(self, name: str, members: Members) -> str | None:
@@ -119,7 +118,7 @@ class _Visit:
             self.harness.forget(model)
         return None
 
-    def _controls(self, name: str, subject: Subject) -> tuple[Any, ...]:
+    def _controls(self, name: str, subject: Subject) -> tuple[object, ...]:
         controls = self.found.controls
         values = tuple(self._body(observations) for observations in subject.controls)
         for place, value in enumerate(values):
@@ -129,6 +128,6 @@ class _Visit:
         self.found.control_names += subject.control_names
         return values
 
-    def _body(self, observations: Observations) -> Any:
+    def _body(self, observations: Observations) -> object:
         claim = self.claim
         return guarded(claim, self.cell, lambda: call(claim.body, observations, claim.observables))

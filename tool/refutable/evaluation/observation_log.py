@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence.rows import named_arrays, put_rows
@@ -27,6 +27,8 @@ from refutable.system.files import draft
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
+
 
 SHARDS = ".shards"
 """Folder beside the evidence in which workers leave rows for the controller."""
@@ -38,7 +40,7 @@ MOST_OF_A_MEMBER = 5_000
 """Values above which what a body returned on one of several models is not kept: what models are
 compared by, and no quantity of theirs."""
 
-Labelled: TypeAlias = tuple[Any, dict[str, Any]]
+Labelled: TypeAlias = "tuple[xr.DataArray, dict[str, str | None]]"
 """An array, and the columns that all of its rows share."""
 
 
@@ -89,7 +91,7 @@ class ObservationLog:
         self._write(_key(claim, cell), self._prompts(cell.prompts), arrays)
         self._keep_observables(cell, cell.model)
 
-    def keep_member(self, claim: Claim, cell: Cell, model: str, values: tuple[Any, ...]) -> None:
+    def keep_member(self, claim: Claim, cell: Cell, model: str, values: tuple[object, ...]) -> None:
         """Keep what the body of a claim about several models returned on one of them.
 
         Parameters
@@ -147,7 +149,7 @@ class ObservationLog:
         with suppress(OSError):
             self._folder.rmdir()
 
-    def _common(self, claim: Claim, cell: Cell, model: str) -> dict[str, Any]:
+    def _common(self, claim: Claim, cell: Cell, model: str) -> dict[str, str | None]:
         prompts = self._prompts.label(cell.prompts)
         return {"claim": claim.id, "model": model, "prompts": prompts, "arm": cell.arm}
 
@@ -157,7 +159,7 @@ class ObservationLog:
         for (name, arm, role), arrays in self._harness.arrays(model).items():
             if name != cell.prompts or arm != cell.arm or role.startswith("check"):
                 continue
-            common = {
+            common: dict[str, str | None] = {
                 "claim": None,
                 "model": model,
                 "control": role or None,
@@ -199,7 +201,7 @@ class ObservationLog:
             table.frame(ordered=False).to_parquet(part)
 
 
-def summaries(arrays: Mapping[str, Any]) -> dict[str, Any]:
+def summaries(arrays: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     """Return the derived observables that sum up recorded ones for figures.
 
     Parameters
@@ -209,7 +211,7 @@ def summaries(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """
     import xarray as xr
 
-    def value(name: str) -> Any:
+    def value(name: str) -> xr.DataArray:
         item = REGISTRY[name]
         if name in arrays or item.function is None:
             return arrays[name]
@@ -229,7 +231,7 @@ def _key(claim: Claim, cell: Cell) -> str:
     return "|".join((claim.id, cell.model, cell.prompts, cell.arm))
 
 
-def _is_kept(quantity: str, array: Any) -> bool:
+def _is_kept(quantity: str, array: xr.DataArray) -> bool:
     if quantity in REGISTRY and REGISTRY[quantity].in_store_only:
         return False
     per_prompt = "prompt" in array.dims and set(array.dims) - {"prompt", "layer"}

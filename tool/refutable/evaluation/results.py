@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from refutable.evaluation.outcome import CellOutcome
 from refutable.measurement.state import Settings
@@ -78,7 +77,7 @@ def _how(claim: Claim, judgement: Judgement) -> How | None:
     )
 
 
-def seeds_of(values: Mapping[str, Mapping[int | None, Any]]) -> list[int]:
+def seeds_of(values: Mapping[str, Mapping[int | None, object]]) -> list[int]:
     """Return the seeds behind a claim over groups of models."""
     return sorted(
         {int(seed) for members in values.values() for seed in members if seed is not None}

@@ -10,12 +10,15 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refutable.errors import EvidenceError, one_line
 from refutable.evidence.drift import Recorded, drift, record_of
 from refutable.records import Result, Verdict
 from refutable.system import files
+
+if TYPE_CHECKING:
+    from refutable.system.typing import Json
 
 SCHEMA = "refutable.baseline/2"
 EARLIER = "refutable.baseline/1"
@@ -98,7 +101,7 @@ def _agrees(found: Recorded, before: Recorded | None) -> bool:
     return not drift(found, before)
 
 
-def _row(cell: Cell, recorded: Recorded) -> dict[str, Any]:
+def _row(cell: Cell, recorded: Recorded) -> dict[str, Json]:
     numbers = {name: item for name, item in asdict(recorded).items() if item is not None}
     # Nine digits are more than any platform repeats.
     short = {k: float(f"{x:.9g}") if isinstance(x, float) else x for k, x in numbers.items()}

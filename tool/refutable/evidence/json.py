@@ -11,7 +11,7 @@ import math
 import os
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import EvidenceError
 from refutable.evidence.earlier import SCHEMA_1, converted
@@ -113,7 +113,7 @@ def _first(problem: ValidationError) -> str:
     return f"{where}: {' '.join(first['msg'].split())}" + (f" (and {more} more)" if more else "")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Records as JSON holds them: no NaN, no infinity, no lone surrogate."""
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None

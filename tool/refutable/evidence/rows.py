@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.evidence.observations import INTEGERS, TEXTS
 from refutable.evidence.table import Integers, Table
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def named_arrays(values: Any) -> dict[str, Any]:
+def named_arrays(values: object) -> dict[str, xr.DataArray]:
     """Return a body's result as arrays by quantity: ``value``, then ``value2`` and so on."""
     import xarray as xr
 
@@ -25,7 +26,9 @@ def named_arrays(values: Any) -> dict[str, Any]:
     return {("value" if i == 0 else f"value{i + 1}"): array for i, array in enumerate(values)}
 
 
-def tidy(array: Any, prompts: PromptSet | None, common: dict[str, Any]) -> pd.DataFrame:
+def tidy(
+    array: xr.DataArray, prompts: PromptSet | None, common: Mapping[str, str | None]
+) -> pd.DataFrame:
     """Return one row per value of an array; dims beside prompt, layer and head go to ``at``."""
     table = Table()
     put_rows(table, "", array, prompts, common)
@@ -34,7 +37,11 @@ def tidy(array: Any, prompts: PromptSet | None, common: dict[str, Any]) -> pd.Da
 
 
 def put_rows(
-    table: Table, key: str, array: Any, prompts: PromptSet | None, common: dict[str, Any]
+    table: Table,
+    key: str,
+    array: xr.DataArray,
+    prompts: PromptSet | None,
+    common: Mapping[str, str | None],
 ) -> None:
     """Put the values of an array into a table."""
     import numpy as np
@@ -42,7 +49,7 @@ def put_rows(
     values = np.asarray(array.values, dtype=float).reshape(-1)
     index = np.unravel_index(np.arange(values.size), array.shape) if array.dims else ()
     at = dict(zip(array.dims, index, strict=True))
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         name: table.words[name].code([word])[0] for name, word in common.items()
     }
     columns["value"] = values
@@ -80,7 +87,7 @@ def _codes_of_prompts(
     return table.of_prompts[key]
 
 
-def _of_prompts(array: Any, prompts: PromptSet | None) -> dict[str, list[str | None]]:
+def _of_prompts(array: xr.DataArray, prompts: PromptSet | None) -> dict[str, list[str | None]]:
     """Return what is known of each prompt; a body may return values of other texts instead."""
     import numpy as np
 
@@ -100,7 +107,7 @@ def _of_prompts(array: Any, prompts: PromptSet | None) -> dict[str, list[str | N
     }
 
 
-def _labels(array: Any, dim: Any) -> Any:
+def _labels(array: xr.DataArray, dim: Hashable) -> list[str]:
     import numpy as np
 
     values = array[dim].values if dim in array.coords else np.arange(array.sizes[dim])

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from refutable.falsify.attack import Attacker
     from refutable.measurement.state import State
     from refutable.spec.claim import Claim
+    from refutable.system.typing import Json
 
 VERSION = 3
 """Raised when a search of the same budget and seed would try other candidates."""
@@ -151,7 +152,7 @@ class CellAttack:
 
     # -- the search ------------------------------------------------------------------------------
 
-    def _search(self) -> tuple[Attack, dict[str, Any]]:
+    def _search(self) -> tuple[Attack, dict[str, Json]]:
         facts = self.state.facts
         bos = facts.bos if self.target.arm == "bos" else None
         subject, words = self.by.subject(self.target.model, bos)
@@ -218,11 +219,11 @@ class CellAttack:
 
     def _certified(
         self,
-        attack: tuple[Attack, dict[str, Any]],
+        attack: tuple[Attack, dict[str, Json]],
         objective: Objective,
-        words: Any,
+        words: Vocabulary,
         search: Search,
-    ) -> tuple[Attack, dict[str, Any]]:
+    ) -> tuple[Attack, dict[str, Json]]:
         seed = seed_of(f"certify {self.target.claim.id}", self.target.model)
         drawn = sample(objective, words, self.by.certify, bound=self.bound, seed=seed)
         region = self.target.claim.predicts.region
@@ -272,7 +273,7 @@ class CellAttack:
 
     def _finish(
         self, found: Searched, words: Vocabulary, replayed: Stored | None
-    ) -> tuple[Attack, dict[str, Any]]:
+    ) -> tuple[Attack, dict[str, Json]]:
         worst = None if found.worst is None else self._record(found.worst, words)
         report = SearchReport(
             budget=self.by.budget.shown,

@@ -3,62 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
+from hypothesis.strategies import DrawFn, SearchStrategy
 
 from refutable.falsify.vocabulary import Ids
 
-Draw = Callable[[SearchStrategy[Any]], Any]
-Parts = tuple[Any, ...]
+T = TypeVar("T")
+"""A word of a text, or a token id."""
+Kind = Callable[[tuple[T, ...], DrawFn, Sequence[T]], tuple[T, ...]]
+Words = tuple[str, ...]
 
 CODE = ("()", "{}", "[0]", "x = 1", "if x:", "return", "#", "//", "==", "\\n", "<br>", "None")
 """What an edit puts in to make a text look like a program's."""
 
 
-def _drop(parts: Parts, draw: Draw, others: Sequence[Any]) -> Parts:
+def _drop(parts: tuple[T, ...], draw: DrawFn, others: Sequence[T]) -> tuple[T, ...]:
     if len(parts) == 1:
         return (*parts, draw(st.sampled_from(others)))
     at = draw(st.integers(0, len(parts) - 1))
     return (*parts[:at], *parts[at + 1 :])
 
 
-def _swap(parts: Parts, draw: Draw, others: Sequence[Any]) -> Parts:
+def _swap(parts: tuple[T, ...], draw: DrawFn, others: Sequence[T]) -> tuple[T, ...]:
     if len(parts) == 1:
         return _insert(parts, draw, others)
     at = draw(st.integers(0, len(parts) - 2))
     return (*parts[:at], parts[at + 1], parts[at], *parts[at + 2 :])
 
 
-def _repeat(parts: Parts, draw: Draw, others: Sequence[Any]) -> Parts:
+def _repeat(parts: tuple[T, ...], draw: DrawFn, others: Sequence[T]) -> tuple[T, ...]:
     at = draw(st.integers(0, len(parts) - 1))
     return (*parts[: at + 1], *parts[at:])
 
 
-def _insert(parts: Parts, draw: Draw, others: Sequence[Any]) -> Parts:
+def _insert(parts: tuple[T, ...], draw: DrawFn, others: Sequence[T]) -> tuple[T, ...]:
     at = draw(st.integers(0, len(parts)))
     return (*parts[:at], draw(st.sampled_from(others)), *parts[at:])
 
 
-def _replace(parts: Parts, draw: Draw, others: Sequence[Any]) -> Parts:
+def _replace(parts: tuple[T, ...], draw: DrawFn, others: Sequence[T]) -> tuple[T, ...]:
     at = draw(st.integers(0, len(parts) - 1))
     return (*parts[:at], draw(st.sampled_from(others)), *parts[at + 1 :])
 
 
-def _case(parts: Parts, draw: Draw, others: Sequence[Any]) -> Parts:
+def _case(parts: Words, draw: DrawFn, others: Sequence[str]) -> Words:
     at = draw(st.integers(0, len(parts) - 1))
     change = draw(st.sampled_from((str.lower, str.upper, str.capitalize, str.swapcase)))
     return (*parts[:at], change(parts[at]), *parts[at + 1 :])
 
 
-def _digits(parts: Parts, draw: Draw, others: Sequence[Any]) -> Parts:
+def _digits(parts: Words, draw: DrawFn, others: Sequence[str]) -> Words:
     number = str(draw(st.integers(0, 10**6)))
     at = draw(st.integers(0, len(parts)))
     return (*parts[:at], number, *parts[at:])
 
 
-def _code(parts: Parts, draw: Draw, others: Sequence[Any]) -> Parts:
+def _code(parts: Words, draw: DrawFn, others: Sequence[str]) -> Words:
     at = draw(st.integers(0, len(parts)))
     return (*parts[:at], draw(st.sampled_from(CODE)), *parts[at:])
 
@@ -69,8 +71,8 @@ OF_TEXT = (_drop, _swap, _repeat, _insert, _case, _digits, _code)
 
 @st.composite
 def _edited(
-    draw: Draw, parts: Parts, others: Sequence[Any], kinds: Sequence[Any], most: int
-) -> Parts:
+    draw: DrawFn, parts: tuple[T, ...], others: Sequence[T], kinds: Sequence[Kind[T]], most: int
+) -> tuple[T, ...]:
     for _ in range(draw(st.integers(1, most))):
         parts = draw(st.sampled_from(kinds))(parts, draw, others)
     return parts

@@ -9,9 +9,9 @@ change are proposed. (The first-order ranking is that of HotFlip, Ebrahimi et al
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,11 @@ from refutable.capture.packing import make_packs
 from refutable.capture.plan import make_plan
 from refutable.falsify.objective import Objective, Scored
 from refutable.falsify.vocabulary import Ids, Vocabulary
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import nn
 
 MOST_NUMBERS = 2048
 """Recorded numbers of one prompt above which the body is not differentiated."""
@@ -64,7 +69,7 @@ class Gradients:
             return []
         return self._best(ids, gradient, count)
 
-    def _of_embeddings(self, ids: Ids) -> Any:
+    def _of_embeddings(self, ids: Ids) -> torch.Tensor | None:
         """Gradient of the margin: (token, dim), BOS left out; ``None`` where there is no slope."""
         import torch
 
@@ -88,7 +93,7 @@ class Gradients:
             (gradient,) = torch.autograd.grad(total, inputs)
         return gradient.reshape(-1, gradient.shape[-1])[-len(ids) :].float()
 
-    def _slopes(self, values: dict[str, Any]) -> dict[str, Any]:
+    def _slopes(self, values: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float64]]:
         """Slope of the margin in each recorded floating-point number of one prompt."""
         floating = {n: v for n, v in values.items() if v.dtype.kind == "f"}
         numbers = sum(v.size for v in floating.values())
@@ -116,10 +121,10 @@ class Gradients:
     def _has_prompt(self, name: str) -> bool:
         return any(i.per_prompt for i in self._objective.recorded if i.name == name)
 
-    def _judged(self, table: dict[str, Any], copies: int) -> list[Scored]:
+    def _judged(self, table: Mapping[str, NDArray[np.generic]], copies: int) -> list[Scored]:
         return self._objective.judge(table, [(k,) for k in range(copies)])
 
-    def _best(self, ids: Ids, gradient: Any, count: int) -> list[Ids]:
+    def _best(self, ids: Ids, gradient: torch.Tensor, count: int) -> list[Ids]:
         import torch
 
         embedding = self._objective.subject.sites.embedding
@@ -147,11 +152,11 @@ class Gradients:
 
 
 @contextmanager
-def _leaf(embedding: Any) -> Iterator[Any]:
+def _leaf(embedding: nn.Module) -> Iterator[list[torch.Tensor]]:
     """Let the embedding's output be what is differentiated; yields a list that gets it."""
-    inputs: list[Any] = []
+    inputs: list[torch.Tensor] = []
 
-    def mark(module: Any, args: Any, output: Any) -> Any:
+    def mark(module: nn.Module, args: object, output: torch.Tensor) -> torch.Tensor:
         inputs.append(output.detach().requires_grad_())
         return inputs[-1]
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from refutable.capture.measure import measure
 from refutable.errors import RefutableError
@@ -20,9 +21,11 @@ from refutable.predictions.every import Every
 if TYPE_CHECKING:
     from refutable.capture.packing import Pack
     from refutable.models.load import LoadedModel
+    from refutable.models.sites import Sites
+    from refutable.observables.registry import Observable
     from refutable.spec.claim import Claim
 
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+Floats = NDArray[np.float64]
 FAMILY = "searched"
 """Family of every candidate: a body sees no remark of any prompt set."""
 
@@ -48,7 +51,7 @@ class Subject:
     """A loaded model with what is needed to run prompts on it."""
 
     loaded: LoadedModel
-    sites: Any
+    sites: Sites
     layout: str
     """``packed``, ``padded`` or ``single``, as checked for this model."""
     bos: int | None = None
@@ -137,9 +140,11 @@ class Objective:
             bos=self.subject.bos,
         )
 
-    def judge(self, recorded: dict[str, Any], prompts: Sequence[Ids]) -> list[Scored]:
+    def judge(
+        self, recorded: Mapping[str, NDArray[np.generic]], prompts: Sequence[Ids]
+    ) -> list[Scored]:
         """Score prompts whose recorded observables are known, as plain arrays by name."""
-        coords: dict[str, Any] = {
+        coords: dict[str, object] = {
             "prompt": [str(i) for i in range(len(prompts))],
             "family": ("prompt", [FAMILY] * len(prompts)),
         }
@@ -155,11 +160,12 @@ class Objective:
             arrays[item.name] = xr.DataArray(values, dims=item.dims, coords=own)
         return self._read(self._body(arrays), list(prompts))
 
-    def _body(self, arrays: dict[str, Any]) -> Any:
-        return call(self.claim.body, Observations(arrays), self.claim.observables)
+    def _body(self, arrays: dict[str, xr.DataArray]) -> Any:
+        returned = call(self.claim.body, Observations(arrays), self.claim.observables)
+        return returned
 
     @property
-    def recorded(self) -> list[Any]:
+    def recorded(self) -> list[Observable]:
         """The recorded observables that the body rests on."""
         return self._items
 
@@ -202,7 +208,7 @@ class Objective:
         back = np.argsort(order)
         return [found[i] for i in back]
 
-    def _read(self, values: Any, prompts: list[Ids]) -> list[Scored]:
+    def _read(self, values: xr.DataArray, prompts: list[Ids]) -> list[Scored]:
         """Reduce the body's result to the worst margin of each prompt; a body may drop prompts."""
         dims = tuple(getattr(values, "dims", ()))
         if "prompt" not in dims or "prompt" not in values.coords:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from refutable.falsify.vocabulary import Ids, Vocabulary
 
 Random = np.random.Generator
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +134,7 @@ def tails(ids: Ids, domain: Domain) -> list[Ids]:
     return [tuple(ids[-n:]) for n in sizes if n <= domain.max_size]
 
 
-def pick(pool: Sequence[Any], rng: Random) -> Any:
+def pick(pool: Sequence[T], rng: Random) -> T:
     """Draw from the front of a list that begins with the best, by rank."""
     at = int(len(pool) * rng.random() ** 2)
     return pool[at]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -93,17 +93,18 @@ def prompts(model: str | LoadedModel, min_size: int = 1, max_size: int = 16) -> 
 
     def make() -> SearchStrategy[str]:
         words = vocabulary_of(model, False)
-        if words.tokenizer is None:
+        tokenizer = words.tokenizer
+        if tokenizer is None:
             raise PromptError(f"{_name(model)} has no tokenizer: draw token_ids instead")
-        texts = words.tokenizer.batch_decode([[i] for i in words.ordered])
+        texts = tokenizer.batch_decode([[i] for i in words.ordered])
         shown = [i for i, t in zip(words.ordered, texts, strict=True) if t and readable(t)]
         drawn = st.lists(st.sampled_from(shown), min_size=min_size, max_size=max_size)
 
         def fits(text: str) -> bool:
-            ids = encode(words.tokenizer, text)
-            return min_size <= len(ids) <= max_size and decode(words.tokenizer, ids) == text
+            ids = encode(tokenizer, text)
+            return min_size <= len(ids) <= max_size and decode(tokenizer, ids) == text
 
-        return drawn.map(lambda ids: decode(words.tokenizer, ids)).filter(fits)
+        return drawn.map(lambda ids: decode(tokenizer, ids)).filter(fits)
 
     return st.deferred(make)
 
@@ -113,7 +114,7 @@ def edits_of(
     *,
     most: int = 3,
     vocabulary: Vocabulary | None = None,
-) -> SearchStrategy[Any]:
+) -> SearchStrategy[str] | SearchStrategy[tuple[int, ...]]:
     """Small edits of a prompt: drop, swap, repeat, insert; of a text also case, digits and code.
 
     Parameters

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refutable.errors import PromptError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from transformers import PreTrainedTokenizerBase
+
     from refutable.records import ModelFacts
 
 Ids = tuple[int, ...]
@@ -28,9 +31,9 @@ class Vocabulary:
 
     ordered: Ids
     """The simplest first."""
-    rank: np.ndarray[Any, np.dtype[np.int64]]
+    rank: NDArray[np.int64]
     """Place of each id in `ordered`; ids that are left out come after all others."""
-    tokenizer: Any
+    tokenizer: PreTrainedTokenizerBase | None
     """``None`` for a model without one."""
     special: frozenset[int]
     """Ids that stand for no text; left out unless asked for."""
@@ -49,7 +52,9 @@ class Vocabulary:
         return escaped(decode(self.tokenizer, ids))
 
 
-def vocabulary(tokenizer: Any, facts: ModelFacts, *, special: bool = False) -> Vocabulary:
+def vocabulary(
+    tokenizer: PreTrainedTokenizerBase | None, facts: ModelFacts, *, special: bool = False
+) -> Vocabulary:
     """Order the tokens of a model.
 
     Parameters
@@ -89,15 +94,14 @@ def readable(text: str) -> bool:
     return UNREADABLE not in text and all(c.isprintable() or c in "\n\t" for c in text)
 
 
-def decode(tokenizer: Any, ids: Sequence[int]) -> str:
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
     """Return the text of token ids as it is: no token left out, no space tidied away."""
-    text: str = tokenizer.decode(
-        list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
+    return str(
+        tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
     )
-    return text
 
 
-def encode(tokenizer: Any, text: str) -> Ids:
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Ids:
     """Return the token ids of a text, without any special token put in front."""
     return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 

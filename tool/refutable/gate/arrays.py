@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,8 +12,14 @@ from refutable.errors import ClaimError
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+    from numpy.typing import NDArray
+
 
 _OF_PROMPT = ["family", "prompt", "text"]
+
+
+Place = str | int | float
+"""Where along a dimension a value lies."""
 
 
 def arrays_of(table: pd.DataFrame, column: str) -> xr.DataArray | tuple[xr.DataArray, ...]:
@@ -59,8 +66,8 @@ def arrays_of(table: pd.DataFrame, column: str) -> xr.DataArray | tuple[xr.DataA
 
 
 def _array(
-    own: pd.DataFrame, column: str, row_of: dict[Any, int]
-) -> tuple[np.ndarray[Any, Any], dict[str, list[Any]]]:
+    own: pd.DataFrame, column: str, row_of: dict[tuple[object, ...], int]
+) -> tuple[NDArray[np.float64], dict[str, list[Place]]]:
     """Values (prompt, ...) of one quantity with NaN where there is none; places along each dim."""
     dims = _places(own)
     rows = [row_of[key] for key in own[_OF_PROMPT].itertuples(index=False, name=None)]
@@ -74,9 +81,9 @@ def _array(
     return values, places
 
 
-def _places(own: pd.DataFrame) -> dict[str, list[Any]]:
+def _places(own: pd.DataFrame) -> dict[str, list[Place]]:
     """Place of each row along each dim but the prompt's."""
-    found: dict[str, list[Any]] = {
+    found: dict[str, list[Place]] = {
         name: own[name].astype(object).tolist()
         for name in ("layer", "head")
         if own[name].notna().all()
@@ -89,7 +96,7 @@ def _places(own: pd.DataFrame) -> dict[str, list[Any]]:
     return found
 
 
-def _ordered(values: list[Any]) -> list[Any]:
+def _ordered(values: list[Place]) -> list[Place]:
     """Different places, in the order of their numbers where they are numbers."""
     different = list(dict.fromkeys(values))
     try:
@@ -99,7 +106,9 @@ def _ordered(values: list[Any]) -> list[Any]:
 
 
 def _labelled(
-    values: np.ndarray[Any, Any], places: dict[str, list[Any]], labels: dict[str, Any]
+    values: NDArray[np.float64],
+    places: dict[str, list[Place]],
+    labels: Mapping[str, tuple[str, NDArray[np.generic]]],
 ) -> xr.DataArray:
     import xarray as xr
 

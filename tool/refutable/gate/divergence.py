@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refutable.evidence.release import Behaviour
+
+if TYPE_CHECKING:
+    from refutable.evidence.release import Array
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -38,7 +41,7 @@ def pair_tokens(base: Behaviour, candidate: Behaviour) -> Pairing:
     """
     places = {name: i for i, name in enumerate(candidate.prompts)}
     starts = [np.concatenate([[0], np.cumsum(one.lengths)]) for one in (base, candidate)]
-    rows: list[tuple[Any, Any, Any]] = []
+    rows: list[tuple[Places, Places, Places]] = []
     split = shared = 0
     for i, name in enumerate(base.prompts):
         j = places.get(name)
@@ -60,7 +63,7 @@ def pair_tokens(base: Behaviour, candidate: Behaviour) -> Pairing:
     return Pairing(columns[0], columns[1], columns[2], split, shared)
 
 
-def _by_text(a: Any, b: Any, ours: Any, theirs: Any) -> tuple[Any, Any]:
+def _by_text(a: Array, b: Array, ours: Places, theirs: Places) -> tuple[Places, Places]:
     """Pair the last token that ends at each character that both have an end at."""
     first = {int(end): int(row) for end, row in zip(a, ours, strict=True) if end >= 0}
     second = {int(end): int(row) for end, row in zip(b, theirs, strict=True) if end >= 0}

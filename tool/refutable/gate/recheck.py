@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import RefutableError
 from refutable.evidence.release import read_release, release_folders
@@ -19,6 +19,7 @@ from refutable.records import ClaimReport, Result
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 TOLERANCE = 1e-6
 """Largest relative difference of a recomputed number."""
@@ -116,13 +117,13 @@ def _near(a: float | None, b: float | None) -> bool:
     return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
 
 
-def _values(frame: pd.DataFrame) -> Any:
+def _values(frame: pd.DataFrame) -> xr.DataArray | tuple[xr.DataArray, ...]:
     """Make the arrays again that the claim's body returned."""
     arrays = [_array(part) for _, part in frame.groupby("quantity", sort=True)]
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
 
-def _array(frame: pd.DataFrame) -> Any:
+def _array(frame: pd.DataFrame) -> xr.DataArray:
     import xarray as xr
 
     dims: Sequence[str] = ["prompt", *(d for d in ("layer", "head") if frame[d].notna().all())]

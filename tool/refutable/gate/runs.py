@@ -97,11 +97,11 @@ def run_gate(
         0 the same within the margins; 1 changed, lost or broken; 3 cannot judge.
     """
     try:
-        sides = [
+        before, after = (
             replace(run, evidence=completed(run.evidence))
             for run in map(read_run, (base, candidate))
-        ]
-        answer = compare_runs(*sides, policy or Policy(), strict=strict, samples=samples)
+        )
+        answer = compare_runs(before, after, policy or Policy(), strict=strict, samples=samples)
     except EvidenceError as problem:
         return f"cannot judge: {one_line(problem)}", 3
     return render(answer, format, verbose=verbose), answer.exit_code

@@ -296,5 +296,5 @@ def _everywhere(changes: Sequence[TensorChange], whole: int, local: bool) -> Fac
         text += f", {largest.change:.2g} at most ({largest.name})"
     rank = 22 if local else 40 if bits and bits < 8 else 60
     seen = all(c.what == "values" and reads_text(c.name) for c in changes)
-    whole = largest.change if seen else None
-    return Fact("weights", text, local, rank, blocks, whole=whole, tensors=len(changes))
+    replaced = largest.change if seen else None
+    return Fact("weights", text, local, rank, blocks, whole=replaced, tensors=len(changes))

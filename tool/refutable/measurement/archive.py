@@ -23,6 +23,8 @@ from refutable.store.store import ObservationKey
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refutable.system.typing import Json
+
 Groups = Mapping[tuple[str, str], Mapping[ControlCopy | None, set[str]]]
 
 
@@ -206,7 +208,7 @@ class ObservationArchive:
 
     def put_notes(self, prompts: str, arm: str, layout: str, attention: str) -> None:
         """Store how prompts were batched, and every check made so far."""
-        notes = {
+        notes: dict[str, Json] = {
             "layout": layout,
             "attention": attention,
             "checks": [asdict(c) for c in self.checks],

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import (
     InstrumentError,
@@ -37,6 +37,8 @@ from refutable.system.paths import cache_dir, fixtures
 from refutable.system.progress import Say, silent
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from refutable.models.load import LoadedModel
     from refutable.models.spec import ModelSpec
     from refutable.store.committed import CommittedModel
@@ -221,7 +223,7 @@ class Harness:
         report = self.report(need.model)
         return "store" if report is None else report.origin
 
-    def arrays(self, model: str) -> Mapping[Role, Mapping[str, Any]]:
+    def arrays(self, model: str) -> Mapping[Role, Mapping[str, xr.DataArray]]:
         """All arrays of a model by (prompts, arm, role); role is empty for the model itself."""
         state = self._states.get(model)
         return state.arrays if state else {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from refutable.records import InstrumentCheck
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
 
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
@@ -120,7 +122,7 @@ class _Check:
         limits: tuple[float | None, int],
     ) -> None:
         bound, most_packs = limits
-        self.model: Any = loaded.model
+        self.model: PreTrainedModel = loaded.model
         self.sites = sites
         self.dtype = str(next(self.model.parameters()).dtype).removeprefix("torch.")
         self.bound = bound or BOUNDS.get(self.dtype, BOUNDS["float32"])
@@ -196,7 +198,7 @@ class _Check:
             )
         )
 
-    def _plain(self, encoded: Encoded) -> Mapping[str, np.ndarray[Any, np.dtype[Any]]]:
+    def _plain(self, encoded: Encoded) -> Mapping[str, NDArray[np.generic]]:
         if self.sites.unembedding is None:
             return {}
         return plain_logits(self.model, encoded, self.sites.structure.d_vocab)
@@ -237,9 +239,7 @@ class _Check:
         self._add("finite", not bad, f"logits are not finite in {self.dtype}" if bad else detail)
         return not bad
 
-    def _hooks(
-        self, plain: Mapping[str, np.ndarray[Any, np.dtype[Any]]], reference: Arrays
-    ) -> float:
+    def _hooks(self, plain: Mapping[str, NDArray[np.generic]], reference: Arrays) -> float:
         if not plain:
             return 0.0
         import xarray as xr
@@ -257,7 +257,7 @@ class _Check:
         )
         return found.value
 
-    def _memory(self, plain: Mapping[str, np.ndarray[Any, np.dtype[Any]]]) -> None:
+    def _memory(self, plain: Mapping[str, NDArray[np.generic]]) -> None:
         """Prompts ran by rising length: after the longest they must give the same again."""
         if not plain:
             return

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,7 +32,12 @@ from refutable.models.sources import locate
 from refutable.spec.prompts import PromptSet
 
 if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+    from transformers import PreTrainedTokenizerBase
+
     from refutable.models.checkpoint import Checkpoint
+    from refutable.system.typing import Json
 
 
 def leave_releases(harness: Harness, models: Iterable[str], prompts: str, out: Path) -> list[str]:
@@ -96,7 +101,10 @@ def release_of(harness: Harness, model: str, prompts: str) -> Release:
 
 
 def _behaviour(
-    state: State, prompts: PromptSet, tokenizer: Any, where: tuple[str, str]
+    state: State,
+    prompts: PromptSet,
+    tokenizer: PreTrainedTokenizerBase | None,
+    where: tuple[str, str],
 ) -> Behaviour:
     """Put the arrays of one arm together."""
     arrays = state.arrays[where[0], where[1], ""]
@@ -118,8 +126,12 @@ def _behaviour(
 
 
 def _ends(
-    state: State, prompts: PromptSet, tokenizer: Any, arm: str, lengths: Any
-) -> np.ndarray[Any, Any]:
+    state: State,
+    prompts: PromptSet,
+    tokenizer: PreTrainedTokenizerBase | None,
+    arm: str,
+    lengths: NDArray[np.int64],
+) -> NDArray[np.float64]:
     """Where each token's text ends; a BOS token ends before the text begins."""
     texts = [p.text for p in prompts.prompts]
     unknown = np.full(int(lengths.sum()), -1)
@@ -133,7 +145,7 @@ def _ends(
     return ends if ends.size == unknown.size else unknown
 
 
-def _tensors(array: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _tensors(array: xr.DataArray) -> tuple[list[dict[str, Json]], dict[str, NDArray[np.float32]]]:
     from safetensors.numpy import load
 
     content = array.values.tobytes()
@@ -142,11 +154,13 @@ def _tensors(array: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return json.loads(head["__metadata__"]["tensors"]), load(content)
 
 
-def _file_facts(state: State, checkpoint: Checkpoint) -> tuple[dict[str, Any], Any]:
+def _file_facts(
+    state: State, checkpoint: Checkpoint
+) -> tuple[dict[str, Json], PreTrainedTokenizerBase | None]:
     """What config, generation config, tokenizer and the headers of the weights say."""
     config = read_config(state.spec, checkpoint)
     tokenizer = read_tokenizer(state.spec, checkpoint)
-    facts = {
+    facts: dict[str, Json] = {
         "class": state.facts.architecture,
         "norm": state.facts.norm_kind,
         "config": config_facts(config),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.capture.measure import measure
 from refutable.errors import NotAvailableError, NotHereError, told
@@ -24,7 +24,12 @@ from refutable.observables.registry import REGISTRY
 from refutable.system.progress import Say
 
 if TYPE_CHECKING:
+    import xarray as xr
+
+    from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
+    from refutable.models.sites import Sites
+    from refutable.models.spec import ModelSpec
 
 
 _IN_MEMORY = NotHereError(
@@ -50,7 +55,7 @@ class ModelRunner:
         self._say = say
         self._done = 0
         self._loaded: LoadedModel | None = None
-        self._sites: tuple[LoadedModel, Any] | None = None
+        self._sites: tuple[LoadedModel, Sites] | None = None
         self._packed = False
         """Whether prompts were found to share passes rightly, on some set in this run."""
         self._ledger = CostLedger(archive.settings.profile)
@@ -104,7 +109,7 @@ class ModelRunner:
 
     def _from_weights(self) -> None:
         """Measure observables of weights alone, without building the model."""
-        reader: Any = None
+        reader: WeightReader | None = None
         for (prompts, arm), by_control in self.archive.groups.items():
             for control, names in by_control.items():
                 role = control.name if control else ""
@@ -123,7 +128,9 @@ class ModelRunner:
                     assert function is not None  # noqa: S101  (chosen by this field)
                     self._keep(name, prompts, arm, role, partial(function, subject))
 
-    def _keep(self, name: str, prompts: str, arm: str, role: str, make: Callable[[], Any]) -> None:
+    def _keep(
+        self, name: str, prompts: str, arm: str, role: str, make: Callable[[], xr.DataArray]
+    ) -> None:
         """Store one array, or the reason why this model has no such observable."""
         try:
             with self._ledger.of(name, prompts, arm, role):
@@ -138,7 +145,7 @@ class ModelRunner:
         else:
             self.archive.put(name, prompts, arm, role, array)
 
-    def _shared(self, name: str, make: Callable[[], Any]) -> Any:
+    def _shared(self, name: str, make: Callable[[], xr.DataArray]) -> xr.DataArray:
         """Read what another model of this config has left, or make it and leave it."""
         key = replace(
             self.archive.key(REGISTRY[name], "", "", ""),
@@ -236,13 +243,13 @@ class ModelRunner:
         shuffle: int | None = None,
     ) -> None:
         items = [REGISTRY[name] for name in sorted(names)]
-        encoded: Any = None
-        if any(item.per_prompt for item in items):
+        recorded = [item for item in items if item.recorder is not None]
+        encoded: Encoded | None = None
+        if recorded or any(item.per_prompt for item in items):
             encoded = self._encoded(loaded, prompts, arm, shuffle)
             if thinned(role, self.state.facts):
                 encoded = few_of_each_family(encoded)
-        recorded = [item for item in items if item.recorder is not None]
-        if recorded:
+        if recorded and encoded is not None:
             layout = self._layout(prompts, arm)
             with self._ledger.of("one pass", prompts, arm, role):
                 sites = self._sites_of(loaded)
@@ -277,12 +284,12 @@ class ModelRunner:
 
     # -- helpers -----------------------------------------------------------------------------
 
-    def _encoded(self, loaded: LoadedModel, prompts: str, arm: str, shuffle: int | None) -> Any:
+    def _encoded(self, loaded: LoadedModel, prompts: str, arm: str, shuffle: int | None) -> Encoded:
         return encode(
             self.archive.prompts(prompts), loaded.tokenizer, loaded.facts, arm, shuffle_seed=shuffle
         )
 
-    def _sites_of(self, loaded: LoadedModel) -> Any:
+    def _sites_of(self, loaded: LoadedModel) -> Sites:
         # Finding sites runs the model, so it is done once for each set of weights.
         from refutable.models.sites import find_sites
 
@@ -291,5 +298,5 @@ class ModelRunner:
         return self._sites[1]
 
 
-def _open(spec: Any) -> Any:
+def _open(spec: ModelSpec) -> WeightReader:
     return WeightReader.from_spec(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from refutable.errors import RefutableError
 from refutable.observables.registry import REGISTRY
@@ -12,8 +12,10 @@ from refutable.observables.registry import REGISTRY
 if TYPE_CHECKING:
     import xarray as xr
 
+T = TypeVar("T")
 
-class Observations(Mapping[str, Any]):
+
+class Observations(Mapping[str, "xr.DataArray"]):
     """Labelled arrays by name; derived observables are computed when first asked for.
 
     Parameters
@@ -25,12 +27,12 @@ class Observations(Mapping[str, Any]):
     """
 
     def __init__(
-        self, recorded: Mapping[str, Any], derived: dict[str, xr.DataArray] | None = None
+        self, recorded: Mapping[str, xr.DataArray], derived: dict[str, xr.DataArray] | None = None
     ) -> None:
         self._arrays = dict(recorded)
         self._derived = {} if derived is None else derived
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> xr.DataArray:
         if name not in self._arrays:
             item = REGISTRY[name]
             if item.function is None:
@@ -47,7 +49,9 @@ class Observations(Mapping[str, Any]):
         return len(self._arrays)
 
 
-def call(body: Callable[..., Any], observations: Mapping[str, Any], names: Sequence[str]) -> Any:
+def call(
+    body: Callable[..., T], observations: Mapping[str, xr.DataArray], names: Sequence[str]
+) -> T:
     """Call a body on observations; arrays must agree on their coordinates exactly.
 
     By default xarray aligns ``a.isel(layer=slice(1, None)) / a.isel(layer=slice(None, -1))`` on

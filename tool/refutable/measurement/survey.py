@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from refutable.models.encode import Encoded
 from refutable.models.sites import Sites, find_sites
 from refutable.models.weights.reading import WeightReader
 from refutable.observables.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 RECORDED = (
     "residual_norm",
@@ -36,7 +39,7 @@ _LENGTHS = (9, 3, 14, 1, 22, 7, 12, 6, 33, 5, 18, 11)
 class Loaded:
     """What the instrument asks of a model that has no checkpoint."""
 
-    model: Any
+    model: PreTrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Survey:
         return next((reason for reason in found if reason), "")
 
 
-def survey(model: Any, model_type: str) -> Survey:
+def survey(model: PreTrainedModel, model_type: str) -> Survey:
     """Run the whole instrument on a model in memory.
 
     Parameters
@@ -95,7 +98,7 @@ def survey(model: Any, model_type: str) -> Survey:
     return replace(seen, layout=result.layout, reasons=reasons)
 
 
-def _recorded(model: Any, sites: Sites) -> tuple[InstrumentResult, dict[str, str]]:
+def _recorded(model: PreTrainedModel, sites: Sites) -> tuple[InstrumentResult, dict[str, str]]:
     source = np.random.default_rng(0)
     most = int(sites.structure.d_vocab)
     ids = tuple(tuple(int(i) for i in source.integers(3, most, n)) for n in _LENGTHS)
@@ -110,7 +113,7 @@ def _recorded(model: Any, sites: Sites) -> tuple[InstrumentResult, dict[str, str
     return result, {item.name: reasons.get(item.name, "") for item in items}
 
 
-def _of_weights(model: Any) -> dict[str, str]:
+def _of_weights(model: PreTrainedModel) -> dict[str, str]:
     reader = WeightReader.from_state_dict(model.state_dict(), model.config)
     found = {}
     for name in OF_WEIGHTS:

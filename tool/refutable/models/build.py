@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging import CRITICAL
-from typing import Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import ModelError, one_line
 from refutable.models.checkpoint import Checkpoint, read_json
 from refutable.models.sources.twin import register
 from refutable.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def read_config(spec: ModelSpec, checkpoint: Checkpoint) -> Any:
+def read_config(spec: ModelSpec, checkpoint: Checkpoint) -> PreTrainedConfig:
     """Read a checkpoint's config; code shipped with weights is never run.
 
     Raises
@@ -44,7 +47,7 @@ def read_config(spec: ModelSpec, checkpoint: Checkpoint) -> Any:
     register(checkpoint.folder)
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
                 checkpoint.folder, local_files_only=True, trust_remote_code=False
             )
     # transformers raises many kinds of errors on a config it cannot use.
@@ -67,7 +70,7 @@ def read_config(spec: ModelSpec, checkpoint: Checkpoint) -> Any:
     return config
 
 
-def build_empty(spec: ModelSpec, config: Any) -> Any:
+def build_empty(spec: ModelSpec, config: PreTrainedConfig) -> PreTrainedModel:
     """Build a model's modules on the meta device, without weights.
 
     Raises
@@ -80,14 +83,16 @@ def build_empty(spec: ModelSpec, config: Any) -> Any:
 
     try:
         with quiet(), torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model: PreTrainedModel
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            return model
     except Exception as problem:
         raise ModelError(
             f"{spec.id} cannot be built as a causal language model: {one_line(problem)}"
         ) from None
 
 
-def read_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> Any:
+def read_tokenizer(spec: ModelSpec, checkpoint: Checkpoint) -> PreTrainedTokenizerBase | None:
     """Read a checkpoint's tokenizer; ``None`` when it has none.
 
     Raises

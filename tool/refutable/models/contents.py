@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -15,6 +15,9 @@ from refutable.models.names import match_names
 from refutable.models.structure import Structure
 from refutable.records import InstrumentCheck
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 _ROWS = (0.0, 0.37, 1.0)
 # A run of rows without a number: more than a vocabulary's unused end, less than half a shard.
 _EMPTY = 0.2
@@ -23,7 +26,7 @@ _BLOCK = re.compile(r"\d+")
 
 
 def content_checks(
-    model: Any, structure: Structure, held: HeldTensors, *, fresh: bool, quantized: bool
+    model: PreTrainedModel, structure: Structure, held: HeldTensors, *, fresh: bool, quantized: bool
 ) -> tuple[InstrumentCheck, ...]:
     """Compare a loaded model with its open checkpoint, tensor by tensor.
 
@@ -81,7 +84,7 @@ def _types(held: HeldTensors, quantized: bool) -> InstrumentCheck:
     )
 
 
-def _equal(model: Any, held: HeldTensors, quantized: bool) -> InstrumentCheck:
+def _equal(model: PreTrainedModel, held: HeldTensors, quantized: bool) -> InstrumentCheck:
     """Compare three rows of each tensor that the file holds in the shape of the module."""
     name = "weights-equal"
     if quantized:
@@ -119,7 +122,7 @@ def _same_rows(memory: torch.Tensor, held: HeldTensors, name: str) -> bool:
     return torch.equal(torch.nan_to_num(file.to(own.dtype)), torch.nan_to_num(own.cpu()))
 
 
-def _changed_while_loading(model: Any) -> Iterator[re.Pattern[str]]:
+def _changed_while_loading(model: PreTrainedModel) -> Iterator[re.Pattern[str]]:
     """Patterns of names whose tensors transformers merges, splits or turns while loading."""
     try:
         from transformers.conversion_mapping import get_model_conversion_mapping
@@ -135,12 +138,12 @@ def _changed_while_loading(model: Any) -> Iterator[re.Pattern[str]]:
 class _Scan:
     """Looks once at every parameter: what is not finite, empty, constant or there twice."""
 
-    def __init__(self, model: Any, structure: Structure) -> None:
+    def __init__(self, model: PreTrainedModel, structure: Structure) -> None:
         self.infinite: list[str] = []
         self.empty: list[str] = []
         self.constant: list[str] = []
         self.twice: list[str] = []
-        self._prints: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+        self._prints: dict[tuple[tuple[int, ...], float, float], list[str]] = defaultdict(list)
         table = structure.position_embedding
         self._table = table.weight if isinstance(table, nn.Embedding) else None
         self._blocks = f"{structure.blocks_path}."
@@ -172,7 +175,7 @@ class _Scan:
         # A matrix with a value or less in each row was set by hand.
         if name.startswith(self._blocks) and int(value.count_nonzero()) > max(value.shape):
             total = low.double().sum().item(), high.double().sum().item()
-            self._prints[(tuple(value.shape), *total)].append(name)
+            self._prints[tuple(value.shape), *total].append(name)
 
     def _compare(self) -> None:
         matrices: dict[str, int] = defaultdict(int)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import PromptError
 from refutable.records import ModelFacts
@@ -13,7 +13,10 @@ from refutable.records import ModelFacts
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
+    from numpy.typing import NDArray
+    from transformers import PreTrainedTokenizerBase
 
+    from refutable.models.load import LoadedModel
     from refutable.spec.prompts import Prompt, PromptSet
 
 
@@ -36,7 +39,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def labelled(self, values: np.ndarray[Any, Any], *dims: str) -> xr.DataArray:
+    def labelled(self, values: NDArray[np.generic], *dims: str) -> xr.DataArray:
         """Return an array with a row a prompt, in this order, as an observable has to be.
 
         Parameters
@@ -75,7 +78,7 @@ class _Read:
 
 def encode(
     prompts: PromptSet,
-    tokenizer: Any,
+    tokenizer: LoadedModel | PreTrainedTokenizerBase | None,
     facts: ModelFacts,
     arm: str,
     *,
@@ -110,11 +113,12 @@ def encode(
         For an empty or over-long prompt, ids outside the vocabulary, text without a tokenizer,
         or a BOS arm on a model without a BOS token.
     """
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
+    read_by: PreTrainedTokenizerBase | None
+    read_by = getattr(tokenizer, "tokenizer", tokenizer)  # type: ignore[arg-type]
     bos = _bos(facts, arm)
     kept: dict[tuple[int, ...], _Read] = {}
     for prompt in prompts.prompts:
-        told, named = _tokens(prompt, tokenizer, facts)
+        told, named = _tokens(prompt, read_by, facts)
         own = _without_bos(told, prompt, facts)
         tokens = own if shuffle_seed is None else _shuffled(own, prompt.id, shuffle_seed)
         tokens = tokens if bos is None else (bos, *tokens)
@@ -125,7 +129,7 @@ def encode(
         # A shuffled control has the prompts of what it is a control of.
         kept.setdefault(own, _Read(prompt, tokens, spans))
     found = list(kept.values())
-    answers = tuple(_answer(read.prompt, tokenizer) for read in found)
+    answers = tuple(_answer(read.prompt, read_by) for read in found)
     return Encoded(
         ids=tuple(read.ids for read in found),
         prompt_ids=tuple(read.prompt.id for read in found),
@@ -160,7 +164,7 @@ def _bos(facts: ModelFacts, arm: str) -> int | None:
 
 
 def _tokens(
-    prompt: Prompt, tokenizer: Any, facts: ModelFacts
+    prompt: Prompt, tokenizer: PreTrainedTokenizerBase | None, facts: ModelFacts
 ) -> tuple[tuple[int, ...], Mapping[str, tuple[int, ...]]]:
     """Return a prompt's token ids and its named positions among them."""
     if prompt.input_ids is not None:
@@ -201,7 +205,7 @@ def _checked_spans(prompt: Prompt, length: int, facts: ModelFacts) -> Mapping[st
     return prompt.spans
 
 
-def _answer(prompt: Prompt, tokenizer: Any) -> tuple[int, ...]:
+def _answer(prompt: Prompt, tokenizer: PreTrainedTokenizerBase | None) -> tuple[int, ...]:
     if not isinstance(prompt.answer, str):
         return prompt.answer or ()
     if tokenizer is None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 from torch import nn
@@ -21,6 +21,9 @@ from refutable.models.stated import stated_checks
 from refutable.models.structure import Structure, find_structure
 from refutable.records import InstrumentCheck, ModelFacts
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 # Fresh matrices have the standard deviation and the tails of their class's rule.
 _FRESH_SD = 0.03
 _FRESH_KURTOSIS = 0.25
@@ -29,9 +32,17 @@ _FEW = 64
 _IS_FRESH = "the weights are a fresh initialisation"
 
 
+class LoadingReport(TypedDict):
+    """What ``from_pretrained(output_loading_info=True)`` tells of a checkpoint's keys."""
+
+    missing_keys: Collection[str]
+    unexpected_keys: Collection[str]
+    mismatched_keys: Collection[tuple[str, ...]]
+
+
 def fidelity_checks(
-    model: Any,
-    report: dict[str, Any],
+    model: PreTrainedModel,
+    report: LoadingReport,
     checkpoint: Checkpoint,
     spec: ModelSpec,
     facts: ModelFacts,
@@ -79,7 +90,7 @@ def _check(name: str, bad: Iterable[str], detail: str) -> InstrumentCheck:
     return InstrumentCheck(name, False, float(len(listed)), 0.0, detail.format(shown))
 
 
-def _used(model: Any, report: dict[str, Any], held: HeldTensors) -> InstrumentCheck:
+def _used(model: PreTrainedModel, report: LoadingReport, held: HeldTensors) -> InstrumentCheck:
     unexpected = [key for key in report["unexpected_keys"] if key in held]
     # Some classes let buffers pass in silence; frequencies that contradict the config must not.
     silent = [n for n, shape in held.shapes.items() if is_buffer(n, shape) and n not in unexpected]
@@ -108,7 +119,9 @@ def _used(model: Any, report: dict[str, Any], held: HeldTensors) -> InstrumentCh
     return check
 
 
-def _complete(model: Any, report: dict[str, Any], checkpoint: Checkpoint) -> InstrumentCheck:
+def _complete(
+    model: PreTrainedModel, report: LoadingReport, checkpoint: Checkpoint
+) -> InstrumentCheck:
     missing = set(report["missing_keys"])
     missing |= {str(key[0]) for key in report["mismatched_keys"]}
     missing |= _ignored(model, checkpoint)
@@ -120,7 +133,7 @@ def _complete(model: Any, report: dict[str, Any], checkpoint: Checkpoint) -> Ins
     )
 
 
-def _ignored(model: Any, checkpoint: Checkpoint) -> set[str]:
+def _ignored(model: PreTrainedModel, checkpoint: Checkpoint) -> set[str]:
     """Parameters that the class lets a checkpoint leave out, are not tied, and were left out."""
     patterns = sorted(getattr(model, "_keys_to_ignore_on_load_missing", None) or ())
     tied = set(getattr(model, "all_tied_weights_keys", {}) or {})
@@ -162,7 +175,7 @@ def _norm_kind(structure: Structure, spec: ModelSpec, facts: ModelFacts) -> Inst
     )
 
 
-def _norm_gains(model: Any, structure: Structure) -> InstrumentCheck:
+def _norm_gains(model: PreTrainedModel, structure: Structure) -> InstrumentCheck:
     slots: dict[str, list[NormModule]] = {}
     for norm in structure.norms:
         if norm.unit_gain is not None and norm.stream:
@@ -186,7 +199,7 @@ def _is_plain(norm: NormModule) -> bool:
     )
 
 
-def looks_untrained(model: Any, structure: Structure) -> bool:
+def looks_untrained(model: PreTrainedModel, structure: Structure) -> bool:
     """Whether the blocks still hold what their class draws for them.
 
     Notes
@@ -204,7 +217,7 @@ def looks_untrained(model: Any, structure: Structure) -> bool:
 
 
 @torch.no_grad()
-def _drawn_alike(rule: Any, block: nn.Module) -> bool:
+def _drawn_alike(rule: Callable[[nn.Module], None], block: nn.Module) -> bool:
     copy = deepcopy(block).float()
     for parameter in copy.parameters():
         parameter.fill_(float("nan"))
@@ -222,7 +235,7 @@ def _drawn_alike(rule: Any, block: nn.Module) -> bool:
     return matrices > 0
 
 
-def _initialise(rule: Any, module: nn.Module) -> None:
+def _initialise(rule: Callable[[nn.Module], None], module: nn.Module) -> None:
     # Children first, as transformers does: a module's own rule overrides its parts'.
     for child in module.children():
         _initialise(rule, child)

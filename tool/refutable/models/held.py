@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self
+from types import EllipsisType, TracebackType
+from typing import Protocol, Self
 
 import torch
 
@@ -16,6 +16,22 @@ FLOATS = ("F64", "F32", "F16", "BF16")
 """safetensors' names of the types that hold weights as they are."""
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 _NAMES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+
+
+class FileSlice(Protocol):
+    """A tensor that safetensors reads when it is asked for."""
+
+    def get_shape(self) -> list[int]:
+        """Sizes."""
+
+    def get_dtype(self) -> str:
+        """Type by its name in the file, such as ``F32``."""
+
+    def __getitem__(self, place: slice | EllipsisType, /) -> torch.Tensor:
+        """Read a part of it."""
+
+
+Slice = torch.Tensor | FileSlice
 
 
 class HeldTensors:
@@ -30,7 +46,7 @@ class HeldTensors:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         self._stack = ExitStack()
-        self._slices: dict[str, Any] = {}
+        self._slices: dict[str, Slice] = {}
         self.shapes: Mapping[str, tuple[int, ...]] = {}
         self.types: Mapping[str, str] = {}
 
@@ -73,14 +89,14 @@ class HeldTensors:
         return torch.cat([item[place : place + 1] for place in places])
 
 
-def _shape(item: Any) -> tuple[int, ...]:
-    found = item.get_shape() if hasattr(item, "get_shape") else item.shape
+def _shape(item: Slice) -> tuple[int, ...]:
+    found = item.shape if isinstance(item, torch.Tensor) else item.get_shape()
     return tuple(int(n) for n in found)
 
 
-def _type(item: Any) -> str:
-    if hasattr(item, "get_dtype"):
-        return str(item.get_dtype())
+def _type(item: Slice) -> str:
+    if not isinstance(item, torch.Tensor):
+        return item.get_dtype()
     return _NAMES.get(item.dtype, str(item.dtype).removeprefix("torch."))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from refutable.errors import ModelError
 from refutable.models.build import build_empty, read_config, read_tokenizer
@@ -21,10 +22,13 @@ from refutable.system.paths import cache_dir
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from refutable.models.structure import Structure
 
 # Raised when facts are read in another way, so that remembered ones are made again.
+P = ParamSpec("P")
+T = TypeVar("T")
 _FACTS = 4
 NO_LIMIT = 1 << 20
 """Stands for the context of a model whose config states none."""
@@ -128,7 +132,11 @@ def _read(spec: ModelSpec, checkpoint: Checkpoint) -> ModelFacts:
 
 
 def facts_of(
-    spec: ModelSpec, model: Any, tokenizer: Any, structure: Structure, positions: str
+    spec: ModelSpec,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    structure: Structure,
+    positions: str,
 ) -> ModelFacts:
     """Return what config, modules and tokenizer say of a model, with weights or without."""
     from refutable.models.positions import usable_context
@@ -156,7 +164,7 @@ def facts_of(
     )
 
 
-def _refuse_encoder(spec: ModelSpec, model: Any, config: Any) -> None:
+def _refuse_encoder(spec: ModelSpec, model: PreTrainedModel, config: PreTrainedConfig) -> None:
     """Refuse what its own config says predicts no next token, before anything is asked of it.
 
     A model whose config does not say so is found out when the last token of a prompt is replaced.
@@ -179,14 +187,16 @@ def _table(structure: Structure) -> nn.Embedding | None:
     return table if isinstance(table, nn.Embedding) else None
 
 
-def _named(spec: ModelSpec, function: Any, *args: Any) -> Any:
+def _named(spec: ModelSpec, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     try:
-        return function(*args)
+        return function(*args, **kwargs)
     except ModelError as problem:
         raise ModelError(f"{spec.id}: {problem}") from None
 
 
-def _bos(tokenizer: Any, config: Any, d_vocab: int) -> int | None:
+def _bos(
+    tokenizer: PreTrainedTokenizerBase | None, config: PreTrainedConfig, d_vocab: int
+) -> int | None:
     if tokenizer is not None:
         found = tokenizer.bos_token_id
     else:
@@ -194,7 +204,7 @@ def _bos(tokenizer: Any, config: Any, d_vocab: int) -> int | None:
     return found if isinstance(found, int) and 0 <= found < d_vocab else None
 
 
-def _positions(structure: Any, checkpoint: Checkpoint) -> str:
+def _positions(structure: Structure, checkpoint: Checkpoint) -> str:
     if structure.positions != "learned":
         return str(structure.positions)
     # A table of zeros, kept so by a frozen parameter or by the recipe, is no learned one; only its

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -18,11 +18,11 @@ from refutable.models.structure import find_structure
 from refutable.records import InstrumentCheck
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def adopt(
-    model: PreTrainedModel, tokenizer: Any = None, *, name: str = ""
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None, *, name: str = ""
 ) -> tuple[LoadedModel, Identity]:
     """Take a model as the caller holds it: same object, same device, same type of numbers.
 
@@ -89,7 +89,7 @@ def adopt(
 
 
 @contextmanager
-def as_measured(model: Any) -> Iterator[None]:
+def as_measured(model: PreTrainedModel) -> Iterator[None]:
     """Put a model into evaluation mode without a cache, and back as it was afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     cache = getattr(model.config, "use_cache", None)
@@ -107,7 +107,7 @@ def as_measured(model: Any) -> Iterator[None]:
             parameter.requires_grad_(wanted)
 
 
-def _digest(model: Any) -> str:
+def _digest(model: PreTrainedModel) -> str:
     """Hash class, names, shapes and values of everything that the model computes with."""
     found = hashlib.sha256(type(model).__qualname__.encode())
     tensors = (*model.named_parameters(), *model.named_buffers())
@@ -118,7 +118,7 @@ def _digest(model: Any) -> str:
     return found.hexdigest()
 
 
-def _tokenizer_digest(tokenizer: Any) -> str:
+def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase | None) -> str:
     if tokenizer is None:
         return ""
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -132,7 +132,7 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _finite(model: Any) -> InstrumentCheck:
+def _finite(model: PreTrainedModel) -> InstrumentCheck:
     bad = [name for name, p in model.named_parameters() if not bool(p.isfinite().all())]
     detail = f"these parameters hold NaN or infinite values: {', '.join(bad[:3])}" if bad else ""
     return InstrumentCheck("weights-finite", not bad, detail=detail)

@@ -7,19 +7,24 @@ the class computes; frequencies that contradict the config are those of another 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from refutable.models.held import HeldTensors
 from refutable.models.structure import text_config
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from refutable.system.typing import Json
+
 _LARGE = 1e3
 _SAMPLED = 5
 
 
 def judge(
-    model: Any, held: HeldTensors, names: Iterable[str]
+    model: PreTrainedModel, held: HeldTensors, names: Iterable[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Tell buffers from weights among tensors that the module tree has no place for.
 
@@ -56,7 +61,7 @@ def is_buffer(name: str, shape: tuple[int, ...]) -> bool:
     return leaf in ("masked_bias", "inv_freq", "cos_cached", "sin_cached") or "rotary_emb" in name
 
 
-def _judge(model: Any, held: HeldTensors, name: str) -> tuple[bool, str] | None:
+def _judge(model: PreTrainedModel, held: HeldTensors, name: str) -> tuple[bool, str] | None:
     leaf, shape = name.rsplit(".", 1)[-1], held.shapes[name]
     size = 1
     for n in shape:
@@ -80,7 +85,7 @@ def _judge(model: Any, held: HeldTensors, name: str) -> tuple[bool, str] | None:
 
 
 def _mask(
-    model: Any, held: HeldTensors, name: str, shape: tuple[int, ...]
+    model: PreTrainedModel, held: HeldTensors, name: str, shape: tuple[int, ...]
 ) -> tuple[bool, str] | None:
     values = held.whole(name).reshape(shape[-2:])
     if not bool(((values == 0) | (values == 1)).all()):
@@ -100,7 +105,7 @@ def _mask(
     return True, "causal mask"
 
 
-def _own_buffer(model: Any, name: str) -> torch.Tensor | None:
+def _own_buffer(model: PreTrainedModel, name: str) -> torch.Tensor | None:
     """The buffer of that name which the class keeps itself, though it does not save it."""
     for own, buffer in model.named_buffers():
         if own == name or own.endswith("." + name) or name.endswith("." + own):
@@ -109,12 +114,12 @@ def _own_buffer(model: Any, name: str) -> torch.Tensor | None:
     return None
 
 
-def _windows(model: Any) -> list[int]:
+def _windows(model: PreTrainedModel) -> list[int]:
     stated = vars(text_config(model))
     return [v for n, v in stated.items() if "window" in n and isinstance(v, int) and v > 0]
 
 
-def _frequencies(model: Any, values: torch.Tensor, kind: str) -> tuple[bool, str]:
+def _frequencies(model: PreTrainedModel, values: torch.Tensor, kind: str) -> tuple[bool, str]:
     tolerance = 1e-2 if kind in ("F16", "BF16") else 1e-4
     for own in computed_frequencies(model, len(values)):
         if own.shape == values.shape and torch.allclose(own, values, rtol=tolerance, atol=1e-6):
@@ -123,7 +128,7 @@ def _frequencies(model: Any, values: torch.Tensor, kind: str) -> tuple[bool, str
     return False, f"rotary frequencies of base {base:.6g} that the config contradicts"
 
 
-def computed_frequencies(model: Any, count: int) -> list[torch.Tensor]:
+def computed_frequencies(model: PreTrainedModel, count: int) -> list[torch.Tensor]:
     """Rotary frequencies that a model uses, and those of its bases before any scaling."""
     found = [
         buffer.detach().float().cpu()
@@ -135,7 +140,7 @@ def computed_frequencies(model: Any, count: int) -> list[torch.Tensor]:
     return found
 
 
-def stated_bases(parameters: Any) -> list[float]:
+def stated_bases(parameters: Json) -> list[float]:
     """Return every rotary base in rope parameters, nested by layer type or not."""
     found: list[float] = []
     for name, value in parameters.items() if isinstance(parameters, dict) else ():

@@ -10,21 +10,24 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from refutable.errors import ModelError, one_line
+from refutable.errors import ModelError, NotAvailableError, one_line
 from refutable.models.build import quiet, read_config, read_tokenizer
 from refutable.models.checkpoint import Checkpoint
 from refutable.models.device import usable_device
-from refutable.models.fidelity import fidelity_checks
+from refutable.models.fidelity import LoadingReport, fidelity_checks
 from refutable.models.held import missing_expert
 from refutable.models.identify import identify_checkpoint
 from refutable.models.sources import locate
 from refutable.models.spec import ModelSpec
 from refutable.records import InstrumentCheck, ModelFacts
 from refutable.system.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -34,9 +37,9 @@ class LoadedModel:
     """A model ready to be measured."""
 
     spec: ModelSpec
-    model: Any = field(repr=False)
+    model: PreTrainedModel = field(repr=False)
     """In evaluation mode, without gradients and without a cache of keys and values."""
-    tokenizer: Any = field(repr=False)
+    tokenizer: PreTrainedTokenizerBase | None = field(repr=False)
     """``None`` for a model without one: prompts are then token ids."""
     facts: ModelFacts
     weights_digest: str
@@ -45,6 +48,18 @@ class LoadedModel:
     dtype: str
     checks: tuple[InstrumentCheck, ...] = ()
     """Fidelity to the checkpoint; a failed one says what to do."""
+
+    def reader(self) -> PreTrainedTokenizerBase:
+        """Return the tokenizer, for what reads text.
+
+        Raises
+        ------
+        NotAvailableError
+            If the model has none.
+        """
+        if self.tokenizer is None:
+            raise NotAvailableError(f"{self.facts.id} has no tokenizer to read text with")
+        return self.tokenizer
 
 
 def load(spec: ModelSpec, *, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
@@ -143,7 +158,7 @@ def _nothing_unset() -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
-def _facts_of(facts: ModelFacts, model: Any) -> ModelFacts:
+def _facts_of(facts: ModelFacts, model: PreTrainedModel) -> ModelFacts:
     # A config may say that embedding and unembedding are one while the checkpoint holds two
     # that differ; transformers then keeps both, and the weights decide.
     head = model.get_output_embeddings()
@@ -154,7 +169,7 @@ def _facts_of(facts: ModelFacts, model: Any) -> ModelFacts:
     )
 
 
-def _config_digest(model: Any) -> str:
+def _config_digest(model: PreTrainedModel) -> str:
     stated = model.config.to_dict()
     for name in ("_name_or_path", "transformers_version", "dtype", "torch_dtype"):
         stated.pop(name, None)
@@ -162,15 +177,17 @@ def _config_digest(model: Any) -> str:
     return hashlib.sha256(f"{type(model).__name__}\n{text}".encode()).hexdigest()
 
 
-def _ready(model: Any, device: torch.device) -> Any:
+def _ready(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     model.requires_grad_(False)
     model.config.use_cache = False
-    return model.to(device).eval()
+    model.to(device)  # type: ignore[arg-type]
+    ready: PreTrainedModel = model.eval()
+    return ready
 
 
 def _from_checkpoint(
     spec: ModelSpec, checkpoint: Checkpoint, dtype: torch.dtype
-) -> tuple[Any, dict[str, Any]]:
+) -> tuple[PreTrainedModel, LoadingReport]:
     from transformers import AutoModelForCausalLM
 
     config = read_config(spec, checkpoint)

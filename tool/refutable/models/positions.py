@@ -10,10 +10,13 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 _SPARE_ROWS = 16
 _NAMES = ("pos", "wpe")
@@ -21,7 +24,7 @@ _WITHOUT = ("nope", "none", "no")
 
 
 def position_table(
-    own: Mapping[str, nn.Module], blocks_path: str, embedding: nn.Module, config: Any
+    own: Mapping[str, nn.Module], blocks_path: str, embedding: nn.Module, config: PreTrainedConfig
 ) -> nn.Embedding | None:
     """Find the table of learned positions: a row a position, as wide as the embedding or stream.
 
@@ -33,10 +36,10 @@ def position_table(
         Tables inside blocks are something else.
     embedding : torch.nn.Module
         Of tokens.
-    config : transformers.PretrainedConfig
+    config : transformers.PreTrainedConfig
         Of the text decoder, for the number of positions.
     """
-    rows: Any = embedding.weight
+    rows = embedding.get_parameter("weight")
     widths = {int(config.hidden_size), int(rows.shape[1])}
     for path, module in own.items():
         if not isinstance(module, nn.Embedding) or module is embedding:
@@ -50,7 +53,7 @@ def position_table(
     return None
 
 
-def _of_positions(path: str, module: nn.Embedding, config: Any) -> bool:
+def _of_positions(path: str, module: nn.Embedding, config: PreTrainedConfig) -> bool:
     named = any(word in f"{path} {type(module).__name__}".lower() for word in _NAMES)
     stated = stated_context(config)
     if not stated:
@@ -61,7 +64,7 @@ def _of_positions(path: str, module: nn.Embedding, config: Any) -> bool:
     )
 
 
-def stated_context(config: Any) -> int:
+def stated_context(config: PreTrainedConfig) -> int:
     """Return how many positions a config states; 0 for none."""
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
         value = getattr(config, name, None)
@@ -70,7 +73,7 @@ def stated_context(config: Any) -> int:
     return 0
 
 
-def usable_context(config: Any, table: nn.Embedding | None) -> int:
+def usable_context(config: PreTrainedConfig, table: nn.Embedding | None) -> int:
     """Return how many tokens a prompt may have; 0 where nothing limits it.
 
     Notes
@@ -86,7 +89,10 @@ def usable_context(config: Any, table: nn.Embedding | None) -> int:
 
 
 def kind_of_positions(
-    model: nn.Module, own: Mapping[str, nn.Module], config: Any, table: nn.Embedding | None
+    model: nn.Module,
+    own: Mapping[str, nn.Module],
+    config: PreTrainedConfig,
+    table: nn.Embedding | None,
 ) -> str:
     """One word for a decoder's positions.
 
@@ -127,7 +133,7 @@ def _learns_positions(module: nn.Module, width: int) -> bool:
     return (width in rows or sum(rows) == width) and "sinus" not in name
 
 
-def _rotates(own: Mapping[str, nn.Module], config: Any) -> bool:
+def _rotates(own: Mapping[str, nn.Module], config: PreTrainedConfig) -> bool:
     names = [type(module).__name__.lower() for module in own.values()]
     buffers = [n for module in own.values() for n, _ in module.named_buffers(recurse=False)]
     if any("rotary" in name for name in names) or any("inv_freq" in name for name in buffers):
@@ -157,7 +163,7 @@ def _fixed(table: nn.Embedding, embedding: nn.Module) -> bool:
     return frozen or "sinus" in type(table).__name__.lower()
 
 
-def _fixed_tables(own: Mapping[str, nn.Module], config: Any) -> Iterator[str]:
+def _fixed_tables(own: Mapping[str, nn.Module], config: PreTrainedConfig) -> Iterator[str]:
     """Tables of positions that are computed: sines in a buffer, a plain tensor or frozen rows."""
     stated = stated_context(config)
     for path, module in own.items():

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import nn
 
@@ -37,6 +37,9 @@ from refutable.models.stream import Entry
 from refutable.models.structure import Structure, expert_count, find_structure, text_config
 from refutable.models.trace import Trace, same, trace
 from refutable.models.wiring import Wiring, wire
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 ATTENTION_QUANTITIES = ("q", "k", "v", "scores", "pattern")
 
@@ -135,7 +138,7 @@ class Sites:
         return self._missing.get(name) or f"no such site, {near(name, known)}"
 
 
-def find_sites(model: Any) -> Sites:
+def find_sites(model: PreTrainedModel) -> Sites:
     """Find every site of a model.
 
     Parameters

@@ -6,11 +6,15 @@ import functools
 import inspect
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refutable.errors import ModelError, near, one_line
 from refutable.models.build import quiet
 from refutable.system.paths import fixtures
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
 
 VOCABULARY = 97
 _MOST = 20_000_000
@@ -80,7 +84,7 @@ def causal_types() -> tuple[str, ...]:
     return tuple(sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES))
 
 
-def small_config(model_type: str) -> Any:
+def small_config(model_type: str) -> PreTrainedConfig:
     """Make a config of two small blocks.
 
     Raises
@@ -109,7 +113,7 @@ def small_config(model_type: str) -> Any:
         ) from None
 
 
-def like(config: Any) -> Any:
+def like(config: PreTrainedConfig) -> PreTrainedConfig:
     """Make a small config with everything that a config states but its sizes.
 
     Parameters
@@ -132,7 +136,7 @@ def like(config: Any) -> Any:
     return small
 
 
-def build_small(config: Any, seed: int = 0) -> Any:
+def build_small(config: PreTrainedConfig, seed: int = 0) -> PreTrainedModel:
     """Build a model with random weights that are far from their initialisation.
 
     Raises
@@ -165,7 +169,8 @@ def build_small(config: Any, seed: int = 0) -> Any:
                 parameter.copy_(noise / parameter.shape[-1] ** 0.5)
             elif parameter.is_floating_point():
                 parameter.add_(0.05 * noise)
-    return model.eval().requires_grad_(False)
+    built: PreTrainedModel = model.eval().requires_grad_(False)
+    return built
 
 
 def _fields(kind: type) -> set[str]:

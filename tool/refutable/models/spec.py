@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from refutable.system.discovery import part_modules
 from refutable.system.plugins import plugin_parts
+
+if TYPE_CHECKING:
+    from pydantic import ConfigDict
 
 
 class ModelSource(StrEnum):
@@ -46,7 +49,7 @@ def source_modules() -> dict[str, str]:
 class ModelSpec:
     """One entry of the registry, or what the command line named."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
 
     id: str
     """The name in evidence, baselines and reports."""

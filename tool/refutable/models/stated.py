@@ -6,8 +6,8 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from transformers.configuration_utils import ALLOWED_LAYER_TYPES
@@ -15,6 +15,11 @@ from transformers.configuration_utils import ALLOWED_LAYER_TYPES
 from refutable.models.legacy import base_of, stated_bases
 from refutable.models.structure import Structure, text_config
 from refutable.records import InstrumentCheck
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from refutable.system.typing import Json
 
 # Fields that change the arithmetic, by what their names say.
 _ARITHMETIC = re.compile(
@@ -33,7 +38,7 @@ _ROPE_KEYS = {"type", "rope_type", "rope_theta", "finetuned", "truncate", "parti
 
 
 def stated_checks(
-    model: Any, structure: Structure, stated: Mapping[str, Any]
+    model: PreTrainedModel, structure: Structure, stated: Mapping[str, Json]
 ) -> tuple[InstrumentCheck, ...]:
     """Compare what a config.json states with what the loaded class makes of it.
 
@@ -55,17 +60,18 @@ def stated_checks(
     return _fields_read(model, raw), _rotary(model, structure, raw)
 
 
-def _text_part(stated: Mapping[str, Any]) -> dict[str, Any]:
+def _text_part(stated: Mapping[str, Json]) -> dict[str, Json]:
     """Fields of the text decoder, its own part of a composite config before the whole."""
     whole = {n: v for n, v in stated.items() if not (isinstance(v, dict) and _OTHERS.search(n))}
     for name in ("text_config", "language_config", "llm_config", "decoder"):
-        if isinstance(stated.get(name), dict):
+        inner = stated.get(name)
+        if isinstance(inner, dict):
             whole.pop(name, None)
-            return {**whole, **stated[name]}
+            return {**whole, **inner}
     return whole
 
 
-def _fields_read(model: Any, raw: Mapping[str, Any]) -> InstrumentCheck:
+def _fields_read(model: PreTrainedModel, raw: Mapping[str, Json]) -> InstrumentCheck:
     config = text_config(model)
     classes: tuple[type, ...] = (type(model), type(config), type(model.config))
     sources = _sources(classes)
@@ -92,14 +98,14 @@ def _fields_read(model: Any, raw: Mapping[str, Any]) -> InstrumentCheck:
     )
 
 
-def _value(raw: Mapping[str, Any], name: str) -> Any:
-    found: Any = raw
+def _value(raw: Mapping[str, Json], name: str) -> Json:
+    found: Json = raw
     for part in name.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
 
 
-def _rope_kinds(model: Any) -> set[str]:
+def _rope_kinds(model: PreTrainedModel) -> set[str]:
     """Names under which the model may find rope parameters of its own for some blocks.
 
     The kinds of its blocks, and those that it keeps frequencies of. A class that keeps them by kind
@@ -115,7 +121,7 @@ def _rope_kinds(model: Any) -> set[str]:
 
 
 def _unknown_rope_keys(
-    raw: Mapping[str, Any], sources: str, layer_types: set[str]
+    raw: Mapping[str, Json], sources: str, layer_types: set[str]
 ) -> Iterator[str]:
     for field in ("rope_parameters", "rope_scaling"):
         inner = raw.get(field)
@@ -148,7 +154,9 @@ def _sources(classes: tuple[type, ...]) -> str:
 # -- rotary positions --------------------------------------------------------------------------
 
 
-def _rotary(model: Any, structure: Structure, raw: Mapping[str, Any]) -> InstrumentCheck:
+def _rotary(
+    model: PreTrainedModel, structure: Structure, raw: Mapping[str, Json]
+) -> InstrumentCheck:
     name = "rotary-base"
     if structure.positions != "rotary":
         return InstrumentCheck(name, True, None, None, f"positions are {structure.positions}")
@@ -180,7 +188,7 @@ def _rotary(model: Any, structure: Structure, raw: Mapping[str, Any]) -> Instrum
     return InstrumentCheck(name, True, 0.0, 0.0, f"rotary base {shown}{left}")
 
 
-def _honoured(parameters: Any, layer_types: set[str]) -> dict[str, Any]:
+def _honoured(parameters: Json, layer_types: set[str]) -> dict[str, Json]:
     """Rope parameters that the class can read: nested ones only under its own layer types."""
     if not isinstance(parameters, dict):
         return {}
@@ -197,12 +205,12 @@ def _failed(name: str, told: str) -> InstrumentCheck:
     )
 
 
-def _among(value: float, known: Any) -> bool:
+def _among(value: float, known: Iterable[float]) -> bool:
     return any(abs(value - other) <= 1e-6 * abs(value) for other in known)
 
 
 def _bases(
-    raw: Mapping[str, Any], path: str = "", inside: bool = False
+    raw: Mapping[str, Json], path: str = "", inside: bool = False
 ) -> Iterator[tuple[str, float]]:
     """Numbers that a config states as rotary bases, whatever the field is called."""
     for name, value in raw.items():
@@ -215,14 +223,14 @@ def _bases(
                 yield where, float(value)
 
 
-def _scales(raw: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+def _scales(raw: Mapping[str, Json]) -> Iterator[tuple[str, float]]:
     for field in ("rope_parameters", "rope_scaling"):
         for name, value in _flat(raw.get(field), f"{field}."):
             if name.endswith("factor") and isinstance(value, int | float) and value != 1:
                 yield name, float(value)
 
 
-def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _flat(value: Json, path: str) -> Iterator[tuple[str, Json]]:
     for name, item in value.items() if isinstance(value, dict) else ():
         if isinstance(item, dict):
             yield from _flat(item, f"{path}{name}.")
@@ -230,13 +238,13 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield f"{path}{name}", item
 
 
-def _numbers(value: Any) -> Iterator[float]:
+def _numbers(value: Json) -> Iterator[float]:
     for _, item in _flat(value, ""):
         if isinstance(item, int | float):
             yield float(item)
 
 
-def _effective_bases(model: Any) -> Iterator[float]:
+def _effective_bases(model: PreTrainedModel) -> Iterator[float]:
     for name, buffer in model.named_buffers():
         if "inv_freq" in name.rsplit(".", 1)[-1] and buffer.dim() == 1 and not buffer.is_meta:
             base = base_of(buffer.detach().float().cpu())
@@ -244,11 +252,14 @@ def _effective_bases(model: Any) -> Iterator[float]:
                 yield base
 
 
-def _frequencies_off(model: Any, config: Any, used: Any) -> str:
+def _frequencies_off(
+    model: PreTrainedModel, config: PreTrainedConfig, used: Mapping[str, Json]
+) -> str:
     """Compare frequencies in memory with those of an unscaled base, where one is all there is."""
     if used.get("rope_type") != "default":
         return ""
-    base = used.get("rope_theta")
+    stated = used.get("rope_theta")
+    base = float(stated) if isinstance(stated, int | float) else 0.0
     buffers = {
         name: buffer.detach().float().cpu()
         for name, buffer in model.named_buffers()
@@ -256,7 +267,7 @@ def _frequencies_off(model: Any, config: Any, used: Any) -> str:
     }
     for name, own in buffers.items():
         size = 2 * len(own)
-        wanted = 1.0 / float(base or 1e4) ** (torch.arange(0, size, 2).float() / size)
+        wanted = 1.0 / (base or 1e4) ** (torch.arange(0, size, 2).float() / size)
         if base and not torch.allclose(own, wanted, rtol=1e-3, atol=1e-7):
             return f"the rotary frequencies in memory ({name}) are not those of base {base:g}"
     return ""

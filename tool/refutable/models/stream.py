@@ -43,7 +43,7 @@ class Passed:
     made: Mapping[Entry, torch.Tensor]
 
 
-def leaves(value: Any, depth: int = _DEPTH) -> Iterator[tuple[Entry, torch.Tensor]]:
+def leaves(value: object, depth: int = _DEPTH) -> Iterator[tuple[Entry, torch.Tensor]]:
     """Go through the floating-point tensors of nested tuples, lists and mappings."""
     if isinstance(value, torch.Tensor):
         if value.is_floating_point() and value.dim() > 1:
@@ -56,14 +56,15 @@ def leaves(value: Any, depth: int = _DEPTH) -> Iterator[tuple[Entry, torch.Tenso
             yield from (((at, *rest), found) for rest, found in leaves(item, depth - 1))
 
 
-def pick(value: Any, entry: Entry) -> Any:
+def pick(value: Any, entry: Entry) -> torch.Tensor:
     """Return what lies at an entry of a nested value."""
     for key in entry:
         value = value[key]
-    return value
+    found: torch.Tensor = value
+    return found
 
 
-def put(value: Any, entry: Entry, new: Any) -> Any:
+def put(value: Any, entry: Entry, new: torch.Tensor) -> Any:
     """Return a copy of a nested value with another tensor at an entry."""
     if not entry:
         return new

@@ -9,13 +9,17 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from refutable.errors import ModelError
 from refutable.models.norms import NormModule, NormProbe, kind_of
 from refutable.models.positions import kind_of_positions, position_table
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # Norms of queries, keys and values, and those inside a mixer or an expert, are none of the stream.
 _OF_HEADS = re.compile(
@@ -53,13 +57,29 @@ class Structure:
     d_vocab: int
 
 
-def text_config(model: nn.Module) -> Any:
+def text_config(model: nn.Module) -> PreTrainedConfig:
     """Return the config of the language model (the inner one of a multimodal config)."""
-    config: Any = model.config
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
+    config = getattr(model, "config")  # noqa: B009  (a module is typed as holding modules alone)
+    inner: PreTrainedConfig
+    inner = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return inner
 
 
-def find_structure(model: Any) -> Structure:
+def weight_of(module: nn.Module) -> torch.Tensor:
+    """Return the weight of an embedding, a linear module or a norm.
+
+    Raises
+    ------
+    ModelError
+        If it has none.
+    """
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor):
+        raise ModelError(f"{type(module).__name__} holds no tensor called weight")
+    return weight
+
+
+def find_structure(model: PreTrainedModel) -> Structure:
     """Find the parts of a decoder from its modules and its config.
 
     Parameters
@@ -103,11 +123,11 @@ def find_structure(model: Any) -> Structure:
         norm_kind=kind_of(norms),
         heads=int(getattr(config, "num_attention_heads", 0) or 0),
         d_model=d_model,
-        d_vocab=int(embedding.weight.shape[0]),
+        d_vocab=int(weight_of(embedding).shape[0]),
     )
 
 
-def stated_counts(config: Any) -> tuple[int, ...]:
+def stated_counts(config: PreTrainedConfig) -> tuple[int, ...]:
     """Return the numbers of blocks that a config may mean, the plainest first.
 
     A decoder beside an encoder has its own, and some count the halves of their layers.
@@ -117,7 +137,7 @@ def stated_counts(config: Any) -> tuple[int, ...]:
     return (block_count(config), *(n for n in found if isinstance(n, int) and n > 0))
 
 
-def expert_count(config: Any) -> int:
+def expert_count(config: PreTrainedConfig) -> int:
     """Return how many experts a mixture's config states; 0 where there is no mixture."""
     names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     holders = [config, getattr(config, "ffn_config", None)]
@@ -125,7 +145,7 @@ def expert_count(config: Any) -> int:
     return next((n for n in found if isinstance(n, int) and n > 1), 0)
 
 
-def block_count(config: Any) -> int:
+def block_count(config: PreTrainedConfig) -> int:
     """Return the number of blocks a config states.
 
     Raises

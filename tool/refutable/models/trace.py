@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -12,6 +12,10 @@ from torch import nn
 from refutable.errors import ModelError, one_line
 from refutable.models.stream import Entry, Passed, Stream, StreamFinder, copied, leaves
 from refutable.models.structure import Structure
+
+if TYPE_CHECKING:
+    from torch.utils.hooks import RemovableHandle
+    from transformers import PreTrainedModel
 
 # No usual number of residual streams: a prompt of as many tokens would look like them.
 _TOKENS = 5
@@ -45,7 +49,7 @@ class Trace:
     tolerance: float
 
 
-def first_tensor(values: Any) -> torch.Tensor | None:
+def first_tensor(values: object) -> torch.Tensor | None:
     """Return the tensor, or the first one of a tuple, a list or a mapping; ``None`` without."""
     if isinstance(values, torch.Tensor):
         return values
@@ -57,7 +61,7 @@ def first_tensor(values: Any) -> torch.Tensor | None:
 
 
 @torch.no_grad()
-def trace(model: Any, structure: Structure) -> Trace:
+def trace(model: PreTrainedModel, structure: Structure) -> Trace:
     """Run a few tokens through the model and keep what every module of a block got and made.
 
     Parameters
@@ -97,7 +101,7 @@ class _Recording:
         self.passed: dict[int, Passed] = {}
         self.inside: list[list[Call]] = [[] for _ in structure.blocks]
         self.after: list[Call] = []
-        self._hooks: list[Any] = []
+        self._hooks: list[RemovableHandle] = []
 
     def hook(self, model: nn.Module) -> None:
         """Install the hooks."""
@@ -119,29 +123,29 @@ class _Recording:
         for handle in self._hooks:
             handle.remove()
 
-    def _keep(self, handle: Any) -> None:
+    def _keep(self, handle: RemovableHandle) -> None:
         self._hooks.append(handle)
 
-    def _start(self, layer: int) -> Any:
-        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+    def _start(self, layer: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: object, kwargs: object) -> None:
             # Kept when the block starts: the stream may be changed in place.
             found = {entry: copied(value) for entry, value in leaves((args, kwargs))}
             self.starts.setdefault(layer, found)
 
         return hook
 
-    def _end(self, layer: int) -> Any:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+    def _end(self, layer: int) -> Callable[..., None]:
+        def hook(module: nn.Module, args: object, kwargs: object, output: object) -> None:
             made = {entry: copied(value) for entry, value in leaves(output)}
             self.passed.setdefault(layer, Passed(self.starts[layer], made))
             self.after.clear()
 
         return hook
 
-    def _call(self, path: str, layer: int | None) -> Any:
+    def _call(self, path: str, layer: int | None) -> Callable[..., None]:
         into = self.after if layer is None else self.inside[layer]
 
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        def hook(module: nn.Module, args: object, kwargs: object, output: object) -> None:
             given = first_tensor(args)
             given = first_tensor(kwargs) if given is None else given
             whole = [copied(value) for _, value in leaves((args, kwargs))] if layer is None else []

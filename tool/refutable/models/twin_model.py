@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -65,7 +65,7 @@ class TwinConfig(GPT2Config):
     norm_place: str = "both"
     positions: str = "learned"
 
-    def __post_init__(self, **kwargs: Any) -> None:
+    def __post_init__(self, **kwargs: object) -> None:
         """Refuse a value that names no twin.
 
         Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotAvailableError
 from refutable.observables.registry import observable
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     import xarray as xr
+    from numpy.typing import NDArray
+    from torch import nn
 
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
@@ -65,19 +67,19 @@ def lens_divergence(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
 
 
 @observable(source="model", dims=("prompt", "layer", "head"), unit="share", per_prompt=False)
-def induction_attention(loaded: LoadedModel, encoded: Any) -> xr.DataArray:
+def induction_attention(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Attention to the token after the previous copy, on random tokens that are repeated."""
     return _repeated(loaded, HALF - 1)
 
 
 @observable(source="model", dims=("prompt", "layer", "head"), unit="share", per_prompt=False)
-def off_induction_attention(loaded: LoadedModel, encoded: Any) -> xr.DataArray:
+def off_induction_attention(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """As `induction_attention`, to a token five places further back, where nothing was copied."""
     return _repeated(loaded, HALF + 4)
 
 
 @observable(source="model", dims=(), unit="dimensions")
-def logit_rank_defect(loaded: LoadedModel, encoded: Any) -> xr.DataArray:
+def logit_rank_defect(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Rank of the logits less the width of the model: 0, or -1 where a norm takes the mean off."""
     import numpy as np
     import torch
@@ -121,11 +123,13 @@ def _logits(loaded: LoadedModel, ids: Sequence[int]) -> torch.Tensor:
 
 
 @contextmanager
-def _kept(blocks: Sequence[Any]) -> Iterator[list[torch.Tensor]]:
+def _kept(blocks: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
     """Keep the last token's state after each block of one pass."""
     states: list[torch.Tensor] = []
 
-    def keep(module: Any, args: Any, output: Any) -> None:
+    def keep(
+        module: nn.Module, args: object, output: torch.Tensor | tuple[torch.Tensor, ...]
+    ) -> None:
         states.append((output[0] if isinstance(output, (tuple, list)) else output)[0, -1])
 
     with _hooked(blocks, keep):
@@ -133,7 +137,7 @@ def _kept(blocks: Sequence[Any]) -> Iterator[list[torch.Tensor]]:
 
 
 @contextmanager
-def _hooked(blocks: Sequence[Any], hook: Callable[..., Any]) -> Iterator[None]:
+def _hooked(blocks: Sequence[nn.Module], hook: Callable[..., object]) -> Iterator[None]:
     handles = [block.register_forward_hook(hook, with_kwargs=False) for block in blocks]
     try:
         yield
@@ -144,7 +148,7 @@ def _hooked(blocks: Sequence[Any], hook: Callable[..., Any]) -> Iterator[None]:
 
 def _deletions(
     loaded: LoadedModel, encoded: Encoded
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[int]]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
     """Top token of the intact model, (prompt,), and without each block, (prompt, layer)."""
     from refutable.capture.deletion import tops_without_blocks
 
@@ -153,7 +157,7 @@ def _deletions(
     return intact, deleted, picked
 
 
-def _by_block(values: Any, encoded: Encoded, picked: Sequence[int]) -> xr.DataArray:
+def _by_block(values: NDArray[np.generic], encoded: Encoded, picked: Sequence[int]) -> xr.DataArray:
     import numpy as np
     import xarray as xr
 

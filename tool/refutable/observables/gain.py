@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from refutable.observables.registry import observable
 
+if TYPE_CHECKING:
+    import xarray as xr
+
 
 @observable(dims=("prompt", "layer"), unit="log ratio")
-def log_growth(residual_norm: Any) -> Any:
+def log_growth(residual_norm: xr.DataArray) -> xr.DataArray:
     """Log of the last token's residual norm after block l over that after block l - 1, l >= 1.
 
     Notes
@@ -20,7 +23,7 @@ def log_growth(residual_norm: Any) -> Any:
 
 
 @observable(dims=("prompt", "layer"), unit="log ratio")
-def log_growth_all_tokens(mean_log_residual_norm_rest: Any) -> Any:
+def log_growth_all_tokens(mean_log_residual_norm_rest: xr.DataArray) -> xr.DataArray:
     """Mean over tokens, the first left out, of the log growth of the residual norm by block.
 
     Notes
@@ -32,11 +35,11 @@ def log_growth_all_tokens(mean_log_residual_norm_rest: Any) -> Any:
     return later - earlier.assign_coords(layer=later["layer"])
 
 
-def log_differences(norm: Any) -> Any:
+def log_differences(norm: xr.DataArray) -> xr.DataArray:
     """Log ratio of neighbouring layers, labelled by the later one."""
     import numpy as np
 
-    logs = np.log(norm)
+    logs: xr.DataArray = norm.copy(data=np.log(norm.values))
     later = logs.isel(layer=slice(1, None))
     earlier = logs.isel(layer=slice(None, -1)).assign_coords(layer=later["layer"])
     return later - earlier

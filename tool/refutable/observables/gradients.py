@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.observables.prose.text import documents, windows_of
 from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
+    from torch import nn
+
+    from refutable.models.load import LoadedModel
 
 
 @observable(source="model", dims=("text", "layer"), unit="log ratio")
-def relative_gradient_norm(loaded: Any, prompts: None) -> xr.DataArray:
+def relative_gradient_norm(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Log of gradient norm over weight norm of each block, for the loss on each held-out document.
 
     Notes
@@ -49,6 +53,6 @@ def relative_gradient_norm(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(np.array(rows), dims=("text", "layer"), coords=coords)
 
 
-def _matrices(block: Any) -> list[Any]:
+def _matrices(block: nn.Module) -> list[torch.Tensor]:
     """Return a block's matrices."""
     return [parameter for parameter in block.parameters() if parameter.dim() > 1]

@@ -9,18 +9,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
 from refutable.capture.measure import measure
 from refutable.capture.packing import Pack, Segment
 from refutable.capture.recorder import AttentionRecorder
 from refutable.errors import InstrumentError, NotAvailableError
-from refutable.models.sites import find_sites
 from refutable.observables.registry import REGISTRY, observable
 from refutable.observables.similarity.alignment import last_residuals
 
 if TYPE_CHECKING:
     import torch
+    import xarray as xr
+    from numpy.typing import NDArray
 
     from refutable.capture.recorder import Patterns
     from refutable.models.encode import Encoded
@@ -123,7 +123,9 @@ def _in_company(encoded: Encoded, context: int) -> tuple[Encoded, tuple[Pack, ..
 
 def _log_growth(
     loaded: LoadedModel, encoded: Encoded, packs: tuple[Pack, ...] | None
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+) -> NDArray[np.float64]:
+    from refutable.models.sites import find_sites
+
     norm = REGISTRY["residual_norm"]
     found = measure(
         loaded.model, find_sites(loaded.model), encoded, [norm], layout="single", packs=packs
@@ -131,9 +133,9 @@ def _log_growth(
     return np.diff(np.log(np.asarray(found.values, dtype=np.float64)), axis=1)
 
 
-def _by_layer(
-    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]], encoded: Encoded, *, first: int
-) -> xr.DataArray:
+def _by_layer(values: NDArray[np.float64], encoded: Encoded, *, first: int) -> xr.DataArray:
+    import xarray as xr
+
     return xr.DataArray(
         values,
         dims=("prompt", "layer"),

@@ -6,13 +6,14 @@ The first token is left out: it carries the attention sink, and its moments are 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.capture.recorder import RESID_POST, BlockRecorder
 from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import torch
+    import xarray as xr
 
     from refutable.capture.packing import Pack
     from refutable.capture.recorder import Tokens
@@ -88,7 +89,7 @@ class ResidualExcessKurtosis(_TokenMoment):
 
 
 @observable(dims=("prompt",), unit="log variance per block")
-def log_variance_slope(residual_log_variance: Any) -> Any:
+def log_variance_slope(residual_log_variance: xr.DataArray) -> xr.DataArray:
     """Least-squares slope over the blocks of the residual stream's log variance."""
     layer = residual_log_variance["layer"].astype(float)
     centred = layer - layer.mean()

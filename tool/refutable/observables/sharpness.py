@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.models.large import is_large
 from refutable.observables.prose.text import documents, windows_of
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     import xarray as xr
+    from transformers import PreTrainedModel
+
+    from refutable.models.load import LoadedModel
 
     Direction = dict[str, torch.Tensor]
     Losses = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -37,7 +40,7 @@ SURFACE_LARGE = tuple(round(-0.4 + 0.2 * i, 1) for i in range(5))
 """The steps along either axis for a large model (`refutable.models.large`)."""
 
 
-def filters(model: Any) -> dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]]:
+def filters(model: PreTrainedModel) -> dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]]:
     """Return every matrix of a model by name, with the dimensions that make up one filter of it."""
     from transformers.pytorch_utils import Conv1D
 
@@ -49,7 +52,7 @@ def filters(model: Any) -> dict[str, tuple[torch.nn.Parameter, tuple[int, ...]]]
     }
 
 
-def random_direction(model: Any, seed: int, index: int) -> Direction:
+def random_direction(model: PreTrainedModel, seed: int, index: int) -> Direction:
     """Draw a filter-normalized direction.
 
     Parameters
@@ -77,7 +80,9 @@ def random_direction(model: Any, seed: int, index: int) -> Direction:
 
 
 @contextmanager
-def _displaced(model: Any) -> Iterator[Callable[[Sequence[tuple[float, Direction]]], None]]:
+def _displaced(
+    model: PreTrainedModel,
+) -> Iterator[Callable[[Sequence[tuple[float, Direction]]], None]]:
     """Give a function that moves the weights from where they were; they end there, bit for bit."""
     import torch
 
@@ -98,7 +103,7 @@ def _displaced(model: Any) -> Iterator[Callable[[Sequence[tuple[float, Direction
 
 
 def losses_along(
-    model: Any,
+    model: PreTrainedModel,
     loss: Callable[[], Losses],
     points: Sequence[Sequence[tuple[float, Direction]]],
 ) -> Losses:
@@ -129,7 +134,7 @@ def losses_along(
 
 
 def sharpness_of(
-    model: Any,
+    model: PreTrainedModel,
     loss: Callable[[], Losses],
     *,
     seed: int,
@@ -166,7 +171,7 @@ def sharpness_of(
     return found
 
 
-def held_out(loaded: Any, every: int = 1) -> tuple[list[str], Callable[[], Losses]]:
+def held_out(loaded: LoadedModel, every: int = 1) -> tuple[list[str], Callable[[], Losses]]:
     """Return names of held-out documents and the function that gives the loss on each.
 
     Parameters
@@ -196,7 +201,7 @@ def held_out(loaded: Any, every: int = 1) -> tuple[list[str], Callable[[], Losse
     return names, loss
 
 
-def sharpness_by_document(loaded: Any, *, seed: int | None = None) -> xr.DataArray:
+def sharpness_by_document(loaded: LoadedModel, *, seed: int | None = None) -> xr.DataArray:
     """Rise of the loss on each held-out document at a relative distance of .2, in nats.
 
     Parameters
@@ -221,7 +226,7 @@ def sharpness_by_document(loaded: Any, *, seed: int | None = None) -> xr.DataArr
 
 
 @observable(source="model", dims=("text",), unit="nats", economical=True)
-def sharpness(loaded: Any, prompts: None) -> xr.DataArray:
+def sharpness(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss when every filter is moved by .2 of itself in a random direction.
 
     Notes
@@ -234,7 +239,7 @@ def sharpness(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 @observable(source="model", dims=("direction", "step"), unit="nats", recorded_with="sharpness")
-def landscape_curve(loaded: Any, prompts: None) -> xr.DataArray:
+def landscape_curve(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss along three filter-normalized random directions."""
     import xarray as xr
 
@@ -256,7 +261,7 @@ def landscape_curve(loaded: Any, prompts: None) -> xr.DataArray:
     recorded_with="sharpness",
     economical=True,
 )
-def landscape_surface(loaded: Any, prompts: None) -> xr.DataArray:
+def landscape_surface(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Rise of the held-out loss on a plane of two filter-normalized random directions."""
     import xarray as xr
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +12,9 @@ from refutable.observables.registry import REGISTRY, Observable
 from refutable.plugin.cases import OUTCOME
 from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _PUBLISHED = pytest.StashKey[set[str]]()
 
@@ -70,8 +72,8 @@ def check_arguments(claim: Claim) -> None:
             )
 
 
-def _fixture(item: Observable) -> Any:
-    def read(claim_case: Cell, request: pytest.FixtureRequest) -> Any:
+def _fixture(item: Observable) -> object:
+    def read(claim_case: Cell, request: pytest.FixtureRequest) -> xr.DataArray | None:
         outcome = request.node.stash.get(OUTCOME, None)
         subject = None if outcome is None else outcome.subject
         return None if subject is None else subject.observations[item.name]
@@ -80,5 +82,5 @@ def _fixture(item: Observable) -> Any:
         f"{item.description} ({', '.join(item.dims) or 'scalar'}; {item.unit or 'no unit'})"
     )
     read.__name__ = item.name
-    made: Callable[..., Any] = pytest.fixture(read)
+    made: object = pytest.fixture(read)
     return made

@@ -19,6 +19,7 @@ from refutable.plugin.options import add_options
 from refutable.plugin.process import share_devices
 from refutable.plugin.selection import PROBLEM, refused, selects
 from refutable.plugin.session import RUN, SESSION, ClaimSession
+from refutable.plugin.terminal import summarise
 from refutable.spec.cell import slug
 from refutable.spec.claim_files import place_of
 

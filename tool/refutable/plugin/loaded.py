@@ -57,7 +57,7 @@ def claim_model(request: pytest.FixtureRequest) -> Iterator[ClaimModel]:
     yield ClaimModel(loaded.model, loaded.tokenizer)
     # The traceback of a test that failed may hold the model still; its weights are let go here,
     # before those of the next model are loaded.
-    loaded.model.to("meta")
+    loaded.model.to("meta")  # type: ignore[arg-type]
     del loaded
     gc.collect()
     _empty_cache()
@@ -72,7 +72,6 @@ def observe(claim_model: ClaimModel, request: pytest.FixtureRequest) -> Observe:
     """
     from refutable.api.observe import observed
     from refutable.api.opening import process_store
-    from refutable.measurement.state import Settings
 
     session = request.config.stash[SESSION]
 
@@ -88,7 +87,6 @@ def observe(claim_model: ClaimModel, request: pytest.FixtureRequest) -> Observe:
 
 def _load(name: str, settings: Settings) -> LoadedModel:
     from refutable.models.load import load
-    from refutable.models.registry import resolve
 
     spec = resolve(name, revision=settings.revision)
     loaded = load(spec, device=settings.device, dtype=settings.dtype)

@@ -26,6 +26,7 @@ from refutable.plugin.process import share_cores, start_prefetch
 from refutable.plugin.registering import Registrar
 from refutable.plugin.results import RunResults
 from refutable.plugin.selection import check, is_skipped, names_of
+from refutable.plugin.terminal import explain
 from refutable.records import Evidence, Verdict
 from refutable.spec.cell import DEFAULT_PROMPTS, Cell, cells_of
 from refutable.spec.claim import Claim, ClaimRegistry
@@ -323,8 +324,6 @@ class ClaimSession:
             where = f"{outcome.claim.id} on {outcome.cell.label}"
             warnings.warn(ClaimMoved(f"{where}: {found.message}"), stacklevel=2)
         if not found.passes:
-            from refutable.plugin.terminal import explain
-
             pytest.fail(explain(outcome, found.message), pytrace=False)
         return True
 

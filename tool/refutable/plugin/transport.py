@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from pydantic import TypeAdapter
+
 T = TypeVar("T")
 
 
 @cache
-def _adapter(kind: Any) -> Any:
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
     from pydantic import TypeAdapter
 
     return TypeAdapter(kind)
 
 
-def plain(record: Any) -> dict[str, Any]:
+def plain(record: object) -> dict[str, Any]:
     """Return a record as JSON-ready data; NaN and infinity become ``None``."""
     data: dict[str, Any] = _adapter(cast("Hashable", type(record))).dump_python(record, mode="json")
     return data

@@ -52,11 +52,11 @@ class ContrastAlong(Contrast):
         """Decide the contrast of the reduced values."""
         return Contrast.judge(self, replace(measured, values=self._all(measured.values)), control)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: Mapping[str, Any], error: float = 0.0) -> PerFamily:
         """Difference of each family, averaged over seeds; of each seed for one number a model."""
         return Contrast.per_family(self, self._all(values), error)
 
-    def reduce_member(self, values: Any, error: float = 0.0) -> PerFamily:
+    def reduce_member(self, values: Mapping[str, Any], error: float = 0.0) -> PerFamily:
         """Reduce what the body returned on one model over its training, then to family means."""
         return Contrast.reduce_member(self, self.reduced(values), error)
 

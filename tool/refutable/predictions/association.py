@@ -45,16 +45,16 @@ class Correlation(Prediction):
         )
         return judgement(parts, self.region)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: object, error: float = 0.0) -> PerFamily:
         """What each family says of Fisher z within families (jackknife values)."""
         return self._part(values, between=False)
 
-    def compared(self, values: Any, error: float = 0.0) -> tuple[PerFamily, ...]:
+    def compared(self, values: object, error: float = 0.0) -> tuple[PerFamily, ...]:
         """Jackknife values of Fisher z within families, and of that of family means."""
         return self._part(values, between=False), self._part(values, between=True)
 
     @staticmethod
-    def _part(values: Any, *, between: bool) -> PerFamily:
+    def _part(values: object, *, between: bool) -> PerFamily:
         x, y, families = _pair(values)
         finite = bool(np.isfinite(x).all() and np.isfinite(y).all())
         z = corr.family_correlations(x, y, families, between=between) if finite else {}
@@ -111,7 +111,7 @@ class Trend(Prediction):
         ]  # fmt: skip
         return judgement(parts, self.region, agree=True)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: object, error: float = 0.0) -> PerFamily:
         """Mean slope of each family, over all blocks."""
         found = labelled(values, extra=(self.over,))
         array = found.values.astype(float)

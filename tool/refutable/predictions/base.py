@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from refutable.stats import decide, power, readings
 from refutable.stats import estimate as est
 from refutable.stats.controls import control_contrast
 from refutable.system import wording
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +186,7 @@ class Prediction(ABC):
         """
         return (self.per_family(values, error),)
 
-    def rests_on(self, values: Any) -> dict[str, Any]:
+    def rests_on(self, values: Any) -> dict[str, xr.DataArray]:
         """Return labelled arrays that the estimate is made of and no single model's values hold.
 
         Parameters
@@ -250,7 +253,7 @@ class Prediction(ABC):
         return est.two_way(table, **alone), control_contrast(own, table, **apart)
 
 
-IN_CODE: Mapping[str, Any] = {"in_code": True}
+IN_CODE: Mapping[str, object] = {"in_code": True}
 """Metadata of a field that evidence cannot hold, such as a function."""
 
 OF_CONTROL, OF_CONTRAST = "control", "model minus control"

@@ -58,7 +58,7 @@ class Contrast(GroupPrediction):
         """
         return judgement([_contrast(self, measured, self.names)], self.region)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """Difference of each family, averaged over seeds; of each seed for one number a model."""
         found = _difference(self, values, self.names)
         means = found.table.mean(axis=0)
@@ -98,7 +98,7 @@ class OrderedModels(GroupPrediction):
         ]
         return judgement(parts, self.region)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """Mean step of each family."""
         found = _difference(self, values, (self.names[-1], self.names[0]))
         steps = len(self.names) - 1
@@ -122,7 +122,7 @@ class _Difference:
 
 
 def _difference(
-    prediction: GroupPrediction, values: Mapping[str, Any], names: Sequence[str]
+    prediction: GroupPrediction, values: Mapping[str, object], names: Sequence[str]
 ) -> _Difference:
     """Differences of the seeds and families that both sides have."""
     first, second = (by_seed(values, name) for name in names)

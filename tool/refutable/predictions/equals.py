@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Fact(Prediction):
     def _decided_in(self) -> Region:
         return self.region
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: object, error: float = 0.0) -> PerFamily:
         """Return the one value, as if of a single family."""
         return PerFamily(("checkpoint",), np.array([scalar(values)]), 1, error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from refutable.predictions.labels import PerFamily, labelled
 from refutable.records import Control, Counterexample, Estimate, Reading
 from refutable.stats import build, decide
 from refutable.stats.core import Floats
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 VIOLATION_FACTOR = 10
 """A counterexample must violate by more than this many times the instrument's error."""
@@ -67,7 +70,7 @@ class Every(Prediction):
         )  # fmt: skip
         return Judgement(estimate, (), decision, counterexample)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: xr.DataArray, error: float = 0.0) -> PerFamily:
         """Largest violation of each family."""
         found = labelled(values, anything=True)
         beyond = self.violations(found.values.astype(float).reshape(len(found.prompts), -1))

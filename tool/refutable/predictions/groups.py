@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from refutable.stats import build
 from refutable.stats import estimate as est
 from refutable.stats.controls import numbers_contrast
 from refutable.stats.core import Floats
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 T_SEEDS = "t over training seeds"
 
@@ -56,7 +59,7 @@ class GroupPrediction(Prediction):
             return PerFamily(("model",), np.array([scalar(values)]), 1, error)
         return reduce_prompts(values, error)
 
-    def compared(self, values: Any, error: float = 0.0) -> tuple[PerFamily, ...]:
+    def compared(self, values: xr.DataArray | float, error: float = 0.0) -> tuple[PerFamily, ...]:
         """Return what a gate pairs between two releases of one of the models."""
         return (self.reduce_member(values, error),)
 

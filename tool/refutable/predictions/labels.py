@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,12 +12,15 @@ from refutable.errors import ClaimError
 from refutable.stats import core
 from refutable.stats.core import Floats
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
     """The values of a claim's body as plain arrays."""
 
-    values: np.ndarray[Any, Any]
+    values: NDArray[np.float64]
     """(prompt, ...)."""
     families: tuple[str, ...]
     prompts: tuple[str, ...]
@@ -91,7 +94,7 @@ def _texts(labels: np.ndarray[Any, Any]) -> tuple[str, ...]:
     return tuple(found) if labels.dtype.kind == "U" else tuple(str(label) for label in found)
 
 
-def scalar(values: Any) -> float:
+def scalar(values: object) -> float:
     """Read one number; an array must hold a single element."""
     array = np.asarray(values, dtype=float)
     if array.size != 1:
@@ -104,7 +107,7 @@ def is_number(values: Any) -> bool:
     return np.size(values) == 1 and "prompt" not in getattr(values, "dims", ())
 
 
-def reduce_prompts(values: Any, error: float = 0.0, *, anything: bool = False) -> PerFamily:
+def reduce_prompts(values: object, error: float = 0.0, *, anything: bool = False) -> PerFamily:
     """Family means of one value per prompt; further dims are averaged where `anything` is set."""
     found = labelled(values, anything=anything)
     array = found.values.astype(float)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from refutable.errors import ClaimError
 from refutable.predictions.base import (
@@ -16,6 +16,9 @@ from refutable.predictions.base import (
 from refutable.predictions.labels import PerFamily, labelled, reduce_prompts
 from refutable.records import Control
 from refutable.stats import estimate as est
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Mean(Prediction):
         )  # fmt: skip
         return judgement([estimate], self.region)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: xr.DataArray, error: float = 0.0) -> PerFamily:
         """Family means."""
         return reduce_prompts(values, error)
 
@@ -62,7 +65,7 @@ class AgainstControl(Prediction):
             raise ClaimError("model and control cannot be paired: they share no family")
         return judgement([replace(sides[1], part="")], self.region)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: xr.DataArray, error: float = 0.0) -> PerFamily:
         """Family means."""
         return reduce_prompts(values, error)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from refutable.stats import build
 from refutable.stats import estimate as est
 from refutable.stats.decide import FEWEST_FAMILIES
 from refutable.system import wording
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,11 @@ class Ordered(Prediction):
         ]  # fmt: skip
         return judgement(parts, self.region)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: xr.DataArray, error: float = 0.0) -> PerFamily:
         """Family means."""
         return reduce_prompts(values, error)
 
-    def compared(self, values: Any, error: float = 0.0) -> tuple[PerFamily, ...]:
+    def compared(self, values: xr.DataArray, error: float = 0.0) -> tuple[PerFamily, ...]:
         """Family means of each level, where each has enough families to be tested."""
         if self._unmarked(values) is None:
             groups = self._groups(values, error)
@@ -73,7 +76,7 @@ class Ordered(Prediction):
                 return groups
         return (self.per_family(values, error),)
 
-    def _unmarked(self, values: Any) -> str | None:
+    def _unmarked(self, values: xr.DataArray) -> str | None:
         """Why the groups of the families are not known."""
         if self.over not in values.coords:
             return f"the prompt set does not say the {self.over} of its families"
@@ -82,7 +85,7 @@ class Ordered(Prediction):
             return f"a prompt family has prompts of more than one {self.over}"
         return None
 
-    def _groups(self, values: Any, error: float = 0.0) -> tuple[PerFamily, ...]:
+    def _groups(self, values: xr.DataArray, error: float = 0.0) -> tuple[PerFamily, ...]:
         """Family means of each level."""
         reduced = self.per_family(values, error)
         marks = (str(m) for m in values.coords[self.over].values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -26,18 +26,26 @@ from refutable.stats import build, core, pairs
 from refutable.stats.core import Floats
 from refutable.system import wording
 
+if TYPE_CHECKING:
+    import xarray as xr
+
+
 JACKKNIFE = "jackknife over training seeds and families"
+
+
+_Copies = Mapping[str, Mapping[int, "xr.DataArray"]]
+"""By name, what the body returned on the copies of a control."""
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
     """How alike two models are, as the inner product of a vector of each."""
 
-    features: Callable[[Any, int | None], Floats]
+    features: Callable[[xr.DataArray, int | None], Floats]
     """Vector of what the body returned on a model, whole or with a family left out."""
-    families: Callable[[Any], int]
+    families: Callable[[xr.DataArray], int]
     """Number of families of prompts behind what the body returned."""
-    of_all: Callable[[Sequence[Any]], Floats] | None = None
+    of_all: Callable[[Sequence[xr.DataArray]], Floats] | None = None
     """Inner products of all pairs of models, whole and with each family left out,
     ``(1 + family, model, model)``: where they cost less together than a vector at a time."""
 
@@ -74,7 +82,7 @@ class Across(GroupPrediction):
         made = self._estimate(limits, compared, measured.error, measured.unit)
         return judgement([made], self.region)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """Return what each seed contributes."""
         compared = self._compare(values)
         if compared is None:
@@ -82,7 +90,9 @@ class Across(GroupPrediction):
         means = pairs.by_run(compared.across[0], compared.within[0])
         return PerFamily(tuple(f"seed {s}" for s in compared.seeds), means, len(means), 2 * error)
 
-    def rests_on(self, values: Any) -> dict[str, Any]:
+    def rests_on(
+        self, values: Mapping[str, object] | tuple[_Copies, ...]
+    ) -> dict[str, xr.DataArray]:
         """Likeness of all pairs of models: whole (family -1) and with each family left out."""
         import xarray as xr
 
@@ -99,7 +109,7 @@ class Across(GroupPrediction):
             "likeness within": xr.DataArray(compared.within, coords, dims),
         }
 
-    def reduce_member(self, values: Any, error: float = 0.0) -> PerFamily:
+    def reduce_member(self, values: xr.DataArray | float, error: float = 0.0) -> PerFamily:
         """Family means of what the body returned on one model, further dims averaged."""
         return reduce_prompts(values, error, anything=True)
 
@@ -129,7 +139,7 @@ class Across(GroupPrediction):
         )  # fmt: skip
         return replace(made, seeds=len(compared.seeds))
 
-    def _compare(self, values: Mapping[str, Any]) -> _Compared | None:
+    def _compare(self, values: Mapping[str, object]) -> _Compared | None:
         """Likeness of all pairs of models, whole and with each family left out."""
         assert self.kernel is not None  # noqa: S101  (the vocabulary's word demands it)
         first, second = (_by_seed(values, name) for name in self.names)
@@ -142,7 +152,7 @@ class Across(GroupPrediction):
         own, other = slice(None, len(seeds)), slice(len(seeds), None)
         return _Compared(seeds, count, likeness[:, own, other], likeness[:, other, other])
 
-    def _likeness(self, models: Sequence[Any], families: int) -> Floats:
+    def _likeness(self, models: Sequence[xr.DataArray], families: int) -> Floats:
         """Return the likeness of all pairs of models, (1 + family, model, model)."""
         assert self.kernel is not None  # noqa: S101
         if self.kernel.of_all is not None:
@@ -169,14 +179,14 @@ class _Compared:
         return len(self.seeds) * (len(self.seeds) - 1)
 
 
-def _by_seed(values: Mapping[str, Any], name: str) -> dict[int, Any]:
+def _by_seed(values: Mapping[str, object], name: str) -> dict[int, xr.DataArray]:
     found = values.get(name, {})
     return dict(found) if isinstance(found, Mapping) else {}
 
 
-def _together(controls: Sequence[Any]) -> dict[str, dict[int, Any]]:
+def _together(controls: Sequence[_Copies]) -> dict[str, dict[int, xr.DataArray]]:
     """Bring the copies of a control, one after the other, into the form of training seeds."""
-    found: dict[str, dict[int, Any]] = {}
+    found: dict[str, dict[int, xr.DataArray]] = {}
     for copy in controls:
         for name, by_place in copy.items():
             found.setdefault(name, {}).update(by_place)

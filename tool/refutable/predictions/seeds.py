@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class _OfSeeds(GroupPrediction):
 
     of_values: ClassVar[bool] = True
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """One number per seed."""
         found = by_seed(values, self.names[0])
         numbers = {seed: scalar(found[seed]) for seed in sorted(found, key=_place)}
@@ -87,7 +87,7 @@ class OverSeeds(_OfSeeds):
         )
         return judgement([estimate], self.region)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """One number per seed; of values per prompt, each family's mean over seeds."""
         by_family = self._by_family(values)
         if by_family is None:
@@ -101,7 +101,9 @@ class OverSeeds(_OfSeeds):
             return _OfSeeds.read_control(self, measured, control)
         return Prediction.read_control(self, measured, control)
 
-    def _by_family(self, values: Mapping[str, Any]) -> tuple[tuple[str, ...], Floats, int] | None:
+    def _by_family(
+        self, values: Mapping[str, object]
+    ) -> tuple[tuple[str, ...], Floats, int] | None:
         """Families, their means (seed, family) and prompts; ``None`` for a number per seed."""
         members = by_seed(values, self.names[0])
         if not all("prompt" in getattr(array, "dims", ()) for array in members.values()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from refutable.stats import build
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
 from refutable.system import wording
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Share(Prediction):
         p = None if low.p is None or high.p is None else max(low.p, high.p)
         return judgement([replace(low, high=high.high, p=p)], self.region)
 
-    def per_family(self, values: Any, error: float = 0.0) -> PerFamily:
+    def per_family(self, values: xr.DataArray, error: float = 0.0) -> PerFamily:
         """Share of each family; a count of prompts has no numerical error."""
         found = labelled(values)
         return per_family(found, self._hits(found.values.astype(float), 0.0).astype(float))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from refutable.errors import ClaimError
 from refutable.records import ClaimReport
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 KINDS = ("observational", "interventional", "probing", "weights", "training")
 ARMS = ("no-bos", "bos")
 _ID = re.compile(r"^[a-z][a-z0-9]*\.[a-z0-9]+(-[a-z0-9]+)*$")
+
+
+F = TypeVar("F", bound=Callable[..., object])
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,7 @@ def claim(
     if unknown or not arms:
         raise ClaimError(f"expected arms from {ARMS}, got arms={arms!r} in claim {id}")
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: F) -> F:
         doc = (inspect.getdoc(function) or "").strip()
         if not doc:
             raise ClaimError(f"claim {id} has no docstring: say in one line what is measured")
@@ -208,8 +211,8 @@ def claim(
 
 
 def restated(
-    function: Callable[..., Any], *, suffix: str, when: str, figures: bool = True
-) -> Callable[..., Any]:
+    function: FunctionType, *, suffix: str, when: str, figures: bool = True
+) -> FunctionType:
     """State the claim of a function about a second set of models, with the same body and region.
 
     Parameters

@@ -38,7 +38,7 @@ def place_of(claim: Claim, line: int | None = None) -> str:
     line : int, optional
         Of its file; by default the one where its function begins.
     """
-    code = claim.body.__code__  # type: ignore[attr-defined]
+    code = claim.body.__code__
     path = Path(code.co_filename)
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return f"{shown}:{line or code.co_firstlineno}"

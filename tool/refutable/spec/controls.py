@@ -18,7 +18,7 @@ class ControlSpec:
 
     kind: str
     seeds: int
-    body: Callable[..., Any] | None = None
+    body: Callable[..., object] | None = None
     """Of a placebo: takes the place of the claim's body, on the same model."""
     what: str = ""
     """What a placebo does."""

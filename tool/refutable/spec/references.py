@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refutable.errors import RefutableError
 from refutable.system.paths import fixtures
+
+if TYPE_CHECKING:
+    from refutable.system.typing import Json
 
 
 def reference(*path: str) -> Any:
@@ -23,7 +26,7 @@ def reference(*path: str) -> Any:
     RefutableError
         When there is none of that name.
     """
-    found: Any = _all()
+    found: Json = _all()
     for depth, name in enumerate(path):
         if not isinstance(found, dict) or name not in found:
             where = ".".join(path[: depth + 1])
@@ -33,5 +36,5 @@ def reference(*path: str) -> Any:
 
 
 @cache
-def _all() -> dict[str, Any]:
+def _all() -> dict[str, Json]:
     return tomllib.loads((fixtures() / "references.toml").read_text(encoding="utf-8"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import PromptError
 
+if TYPE_CHECKING:
+    from refutable.system.typing import Json
 
-def positions_of(span: Any, length: int | None, where: str) -> dict[str, tuple[int, ...]]:
+
+def positions_of(span: Json, length: int | None, where: str) -> dict[str, tuple[int, ...]]:
     """Read one table of named positions; of token ids, each must lie inside the prompt."""
     if not isinstance(span, dict):
         raise PromptError(f"{where} needs a table of spans, got {span!r}")
@@ -26,7 +29,7 @@ def positions_of(span: Any, length: int | None, where: str) -> dict[str, tuple[i
     return named
 
 
-def answer_of(answer: Any, where: str) -> str | tuple[int, ...] | None:
+def answer_of(answer: Json, where: str) -> str | tuple[int, ...] | None:
     """Read a prompt's right answer: text, token ids, or none."""
     if answer is None or (isinstance(answer, str) and answer):
         return answer

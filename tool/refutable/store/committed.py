@@ -27,7 +27,10 @@ from refutable.store.store import ObservationKey, from_tensor, labels, library_v
 from refutable.system import files
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
+
+    from refutable.system.typing import Json
 
 FORMAT = "refutable.committed/2"
 DTYPE = "float32"
@@ -118,7 +121,7 @@ class Committed:
             self._labelled[key] = xr.Coordinates(found)
         return self._labelled[key]
 
-    def get_json(self, key: ObservationKey) -> dict[str, Any] | None:
+    def get_json(self, key: ObservationKey) -> dict[str, Json] | None:
         """Read how an instrument was checked."""
         found = self._header["notes"].get(_identity(key)) if key.dtype == DTYPE else None
         return None if found is None else dict(found)
@@ -192,7 +195,7 @@ class CommittedFiles(Committed):
         arrays = (file.get(key) for file in self.files)
         return next((array for array in arrays if array is not None), None)
 
-    def get_json(self, key: ObservationKey) -> dict[str, Any] | None:
+    def get_json(self, key: ObservationKey) -> dict[str, Json] | None:
         """Read how an instrument was checked."""
         notes = (file.get_json(key) for file in self.files)
         return next((found for found in notes if found is not None), None)
@@ -253,7 +256,7 @@ class CommittedWriter:
             "attrs": array.attrs,
         }
 
-    def put_json(self, key: ObservationKey, value: Mapping[str, Any]) -> None:
+    def put_json(self, key: ObservationKey, value: Mapping[str, Json]) -> None:
         """Take up how an instrument was checked."""
         self._notes[_identity(key)] = dict(value)
 

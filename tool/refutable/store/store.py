@@ -25,6 +25,9 @@ from refutable.system import files
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
+
+    from refutable.system.typing import Json
 
 _FORMAT = "refutable.observation/1"
 _TENSOR = "values"
@@ -139,7 +142,7 @@ class Store:
             self._note(key, path, error)
             return None
 
-    def get_json(self, key: ObservationKey) -> dict[str, Any] | None:
+    def get_json(self, key: ObservationKey) -> dict[str, Json] | None:
         """Read a JSON object that `put_json` wrote; ``None`` as for `get`."""
         path = self.path(key, "json")
         if not path.is_file():
@@ -147,13 +150,13 @@ class Store:
         try:
             content = json.loads(path.read_bytes())
             _check_header(content, key)
-            value: dict[str, Any] = content["value"]
+            value: dict[str, Json] = content["value"]
         except Exception as error:
             self._note(key, path, error)
             return None
         return value
 
-    def put_json(self, key: ObservationKey, value: Mapping[str, Any]) -> None:
+    def put_json(self, key: ObservationKey, value: Mapping[str, Json]) -> None:
         """Write a JSON object, such as the notes of an instrument check."""
         content = {"format": _FORMAT, "key": asdict(key), "value": dict(value)}
         self._replace(self.path(key, "json"), json.dumps(content).encode())
@@ -257,7 +260,7 @@ def _header(path: Path) -> dict[str, Any]:
     return dict(json.loads(metadata["refutable"]))
 
 
-def _check_header(header: Mapping[str, Any], key: ObservationKey) -> None:
+def _check_header(header: Mapping[str, Json], key: ObservationKey) -> None:
     if header["format"] != _FORMAT:
         raise ValueError(f"its format is {header['format']}, not {_FORMAT}")
     if header["key"] != asdict(key):
@@ -291,14 +294,14 @@ def _matches(path: Path, fields: Mapping[str, str | int | None]) -> bool:
     return all(stored.get(name) == value for name, value in fields.items())
 
 
-def labels(values: np.ndarray[Any, np.dtype[Any]]) -> dict[str, Any]:
+def labels(values: NDArray[np.generic]) -> dict[str, Json]:
     """Return coordinate labels as JSON can hold them."""
     if values.dtype.kind in "OUT":
         values = values.astype(str)
     return {"dtype": values.dtype.str, "values": values.tolist()}
 
 
-def to_tensor(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[np.ndarray[Any, Any], str]:
+def to_tensor(values: NDArray[np.generic]) -> tuple[NDArray[np.generic], str]:
     """Return a tensor that safetensors can hold; strings become rows of UTF-8 bytes."""
     if values.dtype.kind not in "OUT":
         return np.ascontiguousarray(values), values.dtype.str
@@ -307,7 +310,7 @@ def to_tensor(values: np.ndarray[Any, np.dtype[Any]]) -> tuple[np.ndarray[Any, A
     return rows.reshape(*values.shape, max(encoded.dtype.itemsize, 1)), "str"
 
 
-def from_tensor(values: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+def from_tensor(values: NDArray[np.generic], kind: str) -> NDArray[np.generic]:
     """Return what `to_tensor` was given."""
     if kind != "str":
         return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,7 @@ TRAINED = TwinRecipe(
 RECIPES = {"early": TwinRecipe(), "trained": TRAINED}
 
 
-def recipe_from(fields: dict[str, Any]) -> TwinRecipe:
+def recipe_from(fields: Mapping[str, Any]) -> TwinRecipe:
     """Return the recipe of a training log; fields that a log lacks have their defaults."""
     lists = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
     return TwinRecipe(**{**fields, **lists})

@@ -13,12 +13,15 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from refutable.errors import RefutableError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 TinyKind = Literal["layernorm", "rmsnorm"]
 Tokens = list[int]
@@ -65,7 +68,7 @@ def python_topics() -> tuple[str, ...]:
     return tuple(topics[name] for name in sorted(topics))
 
 
-def train_tokenizer(texts: tuple[str, ...], d_vocab: int) -> Any:
+def train_tokenizer(texts: tuple[str, ...], d_vocab: int) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer with one special token, the BOS.
 
     Parameters
@@ -93,7 +96,7 @@ def train_tokenizer(texts: tuple[str, ...], d_vocab: int) -> Any:
     )
 
 
-def build(recipe: TinyRecipe) -> Any:
+def build(recipe: TinyRecipe) -> PreTrainedModel:
     """Build the untrained model of a recipe; the same seed gives the same weights."""
     from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
@@ -124,7 +127,7 @@ def build(recipe: TinyRecipe) -> Any:
         return LlamaForCausalLM(llama)
 
 
-def encode_corpus(tokenizer: Any, texts: tuple[str, ...]) -> torch.Tensor:
+def encode_corpus(tokenizer: PreTrainedTokenizerBase, texts: tuple[str, ...]) -> torch.Tensor:
     """Return one stream of token ids in which a BOS starts each text."""
     stream: Tokens = []
     for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]:
@@ -178,7 +181,10 @@ def train(
 
 
 def _fit(
-    model: Any, corpus: torch.Tensor, recipe: TinyRecipe, advance: Callable[[int, str], None]
+    model: PreTrainedModel,
+    corpus: torch.Tensor,
+    recipe: TinyRecipe,
+    advance: Callable[[int, str], None],
 ) -> list[float]:
     matrices = [p for p in model.parameters() if p.dim() > 1]
     vectors = [p for p in model.parameters() if p.dim() <= 1]

@@ -13,6 +13,7 @@ import typer
 from refutable.cli.base import app
 from refutable.errors import RefutableError
 from refutable.records import Evidence
+from refutable.system.paths import fixtures
 
 GROUP = "release"
 
@@ -110,7 +111,6 @@ def _completed(evidence: Evidence) -> Evidence:
     """Complete a run by the counterexamples that searches left here and that suites ship."""
     from refutable.falsify.counterexamples import FOLDER, OWN, CounterexampleStore
     from refutable.falsify.known import with_known
-    from refutable.system.paths import fixtures
 
     return with_known(evidence, CounterexampleStore(Path(OWN), [fixtures() / FOLDER]))
 

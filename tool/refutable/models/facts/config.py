@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from refutable.models.checkpoint import read_json
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+    from refutable.system.typing import Json
 
 UNSAID = ("transformers_version", "auto_map")
 """Fields that say where and by what a checkpoint was written."""
 
 
-def config_facts(config: Any) -> dict[str, Any]:
+def config_facts(config: PreTrainedConfig) -> dict[str, Json]:
     """Return what a config states, defaults of its class included.
 
     An old spelling and a new one of the same field, such as ``rope_theta`` on top and inside
@@ -27,7 +32,7 @@ def config_facts(config: Any) -> dict[str, Any]:
     return dict(flat(config.to_dict()))
 
 
-def unknown_fields(config: Any) -> list[str]:
+def unknown_fields(config: PreTrainedConfig) -> list[str]:
     """Return the fields that the config's class does not know: its modules do not read them."""
     try:
         known = set(type(config)().to_dict())
@@ -37,13 +42,13 @@ def unknown_fields(config: Any) -> list[str]:
     return sorted(set(config.to_dict()) - known)
 
 
-def generation_facts(folder: Path) -> dict[str, Any]:
+def generation_facts(folder: Path) -> dict[str, Json]:
     """Return what ``generation_config.json`` states; nothing where there is none."""
     file = folder / "generation_config.json"
     return dict(flat(read_json(file))) if file.is_file() else {}
 
 
-def flat(stated: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(stated: Mapping[str, Json], prefix: str = "") -> Iterator[tuple[str, Json]]:
     """Yield the fields of nested tables by their dotted names; where it was saved is left out."""
     for name, value in sorted(stated.items(), key=lambda item: str(item[0])):
         if str(name) in UNSAID or str(name).startswith("_"):
@@ -54,7 +59,7 @@ def flat(stated: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{name}", _plain(value)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Json:
     if isinstance(value, bool | int | float | str) or value is None:
         return value
     if isinstance(value, (list, tuple, set)):

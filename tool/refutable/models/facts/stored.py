@@ -6,10 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refutable.system.typing import Json
 
 
-def stored_facts(files: Sequence[Path]) -> dict[str, Any]:
+def stored_facts(files: Sequence[Path]) -> dict[str, Json]:
     """Return the weight files' names, their tensors' names and how many are of which type.
 
     Parameters
@@ -28,8 +31,8 @@ def stored_facts(files: Sequence[Path]) -> dict[str, Any]:
     return {"files": [path.name for path in files], "names": sorted(names), "dtypes": dict(kinds)}
 
 
-def _header(path: Path) -> dict[str, Any]:
+def _header(path: Path) -> dict[str, dict[str, str]]:
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
-        found: dict[str, Any] = json.loads(stream.read(size))
+        found: dict[str, dict[str, str]] = json.loads(stream.read(size))
     return found

@@ -13,10 +13,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from transformers import PreTrainedModel
+
+    from refutable.system.typing import Json
 
 SAMPLED_ROWS = 8
 """Rows in which distinct values are counted: how coarsely a tensor is rounded."""
@@ -30,7 +36,9 @@ def signs(size: int) -> torch.Tensor:
     return torch.from_numpy((2 * drawn - 1).astype(np.float32))
 
 
-def tensor_facts(model: Any) -> tuple[list[dict[str, Any]], dict[str, np.ndarray[Any, Any]]]:
+def tensor_facts(
+    model: PreTrainedModel,
+) -> tuple[list[dict[str, Json]], dict[str, NDArray[np.float32]]]:
     """Describe every parameter of a model as loaded, under the names its class gives.
 
     Names, shards, types and layouts of the files have no part in it: what transformers makes of
@@ -60,11 +68,11 @@ def tensor_facts(model: Any) -> tuple[list[dict[str, Any]], dict[str, np.ndarray
     return facts, arrays
 
 
-def _parameters(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+def _parameters(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
     yield from sorted(model.named_parameters(remove_duplicate=False), key=lambda item: item[0])
 
 
-def _of_one(name: str, value: torch.Tensor) -> dict[str, Any]:
+def _of_one(name: str, value: torch.Tensor) -> dict[str, Json]:
     content = hashlib.blake2b(
         value.numpy().data.cast("B") if value.numel() else b"", digest_size=12
     )
@@ -87,7 +95,7 @@ def _levels(value: torch.Tensor) -> list[int]:
     return [most, int(rows.shape[1])]
 
 
-def _arrays(value: torch.Tensor) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+def _arrays(value: torch.Tensor) -> Iterator[tuple[str, NDArray[np.float32]]]:
     if value.ndim < 2:
         yield "values", value.reshape(-1).numpy().copy()
         return

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from refutable.system.typing import Json
 
 PROBES = (
     "The capital of France is",
@@ -19,7 +24,7 @@ _WAYS = ("special", "lstrip", "rstrip", "single_word", "normalized")
 _SPECIAL = ("bos", "eos", "unk", "pad", "sep", "cls", "mask")
 
 
-def tokenizer_facts(tokenizer: Any) -> dict[str, Any]:
+def tokenizer_facts(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Json]:
     """Describe a tokenizer.
 
     Parameters
@@ -56,7 +61,7 @@ def tokenizer_facts(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _backend(tokenizer: Any) -> dict[str, Any]:
+def _backend(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None or not hasattr(inner, "to_str"):
         return {}
@@ -77,7 +82,7 @@ def _merges(model: Mapping[str, Any]) -> list[str]:
     return [merge if isinstance(merge, str) else " ".join(merge) for merge in made]
 
 
-def _added(tokenizer: Any) -> dict[str, Any]:
+def _added(tokenizer: PreTrainedTokenizerBase) -> dict[str, Json]:
     known = getattr(tokenizer, "added_tokens_decoder", None) or {}
     return {
         str(place): [str(token), *(bool(getattr(token, name, False)) for name in _WAYS)]
@@ -93,7 +98,7 @@ def _scores(model: Mapping[str, Any]) -> list[float]:
     return [float(piece[1]) for piece in pieces if isinstance(piece, list) and len(piece) == 2]
 
 
-def _special(tokenizer: Any) -> dict[str, Any]:
+def _special(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
     return {
         name: [
             getattr(tokenizer, f"{name}_token", None),
@@ -103,25 +108,27 @@ def _special(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _puts(tokenizer: Any, kind: str, *, first: bool = False) -> bool:
+def _puts(tokenizer: PreTrainedTokenizerBase, kind: str, *, first: bool = False) -> bool:
     """Whether a text gets the special token by default."""
     wanted = getattr(tokenizer, f"{kind}_token_id", None)
     ids = _ids(tokenizer, PROBES[0])
     return wanted is not None and bool(ids) and ids[0 if first else -1] == wanted
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return [int(i) for i in tokenizer(text, verbose=False)["input_ids"]]
 
 
-def _template(tokenizer: Any) -> str:
+def _template(tokenizer: PreTrainedTokenizerBase) -> str:
     stated = getattr(tokenizer, "chat_template", None)
     if stated is None:
         return ""
     return stated if isinstance(stated, str) else json.dumps(stated, sort_keys=True)
 
 
-def ends_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]] | None:
+def ends_of(
+    tokenizer: PreTrainedTokenizerBase | None, texts: Sequence[str]
+) -> list[list[int]] | None:
     """Return where each token of a text ends, in characters; ``None`` if it cannot be told."""
     if tokenizer is None or not getattr(tokenizer, "is_fast", False):
         return None

@@ -7,7 +7,7 @@ import shutil
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from refutable.errors import ModelError, one_line
 from refutable.models.build import quiet
@@ -16,6 +16,12 @@ from refutable.models.digests import file_sha256
 from refutable.models.spec import ModelSpec
 from refutable.system import files
 from refutable.system.paths import cache_dir
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from refutable.models.fidelity import LoadingReport
+    from refutable.system.typing import Json
 
 # Raised when the conversion would give other weights.
 _CONVERSION = 1
@@ -77,7 +83,7 @@ def convert(spec: ModelSpec, path: Path, digest: str) -> Checkpoint:
         # What a process that was killed left of the same conversion, or a folder that is not whole.
         for rest in (folder, *folder.parent.glob(f".{folder.name}.*{files.SUFFIX}")):
             shutil.rmtree(rest, ignore_errors=True)
-        stamp: dict[str, Any] = {"file": path.name, "sha256": digest, "conversion": _CONVERSION}
+        stamp: dict[str, Json] = {"file": path.name, "sha256": digest, "conversion": _CONVERSION}
         with files.draft(folder) as draft:
             draft.mkdir()
             honoured = _write(spec, path, draft)
@@ -138,7 +144,7 @@ def _write(spec: ModelSpec, path: Path, folder: Path) -> list[str]:
     return list(honoured)
 
 
-def _read(path: Path) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
+def _read(path: Path) -> tuple[PreTrainedModel, LoadingReport, tuple[str, ...]]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -166,7 +172,7 @@ def _read(path: Path) -> tuple[Any, dict[str, Any], tuple[str, ...]]:
     return model, report, honoured
 
 
-def _read_tokenizer(path: Path) -> Any:
+def _read_tokenizer(path: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)

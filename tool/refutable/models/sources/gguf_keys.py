@@ -9,11 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from refutable.errors import ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from transformers import PreTrainedConfig
 
 # Keys that transformers does not read, by the field of a config that holds the same number.
 _FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -46,6 +50,10 @@ _ROPE = "rope.scaling."
 _TOLERANCE = 1e-3
 
 
+Field = str | int | float | bool | list[str] | list[int] | list[float]
+"""What a key of the file may state."""
+
+
 class GGUFKeys:
     """Reads a file's metadata and puts what transformers leaves out into a config.
 
@@ -62,13 +70,13 @@ class GGUFKeys:
         fields = self._reader.fields
         self.architecture = str(fields["general.architecture"].contents())
         prefix = f"{self.architecture}."
-        self._own = {
+        self._own: dict[str, Field] = {
             name.removeprefix(prefix): field.contents()
             for name, field in fields.items()
             if name.startswith(prefix)
         }
 
-    def apply(self, config: Any) -> tuple[str, ...]:
+    def apply(self, config: PreTrainedConfig) -> tuple[str, ...]:
         """Put what the file states into a config that transformers made of it.
 
         Parameters
@@ -93,12 +101,12 @@ class GGUFKeys:
                 changed.append(name)
         return tuple(changed)
 
-    def _field(self, config: Any, name: str, value: Any) -> bool:
+    def _field(self, config: PreTrainedConfig, name: str, value: Field) -> bool:
         """Honour one key; whether that changed the config."""
         if not _ARITHMETIC.search(name) or self._read_by_transformers(name):
             return False
         if name == "rope.dimension_count":
-            return self._rotated(config, int(value))
+            return self._rotated(config, int(str(value)))
         field = next((f for f in _FIELDS.get(name, ()) if hasattr(config, f)), None)
         if field is None:
             if isinstance(value, bool | int | float | str) and value in _NEUTRAL:
@@ -123,7 +131,7 @@ class GGUFKeys:
         kinds = (self.architecture, self.architecture.replace("-", "_"))
         return any(known.get(kind, {}).get(name) is not None for kind in kinds)
 
-    def _rotated(self, config: Any, count: int) -> bool:
+    def _rotated(self, config: PreTrainedConfig, count: int) -> bool:
         """Check that as many features are rotated as the file states."""
         heads = int(config.num_attention_heads)
         size = int(getattr(config, "head_dim", None) or config.hidden_size // heads)
@@ -140,13 +148,13 @@ class GGUFKeys:
 
     # -- rope scaling ------------------------------------------------------------------------
 
-    def _rope(self, config: Any) -> Iterator[str]:
+    def _rope(self, config: PreTrainedConfig) -> Iterator[str]:
         stated = {n.removeprefix(_ROPE): v for n, v in self._own.items() if n.startswith(_ROPE)}
         kind = str(stated.pop("type", "none"))
         linear = self._own.get("rope.scale_linear")
         if kind == "none" and linear not in (None, 0.0, 1.0):
             kind, stated["factor"] = "linear", linear or 1.0
-        factor = float(stated.pop("factor", 1.0))
+        factor = float(str(stated.pop("factor", 1.0)))
         if kind == "none" or (kind == "linear" and factor == 1.0):
             return
         base = self._base(config)
@@ -182,12 +190,12 @@ class GGUFKeys:
             )
         yield f"{_ROPE}type"
 
-    def _base(self, config: Any) -> float:
+    def _base(self, config: PreTrainedConfig) -> float:
         parameters = getattr(config, "rope_parameters", None) or {}
-        stated: Any = self._own.get("rope.freq_base") or parameters.get("rope_theta")
-        return float(stated or getattr(config, "default_theta", None) or 10000.0)
+        stated = self._own.get("rope.freq_base") or parameters.get("rope_theta")
+        return float(str(stated or getattr(config, "default_theta", None) or 10000.0))
 
-    def _factors(self, config: Any) -> Iterator[str]:
+    def _factors(self, config: PreTrainedConfig) -> Iterator[str]:
         found = {tensor.name: tensor for tensor in self._reader.tensors}
         odd = sorted(n for n in found if n.startswith("rope_factors"))
         if odd:
@@ -213,7 +221,9 @@ class GGUFKeys:
         )
 
 
-def _llama3_factors(plain: np.ndarray[Any, Any], parameters: Mapping[str, Any]) -> Any:
+def _llama3_factors(
+    plain: NDArray[np.float64], parameters: Mapping[str, float]
+) -> NDArray[np.float64]:
     """Factors by which Llama 3.1's scaling divides frequencies."""
     low, high = parameters["low_freq_factor"], parameters["high_freq_factor"]
     length, factor = parameters["original_max_position_embeddings"], parameters["factor"]
@@ -223,8 +233,8 @@ def _llama3_factors(plain: np.ndarray[Any, Any], parameters: Mapping[str, Any]) 
 
 
 def _llama3_candidates(
-    wanted: np.ndarray[Any, Any], plain: np.ndarray[Any, Any]
-) -> Iterator[dict[str, Any]]:
+    wanted: NDArray[np.float64], plain: NDArray[np.float64]
+) -> Iterator[dict[str, float]]:
     """Parameters that may have given these factors: the published ones, and a fit."""
     factor = float(wanted.max())
     if factor <= 1:

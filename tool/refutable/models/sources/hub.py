@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from refutable.errors import ModelError
 from refutable.models.checkpoint import TOKENIZER_FILES, Checkpoint, read_checkpoint
@@ -185,7 +185,7 @@ def _refusal(name: str, problem: Exception) -> str:
 
 def _within(seconds: float, request: Callable[[], T]) -> T:
     """Bound a request in time: looking a name up is not covered by the client's time-out."""
-    result: list[Any] = []
+    result: list[T] = []
     failure: list[BaseException] = []
 
     def work() -> None:
@@ -201,8 +201,7 @@ def _within(seconds: float, request: Callable[[], T]) -> T:
         raise failure[0]
     if not result:
         raise TimeoutError(f"no answer within {seconds:.0f} s")
-    found: T = result[0]
-    return found
+    return result[0]
 
 
 def _offline() -> bool:

@@ -132,13 +132,13 @@ class SafetensorsFiles:
         return found.astype(np.float32, copy=False)
 
 
-def _header(file: Path) -> tuple[int, dict[str, Any]]:
+def _header(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
     try:
         with file.open("rb") as handle:
             (length,) = struct.unpack("<Q", handle.read(8))
             if length > _HEADER_LIMIT:
                 raise ValueError
-            header: dict[str, Any] = json.loads(handle.read(length))
+            header: dict[str, dict[str, Any]] = json.loads(handle.read(length))
     except FileNotFoundError:
         raise ModelError(f"no file {file}: fetch the model again") from None
     except (OSError, ValueError, struct.error):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from refutable.models.weights.files import Stored
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import nn
+    from transformers import PreTrainedModel
 
     Floats = NDArray[np.float32]
 
@@ -37,7 +39,7 @@ class FreshTensors:
     scale for what writes into the residual stream, hold. Only the last part drawn is kept.
     """
 
-    def __init__(self, model: Any, seed: int) -> None:
+    def __init__(self, model: PreTrainedModel, seed: int) -> None:
         from refutable.models.structure import find_structure
 
         self._model = model
@@ -109,7 +111,7 @@ class FreshTensors:
             )
         return held
 
-    def _initialise(self, module: Any) -> None:
+    def _initialise(self, module: nn.Module) -> None:
         # Children first, as transformers does: a block's own rule overrides its parts'.
         for child in module.children():
             self._initialise(child)

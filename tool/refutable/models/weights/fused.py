@@ -12,9 +12,14 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotAvailableError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 Ranges = dict[str, tuple[tuple[int, int], ...]]
 
@@ -27,7 +32,7 @@ _ROWS = 32
 _SHOVE = 3.0
 
 
-def arranged(model: Any, path: str, output: str, layer: int, head_dim: int) -> Ranges:
+def arranged(model: PreTrainedModel, path: str, output: str, layer: int, head_dim: int) -> Ranges:
     """Find the ranges of output features that hold queries, keys and values.
 
     Parameters
@@ -82,7 +87,7 @@ class _Key:
 class _Holder:
     """Carries a config past the cache, which compares by `_Key` alone."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: PreTrainedConfig) -> None:
         self.config = config
 
     def __hash__(self) -> int:
@@ -110,7 +115,7 @@ def _found(key: _Key, holder: _Holder, head_dim: int) -> Ranges:
     return _ranges(letters, heads, head_dim)
 
 
-def _one_block(kind: type, config: Any, layer: int) -> Any:
+def _one_block(kind: type, config: PreTrainedConfig, layer: int) -> PreTrainedModel:
     """Build one block of a class with random weights and a small vocabulary."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -143,24 +148,27 @@ def _one_block(kind: type, config: Any, layer: int) -> Any:
             for parameter in model.parameters():
                 if parameter.dim() > 1:
                     parameter.normal_(0.0, parameter.shape[-1] ** -0.5)
-    return model.eval()
+    built: PreTrainedModel = model.eval()
+    return built
 
 
-def _put(config: Any, name: str, value: Any) -> None:
+def _put(config: PreTrainedConfig, name: str, value: int | None) -> None:
     if hasattr(config, name):
         setattr(config, name, value)
 
 
-def _width(module: Any) -> int:
+def _width(module: nn.Module) -> int:
     from transformers.pytorch_utils import Conv1D
 
-    return int(module.weight.shape[0 if isinstance(module, Conv1D) else 1])
+    return int(module.get_parameter("weight").shape[0 if isinstance(module, Conv1D) else 1])
 
 
 class _Probe:
     """Disturbs one feature of the projection at a time and sees which heads notice, and where."""
 
-    def __init__(self, model: Any, fused: Any, after: Any, head_dim: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, fused: nn.Module, after: nn.Module, head_dim: int
+    ) -> None:
         self.model, self.fused, self.after = model, fused, after
         self.head_dim = head_dim
 
@@ -168,7 +176,7 @@ class _Probe:
         """Tell what each run of `head_dim` features is, and of which head it is the first."""
         from transformers.pytorch_utils import Conv1D
 
-        weight = self.fused.weight
+        weight = self.fused.get_parameter("weight")
         features = int(weight.shape[1 if isinstance(self.fused, Conv1D) else 0])
         if features % self.head_dim:
             raise NotAvailableError(f"a fused projection of {features} features holds no heads")
@@ -191,7 +199,7 @@ class _Probe:
             letters.append(one)
         return letters, heads[::2]
 
-    def _changes(self, places: list[int], position: int) -> Any:
+    def _changes(self, places: list[int], position: int) -> torch.Tensor:
         """Whether a feature, disturbed at a position, changes a position of a head.
 
         Returns
@@ -207,20 +215,22 @@ class _Probe:
             plain = self._run(len(part), [], position)
             found.append((self._run(len(part), part, position) - plain).abs())
         gap = torch.cat(found).unflatten(-1, (-1, self.head_dim)).amax(-1)
-        return gap > 1e-5 * float(gap.max())
+        changes: torch.Tensor = gap > 1e-5 * float(gap.max())
+        return changes
 
-    def _run(self, rows: int, places: list[int], position: int) -> Any:
+    def _run(self, rows: int, places: list[int], position: int) -> torch.Tensor:
         import torch
 
-        kept: list[Any] = []
+        kept: list[torch.Tensor] = []
 
-        def disturb(module: Any, args: Any, output: Any) -> Any:
-            changed = output.clone().reshape(rows, _TOKENS, -1)
+        def disturb(module: nn.Module, args: object, output: torch.Tensor) -> torch.Tensor:
+            changed: torch.Tensor = output.clone().reshape(rows, _TOKENS, -1)
             for row, place in enumerate(places):
                 changed[row, position, place] += _SHOVE
-            return changed.view_as(output)
+            disturbed: torch.Tensor = changed.view_as(output)
+            return disturbed
 
-        def keep(module: Any, args: Any) -> None:
+        def keep(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             kept.append(args[0].detach().reshape(rows, _TOKENS, -1))
 
         hooks = [
@@ -236,12 +246,14 @@ class _Probe:
                 hook.remove()
         return kept[0]
 
-    def _head(self, first: Any, last: Any) -> int:
+    def _head(self, first: torch.Tensor, last: torch.Tensor) -> int:
+        import torch
+
         noticed = (first | last).any(0)
-        return int(noticed.to(int).argmax()) if bool(noticed.any()) else -1
+        return int(noticed.to(torch.int).argmax()) if bool(noticed.any()) else -1
 
 
-def _letter(first: Any, last: Any) -> str:
+def _letter(first: torch.Tensor, last: torch.Tensor) -> str:
     """What a feature is, from what it changes when disturbed at the first and last position."""
     at_once, later = bool(first[0].any()), bool(first[1:].any())
     if at_once:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from refutable.models.weights.roles import MATRICES, Layout, layout_of, meta_mod
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+    from transformers import PreTrainedConfig, PreTrainedModel
 
     from refutable.models.load import LoadedModel
     from refutable.models.spec import ModelSpec
@@ -57,7 +58,7 @@ class WeightReader:
     """
 
     def __init__(
-        self, tensors: Tensors, config: Any, *, layers: tuple[int, ...] | None = None
+        self, tensors: Tensors, config: PreTrainedConfig, *, layers: tuple[int, ...] | None = None
     ) -> None:
         self.tensors = tensors
         self.config = config
@@ -81,7 +82,9 @@ class WeightReader:
         return cls.from_folder(locate(spec).folder)
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, torch.Tensor], config: Any) -> WeightReader:
+    def from_state_dict(
+        cls, state: Mapping[str, torch.Tensor], config: PreTrainedConfig
+    ) -> WeightReader:
         """Read tensors that are in memory, e.g. of an untrained copy."""
         return cls(StateDict(state), config)
 
@@ -104,7 +107,7 @@ class WeightReader:
         return layout_of(self._empty)
 
     @functools.cached_property
-    def _empty(self) -> Any:
+    def _empty(self) -> PreTrainedModel:
         """The modules without weights; untrained copies are drawn in them a part at a time."""
         return meta_model(self.config)
 

@@ -11,10 +11,17 @@ import math
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotAvailableError
 from refutable.models.weights.fused import arranged
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from refutable.models.structure import Structure
 
 CATEGORIES = ("embedding", "position", "attention", "mlp", "norm", "unembedding", "other")
 """Categories of parameters. A tied unembedding is counted under ``embedding``."""
@@ -103,7 +110,7 @@ class Layout:
         return tuple(p for p in self.parameters if p.aliases)
 
 
-def meta_model(config: Any) -> Any:
+def meta_model(config: PreTrainedConfig) -> PreTrainedModel:
     """Build the modules of a causal language model without any weight, in float32."""
     import torch
     from transformers import AutoModelForCausalLM
@@ -111,10 +118,12 @@ def meta_model(config: Any) -> Any:
     # While it builds, transformers sets torch's default type to the config's and then sets back
     # what it found. Two threads at a time would leave float16 behind for the whole process.
     with _BUILDING, torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model: PreTrainedModel
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        return model
 
 
-def layout_of(model: Any) -> Layout:
+def layout_of(model: PreTrainedModel) -> Layout:
     """Give every parameter of a model its role.
 
     Parameters
@@ -129,7 +138,7 @@ def layout_of(model: Any) -> Layout:
     modules = dict(model.named_modules())
     where = _Where(structure, modules)
     names: dict[int, list[str]] = {}
-    tensors: dict[int, Any] = {}
+    tensors: dict[int, torch.Tensor] = {}
     for name, tensor in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(tensor), []).append(name)
         tensors[id(tensor)] = tensor
@@ -159,7 +168,7 @@ def layout_of(model: Any) -> Layout:
 class _Where:
     """Category and block of a parameter, from the module that owns it."""
 
-    def __init__(self, structure: Any, modules: dict[str, Any]) -> None:
+    def __init__(self, structure: Structure, modules: dict[str, nn.Module]) -> None:
         self.structure = structure
         self.modules = modules
         self.norms = {norm.path for norm in structure.norms}
@@ -189,7 +198,9 @@ class _Where:
 class _MatrixFinder:
     """Places of the matrices of each block."""
 
-    def __init__(self, model: Any, structure: Any, modules: dict[str, Any]) -> None:
+    def __init__(
+        self, model: PreTrainedModel, structure: Structure, modules: dict[str, nn.Module]
+    ) -> None:
         self.structure = structure
         self.modules = modules
         self.model = model
@@ -220,7 +231,7 @@ class _MatrixFinder:
         self.sizes.append(HeadSizes(self.key_heads, self.head_dim))
         return found
 
-    def _attention(self, linear: list[tuple[str, Any]], layer: int) -> dict[str, Place]:
+    def _attention(self, linear: list[tuple[str, nn.Module]], layer: int) -> dict[str, Place]:
         leaf = {path: path.rsplit(".", 1)[-1] for path, _ in linear}
         fused = [(p, m) for p, m in linear if _is_fused(leaf[p])]
         by_letter = {
@@ -250,7 +261,7 @@ class _MatrixFinder:
             )
         return places | {letter: _place(*by_letter[letter][0]) for letter in "qkv"}
 
-    def _fused(self, path: str, module: Any, output: str, layer: int) -> dict[str, Place]:
+    def _fused(self, path: str, module: nn.Module, output: str, layer: int) -> dict[str, Place]:
         heads, size = self.structure.heads, self.head_dim
         features = _sizes(module)[1]
         keys, over = divmod(features - heads * size, 2 * size)
@@ -261,7 +272,7 @@ class _MatrixFinder:
         whole = _place(path, module)
         return {k: Place(whole.parameter, whole.input_first, r) for k, r in ranges.items()}
 
-    def _feed_forward(self, linear: list[tuple[str, Any]]) -> dict[str, Place]:
+    def _feed_forward(self, linear: list[tuple[str, nn.Module]]) -> dict[str, Place]:
         names = [path.rsplit(".", 1)[-1] for path, _ in linear]
         if not linear:
             raise NotAvailableError("no feed-forward projection is a linear module (experts?)")
@@ -297,7 +308,7 @@ def _layer(name: str, blocks_path: str) -> int | None:
     return int(name[len(blocks_path) + 1 :].partition(".")[0])
 
 
-def _orientation(module: Any) -> bool | None:
+def _orientation(module: nn.Module) -> bool | None:
     """Whether a linear module stores (in, out); ``None`` for any other module."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
@@ -307,11 +318,11 @@ def _orientation(module: Any) -> bool | None:
     return False if isinstance(module, nn.Linear) else None
 
 
-def _sizes(module: Any) -> tuple[int, int]:
+def _sizes(module: nn.Module) -> tuple[int, int]:
     """Input and output features of a linear module."""
-    first, second = (int(n) for n in module.weight.shape)
+    first, second = (int(n) for n in module.get_parameter("weight").shape)
     return (first, second) if _orientation(module) else (second, first)
 
 
-def _place(path: str, module: Any) -> Place:
+def _place(path: str, module: nn.Module) -> Place:
     return Place(f"{path}.weight", bool(_orientation(module)))

@@ -7,8 +7,9 @@ random class for each token type, which can only be memorised.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 
     import torch
     import xarray as xr
+    from numpy.typing import NDArray
+    from torch import nn
 
-    Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
-    Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
+    from refutable.models.load import LoadedModel
+
+    Floats = NDArray[np.floating]
+    Integers = NDArray[np.integer]
 
 KINDS = ("task", "control")
 HALVES = 2
@@ -46,7 +51,7 @@ WINDOWS_LARGE = 1
 # -- vectors ---------------------------------------------------------------------------------
 
 
-def _vectors(loaded: Any, windows: torch.Tensor, keep: Integers) -> Floats:
+def _vectors(loaded: LoadedModel, windows: torch.Tensor, keep: Integers) -> Floats:
     """Vectors before the first block and after each block: ``(layer, window, token, dim)``.
 
     Windows are of one length, so a batch of them needs no padding and is right for any model.
@@ -59,12 +64,16 @@ def _vectors(loaded: Any, windows: torch.Tensor, keep: Integers) -> Floats:
     places = torch.as_tensor(keep, device=windows.device)
     kept: list[list[torch.Tensor]] = [[] for _ in range(len(sites.blocks) + 1)]
 
-    def before(module: Any, args: Any, kwargs: Any) -> None:
+    def before(
+        module: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]
+    ) -> None:
         given = args[0] if args else kwargs["hidden_states"]
         kept[0].append(given[:, places].float().cpu())
 
-    def after(layer: int) -> Any:
-        def hook(module: Any, args: Any, made: Any) -> None:
+    def after(layer: int) -> Callable[..., None]:
+        def hook(
+            module: nn.Module, args: object, made: torch.Tensor | tuple[torch.Tensor, ...]
+        ) -> None:
             made = made[0] if isinstance(made, tuple) else made
             kept[layer].append(made[:, places].float().cpu())
 
@@ -187,7 +196,7 @@ def _balanced(recall: Floats) -> float:
     version=2,
     economical=True,
 )
-def probe_accuracy(loaded: Any, prompts: None) -> xr.DataArray:
+def probe_accuracy(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Balanced accuracy of linear probes for labels of tokens, and for the control task.
 
     Notes
@@ -241,7 +250,7 @@ class _Prose:
     """(kind and label, probed token): the task's classes, then the control's."""
 
 
-def _prose(loaded: Any) -> _Prose:
+def _prose(loaded: LoadedModel) -> _Prose:
     """Windows of the held-out documents, with the classes of the tokens that are probed."""
     import torch
 
@@ -253,9 +262,9 @@ def _prose(loaded: Any) -> _Prose:
         if len(ids) < most:
             ids = windows_of(loaded, text, most)
         size = ids.numel()
-        spans = token_spans(loaded.tokenizer, text[: 12 * size])
+        spans = token_spans(loaded.reader(), text[: 12 * size])
         if len(spans) <= size:
-            spans = token_spans(loaded.tokenizer, text)
+            spans = token_spans(loaded.reader(), text)
         windows.append(ids)
         classes.append(labels_of(text, spans[:size]).reshape(len(LABELS), *ids.shape))
         places.append(np.full(ids.shape, place))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    Integers = np.ndarray[Any, np.dtype[np.integer[Any]]]
+    from numpy.typing import NDArray
+    from transformers import PreTrainedTokenizerBase
+
+    Integers = NDArray[np.integer]
 
 LABELS = {
     "token class": ("word", "number", "punctuation", "space"),
@@ -21,7 +24,7 @@ LABELS = {
 """Classes of each label."""
 
 
-def token_spans(tokenizer: Any, text: str) -> list[tuple[int, int]]:
+def token_spans(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[int, int]]:
     """Characters of each token of a text, as ``(start, end)``.
 
     Taken from the tokenizer's offsets; where it gives none, each token is decoded and looked for
@@ -36,7 +39,7 @@ def token_spans(tokenizer: Any, text: str) -> list[tuple[int, int]]:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     spans, at = [], 0
     for token in ids:
-        piece = tokenizer.decode([token])
+        piece = str(tokenizer.decode([token]))
         start = text.find(piece, at)
         if start < 0 or start > at + 2:
             piece = piece.strip()

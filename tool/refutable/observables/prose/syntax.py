@@ -9,7 +9,7 @@ parser, holds for any subword tokenizer, and the position of the key alone canno
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.models.large import is_large
 from refutable.observables.prose.text import documents, windows_of
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     import xarray as xr
+
+    from refutable.models.load import LoadedModel
 
     Integers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
@@ -88,7 +90,7 @@ def arc_weights(starts: Sequence[Integers], length: int) -> tuple[torch.Tensor, 
 
 
 @observable(source="model", dims=("text", "layer", "head"), unit="share", economical=True)
-def word_arcs(loaded: Any, prompts: None) -> xr.DataArray:
+def word_arcs(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Attention on the first token of one's word less that at the same distances elsewhere.
 
     Notes
@@ -101,7 +103,7 @@ def word_arcs(loaded: Any, prompts: None) -> xr.DataArray:
     import xarray as xr
 
     names, rows, patterns = _read(loaded, TOKENS, some=_half(loaded))
-    pieces = [loaded.tokenizer.convert_ids_to_tokens(row) for row in rows.tolist()]
+    pieces = [loaded.reader().convert_ids_to_tokens(row) for row in rows.tolist()]
     arcs, elsewhere = arc_weights([word_starts(p) for p in pieces], rows.shape[1])
     excess = [torch.einsum("thqk,tqk->th", pattern, arcs - elsewhere) for pattern in patterns]
     values = np.asarray(torch.stack(excess, dim=1).double())
@@ -121,7 +123,7 @@ def word_arcs(loaded: Any, prompts: None) -> xr.DataArray:
     unit="share",
     recorded_with="attention_entropy",
 )
-def attention_map(loaded: Any, prompts: None) -> xr.DataArray:
+def attention_map(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Attention of each head from query to key, mean over the starts of held-out documents.
 
     Notes
@@ -142,12 +144,12 @@ def attention_map(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(values, dims=("layer", "head", "query", "key"), coords=coords)
 
 
-def _half(loaded: Any) -> bool:
+def _half(loaded: LoadedModel) -> bool:
     return is_large(loaded.facts) and str(loaded.weights_digest).startswith("untrained-")
 
 
 def _read(
-    loaded: Any, tokens: int, *, some: bool = False
+    loaded: LoadedModel, tokens: int, *, some: bool = False
 ) -> tuple[list[str], torch.Tensor, list[torch.Tensor]]:
     """Names and first tokens of held-out documents, and each block's patterns on them."""
     import torch

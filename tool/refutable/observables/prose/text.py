@@ -8,7 +8,7 @@ Losses of models with different tokenizers are not comparable; changes of loss a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotAvailableError
 from refutable.models.large import is_large
@@ -17,7 +17,10 @@ from refutable.training.corpus import shipped_excerpt
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     import xarray as xr
+
+    from refutable.models.load import LoadedModel
 
 WINDOWS = 3
 """Windows of each document."""
@@ -37,7 +40,7 @@ RATES = (0.0, 0.05, 0.1, 0.2)
 NOISE_SEED = 11
 
 
-def windows_of(loaded: Any, text: str, windows: int = WINDOWS) -> Any:
+def windows_of(loaded: LoadedModel, text: str, windows: int = WINDOWS) -> torch.Tensor:
     """Return token ids of the first windows of a text, ``(window, token)``, on the model's device.
 
     Raises
@@ -60,7 +63,7 @@ def windows_of(loaded: Any, text: str, windows: int = WINDOWS) -> Any:
 
 
 def document_losses(
-    loaded: Any, texts: list[str], windows: int = WINDOWS, *, tokens: int = LENGTH
+    loaded: LoadedModel, texts: list[str], windows: int = WINDOWS, *, tokens: int = LENGTH
 ) -> np.ndarray:
     """Mean loss of the first windows of each text in nats per token, ``(text,)``.
 
@@ -135,7 +138,7 @@ def documents() -> tuple[list[str], list[str]]:
 
 
 @observable(source="model", dims=("text",), unit="nats")
-def held_out_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def held_out_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Loss on each document of held-out public-domain prose."""
     import xarray as xr
 
@@ -145,7 +148,7 @@ def held_out_loss(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 @observable(source="model", dims=("noise", "rate", "text"), unit="nats", version=2, economical=True)
-def noisy_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Loss on held-out prose with 0, 5, 10 and 20 % of words replaced, or with letters swapped.
 
     Notes
@@ -185,7 +188,7 @@ def noisy_loss(loaded: Any, prompts: None) -> xr.DataArray:
     return xr.DataArray(np.array(rows), dims=("noise", "rate", "text"), coords=coords)
 
 
-def noise_slope(noisy: Any, noise: str) -> Any:
+def noise_slope(noisy: xr.DataArray, noise: str) -> xr.DataArray:
     """Least-squares slope of `noisy_loss` over the share of words that one noise changed."""
     loss = noisy.sel(noise=noise, drop=True)
     rate = loss["rate"] - loss["rate"].mean()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,12 +26,15 @@ from refutable.observables.registry import Observable, observable
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
     from refutable.capture.recorder import Tokens
     from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
+    from refutable.models.sites import Sites
     from refutable.models.spec import ModelSpec
 
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
+    Floats = NDArray[np.float64]
 
 GAUSSIAN = "gaussian"
 """The reference that is no model: independent normal numbers."""
@@ -138,7 +141,7 @@ _VECTORS = Observable(
 )
 
 
-def last_residuals(loaded: Any, encoded: Encoded) -> Floats:
+def last_residuals(loaded: LoadedModel, encoded: Encoded) -> Floats:
     """Residual stream at each prompt's last token after each block, ``(prompt, layer, dim)``.
 
     Prompts share forward passes only where that was seen to give what single prompts give.
@@ -151,11 +154,11 @@ def last_residuals(loaded: Any, encoded: Encoded) -> Floats:
     return np.asarray(found[_VECTORS.name].values, dtype=np.float64)
 
 
-def _layout(loaded: Any, sites: Any, encoded: Encoded) -> str:
+def _layout(loaded: LoadedModel, sites: Sites, encoded: Encoded) -> str:
     few = some(encoded, choose([len(ids) for ids in encoded.ids], most=4))
     bound = _EQUAL.get(loaded.dtype, _EQUAL_HALF)
 
-    def vectors(layout: str) -> Any:
+    def vectors(layout: str) -> Floats:
         return measure(loaded.model, sites, few, [_VECTORS], layout=layout)[_VECTORS.name].values
 
     wanted = vectors("single")
@@ -216,17 +219,17 @@ class _Prompts:
     tokenizer: str
 
     @classmethod
-    def of(cls, loaded: Any, encoded: Encoded) -> _Prompts:
+    def of(cls, loaded: LoadedModel, encoded: Encoded) -> _Prompts:
         texts = None
         if loaded.tokenizer is not None:
             skip = 0 if encoded.bos is None else 1
             texts = tuple(
-                loaded.tokenizer.decode(list(ids[skip:]), clean_up_tokenization_spaces=False)
+                str(loaded.tokenizer.decode(list(ids[skip:]), clean_up_tokenization_spaces=False))
                 for ids in encoded.ids
             )
         return cls(encoded, texts, loaded.tokenizer_digest)
 
-    def read_by(self, other: Any) -> Encoded:
+    def read_by(self, other: LoadedModel) -> Encoded:
         """The prompts as token ids of another model; of a long one the end that it can hold."""
         if other.tokenizer_digest == self.tokenizer:
             return self.encoded
@@ -272,7 +275,7 @@ def _reference_units(spec: ModelSpec, prompts: _Prompts, device: str, dtype: str
     unit="alignment",
     compared_with=reference_models,
 )
-def representation_alignment(loaded: Any, encoded: Encoded) -> xr.DataArray:
+def representation_alignment(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Centred kernel alignment of each block with the blocks of the seed-0 twins and with noise.
 
     Notes

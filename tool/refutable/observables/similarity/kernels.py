@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,16 +17,18 @@ from refutable.observables.similarity.alignment import draws, last_residuals, so
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
     from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
 
-    Floats = np.ndarray[Any, np.dtype[np.float64]]
+    Floats = NDArray[np.float64]
 
 
 @observable(
     source="model", dims=("draw", "layer", "pair"), per_prompt=True, unit="", in_store_only=True
 )
-def representation_kernel(loaded: Any, encoded: Encoded) -> xr.DataArray:
+def representation_kernel(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Inner products of the residual stream of each pair of prompts, after each block.
 
     Notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotMeasurableError
 from refutable.models.large import is_large
@@ -20,10 +20,14 @@ from refutable.observables.thoughts.subject import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     import xarray as xr
+    from numpy.typing import NDArray
 
     from refutable.capture.thoughts import Thoughts
+    from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
 
 HOW = ("zero", "mean", "resampled")
 """What takes a thought's place: zeros, the mean over problems, another problem's thought."""
@@ -33,7 +37,7 @@ _MOST_BLOCKS = 12
 
 
 @observable(source="model", dims=("prompt", "thoughts", "quantity"))
-def answers_by_thoughts(loaded: Any, encoded: Any) -> xr.DataArray:
+def answers_by_thoughts(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Log-probability of the right answer in nats, and whether it is first, by thoughts given.
 
     Latent thoughts: 0 to 6 of them. Written ones: none (the steps left out) and all.
@@ -63,7 +67,7 @@ def answers_by_thoughts(loaded: Any, encoded: Any) -> xr.DataArray:
     in_store_only=True,
     economical=True,
 )
-def thought_importance(loaded: Any, encoded: Any) -> xr.DataArray:
+def thought_importance(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """What the answer loses when a thought is replaced: nats of log-probability, and accuracy.
 
     Replaced at the input, with the later thoughts kept or (latent ones) computed anew from what
@@ -96,7 +100,7 @@ def thought_importance(loaded: Any, encoded: Any) -> xr.DataArray:
 
 
 @observable(source="model", dims=("prompt", "quantity", "first", "second"), in_store_only=True)
-def thought_pair_importance(loaded: Any, encoded: Any) -> xr.DataArray:
+def thought_pair_importance(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """What the answer loses when two thoughts at once are another problem's, later ones kept.
 
     On the diagonal: one alone.
@@ -121,7 +125,7 @@ def thought_pair_importance(loaded: Any, encoded: Any) -> xr.DataArray:
 class _Ablation:
     """One model on one set of prompts, and what its thoughts are replaced by."""
 
-    def __init__(self, loaded: Any, encoded: Any) -> None:
+    def __init__(self, loaded: LoadedModel, encoded: Encoded) -> None:
         from refutable.capture.answers import Rerun, answer_logits
         from refutable.models.structure import find_structure
 
@@ -152,7 +156,7 @@ class _Ablation:
         first = (RUN_ON,) if self.thoughts.latent else ()
         return (*first, INPUT, *(name for _, name in self._of_blocks()))
 
-    def lost(self, how: str, place: str, numbers: tuple[int, ...]) -> Any:
+    def lost(self, how: str, place: str, numbers: tuple[int, ...]) -> NDArray[np.float64]:
         """Return what the answer loses, (prompt, quantity)."""
         from refutable.capture.answers import answer_logits
         from refutable.capture.thoughts import rethink
@@ -171,7 +175,9 @@ class _Ablation:
                 return self._replaced(stream, place, how, numbers)
 
             logits = answer_logits(model, self.thoughts, edits={block: edit}, blocks=self.blocks)
-        return (self.intact - scored(logits, self.encoded)).double().cpu().numpy()
+        found: NDArray[np.float64]
+        found = (self.intact - scored(logits, self.encoded)).double().cpu().numpy()
+        return found
 
     def _replaced(
         self, stream: torch.Tensor, place: str, how: str, numbers: tuple[int, ...]
@@ -199,7 +205,7 @@ class _Ablation:
             new[row, there] = theirs[turn]
 
 
-def _affordable(loaded: Any, encoded: Any) -> Any:
+def _affordable(loaded: LoadedModel, encoded: Encoded) -> Encoded:
     large = loaded.facts.blocks > _MOST_BLOCKS
     return one_of_each_family(encoded) if large else encoded
 

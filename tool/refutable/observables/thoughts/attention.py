@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotMeasurableError
 from refutable.observables.registry import observable
@@ -12,8 +13,12 @@ from refutable.observables.thoughts.subject import NAMES, THOUGHTS, by_prompt, l
 if TYPE_CHECKING:
     import torch
     import xarray as xr
+    from torch import nn
+    from transformers import PreTrainedModel
 
     from refutable.capture.thoughts import Thoughts
+    from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
 
 CONTROLS = tuple(f"random{number}" for number in range(THOUGHTS))
 SPANS = (*NAMES, *CONTROLS, "begin", "end")
@@ -26,7 +31,7 @@ FROM = ("answer", "later", "published")
     unit="share",
     in_store_only=True,
 )
-def attention_to_spans(loaded: Any, encoded: Any) -> xr.DataArray:
+def attention_to_spans(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Attention weight that a span receives, as share of the whole row, by block and head.
 
     ``answer``: in the row of the position that says the answer. ``later``: mean over the rows of
@@ -46,7 +51,7 @@ def attention_to_spans(loaded: Any, encoded: Any) -> xr.DataArray:
 
 
 @observable(source="model", dims=("prompt", "span"), unit="tokens")
-def span_lengths(loaded: Any, encoded: Any) -> xr.DataArray:
+def span_lengths(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Number of tokens of each thought; 1 of a latent one."""
     thoughts = laid_out(loaded, encoded)
     counts = [thoughts.thought(number).sum(dim=1) for number in range(THOUGHTS)]
@@ -57,7 +62,7 @@ def span_lengths(loaded: Any, encoded: Any) -> xr.DataArray:
 
 
 @observable(source="model", dims=("prompt", "span"), unit="tokens")
-def keys_seen(loaded: Any, encoded: Any) -> xr.DataArray:
+def keys_seen(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Number of positions that the last token of each thought sees, its own included."""
     thoughts = laid_out(loaded, encoded)
     seen = thoughts.present.long().cumsum(dim=1)
@@ -100,7 +105,7 @@ def among_six(
     return share.transpose(*dims)
 
 
-def _spans(thoughts: Thoughts, names: Any) -> torch.Tensor:
+def _spans(thoughts: Thoughts, names: Sequence[str]) -> torch.Tensor:
     """Masks of all spans, (span, prompt, position); empty where prompts lack one."""
     import torch
 
@@ -113,7 +118,9 @@ def _spans(thoughts: Thoughts, names: Any) -> torch.Tensor:
     return torch.stack([*own, *_random_spans(own, thoughts, names), *ends])
 
 
-def _random_spans(own: list[torch.Tensor], thoughts: Thoughts, names: Any) -> list[torch.Tensor]:
+def _random_spans(
+    own: list[torch.Tensor], thoughts: Thoughts, names: Sequence[str]
+) -> list[torch.Tensor]:
     """Draw spans before the first thought, as long as each thought; never the first token."""
     import numpy as np
     import torch
@@ -136,7 +143,7 @@ def _random_spans(own: list[torch.Tensor], thoughts: Thoughts, names: Any) -> li
     return drawn
 
 
-def _received(model: Any, thoughts: Thoughts, spans: torch.Tensor) -> torch.Tensor:
+def _received(model: PreTrainedModel, thoughts: Thoughts, spans: torch.Tensor) -> torch.Tensor:
     """Reduce each block's pattern as it is computed: (prompt, from, layer, head, span)."""
     import torch
 
@@ -151,7 +158,9 @@ def _received(model: Any, thoughts: Thoughts, spans: torch.Tensor) -> torch.Tens
     rows = _rows(thoughts, spans)
     kept: dict[int, torch.Tensor] = {}
 
-    def attend(module: Any, *args: Any, **kwargs: Any) -> Any:
+    def attend(
+        module: nn.Module, *args: torch.Tensor, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         out, pattern = eager_attention(module)(module, *args, **kwargs)
         kept[layers[id(module)]] = _reduced(pattern.float(), rows, spans.float())
         return out, pattern

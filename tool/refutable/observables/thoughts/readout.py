@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.observables.registry import observable
 from refutable.observables.thoughts.subject import THOUGHTS, by_prompt, is_latent, laid_out, scored
@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
 
+    from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
+
 READ = ("log-probability", "accuracy", "entropy")
 
 
 @observable(source="model", dims=("prompt", "read", "thought"))
-def thought_readout(loaded: Any, encoded: Any) -> xr.DataArray:
+def thought_readout(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """The answer as a thought reads out: log-probability, whether it is first, entropy; nats.
 
     Of a latent thought the state that is fed, of a written one the last hidden state of its last
@@ -34,7 +37,7 @@ def thought_readout(loaded: Any, encoded: Any) -> xr.DataArray:
     return by_prompt(found, encoded, ("read", "thought"), read=READ, thought=range(THOUGHTS))
 
 
-def thought_logits(loaded: Any, encoded: Any) -> torch.Tensor:
+def thought_logits(loaded: LoadedModel, encoded: Encoded) -> torch.Tensor:
     """Return the logits that each thought reads out as, shape (prompt, thought, vocabulary)."""
     import torch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotMeasurableError
 
@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     import xarray as xr
+    from numpy.typing import NDArray
 
     from refutable.capture.thoughts import Thoughts
     from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
 
 THOUGHTS = 6
 NAMES = tuple(f"t{number}" for number in range(THOUGHTS))
@@ -38,7 +40,7 @@ def is_latent(encoded: Encoded) -> bool:
     )
 
 
-def laid_out(loaded: Any, encoded: Encoded, *, count: int = THOUGHTS) -> Thoughts:
+def laid_out(loaded: LoadedModel, encoded: Encoded, *, count: int = THOUGHTS) -> Thoughts:
     """Return the prompts with their thoughts: computed here, or as they stand written.
 
     Parameters
@@ -137,7 +139,10 @@ def one_of_each_family(encoded: Encoded) -> Encoded:
 
 
 def by_prompt(
-    values: np.ndarray[Any, Any], encoded: Encoded, dims: Sequence[str], **coords: Any
+    values: NDArray[np.float64],
+    encoded: Encoded,
+    dims: Sequence[str],
+    **coords: Sequence[str] | Sequence[int],
 ) -> xr.DataArray:
     """Label an array whose first dimension is the prompt."""
     import numpy as np

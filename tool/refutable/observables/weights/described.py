@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
 
 
 @observable(source="model", dims=("byte",), in_store_only=True)
-def tensors_described(loaded: LoadedModel, encoded: Any) -> xr.DataArray:
+def tensors_described(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Digest, norms and projections of every tensor, its rows and columns, as a safetensors file.
 
     See `refutable.models.facts.tensors`. The names, shards and types of the files have no part in

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def ends(layers: Sequence[int], each: int = 3) -> tuple[int, ...]:
 
 
 def over_matrices(
-    reader: WeightReader, names: Sequence[str], function: Callable[[Any], T]
+    reader: WeightReader, names: Sequence[str], function: Callable[[NDArray[np.float32]], T]
 ) -> list[list[T]]:
     """Apply a function to the named matrices of every block, as (block, matrix).
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from refutable.report.figures.draw import draw
 from refutable.report.figures.registry import Spec
 from refutable.system import worker as second_process
 
@@ -75,8 +76,6 @@ def _travels(spec: Spec) -> bool:
 
 def run() -> None:
     """Draw what standard input asks for, and say on standard output what was drawn."""
-    from refutable.report.figures.render import draw
-
     specs, folder, date = second_process.receive()
     names = []
     for spec in specs:

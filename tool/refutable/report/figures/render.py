@@ -6,36 +6,19 @@ day its data were first drawn, and the files.
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from refutable.report.figures import style
+from refutable.report.figures.draw import Rendered, draw, footer_of, recorded
 from refutable.report.figures.parallel import ParallelDrawing
 from refutable.report.figures.registry import Spec
 from refutable.system import files
 
 INDEX = "index.json"
 SCHEMA = "refutable.figures/1"
-DPI = 160
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A figure on disk."""
-
-    study: str
-    name: str
-    title: str
-    caption: str
-    footer: str
-    digest: str
-    png: str
-    svg: str
-    redrawn: bool = True
 
 
 def render(specs: Sequence[Spec], folder: Path, date: str) -> tuple[Rendered, ...]:
@@ -71,13 +54,13 @@ def render(specs: Sequence[Spec], folder: Path, date: str) -> tuple[Rendered, ..
         finished = second.done()
     for spec in left:
         if spec.name in finished:
-            drawn[spec.name] = _record(spec, _footer(spec, date), redrawn=True)
+            drawn[spec.name] = recorded(spec, footer_of(spec, date), redrawn=True)
         elif spec.name not in drawn:
             drawn[spec.name] = draw(spec, folder, date)
     rendered = [
         drawn[spec.name]
         if spec.name in drawn
-        else _record(spec, str(known[spec.name]["footer"]), redrawn=False)
+        else recorded(spec, str(known[spec.name]["footer"]), redrawn=False)
         for spec in specs
     ]
     _remove(folder, set(known) - {spec.name for spec in specs})
@@ -85,44 +68,6 @@ def render(specs: Sequence[Spec], folder: Path, date: str) -> tuple[Rendered, ..
     content = json.dumps({"schema": SCHEMA, "figures": entries}, indent=1) + "\n"
     files.write(folder / INDEX, content.encode())
     return tuple(rendered)
-
-
-def _record(spec: Spec, footer: str, *, redrawn: bool) -> Rendered:
-    return Rendered(
-        spec.study,
-        spec.name,
-        spec.title,
-        spec.caption,
-        footer,
-        spec.digest,
-        f"{spec.name}.png",
-        f"{spec.name}.svg",
-        redrawn,
-    )
-
-
-def _footer(spec: Spec, date: str) -> str:
-    return f"{spec.footer} · data of {date}" if date else spec.footer
-
-
-def draw(spec: Spec, folder: Path, date: str) -> Rendered:
-    """Draw one figure into PNG and SVG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    footer = _footer(spec, date)
-    with style.styled():
-        figure = spec.draw(spec.table)
-        FigureCanvasAgg(figure)
-        style.finish(figure, spec.title, footer)
-        # Higher levels of compression take three times as long for files a tenth smaller.
-        png: dict[str, Any] = {"pil_kwargs": {"compress_level": 3}}
-        for kind, how in (("png", png), ("svg", {"metadata": {"Date": None}})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=DPI, **how)
-            # Arranging the panels takes longer than drawing them and needs doing only once.
-            figure.set_layout_engine("none")
-            files.write(folder / f"{spec.name}.{kind}", buffer.getvalue())
-    return _record(spec, footer, redrawn=True)
 
 
 def _index(folder: Path) -> Mapping[str, Any]:

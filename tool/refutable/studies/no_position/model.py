@@ -19,7 +19,7 @@ from refutable.errors import RefutableError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 VOCABULARY = 300
 CONTEXT = 50
@@ -174,7 +174,7 @@ def evaluation_tokens(count: int, seed: int = EVALUATION_SEED) -> torch.Tensor:
     return next(sequences(seed, count))
 
 
-def held_out_loss(model: GPT2LMHeadModel, count: int = 4000, seed: int = EVALUATION_SEED) -> float:
+def held_out_loss(model: PreTrainedModel, count: int = 4000, seed: int = EVALUATION_SEED) -> float:
     """Return the mean previous-token loss over held-out sequences, in nats."""
     import torch
 

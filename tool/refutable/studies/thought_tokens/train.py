@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import RefutableError
 from refutable.studies.thought_tokens.recipe import KINDS, Recipe, Size
@@ -26,6 +26,8 @@ from refutable.system.files import draft
 if TYPE_CHECKING:
     import torch
 
+    from refutable.system.typing import Json
+
     Weights = dict[str, torch.Tensor]
 
 
@@ -39,7 +41,7 @@ class ThoughtLog:
     size: str
     kind: str
     seed: int
-    recipe: dict[str, Any]
+    recipe: dict[str, Json]
     steps: int
     """Steps taken; fewer than the recipe's where a run was stopped."""
     losses: list[float]

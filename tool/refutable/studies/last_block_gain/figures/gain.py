@@ -6,7 +6,7 @@ after the last and the last-but-one block. Intervals are 95 % t intervals over f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -297,7 +297,7 @@ def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
     return {name: style.GROUPS[k % len(style.GROUPS)] for k, name in enumerate(names)}
 
 
-def _look(row: Mapping[Any, Any]) -> dict[str, Any]:
+def _look(row: Mapping[Hashable, Any]) -> dict[str, Any]:
     color, hatch = style.NORMS[row["norm"]]
     alpha = 0.85 if row["origin"] == "measured" else 0.35
     return {"facecolor": color, "hatch": hatch, "alpha": alpha, "edgecolor": style.INK, "lw": 0.8}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.observables.registry import observable
 from refutable.studies.no_position.model import previous_token_loss
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     import xarray as xr
+    from transformers import PreTrainedModel
 
     from refutable.capture.intervene import How
+    from refutable.models.load import LoadedModel
 
 _PROBED = ("embed", "blocks.0.attn_out", "blocks.0.resid_post", "blocks.1.resid_post")
 
 
 @observable(source="model", dims=("layer", "query", "key"), unit="share")
-def mean_attention(loaded: Any, prompts: None) -> xr.DataArray:
+def mean_attention(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Attention pattern of each layer, averaged over 256 held-out sequences."""
     import torch
     import xarray as xr
 
-    from refutable.capture.intervene import read
-
     layers = range(loaded.facts.blocks)
     names = [f"blocks.{layer}.attn.pattern" for layer in layers]
-    found = read(loaded.model, held_out(loaded), names)
+    found = _read(loaded.model, held_out(loaded), names)
     mean = torch.stack([found[name].mean(dim=(0, 1)) for name in names])
     return xr.DataArray(
         mean.double().cpu().numpy(),
@@ -72,7 +72,7 @@ def distance_from_uniform(mean_attention: xr.DataArray) -> xr.DataArray:
 
 
 @observable(source="model", dims=("site",), unit="nats", version=2)
-def replaced_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def replaced_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Loss with one site replaced by its mean over 128 sequences, kept per position."""
     from refutable.capture.intervene import available_sites
 
@@ -81,13 +81,13 @@ def replaced_loss(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 @observable(source="model", dims=("site",), unit="nats")
-def loss_without_position(loaded: Any, prompts: None) -> xr.DataArray:
+def loss_without_position(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Loss with a layer's queries, keys or values replaced by one mean over all positions."""
     layers = range(loaded.facts.blocks)
     return _swept(loaded, [f"blocks.{n}.attn.{name}" for n in layers for name in "qkv"], "mean-all")
 
 
-def _swept(loaded: Any, sites: Sequence[str], how: How) -> xr.DataArray:
+def _swept(loaded: LoadedModel, sites: Sequence[str], how: How) -> xr.DataArray:
     import xarray as xr
 
     from refutable.capture.intervene import sweep
@@ -97,18 +97,16 @@ def _swept(loaded: Any, sites: Sequence[str], how: How) -> xr.DataArray:
 
 
 @observable(source="model", dims=("statistic", "layer", "neuron", "position"))
-def neuron_activity(loaded: Any, prompts: None) -> xr.DataArray:
+def neuron_activity(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Share of 256 sequences in which a neuron is active, and its mean, at every 4th position."""
     import torch
     import xarray as xr
-
-    from refutable.capture.intervene import read
 
     layers = range(loaded.facts.blocks)
     names = [f"blocks.{layer}.mlp.post" for layer in layers]
     tokens = held_out(loaded)
     positions = range(1, tokens.shape[1], 4)
-    found = read(loaded.model, tokens, names)
+    found = _read(loaded.model, tokens, names)
     post = torch.stack([found[name][:, list(positions)] for name in names])
     values = torch.stack([(post > 0).double().mean(dim=1), post.double().mean(dim=1)])
     return xr.DataArray(
@@ -123,17 +121,15 @@ def neuron_activity(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 @observable(source="model", dims=("training", "position"))
-def attention_output_variance(loaded: Any, prompts: None) -> xr.DataArray:
+def attention_output_variance(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Variance over sequences of layer 0's attention output, summed over its dimensions."""
     import torch
     import xarray as xr
 
-    from refutable.capture.intervene import read
-
     tokens = held_out(loaded)
     rows = []
     for model in (untrained_of(loaded), loaded.model):
-        out = read(model, tokens, ["blocks.0.attn_out"])["blocks.0.attn_out"].double()
+        out = _read(model, tokens, ["blocks.0.attn_out"])["blocks.0.attn_out"].double()
         rows.append(out.var(dim=0).sum(dim=-1))
     return xr.DataArray(
         torch.stack(rows).cpu().numpy(),
@@ -143,7 +139,7 @@ def attention_output_variance(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 @observable(source="model", dims=("probe", "site"), unit="R squared")
-def position_readout(loaded: Any, prompts: None) -> xr.DataArray:
+def position_readout(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """R squared of position, 1 to 49, read by ridge regression on sequences it has not seen.
 
     Probes: of the trained model, of the trained model with shuffled positions in the data the
@@ -152,12 +148,10 @@ def position_readout(loaded: Any, prompts: None) -> xr.DataArray:
     import numpy as np
     import xarray as xr
 
-    from refutable.capture.intervene import read
-
     tokens = held_out(loaded, 128)
     shuffled = np.random.default_rng(loaded.spec.seed or 0)
-    trained = read(loaded.model, tokens, _PROBED)
-    fresh = read(untrained_of(loaded), tokens, _PROBED)
+    trained = _read(loaded.model, tokens, _PROBED)
+    fresh = _read(untrained_of(loaded), tokens, _PROBED)
     rows = {
         "trained": [_probe(trained[site], None) for site in _PROBED],
         "shuffled": [_probe(trained[site], shuffled) for site in _PROBED],
@@ -189,3 +183,12 @@ def _probe(activation: torch.Tensor, shuffled: np.random.Generator | None) -> fl
     probe.fit(features[:half].reshape(len(fitted_on), -1), fitted_on)
     unseen = positions[half:].ravel()
     return float(probe.score(features[half:].reshape(len(unseen), -1), unseen))
+
+
+def _read(
+    model: PreTrainedModel, tokens: torch.Tensor, sites: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Return what one pass computes at some sites; torch is loaded when something is measured."""
+    from refutable.capture.intervene import read
+
+    return read(model, tokens, sites)

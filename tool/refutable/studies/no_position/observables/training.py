@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.observables.registry import observable
 from refutable.studies.no_position.model import held_out_loss, new_model
@@ -12,6 +12,8 @@ from refutable.studies.no_position.train import read_run, train_no_position
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from refutable.models.load import LoadedModel
 
 
 def _curve(losses: Sequence[float]) -> xr.DataArray:
@@ -23,36 +25,36 @@ def _curve(losses: Sequence[float]) -> xr.DataArray:
 
 
 @observable(source="model", dims=("step",), unit="nats")
-def training_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def training_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Training loss of every step of the published recipe, before the step's update."""
     return _curve(run_of(loaded).losses)
 
 
 @observable(source="model", dims=("step",), unit="nats")
-def growing_rate_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def growing_rate_training_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Training loss of the same seed, batch 64, under the faulty schedule max(step / 100, 1)."""
     return _sibling(loaded, "max-schedule")
 
 
 @observable(source="model", dims=("step",), unit="nats")
-def constant_rate_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def constant_rate_training_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Training loss of the same seed, batch 64, under min(step / 100, 1), its control."""
     return _sibling(loaded, "min-schedule")
 
 
-def _sibling(loaded: Any, recipe: str) -> xr.DataArray:
+def _sibling(loaded: LoadedModel, recipe: str) -> xr.DataArray:
     return _curve(read_run(folder_of(loaded).parent / f"{recipe}-{run_of(loaded).seed}").losses)
 
 
 @observable(source="model", dims=("step",), unit="nats", version=3)
-def live_training_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def live_training_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Training loss of the fast recipe, trained now from the model's seed."""
     _, run = train_no_position(run_of(loaded).seed, "fast", None, device=loaded.device)
     return _curve(run.losses)
 
 
 @observable(source="model", dims=(), unit="nats", version=2)
-def held_out_recall_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def held_out_recall_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Mean loss of the previous token over 4000 held-out sequences, as many as the study took."""
     import xarray as xr
 
@@ -61,11 +63,11 @@ def held_out_recall_loss(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 @observable(source="model", dims=("when",))
-def position_table_norm(loaded: Any, prompts: None) -> xr.DataArray:
+def position_table_norm(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Euclidean norm of the position embedding before and after training."""
     import xarray as xr
 
     before = new_model(run_of(loaded).seed).transformer.wpe.weight
-    after = loaded.model.transformer.wpe.weight
+    after = loaded.model.get_parameter("transformer.wpe.weight")
     norms = [float(weight.detach().double().norm()) for weight in (before, after)]
     return xr.DataArray(norms, dims=("when",), coords={"when": ["before", "after"]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.observables.registry import observable
 from refutable.studies.no_position.circuits import (
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
 
+    from refutable.models.load import LoadedModel
+
 _FORMS = ["published", "composed"]
 _TOKENS = slice(1, 61)
 """Tokens of the maps that are kept: all 299 behave alike, being drawn alike."""
 
 
 @observable(source="model", dims=("part", "position"), unit="nats")
-def previous_token_attribution(loaded: Any, prompts: None) -> xr.DataArray:
+def previous_token_attribution(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Direct attribution of the correct token's logit, mean over 64 held-out sequences."""
     import xarray as xr
 
@@ -42,7 +44,7 @@ def previous_token_attribution(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 @observable(source="model", dims=(), unit="nats")
-def attribution_gap(loaded: Any, prompts: None) -> xr.DataArray:
+def attribution_gap(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Largest difference of the sum of all parts and the centred logit, in float64."""
     import xarray as xr
 
@@ -53,7 +55,7 @@ def attribution_gap(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 def _attribution(
-    loaded: Any,
+    loaded: LoadedModel,
 ) -> tuple[tuple[str, ...], torch.Tensor, torch.Tensor, torch.Tensor]:
     """Parts, values (part, batch, position >= 1), the model's logits there, and the targets."""
     import torch
@@ -70,7 +72,7 @@ def _attribution(
 
 
 @observable(source="model", dims=("rewriting",), unit="nats")
-def rewriting_gap(loaded: Any, prompts: None) -> xr.DataArray:
+def rewriting_gap(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Largest change of a log-probability by folding norms and centring weights, in float64."""
     import torch
     import xarray as xr
@@ -94,7 +96,7 @@ def rewriting_gap(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 @observable(source="model", dims=("form", "layer"), unit="correlation")
-def score_agreement(loaded: Any, prompts: None) -> xr.DataArray:
+def score_agreement(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Correlation of a QK map's entries with the model's own attention scores.
 
     Both are centred over the keys each query sees, as softmax does not see a constant. Forms:
@@ -137,7 +139,7 @@ def _correlation(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 @observable(source="model", dims=("form", "layer", "query", "key"), unit="score")
-def query_key_map(loaded: Any, prompts: None) -> xr.DataArray:
+def query_key_map(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """QK map over tokens 1 to 60, as published and composed."""
     import xarray as xr
 
@@ -150,7 +152,7 @@ def query_key_map(loaded: Any, prompts: None) -> xr.DataArray:
 
 
 @observable(source="model", dims=("form", "layer", "token", "neuron"))
-def output_value_map(loaded: Any, prompts: None) -> xr.DataArray:
+def output_value_map(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """OV map from tokens 1 to 60 to 64 neurons, as published and composed.
 
     Published: raw weights, read by the W_in of layer 0 in both layers. Composed: with norm and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from refutable.studies.norm_ablation.figures.data import STUDY, facts, first_see
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
+
+    from refutable.system.typing import Scalar
 
 MOST_BLOCKS, MOST_HEADS = 8, 8
 ALL = "all"
@@ -82,7 +85,7 @@ def attention_blocks(sample: Sample) -> Drawing:
 
 
 def _mosaic(
-    own: pd.DataFrame, rows: list[Any], columns: list[Any]
+    own: pd.DataFrame, rows: list[Scalar], columns: list[Scalar]
 ) -> tuple[NDArray[np.float64], int]:
     """Put maps side by side with a gap of one cell: rows by ``layer``, columns by ``head``."""
     size = int(own["query"].max()) + 1
@@ -94,7 +97,7 @@ def _mosaic(
     return canvas, step
 
 
-def _draw_mosaics(table: pd.DataFrame, across: int, tall: float) -> tuple[Figure, list[Any]]:
+def _draw_mosaics(table: pd.DataFrame, across: int, tall: float) -> tuple[Figure, list[Axes]]:
     """Draw one mosaic for each variant on the common scale, and the scale beside them."""
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure as Canvas

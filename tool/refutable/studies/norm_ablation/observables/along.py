@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -30,7 +30,12 @@ from refutable.training.log import read_log
 from refutable.training.recipe import recipe_from
 
 if TYPE_CHECKING:
+    import torch
     import xarray as xr
+    from torch import nn
+
+    from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
 
 ON_PROMPTS = ("entropy", "entropy after the first key", "spread of entropy", "distance of heads",
               "slope of log variance", "excess kurtosis", "last block's gain")  # fmt: skip
@@ -40,7 +45,7 @@ _RECORDED = ("attention_entropy", "attention_entropy_rest", "attention_head_dist
              "residual_log_variance", "residual_excess_kurtosis", "residual_norm")  # fmt: skip
 
 
-def _run(loaded: Any) -> Path:
+def _run(loaded: LoadedModel) -> Path:
     if loaded.weights_digest.startswith("untrained-"):
         raise NotAvailableError(f"{loaded.spec.id} has no training")
     run = locate(loaded.spec).folder.parent
@@ -52,7 +57,9 @@ def _run(loaded: Any) -> Path:
     return run
 
 
-def at_each_checkpoint(loaded: Any, measured: Callable[[Any], xr.DataArray]) -> xr.DataArray:
+def at_each_checkpoint(
+    loaded: LoadedModel, measured: Callable[[LoadedModel], xr.DataArray]
+) -> xr.DataArray:
     """Measure a twin on every checkpoint of its training.
 
     Parameters
@@ -84,7 +91,7 @@ def at_each_checkpoint(loaded: Any, measured: Callable[[Any], xr.DataArray]) -> 
     steps = [s for s in sorted(losses) if (run / f"step-{s}.safetensors").exists()]
     found = []
     for step in steps:
-        model = trained_twin(run, step=step).to(loaded.device)
+        model = trained_twin(run, step=step).to(loaded.device)  # type: ignore[arg-type]
         model.requires_grad_(False)
         model.config.use_cache = False
         found.append(measured(replace(loaded, model=model)))
@@ -104,7 +111,7 @@ def _stacked(parts: Mapping[str, xr.DataArray]) -> xr.DataArray:
     return table.assign_coords(quantity=list(parts))
 
 
-def on_prompts(loaded: Any, encoded: Any) -> xr.DataArray:
+def on_prompts(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Quantities `ON_PROMPTS` of one model, ``(quantity, family)``."""
     from refutable.models.sites import find_sites
 
@@ -124,7 +131,7 @@ def on_prompts(loaded: Any, encoded: Any) -> xr.DataArray:
     return _stacked(dict(zip(ON_PROMPTS, means, strict=True)))
 
 
-def on_documents(loaded: Any) -> xr.DataArray:
+def on_documents(loaded: LoadedModel) -> xr.DataArray:
     """Quantities `ON_DOCUMENTS` of one model, ``(quantity, text)``."""
     rise, noisy = sharpness_by_document(loaded), noisy_loss(loaded, None)
     loss = held_out_loss(loaded, None)
@@ -141,18 +148,18 @@ def on_documents(loaded: Any) -> xr.DataArray:
     return _stacked(dict(zip(ON_DOCUMENTS, parts, strict=True)))
 
 
-def of_model(loaded: Any) -> xr.DataArray:
+def of_model(loaded: LoadedModel) -> xr.DataArray:
     """Quantities `OF_MODEL` of one twin, ``(quantity,)``."""
     import xarray as xr
 
-    attention, ffn = zip(*(_log_spreads(b) for b in loaded.model.transformer.h), strict=True)
+    attention, ffn = zip(*map(_log_spreads, _blocks(loaded)), strict=True)
     selectivity = float(best_minus_worst(probe_accuracy(loaded, None)))
     values = [np.mean(attention), np.mean(ffn), selectivity]
     return xr.DataArray(values, dims=("quantity",), coords={"quantity": list(OF_MODEL)})
 
 
 @observable(source="model", dims=("step", "quantity", "prompt"), unit="", of_training=True)
-def prompts_along_training(loaded: Any, encoded: Any) -> xr.DataArray:
+def prompts_along_training(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Attention and residual stream at each checkpoint, by prompt family."""
     table = at_each_checkpoint(loaded, lambda one: on_prompts(one, encoded))
     table = table.transpose("step", "quantity", "family")
@@ -161,31 +168,28 @@ def prompts_along_training(loaded: Any, encoded: Any) -> xr.DataArray:
 
 
 @observable(source="model", dims=("step", "quantity", "text"), unit="", of_training=True)
-def documents_along_training(loaded: Any, prompts: None) -> xr.DataArray:
+def documents_along_training(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Loss, gradients, sharpness, robustness and word arcs at each checkpoint, by document."""
     return at_each_checkpoint(loaded, on_documents).transpose("step", "quantity", "text")
 
 
 @observable(source="model", dims=("step", "quantity"), unit="", of_training=True)
-def model_along_training(loaded: Any, prompts: None) -> xr.DataArray:
+def model_along_training(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Log spread of the weights, and selectivity of probes, at each checkpoint."""
-    import xarray as xr
-
-    def of_model(one: Any) -> xr.DataArray:
-        attention, ffn = zip(*(_log_spreads(b) for b in one.model.transformer.h), strict=True)
-        selectivity = float(best_minus_worst(probe_accuracy(one, None)))
-        values = [np.mean(attention), np.mean(ffn), selectivity]
-        return xr.DataArray(values, dims=("quantity",), coords={"quantity": list(OF_MODEL)})
-
     return at_each_checkpoint(loaded, of_model)
 
 
-def _log_spreads(block: Any) -> tuple[float, float]:
+def _blocks(loaded: LoadedModel) -> list[nn.Module]:
+    return list(loaded.model.get_submodule("transformer.h").children())
+
+
+def _log_spreads(block: nn.Module) -> tuple[float, float]:
     """Mean log standard deviation of a block's attention matrices and of its feed-forward's."""
 
-    def mean(matrices: tuple[Any, ...]) -> float:
+    def mean(*matrices: torch.Tensor) -> float:
         return float(np.mean([np.log(float(m.double().std(correction=0))) for m in matrices]))
 
-    q, k, v = block.attn.c_attn.weight.chunk(3, dim=1)
-    attention = (q, k, v, block.attn.c_proj.weight)
-    return mean(attention), mean((block.mlp.c_fc.weight, block.mlp.c_proj.weight))
+    weight = block.get_parameter
+    q, k, v = weight("attn.c_attn.weight").chunk(3, dim=1)
+    attention = mean(q, k, v, weight("attn.c_proj.weight"))
+    return attention, mean(weight("mlp.c_fc.weight"), weight("mlp.c_proj.weight"))

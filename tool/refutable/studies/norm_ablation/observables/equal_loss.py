@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotAvailableError, NotHereError
 from refutable.models.sources import locate
@@ -23,6 +23,9 @@ from refutable.training.log import read_log
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
 
 LEVEL = 4.95
 """Nats per token on the held-out rows of the training log; passed by every variant in sight of
@@ -63,7 +66,7 @@ def crossing(
     raise NotAvailableError(f"training never passed a held-out loss of {level:g} nats")
 
 
-def at_level(loaded: Any, measured: Callable[[Any], Any]) -> Any:
+def at_level(loaded: LoadedModel, measured: Callable[[LoadedModel], xr.DataArray]) -> xr.DataArray:
     """Measure a twin on the checkpoints around `LEVEL` and interpolate.
 
     An untrained copy, the null control, has no way down and is measured as it is.
@@ -89,14 +92,14 @@ def at_level(loaded: Any, measured: Callable[[Any], Any]) -> Any:
     before, after, weight = crossing(log.evaluations, LEVEL, int(log.recipe["checkpoint_every"]))
     ends = []
     for step in (before, after):
-        model = trained_twin(run, step=step).to(loaded.device)
+        model = trained_twin(run, step=step).to(loaded.device)  # type: ignore[arg-type]
         model.requires_grad_(False)
         model.config.use_cache = False
         ends.append(measured(replace(loaded, model=model)))
     return (1 - weight) * ends[0] + weight * ends[1]
 
 
-def _run(loaded: Any) -> Path:
+def _run(loaded: LoadedModel) -> Path:
     run = locate(loaded.spec).folder.parent
     if not list(run.glob("step-*.safetensors")):
         raise NotHereError(
@@ -107,7 +110,7 @@ def _run(loaded: Any) -> Path:
 
 
 @observable(source="model", dims=("prompt", "keys"), unit="share of the maximum", of_training=True)
-def attention_entropy_at_loss(loaded: Any, encoded: Any) -> xr.DataArray:
+def attention_entropy_at_loss(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Normalized attention entropy at a held-out loss of 4.95 nats, mean over heads and blocks.
 
     ``keys`` is "all" (rows t >= 1, over ln(t + 1)) or "rest" (keys k >= 1 of rows t >= 2).
@@ -119,7 +122,7 @@ def attention_entropy_at_loss(loaded: Any, encoded: Any) -> xr.DataArray:
 
     items = [REGISTRY[name] for name in ENTROPIES]
 
-    def entropies(one: Any) -> xr.DataArray:
+    def entropies(one: LoadedModel) -> xr.DataArray:
         found = measure(one.model, find_sites(one.model), encoded, items, layout="packed")
         parts = [found[name].mean(("layer", "head")) for name in ENTROPIES]
         return xr.concat(parts, dim="keys").assign_coords(keys=["all", "rest"])
@@ -129,14 +132,14 @@ def attention_entropy_at_loss(loaded: Any, encoded: Any) -> xr.DataArray:
 
 
 @observable(source="model", dims=("text", "layer"), unit="log ratio", of_training=True)
-def relative_gradient_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def relative_gradient_at_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Log of gradient norm over weight norm of each block on held-out documents, at 4.95 nats."""
     found: xr.DataArray = at_level(loaded, lambda one: relative_gradient_norm(one, None))
     return found
 
 
 @observable(source="model", dims=("text",), unit="nats", of_training=True)
-def sharpness_at_loss(loaded: Any, prompts: None) -> xr.DataArray:
+def sharpness_at_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Sharpness of the loss landscape on each held-out document, at 4.95 nats held out."""
     found: xr.DataArray = at_level(loaded, sharpness_by_document)
     return found

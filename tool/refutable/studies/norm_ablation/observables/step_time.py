@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotAvailableError
 from refutable.observables.registry import observable
@@ -13,6 +13,8 @@ from refutable.training.recipe import TwinRecipe
 if TYPE_CHECKING:
     import numpy as np
     import xarray as xr
+
+    from refutable.models.load import LoadedModel
 
 BATCHES = 6
 """Stretches of the run; what one of them gives is one unit."""
@@ -75,7 +77,7 @@ def interleaved(
 
 
 @observable(source="model", dims=("compared", "batch", "round"), unit="log ratio", version=2)
-def step_time_log_ratio(loaded: Any, prompts: None) -> xr.DataArray:
+def step_time_log_ratio(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Log ratio of the time of a training step of an RMSNorm twin to that of its LayerNorm sibling.
 
     Notes
@@ -120,7 +122,7 @@ def step_time_log_ratio(loaded: Any, prompts: None) -> xr.DataArray:
     )
 
 
-def _step_of(loaded: Any, kind: str) -> Callable[[], None]:
+def _step_of(loaded: LoadedModel, kind: str) -> Callable[[], None]:
     """Return the training step of a fresh twin of the same config with a kind of norm."""
     import copy
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from refutable.errors import NotMeasurableError
 from refutable.observables.registry import observable
@@ -20,12 +20,15 @@ from refutable.studies.thought_tokens.task import (
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refutable.models.encode import Encoded
+    from refutable.models.load import LoadedModel
+
 OUTCOMES = ("other's answer", "continued", "own answer")
 LATER = ("recomputed", "kept")
 
 
 @observable(source="model", dims=("prompt", "thought", "slot"))
-def thought_values(loaded: Any, encoded: Any) -> xr.DataArray:
+def thought_values(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Whether a thought reads out, among the 11 values, as the value after a slot: 1 or 0."""
     import numpy as np
 
@@ -37,7 +40,7 @@ def thought_values(loaded: Any, encoded: Any) -> xr.DataArray:
 
 
 @observable(source="model", dims=("prompt", "later", "outcome", "thought"))
-def thought_steering(loaded: Any, encoded: Any) -> xr.DataArray:
+def thought_steering(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """What the model answers when one thought is another problem's: 1 or 0 by outcome.
 
     ``other's answer``: the right answer of the other problem. ``continued``: the other problem's
@@ -86,7 +89,7 @@ def mean_thought_steering(thought_steering: xr.DataArray) -> xr.DataArray:
     return thought_steering.mean("prompt")
 
 
-def _check(loaded: Any) -> None:
+def _check(loaded: LoadedModel) -> None:
     if loaded.facts.d_vocab != VOCABULARY:
         raise NotMeasurableError("only the thought twins' task says what value a slot leaves")
 
