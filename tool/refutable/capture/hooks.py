@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -21,7 +21,6 @@ from refutable.errors import InstrumentError, NotAvailableError, RefutableError,
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
-    from transformers import PreTrainedModel
 
     from refutable.capture.recorder import Recorder
     from refutable.models.sites import Site, Sites
@@ -125,11 +124,11 @@ class Capture:
             if self._attention is not None:
                 self._attention.end()
             if self._only == OUTSIDE:
-                self._read_logits(out, batch)
+                self._read_logits(out.logits, batch)
         finally:
             self._batch = None
 
-    def _forward(self, batch: Batch) -> Any:
+    def _forward(self, batch: Batch) -> torch.Tensor:
         try:
             logits: torch.Tensor = self._model(
                 **batch.inputs, use_cache=False, return_dict=True

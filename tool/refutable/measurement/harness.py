@@ -12,12 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from refutable.errors import (
-    InstrumentError,
-    ModelError,
-    NotMeasurableError,
-    RefutableError,
-)
+from refutable.errors import InstrumentError, ModelError, NotMeasurableError, RefutableError
 from refutable.measurement.archive import ObservationArchive
 from refutable.measurement.completion import complete
 from refutable.measurement.needs import ControlCopy, Need, Plan, not_applicable

@@ -7,7 +7,6 @@ share passes is then compared with single prompts on all blocks, in the sweep it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ from refutable.models.streamed import StreamedModel, missing_tensors
 from refutable.models.weights.reading import WeightReader
 from refutable.observables.registry import REGISTRY
 from refutable.records import InstrumentCheck
+from refutable.system.progress import Say
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,7 +56,7 @@ class _Task:
 class StreamedRunner(ModelRunner):
     """Measures a model that is never whole in memory, and its untrained copies likewise."""
 
-    def __init__(self, archive: ObservationArchive, say: Callable[[str], None]) -> None:
+    def __init__(self, archive: ObservationArchive, say: Say) -> None:
         super().__init__(archive, say)
         self._reader = WeightReader.from_spec(self.state.spec)
         self._streamed = StreamedModel(self._reader, archive.settings.dtype)

@@ -27,6 +27,8 @@ from refutable.models.weights.roles import meta_model
 from refutable.records import InstrumentCheck
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from refutable.models.weights.reading import WeightReader
 
 _FEWEST = 2
@@ -59,7 +61,8 @@ class StreamedModel:
         config = copy.deepcopy(reader.config)
         if blocks is not None:
             _cut(config, blocks)
-        self.model: Any = meta_model(config).to(self._kind).eval().requires_grad_(False)
+        empty = meta_model(config).to(self._kind)  # type: ignore[arg-type]
+        self.model: PreTrainedModel = empty.eval().requires_grad_(False)
         self.model.config.use_cache = False
         self.structure: Structure = find_structure(self.model)
         self._owners: dict[int, list[tuple[nn.Module, str]]] = {}

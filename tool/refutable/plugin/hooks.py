@@ -177,7 +177,6 @@ def pytest_terminal_summary(
 ) -> Generator[None, None, None]:
     """Print what the claims came to after what pytest itself has to say."""
     from refutable.plugin.folding import folded
-    from refutable.plugin.terminal import summarise
 
     with folded(terminalreporter):
         result = yield

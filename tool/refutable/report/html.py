@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
-    from refutable.report.figures.render import Rendered
+    from refutable.report.figures.draw import Rendered
 
 
 LIMIT = 3_000_000
