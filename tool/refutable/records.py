@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from refutable.cost_records import MeasuringCost as MeasuringCost
+from refutable.run_records import MeasuringCost as MeasuringCost
 from refutable.run_records import OverModels as OverModels
 from refutable.run_records import Registration as Registration
 from refutable.search_records import Counterexample as Counterexample

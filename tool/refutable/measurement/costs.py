@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from refutable.cost_records import MeasuringCost
+from refutable.run_records import MeasuringCost
 
 if TYPE_CHECKING:
     from refutable.capture.clock import ModelClock

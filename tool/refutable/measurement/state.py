@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
-from refutable.cost_records import MeasuringCost
 from refutable.measurement.remarks import Remarks
 from refutable.models.spec import ModelSpec
 from refutable.records import ModelFacts, ModelReport
+from refutable.run_records import MeasuringCost
 from refutable.spec.prompts import PromptSet
 
 if TYPE_CHECKING:
