@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from scipy import stats
-
 from refutable.records import ClaimReport, Estimate, OverModels, Result, Verdict
 from refutable.stats.heterogeneity import random_effects
 from refutable.system import wording
@@ -67,6 +65,8 @@ def summed_up(
 
 def standard_error(estimate: Estimate | None) -> float | None:
     """Return the standard error behind a t interval; nothing where it is no such interval."""
+    from scipy import stats
+
     if estimate is None or estimate.value is None or not estimate.df:
         return None
     if estimate.low is None or estimate.high is None:

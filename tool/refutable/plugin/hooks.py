@@ -14,6 +14,7 @@ from refutable.errors import RefutableError, one_line
 from refutable.plugin import fixtures, hookspecs
 from refutable.plugin.cases import LOADED, claim_of, is_cell, scope_of, sort_model_by_model
 from refutable.plugin.fixtures import claim_case  # noqa: F401  (a fixture)
+from refutable.plugin.folding import folded
 from refutable.plugin.loaded import claim_model, observe  # noqa: F401  (fixtures)
 from refutable.plugin.options import add_options
 from refutable.plugin.process import share_devices
@@ -176,8 +177,6 @@ def pytest_terminal_summary(
     terminalreporter: TerminalReporter, config: pytest.Config
 ) -> Generator[None, None, None]:
     """Print what the claims came to after what pytest itself has to say."""
-    from refutable.plugin.folding import folded
-
     with folded(terminalreporter):
         result = yield
     summarise(terminalreporter, config.stash[SESSION])

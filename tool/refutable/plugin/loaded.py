@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import pytest
 
 from refutable.errors import ModelError, RefutableError, one_line
+from refutable.models.registry import resolve
 from refutable.plugin.process import share_cores
 from refutable.plugin.session import SESSION
 

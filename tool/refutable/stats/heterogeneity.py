@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
 
 from refutable.stats.core import Floats
 
@@ -53,6 +52,8 @@ def random_effects(values: ArrayLike, errors: ArrayLike, *, level: float = 0.95)
     ValueError
         If there are fewer than three models, or a number is not finite or an error not above 0.
     """
+    from scipy import stats
+
     y, variances = np.asarray(values, dtype=float), np.asarray(errors, dtype=float) ** 2
     if y.size < 3 or not (np.isfinite(y).all() and np.isfinite(variances).all()):
         raise ValueError("expected three models or more, with finite estimates")
@@ -83,6 +84,8 @@ def between_variance(values: Floats, variances: Floats) -> float:
     variances : array, (model,)
         Their squared standard errors.
     """
+    from scipy import optimize
+
     free = values.size - 1
     if _q(0.0, values, variances) <= free:
         return 0.0

@@ -83,7 +83,7 @@ def _difference(rows: pd.DataFrame, sample: Sample, claim: ClaimReport) -> pd.Da
     means = of_families.groupby(["variant", "seed", "step"]).mean().unstack("variant")
     if not {first, second} <= set(means.columns):
         return pd.DataFrame()
-    apart = (table[first] - table[second]).dropna()
+    apart = (means[first] - means[second]).dropna()
     panel = f"{claim.ref}: {claim.quantity}"
     if not first.startswith("none"):
         panel = f"{claim.ref}, {first.split('-')[0]} minus {second.split('-')[0]}: {claim.quantity}"
