@@ -2,8 +2,15 @@
 
 from refutable import Source, claim
 from refutable.predictions import each_seed, over_seeds
+from refutable.spec.claim import placebo
 
 SOURCE = Source(study="no-position", ref="T1")
+UNTRAINED = "the study's own models before training, one for each seed"
+
+
+def loss_untrained(untrained_replaced_loss):
+    """Loss before training, nothing replaced, of 128 held-out sequences."""
+    return untrained_replaced_loss.sel(site="intact")
 
 
 @claim(
@@ -14,6 +21,8 @@ SOURCE = Source(study="no-position", ref="T1")
     refuted_if="the mean held-out loss over training seeds lies above 0.008 nats",
     source=SOURCE,
     predicts=over_seeds("no-position").below(0.008),
+    control=placebo(loss_untrained, statement=UNTRAINED),
+    sesoi=0.001,
     kind="training",
     unit="nats",
     margin=0.001,
@@ -29,6 +38,7 @@ def test_held_out_loss(held_out_recall_loss):
     refuted_if="its norm differs from 0 in any seed",
     source=SOURCE,
     predicts=each_seed("no-position").equals(0.0),
+    no_control="a fact of the recipe: the embedding is zero before training, too",
     kind="weights",
 )
 def test_position_table_is_zero(position_table_norm):
@@ -44,6 +54,7 @@ def test_position_table_is_zero(position_table_norm):
     refuted_if="the mean loss of the last 20 steps lies above 0.15 nats",
     source=SOURCE,
     predicts=each_seed("no-position-0").below(0.15),
+    no_control="a training run has no untrained counterpart: its first steps are one",
     kind="training",
     unit="nats",
 )

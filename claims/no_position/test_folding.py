@@ -12,6 +12,7 @@ from refutable.predictions import over_seeds
     refuted_if="the largest change of a log-probability exceeds 0.00001 on average over seeds",
     source=Source(study="no-position", ref="T11"),
     predicts=over_seeds("no-position").within(-1e-5, 1e-5),
+    no_control="an identity: it holds for any weights, untrained ones too",
     kind="weights",
     unit="nats",
 )

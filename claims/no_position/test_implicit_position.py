@@ -4,8 +4,10 @@ import numpy as np
 
 from refutable import Source, claim
 from refutable.predictions import over_seeds
+from refutable.spec.claim import placebo
 
 SOURCE = Source(study="no-position", ref="T12", citation="Haviv 2022; Chi 2023")
+UNTRAINED = "the study's own models before training, one for each seed"
 # From position 5 on t / (t + 1)^2, the variance of a mean of t tokens and BOS, falls like 1 / t.
 FIRST = 5
 
@@ -23,11 +25,17 @@ def slope(variance):
     refuted_if="the slope of log variance over log t lies outside -1.25 to -0.75",
     source=SOURCE,
     predicts=over_seeds("no-position").within(-1.25, -0.75),
+    no_control="it is about untrained models: 1 / t is the null that it is held against",
     unit="slope",
     margin=0.1,
 )
 def test_slope_of_the_variance_untrained(attention_output_variance):
     """Slope of log variance over sequences of layer 0's attention output, untrained model."""
+    return slope(attention_output_variance.sel(training="untrained"))
+
+
+def slope_untrained(attention_output_variance):
+    """The same before training."""
     return slope(attention_output_variance.sel(training="untrained"))
 
 
@@ -37,6 +45,8 @@ def test_slope_of_the_variance_untrained(attention_output_variance):
     refuted_if="the slope of log variance over log t lies outside -1.25 to -0.75",
     source=SOURCE,
     predicts=over_seeds("no-position").within(-1.25, -0.75),
+    control=placebo(slope_untrained, statement=UNTRAINED),
+    sesoi=0.1,
     unit="slope",
     margin=0.1,
 )
@@ -53,6 +63,7 @@ def test_slope_of_the_variance_trained(attention_output_variance):
     refuted_if="R squared exceeds that of the shuffled control by less than 0.5",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.5),
+    no_control="the quantity is less its null, a probe fitted on shuffled labels",
     kind="probing",
     unit="R squared",
     margin=0.05,
@@ -71,6 +82,7 @@ def test_position_probe(position_readout):
     refuted_if="R squared exceeds that of untrained models by less than 0.3",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.3),
+    no_control="the quantity is less its null, the probe on an untrained model",
     kind="probing",
     unit="R squared",
     margin=0.05,

@@ -4,10 +4,17 @@ import math
 
 from refutable import Source, claim
 from refutable.predictions import over_seeds
+from refutable.spec.claim import placebo
 
 SOURCE = Source(study="no-position", ref="T3")
+UNTRAINED = "the study's own models before training, one for each seed"
 # Guessing uniformly among the t tokens before position t costs ln t: the mean over t = 1..49.
 BAG = math.lgamma(50) / 49
+
+
+def untrained_below_the_floor(untrained_replaced_loss):
+    """The same before training, nothing replaced, of 128 held-out sequences."""
+    return untrained_replaced_loss.sel(site="intact") - BAG
 
 
 @claim(
@@ -16,6 +23,8 @@ BAG = math.lgamma(50) / 49
     refuted_if="the loss lies less than 1 nat below that of guessing among the preceding tokens",
     source=SOURCE,
     predicts=over_seeds("no-position").below(-1.0),
+    control=placebo(untrained_below_the_floor, statement=UNTRAINED),
+    sesoi=0.1,
     kind="training",
     unit="nats",
     margin=0.1,
@@ -31,6 +40,7 @@ def test_loss_below_the_bag_floor(held_out_recall_loss):
     refuted_if="the mean crossing step lies outside 1100 to 1200",
     source=SOURCE,
     predicts=over_seeds("no-position").within(1100, 1200),
+    no_control="no curve without training: its first step lies above the floor",
     kind="training",
     unit="steps",
     margin=50,

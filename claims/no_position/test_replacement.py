@@ -4,9 +4,11 @@ import numpy as np
 
 from refutable import Source, claim
 from refutable.predictions import over_seeds
+from refutable.spec.claim import placebo
 from refutable.spec.references import reference
 
 SOURCE = Source(study="no-position", ref="T5")
+UNTRAINED = "the study's own models before training, one for each seed"
 # Sites that hold the same numbers up to a linear map: replacing either gives the same loss.
 IDENTITIES = {
     "blocks.0.resid_pre": "embed",
@@ -29,22 +31,39 @@ def log_ratios(replaced_loss):
     return np.log(ours / np.array(list(known.values())))
 
 
+def rank_correlation(replaced_loss):
+    """Rank correlation of losses after replacement with the published ones, distinct sites."""
+    known = published()
+    ours = replaced_loss.sel(site=list(known)).values
+    ranks = [np.argsort(np.argsort(losses)) for losses in (ours, np.array(list(known.values())))]
+    return np.corrcoef(*ranks)[0, 1]
+
+
+def ranks_untrained(untrained_replaced_loss):
+    """The same before training."""
+    return rank_correlation(untrained_replaced_loss)
+
+
 @claim(
     id="noposition.replacement-ranks",
     statement="Replacing activations by their mean ranks the components as published.",
     refuted_if="the mean rank correlation with the published losses lies below 0.8",
     source=SOURCE,
     predicts=over_seeds("no-position").above(0.8),
+    control=placebo(ranks_untrained, statement=UNTRAINED),
+    sesoi=0.05,
     kind="interventional",
     unit="rank correlation",
     margin=0.05,
 )
 def test_rank_correlation(replaced_loss):
     """Rank correlation of loss after replacement with the published one over 19 distinct sites."""
-    known = published()
-    ours = replaced_loss.sel(site=list(known)).values
-    ranks = [np.argsort(np.argsort(losses)) for losses in (ours, np.array(list(known.values())))]
-    return np.corrcoef(*ranks)[0, 1]
+    return rank_correlation(replaced_loss)
+
+
+def sizes_untrained(untrained_replaced_loss):
+    """The same before training."""
+    return abs(log_ratios(untrained_replaced_loss)).median()
 
 
 @claim(
@@ -53,6 +72,8 @@ def test_rank_correlation(replaced_loss):
     refuted_if="the median distance to the published losses lies above log 1.5",
     source=SOURCE,
     predicts=over_seeds("no-position").below(np.log(1.5)),
+    control=placebo(sizes_untrained, statement=UNTRAINED),
+    sesoi=0.1,
     kind="interventional",
     unit="log ratio",
     margin=0.1,
@@ -68,6 +89,7 @@ def test_distance_to_the_published_losses(replaced_loss):
     refuted_if="the losses of such a pair differ by more than 0.0001 on the log scale on average",
     source=SOURCE,
     predicts=over_seeds("no-position").within(-1e-4, 1e-4),
+    no_control="an identity: it holds for any weights, untrained ones too",
     kind="interventional",
     unit="log ratio",
 )

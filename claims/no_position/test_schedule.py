@@ -21,6 +21,7 @@ def spikes(loss):
     refuted_if="it does not add a spike to every seed's run on average",
     source=SOURCE,
     predicts=over_seeds("no-position").above(1.0),
+    no_control="the quantity is less its null, the same seed under the steady schedule",
     kind="training",
     unit="spikes",
     margin=1.0,

@@ -251,6 +251,8 @@ class ClaimReport:
     citation: str = ""
     sampled: bool = True
     """False for exact facts (weights, counts), which have no p and no multiplicity."""
+    no_control: str = ""
+    """Why it has no null control."""
 
     @property
     def region(self) -> Region:

@@ -174,7 +174,7 @@ def card_of(claim_id: str) -> Table:
         "measures": report.quantity,
         "predicts": report.predicted,
         "about": report.applies_to,
-        "control": report.control or "none",
+        "control": report.control or f"none: {report.no_control}".removesuffix(": "),
         "replication": claim.replication.statement if claim.replication else "none",
         "observables": ", ".join(claim.observables),
         "prompts": claim.prompts or "battery, or what --prompts names",

@@ -99,7 +99,11 @@ def _controls(
     """Values of the null control, and what each was measured on."""
     spec = claim.control
     if spec is not None and spec.body is not None:
-        return (call(spec.body, subject.observations, spec.observables),), (f"{model}@placebo",)
+        value = call(spec.body, subject.observations, spec.observables)
+        if spec.kind == "placebo":
+            return (value,), (f"{model}@placebo",)
+        copies = tuple(value.isel(copy=place, drop=True) for place in range(value.sizes["copy"]))
+        return copies, tuple(f"{model}@{spec.kind}-{place}" for place in range(len(copies)))
     found = tuple(call(claim.body, o, claim.observables) for o in subject.controls)
     return found, subject.control_names
 

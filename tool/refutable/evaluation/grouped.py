@@ -22,8 +22,9 @@ class _Gathered:
     """What the members of the groups gave."""
 
     values: dict[str, dict[int | None, object]] = field(default_factory=dict)
-    controls: list[dict[str, dict[int, object]]] = field(default_factory=list)
-    """For each copy of the null control: by group, under the copy's number."""
+    controls: list[dict[str, dict[int | None, object]]] = field(default_factory=list)
+    """For each copy of the null control: by group, under the copy's number (of a placebo: under
+    the training seed)."""
     control_names: list[str] = field(default_factory=list)
     sources: set[str] = field(default_factory=set)
     error: float = 0.0
@@ -114,12 +115,23 @@ class _Visit:
             value = self._body(subject.observations)
             found.error = max(found.error, instrument_error(self.claim, subject, value))
             found.values[name][seed] = value
-            self.watch(model, value, self._controls(name, subject))
+            self.watch(model, value, self._controls(name, seed, model, subject))
             self.harness.forget(model)
         return None
 
-    def _controls(self, name: str, subject: Subject) -> tuple[object, ...]:
-        controls = self.found.controls
+    def _controls(
+        self, name: str, seed: int | None, model: str, subject: Subject
+    ) -> tuple[object, ...]:
+        controls, spec = self.found.controls, self.claim.control
+        if spec is not None and spec.kind == "placebo":
+            assert spec.body is not None  # noqa: S101  (a placebo has one)
+            value = self._call(spec.body, subject.observations, spec.observables)
+            if not controls:
+                controls.append({})
+            # Of each model one, which stands beside it.
+            controls[0].setdefault(name, {})[seed] = value
+            self.found.control_names.append(f"{model}@placebo")
+            return (value,)
         values = tuple(self._body(observations) for observations in subject.controls)
         for place, value in enumerate(values):
             if place == len(controls):
@@ -129,5 +141,9 @@ class _Visit:
         return values
 
     def _body(self, observations: Observations) -> object:
-        claim = self.claim
-        return guarded(claim, self.cell, lambda: call(claim.body, observations, claim.observables))
+        return self._call(self.claim.body, observations, self.claim.observables)
+
+    def _call(
+        self, body: Callable[..., object], observations: Observations, names: tuple[str, ...]
+    ) -> object:
+        return guarded(self.claim, self.cell, lambda: call(body, observations, names))

@@ -248,6 +248,9 @@ class Prediction(ABC):
         }  # fmt: skip
         if control.kind == "placebo":
             # It is measured on the model itself: there are no copies to draw from.
+            placebo = copies[0].table(shared)
+            if len(own) > 1 and len(placebo) == len(own):
+                return est.two_way(placebo, **alone), est.two_way(own - placebo, **apart)
             difference = own.mean(axis=0) - table[0]
             return est.unit_mean(table[0], **alone), est.unit_mean(difference, **apart)
         return est.two_way(table, **alone), control_contrast(own, table, **apart)

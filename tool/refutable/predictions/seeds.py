@@ -8,7 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from refutable.errors import ClaimError
 from refutable.predictions.base import (
+    OF_CONTRAST,
+    OF_CONTROL,
     Judgement,
     Measured,
     NullControl,
@@ -16,6 +19,7 @@ from refutable.predictions.base import (
     closed,
     equality,
     judgement,
+    read_against,
 )
 from refutable.predictions.groups import (
     GroupPrediction,
@@ -29,6 +33,7 @@ from refutable.predictions.labels import PerFamily, scalar
 from refutable.records import Control, Decision, Region, Verdict
 from refutable.stats import build, decide
 from refutable.stats import estimate as est
+from refutable.stats.controls import numbers_contrast
 from refutable.stats.core import Floats
 from refutable.system import wording
 
@@ -54,7 +59,24 @@ class _OfSeeds(GroupPrediction):
         """Hold the training seeds against the copies of the control, one number each."""
         copies = np.concatenate([self.per_family(c).means for c in control.values])
         own = self.per_family(measured.values).means
+        if control.kind == "placebo":
+            return self._beside_placebo(measured, control, own - copies)
         return seeds_against_copies(own, copies, self.region, measured, control)
+
+    def _beside_placebo(
+        self, measured: Measured, control: NullControl, differences: Floats
+    ) -> Control:
+        """Hold each training seed against the placebo measured on it."""
+        of_placebo = self.per_family(control.values[0])
+        alone = seed_mean(of_placebo, measured, self.region, measured.error)
+        apart = seed_mean(
+            replace(of_placebo, means=differences), measured, self.region, 2 * measured.error,
+            differences=True,
+        )  # fmt: skip
+        return read_against(
+            control, replace(alone, p=None, part=OF_CONTROL),
+            replace(apart, p=None, part=OF_CONTRAST), self.region,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +123,10 @@ class OverSeeds(_OfSeeds):
             return _OfSeeds.read_control(self, measured, control)
         return Prediction.read_control(self, measured, control)
 
+    def against_control(self) -> SeedsAgainstControl:
+        """Return the same region for model minus control: what training adds, seeds as units."""
+        return SeedsAgainstControl(self.region, self.names, self.left_out)
+
     def _by_family(
         self, values: Mapping[str, object]
     ) -> tuple[tuple[str, ...], Floats, int] | None:
@@ -113,6 +139,44 @@ class OverSeeds(_OfSeeds):
             return None
         names = tuple(n for n in reduced[0].names if all(n in r.names for r in reduced))
         return names, np.array([r.of(names) for r in reduced]), min(r.n for r in reduced)
+
+
+@dataclass(frozen=True, slots=True)
+class SeedsAgainstControl(OverSeeds):
+    """Mean over training seeds of model minus control; seeds, copies and families are units."""
+
+    kind: ClassVar[str] = "seeds_against_control"
+    what: ClassVar[str] = "mean over training seeds of model minus control"
+
+    @property
+    def statement(self) -> str:
+        """The prediction in words."""
+        seeds = f"training seeds of {self.names[0]}{excluded(self.left_out)}"
+        return f"mean over the {seeds} of model minus control {wording.region(self.region)}"
+
+    def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
+        """Decide model minus control, by family where the body returns a value for each prompt."""
+        if control is None or not control.values:
+            raise ClaimError(
+                "a claim against its control needs a control: pass control=untrained()"
+            )
+        if self._by_family(measured.values) is None:
+            copies = np.concatenate([self.per_family(c).means for c in control.values])
+            found = numbers_contrast(
+                self.per_family(measured.values).means, copies, region=self.region,
+                error=2 * measured.error, unit=measured.unit,
+            )  # fmt: skip
+            return judgement([found], self.region)
+        sides = self.beside(measured, control, self.region)
+        if sides is None:
+            raise ClaimError("models and control cannot be paired: they share no family")
+        return judgement([replace(sides[1], part="")], self.region)
+
+    def read_control(self, measured: Measured, control: NullControl) -> Control:
+        """Show both sides; the contrast is the claim itself, so it needs no reading."""
+        found = OverSeeds.read_control(self, measured, control)
+        said = "model minus control is what the claim is about"
+        return replace(found, reading=None, reason=found.reason if found.contrast is None else said)
 
 
 def _place(seed: int | None) -> int:

@@ -148,7 +148,8 @@ def _lines(matrix: Matrix, evidence: Evidence) -> Iterator[str]:
             continue
         claim = row.claim
         yield f"\n**{text.markdown(claim.id)}** {text.markdown(claim.statement)} "
-        yield f"(refuted if {text.markdown(claim.refuted_if)})\n"
+        without = claim.no_control and f"; no null control: {text.markdown(claim.no_control)}"
+        yield f"(refuted if {text.markdown(claim.refuted_if)}{without})\n"
         for result in tried:
             yield _line(make_cell(result, claim, evidence))
 

@@ -27,6 +27,7 @@ from refutable.spec.controls import placebo as placebo
 from refutable.spec.controls import replication as replication
 from refutable.spec.controls import shuffled as shuffled
 from refutable.spec.controls import untrained as untrained
+from refutable.spec.controls import untrained_in as untrained_in
 from refutable.system.renamed import renamed
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ class Claim:
     """Named groups that it is run with, such as ``release``."""
     default_models: tuple[str, ...] = ()
     """Models that it is tried on where a run names none, in place of the suite's."""
+    no_control: str = ""
+    """Why it has no null control, where none can exist or the quantity holds its own."""
 
     def report(self) -> ClaimReport:
         """Return the claim as a plain record for the evidence."""
@@ -94,6 +97,7 @@ class Claim:
             margin=self.margin,
             applies_to=self.models.statement,
             control=self.control.statement if self.control else "",
+            no_control=self.no_control,
             citation=self.source.citation,
             sampled=self.predicts.sampled,
         )
@@ -119,6 +123,7 @@ def claim(
     also_record: tuple[str, ...] = (),
     groups: tuple[str, ...] = (),
     default_models: tuple[str, ...] = (),
+    no_control: str = "",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a test function a claim.
 
@@ -159,6 +164,9 @@ def claim(
     default_models : tuple of str
         Models of the registry that it is tried on where a run names none: for claims about a kind
         of model that the suite's default models are not.
+    no_control : str, optional
+        Why no null control stands beside it, in one phrase: none can exist, or the quantity holds
+        its own. The report shows it.
 
     Returns
     -------
@@ -175,6 +183,8 @@ def claim(
         raise ClaimError(f"expected id like 'gain.layernorm-dampens', got id={id!r}")
     if kind not in KINDS:
         raise ClaimError(f"expected kind to be one of {KINDS}, got kind={kind!r} in claim {id}")
+    if control is not None and no_control:
+        raise ClaimError(f"claim {id} has a control, and no_control says that it has none")
     unknown = [arm for arm in arms if arm not in ARMS]
     if unknown or not arms:
         raise ClaimError(f"expected arms from {ARMS}, got arms={arms!r} in claim {id}")
@@ -204,6 +214,7 @@ def claim(
             margin=margin,
             groups=tuple(groups),
             default_models=tuple(default_models),
+            no_control=no_control,
         )
         return function
 

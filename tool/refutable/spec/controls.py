@@ -19,19 +19,20 @@ class ControlSpec:
     kind: str
     seeds: int
     body: Callable[..., object] | None = None
-    """Of a placebo: takes the place of the claim's body, on the same model."""
+    """Takes the place of the claim's body, on the same model's observables: of a placebo, or of
+    copies that lie along the dim ``copy`` of one of them."""
     what: str = ""
-    """What a placebo does."""
+    """What that body does."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("untrained", "shuffled", "placebo"):
             raise ClaimError(
                 f"expected kind 'untrained', 'shuffled' or 'placebo', got kind={self.kind!r}"
             )
-        if (self.kind == "placebo") != (self.body is not None):
-            raise ClaimError(
-                "a placebo, and only a placebo, has a body: use placebo(body, statement=)"
-            )
+        if self.kind == "placebo" and self.body is None:
+            raise ClaimError("a placebo has a body: use placebo(body, statement=)")
+        if self.kind == "shuffled" and self.body is not None:
+            raise ClaimError("shuffled prompts are read with the claim's own body")
         if self.seeds < 1:
             raise ClaimError(f"expected seeds of 1 or more, got seeds={self.seeds}")
 
@@ -48,13 +49,30 @@ class ControlSpec:
 
     @property
     def observables(self) -> tuple[str, ...]:
-        """Names of the observables that a placebo's body takes."""
+        """Names of the observables that its own body takes."""
         return tuple(inspect.signature(self.body).parameters) if self.body is not None else ()
 
 
 def untrained(*, seeds: int = 19) -> ControlSpec:
     """The same body on freshly initialised models of the same config."""
     return ControlSpec("untrained", seeds)
+
+
+@renamed(says="statement")
+def untrained_in(body: Callable[..., object], *, statement: str, seeds: int = 19) -> ControlSpec:
+    """Untrained copies of which an observable holds the values, along its dim ``copy``.
+
+    Parameters
+    ----------
+    body : callable
+        A function of observables that gives a value for each copy.
+    statement : str
+        What the copies are, in one phrase.
+    seeds : int
+        Number of copies.
+    """
+    check_text(statement=statement)
+    return ControlSpec("untrained", seeds, body, statement)
 
 
 def shuffled(*, seeds: int = 19) -> ControlSpec:
