@@ -32,6 +32,7 @@ def rows_and_depth(weight_row_variance):
     source=SOURCE,
     models=DEEP,
     predicts=fact.above(0.01),
+    no_control="untrained blocks are drawn from one distribution: a step of 0 but for the draw",
     kind="weights",
     unit="sd of weights",
     margin=0.005,
@@ -49,6 +50,7 @@ def test_mean_by_depth(weight_statistics):
     source=SOURCE,
     models=DEEP,
     predicts=fact.above(SESOI),
+    no_control="untrained blocks are drawn from one distribution: a step of 0 but for the draw",
     replication=replication(
         spread_and_depth,
         statement="Rank correlation of the standard deviation with depth.",
@@ -71,6 +73,7 @@ def test_spread_by_depth(weight_statistics):
     source=SOURCE,
     models=DEEP,
     predicts=fact.above(SESOI),
+    no_control="untrained blocks are drawn from one distribution: a step of 0 but for the draw",
     replication=replication(
         extremes_and_depth,
         statement="Rank correlation of the largest weight with depth.",
@@ -95,6 +98,7 @@ def test_extremes_by_depth(weight_statistics):
     source=SOURCE,
     models=DEEP,
     predicts=fact.above(2 * SESOI),
+    no_control="untrained blocks are drawn from one distribution: a step of 0 but for the draw",
     replication=replication(
         rows_and_depth,
         statement="Rank correlation of the median row variance with depth.",

@@ -2,14 +2,20 @@
 
 from refutable import Source, claim, equals, replication
 from refutable.predictions import fact
-from refutable.spec.claim import named, positioned_by
+from refutable.spec.claim import named, positioned_by, untrained_in
 
 SOURCE = Source(study="gpt2-weights", ref="W3")
+COPIES = "19 untrained models of the same config"
 
 
 def largest_over_median(position_variance):
     """Variance of the largest dimension over that of the median one."""
     return position_variance.max("dim") / position_variance.median("dim")
+
+
+def dominant_untrained(untrained_weight_views):
+    """The same of each copy."""
+    return untrained_weight_views.sel(view="dominant_share", drop=True)
 
 
 @claim(
@@ -19,6 +25,7 @@ def largest_over_median(position_variance):
     source=SOURCE,
     models=positioned_by("learned"),
     predicts=fact.above(0.5),
+    control=untrained_in(dominant_untrained, statement=COPIES),
     replication=replication(
         largest_over_median,
         statement="Variance of the largest dimension over the median one's.",
@@ -41,6 +48,7 @@ def test_share_of_the_largest_dimension(position_variance):
     source=SOURCE,
     models=named("gpt2"),
     predicts=equals(724),
+    no_control="the index of one dimension of one checkpoint",
     kind="weights",
     unit="index",
 )

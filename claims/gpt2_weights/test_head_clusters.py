@@ -29,6 +29,7 @@ def slices_by_depth(slices_cophenetic):
     source=SOURCE,
     models=HEADS,
     predicts=rank.below(0.051),
+    no_control="the quantity is a rank among its null, 19 copies",
     replication=replication(
         slices,
         statement=(
@@ -53,6 +54,7 @@ def test_tree_against_rotated(head_clustering):
     source=SOURCE,
     models=HEADS,
     predicts=rank.below(0.051),
+    no_control="the quantity is a rank among its null, 19 copies",
     kind="weights",
     unit="rank",
 )
@@ -69,6 +71,7 @@ def test_gap_against_rotated(head_clustering):
     source=SOURCE,
     models=HEADS & at_least_blocks(3),
     predicts=fact.above(0.05),
+    no_control="untrained blocks are drawn from one distribution: a step of 0 but for the draw",
     replication=replication(
         slices_by_depth,
         statement="The same of slices of [Q K V].",

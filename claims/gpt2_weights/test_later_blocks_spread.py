@@ -21,6 +21,7 @@ def standardised_ends(attention_input_spectrum_standardised):
     source=Source(study="gpt2-weights", ref="W8"),
     models=at_least_blocks(3),
     predicts=fact.above(SESOI),
+    no_control="untrained blocks are drawn from one distribution: a step of 0 but for the draw",
     replication=replication(
         standardised_ends,
         statement=(

@@ -2,8 +2,15 @@
 
 from refutable import Source, claim
 from refutable.predictions import fact
+from refutable.spec.claim import untrained_in
 
 SOURCE = Source(study="gpt2-weights", ref="W7")
+COPIES = "19 untrained models of the same config"
+
+
+def participation_untrained(untrained_weight_views):
+    """The same of three blocks of each copy."""
+    return untrained_weight_views.sel(view="participation", drop=True)
 
 
 @claim(
@@ -12,6 +19,7 @@ SOURCE = Source(study="gpt2-weights", ref="W7")
     refuted_if="their participation ratio is more than half that of a Gaussian of the same shape",
     source=SOURCE,
     predicts=fact.below(0.5),
+    control=untrained_in(participation_untrained, statement=COPIES),
     kind="weights",
     unit="ratio",
     margin=0.02,
@@ -29,6 +37,7 @@ def test_participation_of_attention_input(attention_input_spectrum):
     refuted_if="their participation ratio is more than half that of a Gaussian of the same shape",
     source=SOURCE,
     predicts=fact.below(0.5),
+    no_control="the quantity is over its null, a Gaussian matrix of the same shape",
     kind="weights",
     unit="ratio",
     margin=0.02,

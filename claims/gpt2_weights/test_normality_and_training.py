@@ -13,6 +13,7 @@ SOURCE = Source(study="gpt2-weights", ref="W6")
     refuted_if="one of 19 untrained copies is as close to normal",
     source=SOURCE,
     predicts=rank.below(0.051),
+    no_control="the quantity is a rank among its null, 19 copies",
     kind="weights",
     unit="rank",
 )
@@ -29,6 +30,7 @@ def test_normality_against_untrained(weight_views, untrained_weight_views):
     refuted_if="over training seeds their KS distance exceeds that of untrained copies",
     source=SOURCE,
     predicts=over_seeds("layernorm-both").below(0.0),
+    no_control="the quantity is in units of its null, 19 untrained copies",
     kind="weights",
     unit="sd of untrained copies",
     margin=1.0,

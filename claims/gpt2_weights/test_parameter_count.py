@@ -19,6 +19,7 @@ def once_per_name(parameter_total):
     source=SOURCE,
     models=named("gpt2"),
     predicts=equals(163_037_184),
+    no_control="a count: an untrained model of the config has the same",
     replication=replication(
         once_per_name,
         statement="Every named tensor counted, the tied unembedding so twice.",
@@ -41,6 +42,7 @@ def test_unique_parameters_of_gpt2(parameter_total):
     refuted_if="a tensor has two names, as a tied unembedding does",
     source=SOURCE,
     predicts=equals(0.0),
+    no_control="a count: an untrained model of the config has the same",
     kind="weights",
     unit="parameters",
 )
@@ -55,6 +57,7 @@ def test_parameters_counted_twice(parameter_total):
     refuted_if="their share is half or less",
     source=SOURCE,
     predicts=fact.above(0.5),
+    no_control="a count: an untrained model of the config has the same",
     kind="weights",
     unit="share",
     margin=0.01,

@@ -22,6 +22,7 @@ def studied_dimensions(position_periodicity):
     source=SOURCE,
     models=positioned_by("learned"),
     predicts=fact.above(0.5),
+    no_control="weights.positions-few-frequencies ranks the same fits among shuffled positions",
     replication=replication(
         studied_dimensions,
         statement="The same, mean of dimensions 400, 500, 600 and 700 alone.",
@@ -44,6 +45,7 @@ def test_line_and_sinusoid(position_periodicity):
     source=SOURCE,
     models=positioned_by("learned"),
     predicts=rank.below(0.051),
+    no_control="the quantity is a rank among its null, 19 copies",
     kind="weights",
     unit="rank",
 )

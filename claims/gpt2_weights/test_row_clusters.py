@@ -11,6 +11,7 @@ from refutable.predictions import rank
     refuted_if="one of 19 copies with rotated rows has as high a silhouette",
     source=Source(study="gpt2-weights", ref="W9"),
     predicts=rank.below(0.051),
+    no_control="the quantity is a rank among its null, 19 copies",
     kind="weights",
     unit="rank",
 )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from refutable import Source, claim, correlation, normalized_by, replication
+from refutable import Source, claim, correlation, normalized_by, replication, untrained
 
 ARMS = ("no-bos", "bos")
 
@@ -24,6 +24,8 @@ def pooled(residual_norm, next_token_entropy):
     models=normalized_by("LayerNorm"),
     arms=ARMS,
     predicts=correlation.below(-0.2),
+    control=untrained(seeds=19),
+    sesoi=0.2,
     replication=replication(
         pooled,
         statement="Pearson r of |g - 1| and entropy over all prompts pooled.",
@@ -52,6 +54,8 @@ def test_layernorm_gain_and_entropy(log_growth, next_token_entropy):
     models=normalized_by("RMSNorm"),
     arms=ARMS,
     predicts=correlation.above(0.2),
+    control=untrained(seeds=19),
+    sesoi=0.2,
     replication=replication(
         pooled,
         statement="Pearson r of |g - 1| and entropy over all prompts pooled.",

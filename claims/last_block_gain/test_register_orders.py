@@ -5,6 +5,7 @@ in the study's own prompts register and length are confounded.
 """
 
 from refutable import Source, claim, ordered
+from refutable.spec.claim import shuffled
 
 ENTROPY_ORDER = ("cliche", "factual", "syntactic", "novel", "nonsense")
 COMPLEXITY_ORDER = ("factual", "cliche", "nonsense", "novel", "syntactic")
@@ -17,6 +18,7 @@ COMPLEXITY_ORDER = ("factual", "cliche", "nonsense", "novel", "syntactic")
     source=Source(study="last-block-gain", ref="G6"),
     prompts="length-matched",
     predicts=ordered("cliche", "factual", "novel", "nonsense", over="register", by=0.1),
+    control=shuffled(seeds=5),
     unit="nats",
     margin=0.1,
 )
@@ -36,6 +38,7 @@ def test_entropy_by_register(next_token_entropy):
     source=Source(study="last-block-gain", ref="G6"),
     prompts="length-matched",
     predicts=ordered(*COMPLEXITY_ORDER, over="register", by=0.02),
+    control=shuffled(seeds=5),
     unit="log ratio",
     margin=0.02,
 )

@@ -83,7 +83,8 @@ def test_entropy_without_first_key_at_equal_loss(attention_entropy_at_loss):
 @claim(
     id="ablation.attention-norm-lies-between",
     statement=(
-        "With a norm before attention alone, attention is as diffuse as between both and none."
+        "With a norm before attention alone, attention is more diffuse than with both, and less "
+        "than with none, by 0.02 each."
     ),
     refuted_if="a step from both to attention-only to none is smaller than 0.02",
     source=N3,
@@ -100,7 +101,10 @@ def test_attention_only_between(attention_entropy):
 
 @claim(
     id="ablation.ffn-norm-lies-between",
-    statement="With a norm before the feed-forward alone, attention lies between both and none.",
+    statement=(
+        "With a norm before the feed-forward alone, attention is more diffuse than with both, and "
+        "less than with none, by 0.02 each."
+    ),
     refuted_if="a step from both to feed-forward-only to none is smaller than 0.02",
     source=N3,
     predicts=ordered("layernorm-both", "layernorm-ffn", "none", over="models", by=SESOI),
@@ -117,7 +121,8 @@ def test_ffn_only_between(attention_entropy):
 @claim(
     id="ablation.rmsnorm-before-attention-lies-between",
     statement=(
-        "With RMSNorm before attention alone, attention lies between RMSNorm in both and none."
+        "With RMSNorm before attention alone, attention is more diffuse than with both, and less "
+        "than with none, by 0.02 each."
     ),
     refuted_if="a step from both to attention-only to none is smaller than 0.02",
     source=N3,
@@ -134,7 +139,10 @@ def test_rmsnorm_attention_only_between(attention_entropy):
 
 @claim(
     id="ablation.rmsnorm-before-ffn-lies-between",
-    statement="With RMSNorm before the feed-forward alone, attention lies between both and none.",
+    statement=(
+        "With RMSNorm before the feed-forward alone, attention is more diffuse than with both, and "
+        "less than with none, by 0.02 each."
+    ),
     refuted_if="a step from both to feed-forward-only to none is smaller than 0.02",
     source=N3,
     predicts=ordered("rmsnorm-both", "rmsnorm-ffn", "none", over="models", by=SESOI),

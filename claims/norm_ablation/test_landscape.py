@@ -10,6 +10,7 @@ from refutable.spec.claim import reads_text, restated, untrained
 
 SOURCE = Source(study="norm-ablation", ref="N10")
 SESOI = math.log(1.1)
+UNDEFINED = "an untrained model's loss does not rise on every document: the log has no value"
 
 
 def log_rise(sharpness):
@@ -23,17 +24,13 @@ def log_rise(sharpness):
     refuted_if="the loss rises by less than 10 % more than with LayerNorm at the same distance",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(SESOI),
-    control=untrained(seeds=5),
+    no_control=UNDEFINED,
     unit="log ratio",
     sesoi=SESOI,
     margin=SESOI,
 )
 def test_sharpness(sharpness):
-    """Log of the loss rise at .2 along filter-normalized random directions, by document.
-
-    The loss of untrained copies does not rise on every document, so their log is undefined and
-    the control undetermined.
-    """
+    """Log of the loss rise at .2 along filter-normalized random directions, by document."""
     return log_rise(sharpness)
 
 
@@ -45,7 +42,7 @@ def test_sharpness(sharpness):
     refuted_if="at 4.95 nats held out the loss rises by less than 10 % more than with LayerNorm",
     source=SOURCE,
     predicts=contrast("none", "layernorm-both").above(SESOI),
-    control=untrained(seeds=5),
+    no_control=UNDEFINED,
     kind="training",
     unit="log ratio",
     sesoi=SESOI,

@@ -9,8 +9,8 @@ import numpy as np
 
 from refutable import Source, claim
 from refutable.observables.prose.text import noise_slope
-from refutable.predictions import fact, mean
-from refutable.spec.claim import at_least_heads, reads_text, untrained
+from refutable.predictions import fact, mean, over_seeds
+from refutable.spec.claim import at_least_heads, reads_text, restated, untrained
 
 
 def source(ref):
@@ -98,3 +98,47 @@ def test_weights_against_initial(weight_sd, initial_weight_sd):
 def test_word_noise_on_one_model(noisy_loss):
     """Slope of held-out loss over 0, 5, 10 and 20 % of words replaced by others of the text."""
     return noise_slope(noisy_loss, "words")
+
+
+@claim(
+    id="ablation.training-focuses-attention-over-seeds",
+    statement="Training with LayerNorm makes attention less diffuse than in untrained models.",
+    refuted_if="over seeds normalized entropy lies less than 0.02 below that of untrained copies",
+    source=source("N1"),
+    predicts=over_seeds("layernorm-both").below(-0.02).against_control(),
+    control=untrained(seeds=5),
+    kind="training",
+    unit="share of ln(t + 1)",
+    sesoi=0.02,
+    margin=0.02,
+)
+def test_entropy_over_seeds(attention_entropy):
+    """Entropy of attention rows t >= 1 over ln(t + 1), mean over heads and blocks.
+
+    The forms over seeds were added after the single twins had been seen, with their regions.
+    """
+    return attention_entropy.mean(("layer", "head"))
+
+
+@claim(
+    id="ablation.training-specialises-heads-over-seeds",
+    statement="Training with LayerNorm makes the heads of a block attend less alike.",
+    refuted_if="over seeds the heads' distance lies less than 0.02 above that of untrained copies",
+    source=source("N5"),
+    predicts=over_seeds("layernorm-both").above(0.02).against_control(),
+    control=untrained(seeds=5),
+    kind="training",
+    unit="Jensen-Shannon distance",
+    sesoi=0.02,
+    margin=0.02,
+)
+def test_head_distance_over_seeds(attention_head_distance):
+    """Mean pairwise Jensen-Shannon distance of a block's heads, mean over blocks."""
+    return attention_head_distance.mean(("layer", "head"))
+
+
+WHEN = "after 14 million tokens"
+test_entropy_over_seeds_trained = restated(test_entropy_over_seeds, suffix="trained", when=WHEN)
+test_head_distance_over_seeds_trained = restated(
+    test_head_distance_over_seeds, suffix="trained", when=WHEN
+)

@@ -71,6 +71,7 @@ def test_induction_head(induction_attention):
     refuted_if="the rank differs from the width by more than that",
     source=Source("literature", "B27", "Carlini 2024, arXiv 2403.06634"),
     predicts=equals(0.0, tolerance=1.0),
+    no_control="an identity of the architecture: any weights have it",
     unit="dimensions",
     margin=0.5,
     groups=GROUPS,

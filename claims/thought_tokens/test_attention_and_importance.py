@@ -1,6 +1,6 @@
 """Rows C4, C5 and C7: whether attention goes to the thoughts that matter."""
 
-from refutable import Source, claim
+from refutable import Source, claim, untrained
 from refutable.predictions import each_seed, over_seeds
 from refutable.spec.references import reference
 
@@ -18,6 +18,8 @@ MARGIN = 0.05
     source=C4,
     prompts=PROMPTS,
     predicts=over_seeds("thoughts-small").below(0.0),
+    control=untrained(seeds=5),
+    sesoi=MARGIN,
     unit="correlation",
     margin=MARGIN,
 )
@@ -33,6 +35,8 @@ def test_against(attention_follows_total_importance):
     source=C7,
     prompts=PROMPTS,
     predicts=over_seeds("thoughts-large").above(0.0),
+    control=untrained(seeds=5),
+    sesoi=MARGIN,
     unit="correlation",
     margin=MARGIN,
 )
@@ -51,6 +55,8 @@ def follows_direct(size):
         source=C7,
         prompts=PROMPTS,
         predicts=over_seeds(f"thoughts-{size}").above(0.0),
+        control=untrained(seeds=5),
+        sesoi=MARGIN,
         unit="correlation",
         margin=MARGIN,
     )
@@ -72,6 +78,8 @@ test_large_follows_direct = follows_direct("large")
     source=C5,
     prompts=PROMPTS,
     predicts=over_seeds("thoughts-small").above(0.0),
+    control=untrained(seeds=5),
+    sesoi=0.01,
     unit="share",
     margin=0.01,
 )
@@ -89,6 +97,7 @@ def test_middle_least(attention_from_answer):
     source=C5,
     prompts=PROMPTS,
     predicts=each_seed("thoughts-small").equals(0.0),
+    no_control="nothing of a model enters: it is about a published table",
     kind="observational",
     unit="thoughts",
 )

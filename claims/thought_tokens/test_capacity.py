@@ -1,6 +1,6 @@
 """Row C9: capacity sets the strategy. Two sizes that differ in width alone, over eight seeds."""
 
-from refutable import Source, claim
+from refutable import Source, claim, untrained
 from refutable.predictions import contrast
 
 SOURCE = Source(study="thought-tokens", ref="C9")
@@ -14,6 +14,8 @@ PROMPTS = "modular-steps"
     source=SOURCE,
     prompts=PROMPTS,
     predicts=contrast("thoughts-small", "thoughts-large").below(0.0),
+    control=untrained(seeds=5),
+    sesoi=0.1,
     kind="training",
     unit="thoughts",
     margin=0.1,
@@ -30,6 +32,8 @@ def test_concentrates(thoughts_that_matter):
     source=SOURCE,
     prompts=PROMPTS,
     predicts=contrast("thoughts-large", "thoughts-small").above(0.0),
+    control=untrained(seeds=5),
+    sesoi=0.05,
     kind="training",
     unit="correlation",
     margin=0.05,
@@ -46,6 +50,8 @@ def test_attends(attention_follows_total_importance):
     source=SOURCE,
     prompts=PROMPTS,
     predicts=contrast("thoughts-small", "thoughts-large").above(0.0),
+    control=untrained(seeds=5),
+    sesoi=0.05,
     kind="training",
     unit="accuracy",
     margin=0.05,

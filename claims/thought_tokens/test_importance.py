@@ -1,6 +1,6 @@
 """Row C1: thoughts 2 and 3 matter most."""
 
-from refutable import Source, claim
+from refutable import Source, claim, untrained
 from refutable.predictions import over_seeds
 
 SOURCE = Source(study="thought-tokens", ref="C1")
@@ -17,6 +17,8 @@ def middle_matters(size):
         source=SOURCE,
         prompts="modular-steps",
         predicts=over_seeds(f"thoughts-{size}").above(0.0),
+        control=untrained(seeds=5),
+        sesoi=0.1,
         kind="interventional",
         unit="nats",
         margin=0.1,
@@ -44,6 +46,8 @@ def pairs_stand_in(size):
         source=Source(study="thought-tokens", ref="C1"),
         prompts="modular-steps",
         predicts=over_seeds(f"thoughts-{size}").above(0.0),
+        control=untrained(seeds=5),
+        sesoi=0.1,
         kind="interventional",
         unit="nats",
         margin=0.1,

@@ -1,6 +1,6 @@
 """Row C10: patching a thought from another problem steers the answer."""
 
-from refutable import Source, claim
+from refutable import Source, claim, untrained
 from refutable.predictions import over_seeds
 
 SOURCE = Source(study="thought-tokens", ref="C10")
@@ -17,6 +17,8 @@ def moves_to_other(size):
         source=SOURCE,
         prompts=PROMPTS,
         predicts=over_seeds(f"thoughts-{size}").above(0.5),
+        control=untrained(seeds=5),
+        sesoi=0.05,
         kind="interventional",
         unit="share of answers",
         margin=0.05,
@@ -39,6 +41,8 @@ def goes_on(size):
         source=SOURCE,
         prompts=PROMPTS,
         predicts=over_seeds(f"thoughts-{size}").above(0.5),
+        control=untrained(seeds=5),
+        sesoi=0.05,
         kind="interventional",
         unit="share of answers",
         margin=0.05,
@@ -61,6 +65,8 @@ def reads_out(size):
         source=SOURCE,
         prompts=PROMPTS,
         predicts=over_seeds(f"thoughts-{size}").above(0.5),
+        control=untrained(seeds=5),
+        sesoi=0.05,
         kind="probing",
         unit="share of thoughts",
         margin=0.05,

@@ -21,6 +21,7 @@ def source(ref):
     models=MODELS,
     prompts=PROMPTS,
     predicts=mean.above(0.2),
+    no_control="the quantity is less its null, the same problem without steps",
     kind="interventional",
     unit="accuracy",
     margin=0.05,
@@ -39,6 +40,7 @@ def test_steps_help(answers_by_thoughts):
     models=MODELS,
     prompts=PROMPTS,
     predicts=mean.above(0.0),
+    no_control="the other four steps are the null that the two are held against",
     kind="interventional",
     unit="nats",
     margin=0.1,
@@ -58,6 +60,7 @@ def test_middle_matters(direct_importance):
     models=MODELS,
     prompts=PROMPTS,
     predicts=mean.below(1e-4),
+    no_control="an identity: a row that sums to 1 has it in any model",
     unit="share",
     margin=1e-4,
 )
@@ -115,6 +118,7 @@ def pooled(attention_from_answer, direct_importance):
     models=MODELS,
     prompts=PROMPTS,
     predicts=mean.above(0.0),
+    no_control="0 is what steps dealt at random would give within each problem",
     replication=replication(
         pooled,
         statement="all steps of all problems as independent points",

@@ -13,6 +13,7 @@ from refutable.errors import NotAvailableError, RefutableError, one_line
 from refutable.measurement.harness import open_harness
 from refutable.measurement.needs import Need, not_applicable
 from refutable.models.registry import all_specs
+from refutable.models.sources import weights_available
 from refutable.models.sources.twin import trained_twins
 from refutable.models.spec import ModelSource
 from refutable.observables.registry import REGISTRY
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from refutable.spec.claim import Claim
 
 
-BITS = {"twin": 14}
+BITS = {"twin": 14, "thoughts": 19}
 """Binary digits behind the leading one that large arrays of a tag keep: an error of 3e-5 of each
-number, where claims are about means of thousands. Claims on thoughts ask for exact equality."""
+number where claims are about means of thousands, and of 1e-6, the rounding of a pass, where some
+ask for equality."""
 
 
 def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> int:
@@ -110,11 +112,12 @@ def observe_copies(out: Path, say: Callable[[str], None], tag: str = "twin") -> 
     writer = CommittedWriter(bits=BITS.get(tag))
     writer.take(Committed(out))
     for spec in all_specs():
-        if spec.default and tag in spec.tags:
+        if tag in spec.tags and spec.seed == 0 and weights_available(spec):
             own = [
                 claim
                 for claim in bundled_claims()
-                if claim.control is not None and not claim.predicts.grouped
+                if claim.control is not None
+                and (spec.group in claim.predicts.names if claim.predicts.grouped else spec.default)
             ]
             say(f"{spec.id}: {len(own)} claims with a null control")
             _observe(spec, own, True, writer, say, copies_alone=True)

@@ -114,8 +114,10 @@ def reduced(run: Run, result: dict, control: str | None = None) -> pd.DataFrame:
     if kind == "contrast":
         return differences(run, result, names, control)
     if kind == "ordered_models":
-        return differences(run, result, [names[-1], names[0]], control) / (len(names) - 1)
-    if kind == "over_seeds":
+        # The step that its control is read of.
+        step = result["control"]["reason"].split(":")[0].split(" - ")
+        return differences(run, result, step, control)
+    if kind in ("over_seeds", "seeds_against_control"):
         return table(run, result, names[0], control)
     rows = run.of(result, result["model"], control)
     if kind == "trend":
@@ -186,8 +188,9 @@ def estimates(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
                 whole = within_z(x, y, np.asarray(families), list(z))
                 yield name, recorded, one_sample(np.array(list(z.values())), whole=whole, **how)
             continue
-        elif kind == "against_control":
-            copies = [reduced(run, result, c) for c in run.copies(result, result["model"])]
+        elif kind in ("against_control", "seeds_against_control"):
+            first = result["models"][0] if len(result["models"]) > 1 else result["model"]
+            copies = [reduced(run, result, c) for c in run.copies(result, first)]
             own = reduced(run, result).to_numpy()
             if len(copies) == 1:
                 units = own[0] - copies[0].to_numpy()[0]
@@ -227,7 +230,10 @@ def pairs_of(run: Run, result: dict, control: str | None = None) -> list[np.ndar
 def readings(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
     """Recorded and recomputed control, and model minus control."""
     control, kind = result["control"], run.claims[result["claim"]]["prediction"]["kind"]
-    known = ("mean", "against_control", "contrast", "over_seeds", "ordered_models", "trend")
+    known = (
+        "mean", "against_control", "seeds_against_control", "contrast", "over_seeds",
+        "ordered_models", "trend",
+    )  # fmt: skip
     if control is None or control["contrast"] is None or kind not in (*known, "correlation"):
         return
     first = result["model"] if len(result["models"]) == 1 else result["models"][0]
