@@ -84,6 +84,7 @@ CASES: dict[str, Case] = {
     "ablation.rmsnorm-before-ffn-lies-between": ENTROPY,
     "ablation.diffuse-attention-without-positions": ENTROPY,
     "ablation.training-focuses-attention": ENTROPY,
+    "ablation.training-focuses-attention-over-seeds": ENTROPY,
     "ablation.diffuse-attention-beside-sink": ({"attention_entropy_rest": HEADS}, MEANS),
     "ablation.diffuse-attention-at-equal-loss": (
         {"attention_entropy_at_loss": AT_LOSS},
@@ -102,6 +103,7 @@ CASES: dict[str, Case] = {
     "ablation.larger-gradients-at-equal-loss": ({"relative_gradient_at_loss": GRADIENTS}, [2, 5]),
     "ablation.less-specialised-heads": ({"attention_head_distance": HEADS}, MEANS),
     "ablation.training-specialises-heads": ({"attention_head_distance": HEADS}, MEANS),
+    "ablation.training-specialises-heads-over-seeds": ({"attention_head_distance": HEADS}, MEANS),
     "ablation.sharper-without-norms": ({"sharpness": TEXTS}, LOG_RISE),
     "ablation.sharper-without-norms-at-equal-loss": ({"sharpness_at_loss": TEXTS}, LOG_RISE),
     "ablation.random-steps-cost-loss": ({"sharpness": TEXTS}, [0.5, 2.0, -1.0]),
@@ -123,6 +125,7 @@ CASES: dict[str, Case] = {
     "ablation.larger-feed-forward-weights": ({"weight_statistics": SIZES}, 7.5),
     "ablation.noise-costs-loss": ({"noisy_loss": NOISY}, [2, 2]),
     "ablation.word-noise": ({"noisy_loss": NOISY}, [2, 2]),
+    "ablation.norms-lower-loss": ({"noisy_loss": NOISY}, [1, 0]),
     "ablation.character-noise": ({"noisy_loss": NOISY}, [1, 1]),
     "ablation.blocks-encode-differently": ({"probe_accuracy": ACCURACY}, -0.75),
     "ablation.blocks-encode-differently-without-norms": ({"probe_accuracy": ACCURACY}, -0.75),

@@ -29,6 +29,8 @@ CASES: dict[str, Case] = {
     "gain.rmsnorm-last-block-expands-more": ({"log_growth": GROWTH}, [0.5 - 4, -1.0 - 2]),
     "gain.layernorm-training-dampens": ({"log_growth": GROWTH}, LAST),
     "gain.rmsnorm-training-expands": ({"log_growth": GROWTH}, LAST),
+    "gain.layernorm-training-dampens-over-seeds": ({"log_growth": GROWTH}, LAST),
+    "gain.rmsnorm-training-expands-over-seeds": ({"log_growth": GROWTH}, LAST),
     "gain.layernorm-dampens-all-tokens": ({"log_growth_all_tokens": GROWTH}, LAST),
     "gain.rmsnorm-expands-all-tokens": ({"log_growth_all_tokens": GROWTH}, LAST),
     # A prompt of one token is not in the domain.
@@ -66,6 +68,8 @@ AS_STUDIED: dict[str, Case] = {
 
 
 CASES["gain.norm-kind-decides-trained"] = CASES["gain.norm-kind-decides"]
+for _kind in ("layernorm-training-dampens", "rmsnorm-training-expands"):
+    CASES[f"gain.{_kind}-over-seeds-trained"] = CASES[f"gain.{_kind}-over-seeds"]
 
 
 @pytest.mark.parametrize("claim", CASES)

@@ -138,7 +138,7 @@ CASES: dict[str, Case] = {
     "weights.adjacent-positions-alike": ({"position_adjacent_correlation": NEIGHBOURS}, 0.4),
     "weights.adjacent-positions-without-mean": (
         {"position_adjacent_correlation": NEIGHBOURS},
-        0.25 - 0.8,
+        0.25 / 0.8,
     ),
     # Changes of 4 and -8 over deviations of 2 and 4: both 2 in size.
     "weights.mean-moves": ({"weight_statistics": STATISTICS}, 2.0),

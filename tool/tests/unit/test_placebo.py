@@ -119,11 +119,11 @@ def test_its_arguments_must_be_observables() -> None:
         registry.freeze(["step_time"])
 
 
-def test_a_placebo_has_a_body_and_nothing_else_has() -> None:
+def test_a_placebo_has_a_body_and_shuffled_prompts_have_none() -> None:
     with pytest.raises(ClaimError, match="has a body"):
         ControlSpec("placebo", 1)
-    with pytest.raises(ClaimError, match="has a body"):
-        ControlSpec("untrained", 5, equals_timed)
+    with pytest.raises(ClaimError, match="read with the claim's own body"):
+        ControlSpec("shuffled", 5, equals_timed)
     with pytest.raises(ClaimError, match="expected statement to be a non-empty string"):
         placebo(equals_timed, statement=" ")
     assert made().report().control == "two equal models"
