@@ -15,7 +15,8 @@ estimate into a verdict (`Prediction.judge`), and how to read a null control.
 ``contrast_along(a, b).above(x)``     slope of it over the log of the tokens trained on; with
                                      ``tokens=n`` or ``loss=l`` the contrast at that point
 ``ordered("low", "high", by=x)``      groups of families, or models, in rising order
-``over_seeds(group).above(x)``         mean over training seeds, the seeds as units
+``over_seeds(group).above(x)``         mean over training seeds, the seeds as units; ends in
+                                     ``.against_control()`` for what training adds
 ``each_seed(group).equals(x)``         every seed: one that differs refutes it; also ``above``
 ``equals(x, tolerance=t)``            a fact of the checkpoint
 ``fact.below(x)``                     a number read off the checkpoint, without sampling
