@@ -14,6 +14,7 @@ import xarray as xr
 from refutable.errors import NotAvailableError, RefutableError
 from refutable.models.load import load
 from refutable.models.registry import resolve
+from refutable.observables.registry import REGISTRY
 from refutable.report.figures.coordinates import placed
 from refutable.spec.references import reference
 from refutable.studies.no_position.figures.training import _band
@@ -148,3 +149,22 @@ def test_prediction_band_is_simultaneous_on_the_log_scale():
     assert math.log(low[1]) == pytest.approx(1.15 - reach)
     few, _ = _band(table[table["model"] != "m3"], np.array([0, 100]))
     assert np.isnan(few).all()
+
+
+def test_before_training_the_model_of_each_seed_recalls_nothing():
+    trained = load(resolve("no-position-1"))
+    table = trained.model.transformer.wte.weight.clone()
+    found = {
+        name: REGISTRY[f"untrained_{name}"].experiment(trained, None)
+        for name in ("mean_attention", "loss_without_position")
+    }
+    # Guessing among 299 tokens, whatever a site is replaced with.
+    losses = found["loss_without_position"]
+    assert abs(losses - math.log(299)).max() < 0.6
+    assert abs(losses - losses.sel(site="intact")).max() < 0.5
+    even = activations.distance_from_uniform(found["mean_attention"]).sel(layer=0, keys="all")
+    assert float(even) < 0.05
+    # Another seed starts elsewhere, and the trained model is left as it was.
+    other = REGISTRY["untrained_mean_attention"].experiment(load(resolve("no-position-2")), None)
+    assert float(abs(other - found["mean_attention"]).max()) > 1e-3
+    assert torch.equal(trained.model.transformer.wte.weight, table)
