@@ -11,6 +11,7 @@ NEAR = 1e-3
     refuted_if="a row of one prompt sums to less than 0.9985 or more than 1.0015",
     source=Source(study="every-prompt", ref="A1"),
     predicts=every(tolerance=NEAR / 2).within(1 - NEAR, 1 + NEAR),
+    no_control="an identity: it holds for any weights, untrained ones too",
     unit="sum of a row",
     margin=NEAR,
 )
@@ -26,6 +27,7 @@ def test_rows_sum_to_one(attention_row_total):
     source=Source("literature", "B1", "Gu 2024, arXiv 2410.10781"),
     arms=("bos",),
     predicts=every(tolerance=0.005).above(0.3),
+    no_control="one prompt refutes it, whatever an untrained model does",
     unit="share",
     margin=0.05,
 )

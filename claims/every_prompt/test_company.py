@@ -12,6 +12,7 @@ TOLERANCE = 1e-3
     source=Source(study="every-prompt", ref="C1"),
     prompts="five-registers",
     predicts=every(tolerance=TOLERANCE).below(TOLERANCE),
+    no_control="an identity: it holds for any weights, untrained ones too",
     unit="log ratio",
     margin=TOLERANCE,
 )

@@ -21,6 +21,7 @@ MODELS = ("twin-layernorm-both-no-positions-0",)
     default_models=MODELS,
     prompts="five-registers",
     predicts=every(tolerance=TOLERANCE).below(TOLERANCE),
+    no_control="an identity: it holds for any weights, untrained ones too",
     unit="share of the norm",
     margin=TOLERANCE,
 )
@@ -38,6 +39,7 @@ def test_first_block(change_by_order):
     default_models=MODELS,
     prompts="five-registers",
     predicts=every(tolerance=TOLERANCE).below(TOLERANCE),
+    no_control="one prompt refutes it, whatever an untrained model does",
     unit="share of the norm",
     margin=TOLERANCE,
 )

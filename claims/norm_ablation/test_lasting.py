@@ -14,6 +14,7 @@ N9 = Source(study="norm-ablation", ref="N9")
 N11 = Source(study="norm-ablation", ref="N11")
 G8 = Source(study="norm-ablation", ref="G8")
 PAIR = ("none-trained", "layernorm-both-trained")
+NO_PATH = "untrained models have no path: the first checkpoint is where it starts from"
 KINDS = ("layernorm-both-trained", "rmsnorm-both-trained")
 
 
@@ -23,6 +24,7 @@ KINDS = ("layernorm-both-trained", "rmsnorm-both-trained")
     refuted_if="per doubling of the tokens the best head gains under 0.01 on that without norms",
     source=N2,
     predicts=contrast_along(*PAIR).below(-0.01),
+    no_control=NO_PATH,
     kind="training",
     unit="share of attention per doubling",
     sesoi=0.01,
@@ -41,6 +43,7 @@ def test_word_heads(documents_along_training):
     refuted_if="with each doubling of the tokens the log spread falls back by less than 0.01",
     source=N8,
     predicts=contrast_along(*PAIR).below(-0.01),
+    no_control=NO_PATH,
     kind="training",
     unit="log sd per doubling",
     sesoi=0.01,
@@ -57,6 +60,7 @@ def test_attention_weights(model_along_training):
     refuted_if="with each doubling of the tokens the log spread falls behind by less than 0.01",
     source=N8,
     predicts=contrast_along(*PAIR).below(-0.01),
+    no_control=NO_PATH,
     kind="training",
     unit="log sd per doubling",
     sesoi=0.01,
@@ -73,6 +77,7 @@ def test_feed_forward_weights(model_along_training):
     refuted_if="with each doubling of the tokens one gains more than a point on the other",
     source=N9,
     predicts=contrast_along(*PAIR).within(-0.01, 0.01),
+    no_control=NO_PATH,
     kind="training",
     unit="accuracy per doubling",
     sesoi=0.01,
@@ -89,6 +94,7 @@ def test_selectivity(model_along_training):
     refuted_if="with each doubling of the tokens the difference in slope changes by more than 0.02",
     source=N11,
     predicts=contrast_along(*PAIR).within(-0.02, 0.02),
+    no_control=NO_PATH,
     kind="training",
     unit="nats per share per doubling",
     sesoi=0.02,
@@ -106,6 +112,7 @@ def test_word_noise(documents_along_training):
     refuted_if="with each doubling of the tokens the difference in slope shrinks by less than 0.02",
     source=N11,
     predicts=contrast_along(*PAIR).above(0.02),
+    no_control=NO_PATH,
     kind="training",
     unit="nats per share per doubling",
     sesoi=0.02,
@@ -123,6 +130,7 @@ def test_character_noise(documents_along_training):
     refuted_if="with each doubling of the tokens the log gains part by more than 0.004",
     source=G8,
     predicts=contrast_along(*KINDS).within(-0.004, 0.004),
+    no_control=NO_PATH,
     kind="training",
     unit="log ratio per doubling",
     sesoi=0.004,

@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from refutable.errors import InstrumentError, RefutableError
+from refutable.errors import ClaimError, InstrumentError, RefutableError
 from refutable.measurement.subject import Observations, Subject, call
 from refutable.observables.registry import REGISTRY
 from refutable.predictions.base import Judgement, Measured, NullControl
@@ -102,10 +102,22 @@ def _controls(
         value = call(spec.body, subject.observations, spec.observables)
         if spec.kind == "placebo":
             return (value,), (f"{model}@placebo",)
-        copies = tuple(value.isel(copy=place, drop=True) for place in range(value.sizes["copy"]))
+        copies = _along_copies(claim, value)
         return copies, tuple(f"{model}@{spec.kind}-{place}" for place in range(len(copies)))
     found = tuple(call(claim.body, o, claim.observables) for o in subject.controls)
     return found, subject.control_names
+
+
+def _along_copies(claim: Claim, value: object) -> tuple[xr.DataArray, ...]:
+    """Take the copies of a null control out of the array that holds them."""
+    import xarray as xr
+
+    if not isinstance(value, xr.DataArray) or "copy" not in value.dims:
+        raise ClaimError(
+            f"{claim.id}: the body of its untrained copies returned no array along 'copy': keep "
+            "that dim of the observable, or use untrained()"
+        )
+    return tuple(value.isel(copy=place, drop=True) for place in range(value.sizes["copy"]))
 
 
 def stated_error(claim: Claim, subject: Subject, values: Any) -> float:
@@ -116,8 +128,11 @@ def stated_error(claim: Claim, subject: Subject, values: Any) -> float:
     """
     import numpy as np
 
-    arrays = {n: a for n, a in subject.observations.items() if REGISTRY[n].function is None}
-    stated = {n: REGISTRY[n].error for n in arrays if REGISTRY[n].error > 0}
+    known = {n: REGISTRY[n] for n in subject.observations if n in REGISTRY}
+    arrays = {
+        n: a for n, a in subject.observations.items() if n not in known or not known[n].derived
+    }
+    stated = {n: known[n].error for n in arrays if n in known and known[n].error > 0}
     if not stated:
         return 0.0
     generator, found = np.random.default_rng(0), [0.0]

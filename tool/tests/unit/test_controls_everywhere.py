@@ -61,6 +61,13 @@ def test_copies_that_lie_in_an_observable_are_read_by_rank() -> None:
     assert found.control.estimate.value == pytest.approx(1.0)
 
 
+def test_copies_that_lie_along_no_dim_are_one_line() -> None:
+    views = xr.DataArray([5.0, 1.0], {"copy": [-1, 0]}, ("copy",))
+    copies = untrained_in(lambda views: views.sel(copy=0), statement="copies")
+    with pytest.raises(ClaimError, match="returned no array along 'copy'"):
+        evaluate(make(control=copies), Subject(Observations({"views": views})), model="m")
+
+
 # -- training seeds ---------------------------------------------------------------------------
 
 
