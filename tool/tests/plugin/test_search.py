@@ -126,7 +126,7 @@ def test_a_mean_reports_its_worst_prompt_and_keeps_its_verdict(
     # The worst of all prompts holds both tokens and grows, though the mean shrinks.
     assert worst["value"] > 0
     assert set(PAIR) <= set(worst["ids"])
-    assert not (project.path / ".refutable").exists()
+    assert not (project.path / KEPT).parent.exists()
 
 
 def test_where_nothing_violates_a_fresh_sample_bounds_it(
