@@ -157,6 +157,12 @@ def _numbering(ref: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", ref)]
 
 
+def numbering(claims: Mapping[str, ClaimReport], claim: str) -> list[tuple[int, str]]:
+    """Sort key of a claim by its number in the study, then by its name."""
+    known = claims.get(claim)
+    return [*_numbering(known.ref if known is not None else ""), (0, claim)]
+
+
 def state(result: Result) -> str:
     """One of `STATES`."""
     if result.verdict is not None and result.outcome is not Outcome.ERROR:

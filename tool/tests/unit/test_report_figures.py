@@ -1,15 +1,18 @@
 """Figures draw the table they say, are drawn again only when it changed, and keep to the theme."""
 
+import html
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from golden import sample_run
+from PIL import Image
 from scipy import stats
 
-from refutable.records import Outcome
+from refutable.records import Outcome, Region
 from refutable.report.figures import figures_for, style
+from refutable.report.figures.forest import depth
 from refutable.report.figures.inline import inline
 from refutable.report.figures.references import gain_references
 from refutable.report.figures.render import render
@@ -37,7 +40,9 @@ def drawn(spec):
 
 
 def test_all_figures_of_the_study_can_be_drawn(specs):
+    assert next(iter(specs)) == "forest", "verdicts over claims are the first figure"
     assert set(specs) == {
+        "forest",
         "gain-histogram",
         "entropy-gain",
         "gain-by-register",
@@ -155,7 +160,7 @@ def test_only_models_that_were_tried_in_the_study_are_drawn(evidence, frame):
         for r in evidence.results
     )
     found, _ = figures_for(replace(evidence, results=results), frame)
-    assert all("gpt2-large" not in set(spec.table["model"]) or "norm-kinds" in spec.name
+    assert all("gpt2-large" not in set(spec.table.get("model", ())) or "norm-kinds" in spec.name
                or "gain-means" in spec.name for spec in found)  # fmt: skip
     means = next(s for s in found if "gain-means" in s.name).table.set_index("model")
     assert means.loc["gpt2-large", "origin"] == "published"
@@ -232,3 +237,54 @@ def test_references_are_the_reported_values():
     assert found["gpt2-xl"] == (1.019, "LayerNorm", "upstream")
     assert found["google/gemma-7b"] == (2.31, "RMSNorm", "published")
     assert len(found) == 8
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "value", "expected"),
+    [
+        (0.02, None, 0.05, 0.03),
+        (None, -0.02, 0.05, -0.07),
+        (-1.0, 3.0, 0.0, 1.0),
+        (-1.0, 3.0, 2.5, 0.5),
+        (-1.0, 3.0, 4.0, -1.0),
+        (None, None, 4.0, None),
+    ],
+)
+def test_a_forest_measures_from_the_nearest_bound(low, high, value, expected):
+    found = depth(value, Region(low, high))
+    assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_forest_has_a_row_for_each_verdict_on_the_side_that_it_is_on(specs, evidence):
+    table = specs["forest"].table
+    decided = [
+        r for r in evidence.results
+        if r.study == "last-block-gain" and r.verdict is not None and r.estimate is not None
+    ]  # fmt: skip
+    assert len(table) == len(decided)
+    confirmed, refuted = (table[table["state"] == s] for s in ("confirmed", "refuted"))
+    assert (confirmed["low"] > 0).all()
+    assert (refuted["high"] < 0).all()
+    assert len(refuted) > 0
+
+
+def test_registers_keep_their_colours_whichever_are_shown():
+    whole = style.register_looks(style.REGISTERS)
+    assert len(set(whole.values())) == len(style.REGISTERS)
+    for shown in (["nonsense"], ["novel", "cliche"], ["dialogue", "cliche", "factual"]):
+        looks = style.register_looks(shown)
+        assert list(looks) == shown
+        assert all(looks[name] == whole[name] for name in shown if name in whole)
+    assert style.register_looks(["dialogue"])["dialogue"] not in whole.values()
+
+
+def test_captions_travel_with_the_files(tmp_path, specs):
+    spec = specs["gain-means"]
+    render([spec], tmp_path, "2026-11-22")
+    drawing = (tmp_path / f"{spec.name}.svg").read_text("utf-8")
+    # In the metadata whole, and printed in lines.
+    assert spec.caption in html.unescape(drawing)
+    assert drawing.count(" ".join(spec.caption.split()[:6])) == 2
+    picture = Image.open(tmp_path / f"{spec.name}.png")
+    assert picture.info["Title"] == spec.title
+    assert picture.info["Description"].startswith(spec.caption)

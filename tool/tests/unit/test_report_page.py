@@ -26,7 +26,7 @@ def test_build_leaves_every_file(sample_report):
     names = {str(p.relative_to(sample_report)) for p in sample_report.rglob("*") if p.is_file()}
     assert {"report.html", "report.md", "observations.csv", "figures/index.json"} <= names
     figures = {n for n in names if n.endswith((".png", ".svg"))}
-    assert len(figures) == 12
+    assert len(figures) == 14
     assert not [n for n in names if Path(n).name.startswith(".")]
 
 
@@ -186,7 +186,7 @@ def test_a_figure_of_very_many_marks_becomes_an_image(monkeypatch, tmp_path, sam
     page = page_of(tmp_path)
     images = [v for t, k, v in page.attributes if (t, k) == ("img", "src")]
     drawings = [v for t, k, v in page.attributes if (t, k, v) == ("svg", "class", "figure")]
-    assert len(images) + len(drawings) == 6
+    assert len(images) + len(drawings) == 7
     assert images
     assert drawings
     for image in images:
@@ -261,7 +261,7 @@ def test_reports_need_neither_torch_nor_pytest(sample_report, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "15"
+    assert done.stdout.strip() == "17"
 
 
 def test_units_are_named_only_where_they_group_something(sample_report, tmp_path):

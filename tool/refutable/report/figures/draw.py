@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+from refutable.report import text
 from refutable.report.figures import style
 from refutable.report.figures.registry import Spec
 from refutable.system import files
@@ -56,10 +57,14 @@ def draw(spec: Spec, folder: Path, date: str) -> Rendered:
     with style.styled():
         figure = spec.draw(spec.table)
         FigureCanvasAgg(figure)
-        style.finish(figure, spec.title, footer)
+        style.finish(figure, spec.title, footer, spec.caption)
         # Higher levels of compression take three times as long for files a tenth smaller.
-        png: dict[str, object] = {"pil_kwargs": {"compress_level": 3}}
-        for kind, how in (("png", png), ("svg", {"metadata": {"Date": None}})):
+        said = {
+            "Title": text.visible(spec.title),
+            "Description": text.visible(f"{spec.caption} {footer}", 4000),
+        }
+        png: dict[str, object] = {"pil_kwargs": {"compress_level": 3}, "metadata": said}
+        for kind, how in (("png", png), ("svg", {"metadata": {"Date": None, **said}})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=DPI, **how)
             # Arranging the panels takes longer than drawing them and needs doing only once.

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,13 +128,14 @@ class _Registered:
     name: str
     title: str
     make: Callable[[Sample], Drawing]
+    once: bool = False
 
 
 _FIGURES: dict[tuple[str, str], _Registered] = {}
 
 
 def figure(
-    *, study: str, name: str, title: str
+    *, study: str, name: str, title: str, once: bool = False
 ) -> Callable[[Callable[[Sample], Drawing]], Callable[[Sample], Drawing]]:
     """Register a figure of a study.
 
@@ -145,6 +147,9 @@ def figure(
         Slug, unique within the study; the file name is made of it.
     title : str
         Title on the figure and the page.
+    once : bool
+        Whether the first prompt set and arm that it has data for is enough: for a figure that
+        others would only repeat.
 
     Returns
     -------
@@ -154,7 +159,7 @@ def figure(
     """
 
     def register(make: Callable[[Sample], Drawing]) -> Callable[[Sample], Drawing]:
-        _FIGURES[study, name] = _Registered(study, name, title, make)
+        _FIGURES[study, name] = _Registered(study, name, title, make, once)
         return make
 
     return register
@@ -178,27 +183,52 @@ def figures_for(
         One figure for each prompt set and arm it has data for.
     """
     load_parts("figures")
+    from refutable.report.figures.forest import NAME, TITLE, forest
+
     drawable: list[Spec] = []
     omitted: list[Omitted] = []
+    names: set[str] = set()
     for sample in _samples(evidence, frame):
+        first = f"{slug(sample.study, 60)}.{NAME}"
+        if first not in names:
+            names.add(first)
+            item = _Registered(sample.study, NAME, TITLE, forest)
+            # A study with one result has its chart on the page; that is nothing left out.
+            with suppress(MissingDataError):
+                drawable.append(_spec(item, first, _whole(sample), forest(_whole(sample))))
         for item in _FIGURES.values():
             if item.study != sample.study:
                 continue
             name = _name(item, sample)
+            if item.once and f"{item.study}.{item.name}" in names:
+                continue
             try:
-                drawable.append(_spec(item, name, sample, item.make(sample)))
+                drawing = item.make(sample)
+                if drawing.source["prompt"].isna().all():
+                    # Facts of the models, the same whatever prompts and arm: drawn once.
+                    name = f"{slug(item.study, 60)}.{slug(item.name, 60)}"
+                if name in names:
+                    continue
+                drawable.append(_spec(item, name, sample, drawing))
+                names |= {name, f"{item.study}.{item.name}"}
             except MissingDataError as reason:
                 omitted.append(Omitted(item.study, name, item.title, str(reason)))
             # One figure that cannot be made must not cost the report.
             except Exception as problem:
                 what = f"it failed ({one_line(problem)}): please report this"
                 omitted.append(Omitted(item.study, name, item.title, what))
-    return tuple(drawable), tuple(omitted)
+    drawn = {(spec.study, spec.name.split(".")[1]) for spec in drawable}
+    # What is drawn of another prompt set or arm lacks nothing.
+    return tuple(drawable), tuple(
+        o for o in omitted if (o.study, o.name.split(".")[1]) not in drawn
+    )
 
 
 def _samples(evidence: Evidence, frame: pd.DataFrame) -> Iterator[Sample]:
     tried = [r for r in evidence.results if r.outcome is not Outcome.SKIPPED]
-    cells = dict.fromkeys((r.study, r.prompts, r.arm) for r in tried)
+    cells = list(dict.fromkeys((r.study, r.prompts, r.arm) for r in tried))
+    # Stable: the plain arm comes first, so that what is drawn once is drawn of it.
+    cells.sort(key=lambda cell: cell[2] == "bos")
     # A million texts are compared quickly as numbers.
     marks = {name: frame[name].astype("category") for name in ("model", "prompts", "arm")}
     for study, prompts, arm in cells:
@@ -210,6 +240,16 @@ def _samples(evidence: Evidence, frame: pd.DataFrame) -> Iterator[Sample]:
         if arm:
             mine &= marks["arm"] == arm
         yield Sample(study, prompts, arm, evidence, results, frame[mine])
+
+
+def _whole(sample: Sample) -> Sample:
+    """Widen a sample to all that its study found, whatever the prompts and the arm."""
+    found = tuple(
+        r
+        for r in sample.evidence.results
+        if r.study == sample.study and r.outcome is not Outcome.SKIPPED
+    )
+    return replace(sample, prompts="", arm="", results=found)
 
 
 def _name(item: _Registered, sample: Sample) -> str:

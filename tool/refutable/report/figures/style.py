@@ -39,6 +39,12 @@ GROUPS = (
 )  # fmt: skip
 """Colour and marker of registers and other groups, in turn."""
 
+REGISTERS = ("factual", "syntactic", "cliche", "novel", "nonsense")
+"""Registers of the shipped prompts: each keeps its colour and marker in every figure."""
+
+LINE = 0.125
+"""Inches of a line of a caption."""
+
 WIDTH = 7.6
 """Inches of a full-width figure."""
 
@@ -70,6 +76,24 @@ _RC: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "refutable",
 }
+
+
+def register_looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return colour and marker of registers; a known one has its own whichever others there are.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Registers of a figure; empty is no register.
+    """
+    free = [*GROUPS[len(REGISTERS) :], *GROUPS]
+    others = sorted(name for name in names if name not in REGISTERS)
+    return {
+        name: GROUPS[REGISTERS.index(name)]
+        if name in REGISTERS
+        else free[others.index(name) % len(free)]
+        for name in names
+    }
 
 
 @contextmanager
@@ -115,10 +139,18 @@ def single(height: float = 3.6) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def finish(figure: Figure, title: str, footer: str) -> None:
-    """Put the title above and the provenance below a drawn figure."""
+def finish(figure: Figure, title: str, footer: str, caption: str = "") -> None:
+    """Put the title above, and the caption and the provenance below a drawn figure.
+
+    The file is read without the page, too: the caption travels with it, and the canvas grows by
+    the lines that it takes.
+    """
     figure.suptitle(title, x=0.01, ha="left", fontsize=11.5, fontweight="bold")
-    lines = textwrap.wrap(footer, int(figure.get_figwidth() * 17), break_on_hyphens=False)
+    width = int(figure.get_figwidth() * 17)
+    lines = textwrap.wrap(footer, width, break_on_hyphens=False)
+    said = textwrap.wrap(caption, width, break_on_hyphens=False)
+    figure.set_figheight(figure.get_figheight() + LINE * len(said))
+    lines = [*said, *lines]
     figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=7, color=MUTED)
 
 

@@ -9,6 +9,7 @@ from refutable.report.figures.references import short
 from refutable.report.figures.registry import Drawing, Sample, figure
 from refutable.studies.gpt2_weights.figures.data import STUDY, facts, largest
 from refutable.studies.gpt2_weights.figures.sizes import _map
+from refutable.system import wording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,14 +117,16 @@ def _draw_adjacent(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     fig, axes = style.panels(len(groups), height=2.4, share_x=False)
     for axis, (model, own) in zip(axes, groups, strict=True):
+        said = []
         for place, kind in enumerate(KINDS):
             part = own[own["kind"] == kind].sort_values("position")
-            axis.plot(part["position"], part["value"], color=style.GROUPS[place][0], linewidth=1,
-                      linestyle=("-", "--", ":")[place],
-                      label=f"{kind} (mean {part['value'].mean():.2f})")  # fmt: skip
+            axis.plot(part["position"], part["value"], color=style.GROUPS[place][0],
+                      linewidth=(2.0, 1.2, 0.9)[place], alpha=(0.55, 0.9, 1.0)[place],
+                      linestyle=("-", "--", ":")[place], label=str(kind))  # fmt: skip
+            said.append(f"{kind} {wording.number(part['value'].mean(), decimals=2)}")
         axis.axhline(0, color=style.INK, linewidth=0.8)
-        axis.set_title(short(model))
+        axis.set_title(f"{short(model)}\nmean r: {', '.join(said)}", fontsize=7.5)
         axis.set_xlabel("position")
         axis.set_ylabel("r with the next position")
-        axis.legend(loc="lower right")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", fontsize=7.5)
     return fig

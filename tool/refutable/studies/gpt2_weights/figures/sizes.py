@@ -269,14 +269,20 @@ def _box(quantiles: pd.Series) -> dict[str, float]:
     return {name: float(quantiles.loc[q]) for name, q in ends.items()}
 
 
+KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+"""Weights of neighbours in the outline of a violin."""
+
+
 def _outline(quantiles: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Density between quantiles, on the log scale that it is drawn on."""
     values = np.log(np.maximum(quantiles.to_numpy(dtype=float), 1e-12))
     steps = np.maximum(np.diff(values), 1e-9)
     density = np.diff(quantiles.index.to_numpy(dtype=float)) / steps
     middle = (values[:-1] + values[1:]) / 2
+    # Few quantiles make a jagged outline: neighbours are averaged, as a kernel would.
+    smooth = np.convolve(np.pad(density, 2, mode="edge"), KERNEL, mode="valid")
     y = np.concatenate([values[:1], middle, values[-1:]])
-    return np.exp(y), np.concatenate([[0.0], density, [0.0]])
+    return np.exp(y), np.concatenate([[0.0], smooth, [0.0]])
 
 
 def _whole_blocks(axis: Axes) -> None:

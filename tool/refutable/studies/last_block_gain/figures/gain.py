@@ -198,7 +198,9 @@ def _draw_registers(table: pd.DataFrame) -> Figure:
     return fig
 
 
-@figure(study=STUDY, name="gain-means", title="Mean gain of the last block, with references")
+@figure(
+    study=STUDY, name="gain-means", title="Mean gain of the last block, with references", once=True
+)
 def gain_means(sample: Sample) -> Drawing:
     """Bars of the mean gain over models, with published values."""
     import pandas as pd
@@ -252,7 +254,12 @@ def _draw_means(table: pd.DataFrame) -> Figure:
     return fig
 
 
-@figure(study=STUDY, name="norm-kinds", title="Models sorted by gain: LayerNorm against RMSNorm")
+@figure(
+    study=STUDY,
+    name="norm-kinds",
+    title="Models sorted by gain: LayerNorm against RMSNorm",
+    once=True,
+)
 def norm_kinds(sample: Sample) -> Drawing:
     """Sorted bars of the mean gain, from 1 outwards."""
     import pandas as pd
@@ -293,8 +300,7 @@ def _unity(axis: Axes, *, vertical: bool) -> None:
 
 
 def _looks(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    names = list(dict.fromkeys(table["register"].fillna("")))
-    return {name: style.GROUPS[k % len(style.GROUPS)] for k, name in enumerate(names)}
+    return style.register_looks(list(dict.fromkeys(table["register"].fillna(""))))
 
 
 def _look(row: Mapping[Hashable, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def _picked(own: pd.DataFrame, column: str, most: int) -> pd.DataFrame:
     return found
 
 
-@figure(study=STUDY, name="attention-heads", title="Attention of every head")
+@figure(study=STUDY, name="attention-heads", title="Attention of single heads")
 def attention_heads(sample: Sample) -> Drawing:
     """Maps of each model: blocks are rows, heads are columns."""
     import pandas as pd
@@ -61,7 +61,7 @@ def attention_heads(sample: Sample) -> Drawing:
     )
 
 
-@figure(study=STUDY, name="attention-blocks", title="Attention of each block and of each model")
+@figure(study=STUDY, name="attention-blocks", title="Attention by block, mean over heads")
 def attention_blocks(sample: Sample) -> Drawing:
     """Maps averaged over heads, by block, and over everything below them."""
     import pandas as pd
@@ -71,15 +71,17 @@ def attention_blocks(sample: Sample) -> Drawing:
     for variant, own in rows.groupby("variant", sort=False):
         by_block = own.groupby(["layer", "query", "key"])["value"].mean().reset_index()
         whole = by_block.groupby(["query", "key"])["value"].mean().reset_index()
-        by_block = _picked(by_block, "layer", MOST_BLOCKS)
+        if rows["variant"].nunique() > 1:
+            by_block = _picked(by_block, "layer", MOST_BLOCKS)
         both = [by_block.astype({"layer": str}), whole.assign(layer=ALL)]
         parts.append(pd.concat(both, ignore_index=True).assign(variant=variant))
     table = pd.concat(parts, ignore_index=True)
     return Drawing(
         table[["variant", "layer", "query", "key", "value"]],
         _draw_blocks,
-        "Mean over the heads of each block, and in the last row over all heads and blocks; first "
-        f"tokens of held-out documents, mean over documents. {SCALE}",
+        "Mean over the heads of each block, and in the last map over all heads and blocks; first "
+        "tokens of held-out documents, mean over documents. Of several models with more than eight "
+        f"blocks each, eight evenly spaced ones. {SCALE}",
         rows,
     )
 
@@ -105,7 +107,12 @@ def _draw_mosaics(table: pd.DataFrame, across: int, tall: float) -> tuple[Figure
     groups = list(table.groupby("variant", sort=False))
     down = -(-len(groups) // across)
     across = -(-len(groups) // down)
-    fig = Canvas(figsize=(style.WIDTH, tall * down + 0.6), layout="constrained")
+    height = tall * down + 0.6
+    if len(groups) == 1:
+        # One model fills the canvas, whatever its number of blocks and heads.
+        cells = groups[0][1].groupby("variant")[["layer", "head"]].nunique().iloc[0]
+        height = (style.WIDTH - 1.4) * cells["layer"] / cells["head"] + 0.9
+    fig = Canvas(figsize=(style.WIDTH, height), layout="constrained")
     grid = fig.subplots(down, across, squeeze=False)
     axes = list(grid.flat)
     for spare in axes[len(groups) :]:
@@ -146,8 +153,33 @@ def _draw_heads(table: pd.DataFrame) -> Figure:
 
 
 def _draw_blocks(table: pd.DataFrame) -> Figure:
+    if table["variant"].nunique() == 1:
+        return _draw_one_model(table)
     rows = table.groupby("variant")["layer"].nunique().max()
     fig, axes = _draw_mosaics(table.assign(head=0), 8, 0.62 * rows + 0.3)
     for axis in axes:
         axis.set_xticks([])
+    return fig
+
+
+def _draw_one_model(table: pd.DataFrame) -> Figure:
+    """Draw the blocks of one model beside each other, over the whole canvas."""
+    from matplotlib.colors import PowerNorm
+
+    groups = list(table.groupby("layer", sort=False))
+    across = -(-len(groups) // -(-len(groups) // 6))
+    fig, axes = style.panels(len(groups), columns=across, height=(style.WIDTH - 1) / across + 0.15)
+    if len(groups) == 1:
+        fig.set_size_inches(5.4, 4.7)
+    image = None
+    for axis, (layer, own) in zip(axes, groups, strict=True):
+        square = own.pivot_table(index="query", columns="key", values="value")
+        image = axis.imshow(square.to_numpy(), cmap="magma_r", norm=PowerNorm(0.5, 0, 1),
+                            interpolation="nearest")  # fmt: skip
+        axis.set_title("all blocks" if layer == ALL else f"block {layer}", fontsize=7.5)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.grid(visible=False)
+    if image is not None:
+        fig.colorbar(image, ax=axes, label="attention weight (share)", shrink=0.7, aspect=30)
     return fig

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+SQUARES = {1: (5.4, 4.7), 2: (style.WIDTH, 3.6), 3: (style.WIDTH, 2.7)}
+"""Inches of a figure of one to three square panels and their scale."""
 DIRECTION = (
     "A direction is normal noise, each filter scaled to the norm of the model's own, so that a "
     "step of .2 changes every filter by a fifth of itself; norms and biases stay."
@@ -67,6 +69,9 @@ def _draw_surface(table: pd.DataFrame) -> Figure:
 
     groups = list(table.groupby("variant", sort=False))
     fig, axes = style.panels(len(groups), columns=4, height=2.1)
+    # Squares: fewer than four panels make the canvas as tall as they are wide.
+    if len(groups) < 4:
+        fig.set_size_inches(*SQUARES[len(groups)])
     least, most = float(table["value"].min()), float(table["value"].max())
     # The lowest band reaches down to the lowest value, which may lie a little below the middle.
     levels = [min(least, 0.0), *(x for x in MaxNLocator(12).tick_values(0, most) if x > 0)]

@@ -11,6 +11,7 @@ from refutable.report.figures import style
 from refutable.report.figures.coordinates import placed
 from refutable.report.figures.registry import Drawing, Sample, figure
 from refutable.studies.norm_ablation.figures.data import STUDY, titled, variants
+from refutable.system import wording
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +93,9 @@ def _matrix(axis: Axes, own: pd.DataFrame) -> AxesImage:
     image = axis.imshow(wide.to_numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto",
                         origin="lower", interpolation="nearest")  # fmt: skip
     mean = float(np.nanmean(wide.to_numpy()))
-    axis.text(0.5, 0.5, f"{mean:.2f}", transform=axis.transAxes, ha="center", va="center",
-              fontsize=7, color=style.INK if mean > 0.6 else style.PAPER)  # fmt: skip
+    shown = wording.number(mean, decimals=2)
+    axis.text(0.5, 0.5, shown, transform=axis.transAxes, ha="center", va="center", fontsize=7,
+              color=style.INK if mean > 0.6 else style.PAPER)  # fmt: skip
     axis.set_xticks([0, wide.shape[1] - 1])
     axis.set_yticks([0, wide.shape[0] - 1])
     axis.tick_params(labelsize=6, length=2)

@@ -35,6 +35,11 @@ STATISTICS = {
     "skewness": "skewness",
     "excess_kurtosis": "excess kurtosis",
 }
+CHANGED = {
+    "words": "share of words replaced by others",
+    "characters": "share of words with two letters swapped",
+}
+"""What the axis of each kind of noise counts."""
 MATRICES = ("q", "k", "v", "o", "in", "gate", "out")
 
 
@@ -80,7 +85,13 @@ def _draw_activations(table: pd.DataFrame) -> Figure:
         _lines(axis, own, "layer", list(table["variant"].unique()))
         axis.set_title(str(moment))
         axis.set_xlabel("block")
-    _legend(fig, axes[0])
+        missing = [v for v in table["variant"].unique() if v not in set(own["variant"])]
+        if missing:
+            said = f"not measured: {', '.join(map(str, missing))}"
+            axis.text(0.02, 0.97, said, transform=axis.transAxes, va="top", fontsize=6,
+                      color=style.MUTED)  # fmt: skip
+    fullest = max(range(len(axes)), key=lambda k: len(axes[k].get_lines()))
+    _legend(fig, axes[fullest])
     return fig
 
 
@@ -120,7 +131,7 @@ def weights(sample: Sample) -> Drawing:
         table,
         _draw_weights,
         "Moments of the weights of each matrix, mean over blocks; biases and norm gains are in "
-        f"none. Whiskers: {whiskers}.",
+        f"none. Whiskers: {whiskers} (pale, without caps, around hollow marks).",
         rows,
     )
 
@@ -145,8 +156,12 @@ def _draw_weights(table: pd.DataFrame) -> Figure:
             own = own.set_index("matrix").reindex(matrices)
             color, marker = look(variant, present)
             ends = np.array([own["mean"] - own["low"], own["high"] - own["mean"]])
+            # Ranges over blocks are no intervals: they are pale, without caps, around hollow marks.
+            seeds = (own["over"] == "seeds").any()
             axis.errorbar(np.arange(len(matrices)) + offset, own["mean"], yerr=ends, fmt=marker,
-                          color=color, markersize=3.5, lw=0.9, label=variant)  # fmt: skip
+                          color=color, markersize=3.5, lw=1.1 if seeds else 0.6,
+                          alpha=1.0 if seeds else 0.6, capsize=1.8 if seeds else 0,
+                          fillstyle="full" if seeds else "none", label=variant)  # fmt: skip
         axis.set_xticks(range(len(matrices)), matrices)
         axis.set_title(STATISTICS[statistic])
         axis.set_xlabel("matrix")
@@ -210,7 +225,7 @@ def _draw_robustness(table: pd.DataFrame) -> Figure:
     for axis, (noise, own) in zip(axes, groups, strict=True):
         _lines(axis, own, "rate", present)
         axis.set_title(str(noise))
-        axis.set_xlabel("share of words changed")
+        axis.set_xlabel(CHANGED.get(str(noise), "share of words changed"))
         axis.set_ylabel("rise of the loss (nats)")
     handles, labels = axes[0].get_legend_handles_labels()
     full = dict(zip(named["variant"], named["label"], strict=True))
