@@ -285,6 +285,6 @@ def test_captions_travel_with_the_files(tmp_path, specs):
     # In the metadata whole, and printed in lines.
     assert spec.caption in html.unescape(drawing)
     assert drawing.count(" ".join(spec.caption.split()[:6])) == 2
-    picture = Image.open(tmp_path / f"{spec.name}.png")
-    assert picture.info["Title"] == spec.title
-    assert picture.info["Description"].startswith(spec.caption)
+    with Image.open(tmp_path / f"{spec.name}.png") as picture:
+        assert picture.info["Title"] == spec.title
+        assert picture.info["Description"].startswith(spec.caption)
