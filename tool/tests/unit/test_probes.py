@@ -192,6 +192,9 @@ def test_best_and_worst_blocks_are_scored_on_the_other_half():
     control = np.broadcast_to([0.1, 0.2], task.shape)
     # Half 0 chooses 1 over 2: 0.7 - 0.8. Half 1 chooses 2 over 0: 0.5 - 0.6.
     assert float(best_minus_worst(accuracies(task, control))) == pytest.approx(-0.1)
+    # Half 0 chooses 1 over 0: 0.8 - 0.6. Half 1 chooses 1 over 2: 0.9 - 0.8.
+    uneven = np.array([[[9.0, 9.0], [0.5, 0.6], [0.9, 0.8], [0.8, 0.5]]])
+    assert float(best_minus_worst(accuracies(uneven, np.zeros_like(uneven)))) == pytest.approx(0.15)
     noise = np.random.default_rng(9).normal(0.8, 0.1, (2000, 4, 2))
     chosen = float(best_minus_worst(accuracies(noise, np.zeros_like(noise))))
     assert abs(chosen) < 0.01

@@ -136,3 +136,10 @@ def test_a_change_without_numbers_says_nothing(differences, bad, margin):
 def test_one_block_has_no_slope():
     assert np.isnan(core.slopes(np.ones((3, 1)))).tolist() == [True] * 3
     assert core.slope_error(1, 1e-6) == np.inf
+
+
+def test_groups_that_agree_may_each_be_off_by_the_error() -> None:
+    low, high = np.full(6, 0.2), np.full(6, 0.7)
+    small, large = (est.difference_of_groups(low, high, n=12, error=e) for e in (0.01, 0.05))
+    assert large.high - small.high == pytest.approx(2 * 0.04)
+    assert small.low - large.low == pytest.approx(2 * 0.04)

@@ -91,6 +91,9 @@ class Subject:
         self.facts = type("Facts", (), {"context": 20, "blocks": 3, "heads": 4})()
         self.spec = type("Spec", (), {"id": "random", "seed": 0})()
 
+    def reader(self):
+        return self.tokenizer
+
 
 def test_maps_and_arcs_are_those_of_eager_attention():
     from refutable.observables.prose.text import documents
