@@ -127,7 +127,7 @@ def draw_forest(table: pd.DataFrame) -> Figure:
     axis.grid(visible=False, axis="y")
     axis.set_xlabel("distance from the bound, in effects of interest")
     handles = [
-        Line2D([], [], color=c, marker=m, fillstyle=f, lw=0, markersize=4.5, label=state)
+        Line2D([], [], color=c, marker=m, fillstyle=f, lw=0, markersize=4.5, label=state)  # type: ignore[arg-type]
         for state, (c, m, f) in LOOKS.items()
         if state in set(table["state"])
     ]
