@@ -20,7 +20,8 @@ MOST_CHARACTERS = 65_000
 
 def markdown_page(first: str, lines: Sequence[str], claims: Sequence[ClaimChange]) -> str:
     """Return a page that a pull request's comment can hold: the answer, lines, claims folded."""
-    head = [f"**{cell(first)}**", "", *(f"- {cell(line)}" for line in lines[:20]), ""]
+    told = [f"- {cut(cell(line))}" for line in lines[:20]]
+    head = [f"**{cut(cell(first))}**", "", *told, ""]
     if len(lines) > 20:
         head.insert(-1, f"- and {len(lines) - 20} lines more in the log")
     table = [
@@ -49,9 +50,14 @@ def _row(claim: ClaimChange) -> str:
     values = ["" if v is None else wording.number(v, figures=4) for v in both]
     cells = (
         claim.status, claim.claim, claim.held_against or claim.model, claim.prompts, claim.arm,
-        *values, change, claim.reason[:300],
+        *values, change, claim.reason,
     )  # fmt: skip
-    return "| " + " | ".join(cell(str(word)) for word in cells) + " |"
+    return "| " + " | ".join(cut(cell(str(word)), 300) for word in cells) + " |"
+
+
+def cut(text: str, most: int = 1500) -> str:
+    """Shorten a text; what is left ends in dots."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def cell(text: str) -> str:

@@ -52,7 +52,7 @@ def test_every_step_runs_first_and_cached(tmp_path):
         "GITHUB_OUTPUT": str(tmp_path / "output"),
     }
     # What is installed is what is tested: the first step would install it from an index.
-    steps = ACTION["runs"]["steps"][1:]
+    *steps, comment = ACTION["runs"]["steps"][1:]
     for _ in range(2):
         for step in steps:
             done = run(step, tmp_path, env)
@@ -60,5 +60,37 @@ def test_every_step_runs_first_and_cached(tmp_path):
     assert "::notice title=gate%3A tiny-rmsnorm::same: next-token KL 0 nats" in done.stdout
     assert (tmp_path / "summary.md").read_text().startswith("**same: ")
     assert "summary=**same: next-token" in (tmp_path / "output").read_text()
+    commented_once_and_then_again(comment, tmp_path, env)
     (tmp_path / "reports/gate/base/evidence.json").write_text("{")
     assert run(steps[-1], tmp_path, env).returncode == 3
+    assert (tmp_path / "reports/gate/comment.md").read_text().startswith("**cannot judge")
+
+
+GH = """#!/usr/bin/env bash
+# Stands in for GitHub's own command: comments are files, requests are noted.
+echo "$*" >> requests
+for word in "$@"; do
+  case $word in body=@*) cp "${word#body=@}" posted ;; esac
+done
+case "$*" in *--jq*) if [ -f posted ]; then echo 42; fi ;; esac
+"""
+
+
+def commented_once_and_then_again(step, folder, env):
+    """The first push of a pull request makes a comment, the next one changes it."""
+    gh = folder / "bin" / "gh"
+    gh.write_text(GH)
+    gh.chmod(0o755)
+    given = {**env, "GH_TOKEN": "t", "REPOSITORY": "o/r", "NUMBER": "7"}
+    for _ in range(2):
+        done = run(step, folder, given)
+        assert done.returncode == 0, done.stderr
+    asked = [line for line in (folder / "requests").read_text().splitlines() if "--jq" not in line]
+    assert asked == [
+        "api --method POST repos/o/r/issues/7/comments --field body=@reports/gate/body.md --silent",
+        "api --method PATCH repos/o/r/issues/comments/42 --field body=@reports/gate/body.md "
+        "--silent",
+    ]
+    body = (folder / "posted").read_text()
+    assert body.startswith("<!-- refutable gate -->\n**same: next-token")
+    assert len(body) < 65_536

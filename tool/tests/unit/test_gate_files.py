@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from support.releases import altered, evidence, observations
@@ -10,6 +11,7 @@ from support.releases import altered, evidence, observations
 from refutable.errors import RefutableError
 from refutable.evidence.json import write
 from refutable.evidence.observations import write_observations
+from refutable.gate.formats import markdown_page
 from refutable.gate.policy import Policy, read_policy
 from refutable.gate.runs import Run, compare_runs, run_gate
 from refutable.gate.wording import render
@@ -69,6 +71,19 @@ def test_formats():
     assert {c["claim"]: c["status"] for c in content["changes"]}["gain.mean"] == "same"
     github = render(answer, "github").splitlines()
     assert "::error title=gate::instrument failed: gain.every: a|b <c>,%25" in github
+
+
+def test_a_page_fits_a_comment_however_long_its_parts_are():
+    long = "a|b<c> " * 20_000
+    answer = answered(altered(evidence(), "gain.every", outcome=Outcome.ERROR, reason=long))
+    change = answer.claims.changes[0]
+    many = [replace(change, claim=f"{i}.{long}", reason=long) for i in range(2000)]
+    for page in (
+        render(answer, "markdown"),
+        markdown_page(long, [long] * 500, many),
+    ):
+        assert len(page) < 65_536 - 100
+    assert "more | | | | | | | |" in page
 
 
 def test_one_fault_of_loading_is_told_once():
