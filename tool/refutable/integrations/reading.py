@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,9 +19,6 @@ from refutable.api.verify import ClaimLike, claims_of, decided, plan_claims
 from refutable.errors import ClaimError
 from refutable.measurement.state import Settings
 from refutable.records import Verdict
-
-if TYPE_CHECKING:
-    pass
 
 PREFIX = "refutable/"
 
