@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from refutable.errors import ModelError, RefutableError, one_line
 from refutable.measurement.survey import Survey, survey
@@ -15,9 +14,6 @@ from refutable.models.sources import locate
 from refutable.models.sources.twin import register
 from refutable.system import files
 from refutable.system.paths import fixtures
-
-if TYPE_CHECKING:
-    from refutable.measurement.survey import Survey
 
 KINDS = {
     "residual stream": ("residual_norm", "embedding_norm"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import pytest
 
 from refutable.errors import ModelError, RefutableError, one_line
+from refutable.measurement.state import Settings
 from refutable.models.registry import resolve
 from refutable.plugin.process import share_cores
 from refutable.plugin.session import SESSION
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from refutable.api.observe import Observables
     from refutable.api.opening import Prompts
-    from refutable.measurement.state import Settings
     from refutable.models.load import LoadedModel
 
 

@@ -27,7 +27,6 @@ from refutable.store.store import ObservationKey, from_tensor, labels, library_v
 from refutable.system import files
 
 if TYPE_CHECKING:
-    import numpy as np
     import xarray as xr
 
     from refutable.system.typing import Json

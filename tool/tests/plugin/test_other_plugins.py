@@ -22,7 +22,7 @@ def test_one(claim_model):
     assert claim_model.model is not None
 
 def test_two(claim_model):
-    assert claim_model.tokenizer is not None
+    assert not claim_model.model.training
 """
 
 
