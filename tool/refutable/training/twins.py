@@ -8,6 +8,7 @@ from pathlib import Path
 
 from refutable.errors import RefutableError, near
 from refutable.training.data import TwinData, load_data
+from refutable.training.floats import repeatable_on_cpu
 from refutable.training.log import LOG, TwinLog, read_log
 from refutable.training.recipe import (
     RECIPES,
@@ -92,12 +93,12 @@ def train_twins(order: Order, out: Path, device: str, say: Callable[[str], None]
     RefutableError
         When a folder holds a run of another recipe.
     """
-    import torch
+    # The shipped weights come from one thread.
+    with repeatable_on_cpu(device, threads=1):
+        return _trained(order, out, device, say)
 
-    if device == "cpu":
-        # The shipped weights come from one thread: sums in another order differ in the last bits.
-        torch.set_num_threads(1)
-        torch.set_flush_denormal(True)
+
+def _trained(order: Order, out: Path, device: str, say: Callable[[str], None]) -> list[TwinLog]:
     asked = order.planned()
     folders = [out / f"{folder_name(v, order.recipe_name)}-{seed}" for v, seed in asked]
     left = sum(not (folder / LOG).exists() for folder in folders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,15 @@ from refutable.system.paths import fixtures
 
 IDS = [[5, 9, 20, 31, 7], [8, 3], [11, 2, 40, 17, 60, 33, 21, 4], [6]]
 TINY = fixtures() / "tiny" / "rmsnorm"
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """What a test registers is gone after it: others go through all that is known."""
+    before = dict(REGISTRY._known)
+    yield
+    REGISTRY._known.clear()
+    REGISTRY._known.update(before)
 
 
 @observable(

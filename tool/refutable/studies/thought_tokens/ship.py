@@ -21,6 +21,7 @@ from refutable.studies.thought_tokens.recipe import (
 from refutable.studies.thought_tokens.train import Stack, ThoughtLog, weights_of
 from refutable.system.files import write
 from refutable.system.progress import progress
+from refutable.training.floats import repeatable_on_cpu
 
 if TYPE_CHECKING:
     import torch
@@ -69,20 +70,17 @@ def train_thoughts(
     RefutableError
         If a folder holds an interrupted run of another recipe or other seeds.
     """
-    import torch
-
-    if device == "cpu":
-        torch.set_flush_denormal(True)
-    chosen = recipe or Recipe()
-    logs = []
-    for size, kind in product(sizes, KINDS):
-        group = group_of(size, kind)
-        left = [seed for seed in seeds if not _record(out, group, seed).is_file()]
-        if left:
-            _train(Stack(SIZES[size], kind, left, chosen, device), out, group, steps)
-        for seed in seeds:
-            logs.append(read_log(_record(out, group, seed).parent))
-            say(f"{group}-{seed}: {_told(logs[-1])}")
+    with repeatable_on_cpu(device):
+        chosen = recipe or Recipe()
+        logs = []
+        for size, kind in product(sizes, KINDS):
+            group = group_of(size, kind)
+            left = [seed for seed in seeds if not _record(out, group, seed).is_file()]
+            if left:
+                _train(Stack(SIZES[size], kind, left, chosen, device), out, group, steps)
+            for seed in seeds:
+                logs.append(read_log(_record(out, group, seed).parent))
+                say(f"{group}-{seed}: {_told(logs[-1])}")
     return logs
 
 
