@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from refutable.run_records import Counterexample as Counterexample
 from refutable.run_records import MeasuringCost as MeasuringCost
 from refutable.run_records import OverModels as OverModels
 from refutable.run_records import Registration as Registration
-from refutable.search_records import Counterexample as Counterexample
-from refutable.search_records import SearchReport as SearchReport
+from refutable.run_records import SearchReport as SearchReport
 
 SCHEMA = "refutable.evidence/2"
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from refutable.errors import RefutableError
+from refutable.models.sources.twin import trained_twins
 from refutable.system.paths import writable
 
 train_app = typer.Typer(
@@ -99,7 +100,6 @@ def train_twins_command(
 
     Needs a machine with apt-get (Debian 12), whose packages the text comes from: docs/twins.md.
     """
-    from refutable.models.sources.twin import trained_twins
     from refutable.training.recipe import config_of, variant_named, variant_of
     from refutable.training.twins import Order, train_twins
 
@@ -145,7 +145,6 @@ def train_thoughts_command(
     One seed of the small size takes about 10 minutes on one CPU core, of the large one about 40;
     all seeds of both take 8 minutes on a GPU.
     """
-    from refutable.models.sources.twin import trained_twins
     from refutable.studies.thought_tokens.ship import planned, train_thoughts
 
     sizes, seeds = planned(size, seed)

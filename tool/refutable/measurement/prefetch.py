@@ -27,7 +27,7 @@ from refutable.models.spec import ModelSource
 from refutable.spec.claim import Claim
 from refutable.spec.claim_files import claims_of_file, file_of
 from refutable.spec.prompts import PromptLibrary, PromptSet
-from refutable.system import worker as second_process
+from refutable.system import worker
 
 FEWEST = 3
 """Models to measure below which a second process is not worth its start."""
@@ -47,7 +47,7 @@ class Job:
 class Prefetch:
     """The second process of a run, and the cores that it was left."""
 
-    process: second_process.SecondProcess
+    process: worker.WorkerProcess
     cores: int
     shares: bool
     """Whether the threads of this process were limited for it."""
@@ -63,7 +63,7 @@ class Prefetch:
         if self.shares:
             self.shares = False
             os.environ.pop("OMP_NUM_THREADS", None)
-            second_process.set_threads(self.cores)
+            worker.set_threads(self.cores)
 
 
 def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
@@ -81,7 +81,7 @@ def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
     Prefetch or None
         To be ended with the run.
     """
-    cores = second_process.cores()
+    cores = worker.cores()
     if cores < 2 or harness.sources.settings.device != "cpu":
         return None
     wanted = [need for need in needs if _shipped(harness.name_of(need.model))]
@@ -100,13 +100,13 @@ def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
         harness.sources.settings,
     )
     share = max(1, cores // 2)
-    process = second_process.start(__name__, job, env={"OMP_NUM_THREADS": str(share)})
+    process = worker.start(__name__, job, env={"OMP_NUM_THREADS": str(share)})
     if process is None:
         return None
     shares = "OMP_NUM_THREADS" not in os.environ
     if shares:
         os.environ["OMP_NUM_THREADS"] = str(share)
-        second_process.set_threads(share)
+        worker.set_threads(share)
     return Prefetch(process, cores, shares)
 
 
@@ -169,4 +169,4 @@ def _claims(file: str) -> dict[str, Claim]:
 
 
 if __name__ == "__main__":
-    run(second_process.receive())
+    run(worker.receive())

@@ -1,4 +1,4 @@
-"""What one pytest session knows: options, claims, the laboratory, results."""
+"""What one pytest session knows: options, claims, the harness, results."""
 
 from __future__ import annotations
 

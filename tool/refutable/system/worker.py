@@ -33,7 +33,7 @@ def set_threads(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
-class SecondProcess:
+class WorkerProcess:
     """A process that works beside this one.
 
     Parameters
@@ -93,7 +93,7 @@ class SecondProcess:
 
 def start(
     module: str, job: object, *, speaks: bool = False, env: Mapping[str, str] | None = None
-) -> SecondProcess | None:
+) -> WorkerProcess | None:
     """Run a module of this package in a second process.
 
     Parameters
@@ -109,7 +109,7 @@ def start(
 
     Returns
     -------
-    SecondProcess or None
+    WorkerProcess or None
         ``None`` where no process can be started: the first one then does all of the work.
     """
     if not sys.executable:
@@ -128,7 +128,7 @@ def start(
         )
     except OSError:
         return None
-    return SecondProcess(process, message)
+    return WorkerProcess(process, message)
 
 
 def receive() -> Any:

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 # Notes when the second process is asked for and when it is ended.
 NOTING = """
 from refutable.measurement import prefetch as ahead
-from refutable.system import worker as second_process
+from refutable.system import worker
 
 LOG = Path({log!r})
 REAL = ahead.start
@@ -32,7 +32,7 @@ class Noted(ahead.Prefetch):
 def start(harness, needs):
     note("asked")
     assert REAL(harness, needs) is None
-    return Noted(second_process.start("this", "job"), 1, False)
+    return Noted(worker.start("this", "job"), 1, False)
 
 ahead.start = start
 

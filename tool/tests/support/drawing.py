@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from refutable.system import worker as second_process
+from refutable.system import worker
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ def line(table: pd.DataFrame) -> Figure:
 
 if __name__ == "__main__":
     # Says how much it was told, and then works for as long as it was told to.
-    text, seconds = second_process.receive()
+    text, seconds = worker.receive()
     sys.stdout.write(f"{len(text)} letters")
     sys.stdout.flush()
     time.sleep(seconds)

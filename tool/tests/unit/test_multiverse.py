@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import refutable
 from refutable.cli.app import app
-from refutable.cli.commands.multiverse import caption, table, untested
+from refutable.cli.multiverse import caption, table, untested
 from refutable.errors import RefutableError
 from refutable.evaluation.multiverse import Multiverse, Specification, multiverse
 from refutable.records import Estimate, Region, Verdict

@@ -17,7 +17,7 @@ from refutable.measurement.harness import Harness, open_harness
 from refutable.measurement.needs import Need
 from refutable.spec.prompts import PromptLibrary, load_prompts
 from refutable.studies.catalogue import find_claim
-from refutable.system import worker as second_process
+from refutable.system import worker
 from refutable.system.paths import fixtures
 
 TWINS = ("twin-layernorm-both-0", "twin-rmsnorm-both-0", "twin-none-0")
@@ -28,7 +28,7 @@ ABSENT = "twin-rmsnorm-both-3"
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REFUTABLE_CACHE", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(second_process, "cores", lambda: 2)
+    monkeypatch.setattr(worker, "cores", lambda: 2)
     return tmp_path
 
 
@@ -61,7 +61,7 @@ def test_it_is_not_started_where_it_does_not_pay(
 ) -> None:
     # Two models, and one whose observations are committed.
     assert prefetch.start(*harness((*TWINS[:2], ABSENT))) is None
-    monkeypatch.setattr(second_process, "cores", lambda: 1)
+    monkeypatch.setattr(worker, "cores", lambda: 1)
     assert prefetch.start(*harness(TWINS)) is None
 
 
@@ -102,8 +102,8 @@ KILLED = """
 import sys, time
 from unit import test_prefetch
 from refutable.measurement import prefetch
-from refutable.system import worker as second_process
-second_process.cores = lambda: 2
+from refutable.system import worker
+worker.cores = lambda: 2
 second = prefetch.start(*test_prefetch.harness(test_prefetch.TWINS))
 print(second.process.pid, flush=True)
 time.sleep(600)

@@ -17,7 +17,7 @@ from refutable.report import freshness
 from refutable.report.figures import parallel
 from refutable.report.figures.registry import Spec
 from refutable.report.figures.render import render
-from refutable.system import worker as second_process
+from refutable.system import worker
 
 
 @pytest.fixture
@@ -97,15 +97,15 @@ def specs(count: int) -> list[Spec]:
 def test_a_failure_here_ends_the_second_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(second_process, "cores", lambda: 2)
-    started: list[second_process.SecondProcess] = []
+    monkeypatch.setattr(worker, "cores", lambda: 2)
+    started: list[worker.WorkerProcess] = []
 
-    def noted(*args: object, **how: object) -> second_process.SecondProcess | None:
+    def noted(*args: object, **how: object) -> worker.WorkerProcess | None:
         started.append(start(*args, **how))
         return started[-1]
 
-    start = second_process.start
-    monkeypatch.setattr(second_process, "start", noted)
+    start = worker.start
+    monkeypatch.setattr(worker, "start", noted)
 
     def stopped(table: pd.DataFrame) -> None:
         raise KeyboardInterrupt
@@ -120,7 +120,7 @@ def test_a_failure_here_ends_the_second_process(
 def test_every_figure_is_drawn_once_whoever_draws_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(second_process, "cores", lambda: 2)
+    monkeypatch.setattr(worker, "cores", lambda: 2)
     # The second process finds the function that draws.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
     asked = specs(10)
@@ -140,9 +140,9 @@ def test_every_figure_is_drawn_once_whoever_draws_it(
 def test_what_the_second_process_leaves_is_drawn_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, executable: str
 ) -> None:
-    monkeypatch.setattr(second_process, "cores", lambda: 2)
+    monkeypatch.setattr(worker, "cores", lambda: 2)
     # An interpreter that ends at once with an error, and one that is not there.
-    monkeypatch.setattr(second_process.sys, "executable", executable)
+    monkeypatch.setattr(worker.sys, "executable", executable)
     found = render(specs(9), tmp_path, "today")
     assert len(found) == 9
     assert all((tmp_path / r.png).stat().st_size > 1000 for r in found)

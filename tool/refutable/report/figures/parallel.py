@@ -12,7 +12,7 @@ from typing import Self
 
 from refutable.report.figures.draw import draw
 from refutable.report.figures.registry import Spec
-from refutable.system import worker as second_process
+from refutable.system import worker
 
 FEWEST = 8
 """Figures to draw below which a second process is not worth its start."""
@@ -38,13 +38,13 @@ class ParallelDrawing:
 
     def __init__(self, specs: Sequence[Spec], folder: Path, date: str) -> None:
         self.taken: frozenset[str] = frozenset()
-        self._process: second_process.SecondProcess | None = None
-        if len(specs) < FEWEST or second_process.cores() < 2:
+        self._process: worker.WorkerProcess | None = None
+        if len(specs) < FEWEST or worker.cores() < 2:
             return
         # Every other one: figures of one study, which are alike, follow each other.
         mine = [spec for spec in specs[1::2] if _travels(spec)]
         job = (mine, str(folder), date)
-        self._process = second_process.start(__name__, job, speaks=True)
+        self._process = worker.start(__name__, job, speaks=True)
         if self._process is not None:
             self.taken = frozenset(spec.name for spec in mine)
 
@@ -76,7 +76,7 @@ def _travels(spec: Spec) -> bool:
 
 def run() -> None:
     """Draw what standard input asks for, and say on standard output what was drawn."""
-    specs, folder, date = second_process.receive()
+    specs, folder, date = worker.receive()
     names = []
     for spec in specs:
         draw(spec, Path(folder), date)
