@@ -48,13 +48,13 @@ class Answer:
     @property
     def failing_facts(self) -> tuple[Fact, ...]:
         """Differences of the files that the policy does not let pass, most telling first."""
-        found = [
+        failing = [
             fact
             for model in self.models
             for fact in model.facts
             if (fact.suspect and FILES in self.policy) or ANY_FILE in self.policy
         ]
-        return tuple(sorted(found, key=lambda fact: fact.rank))
+        return tuple(sorted(failing, key=lambda fact: fact.rank))
 
     @property
     def behaviour_changed(self) -> bool:
@@ -121,21 +121,21 @@ def cleared(facts: Iterable[Fact], behaviour: BehaviourReport | None) -> tuple[F
     matrices behind it, values and output projection turned by the same rotation) leave what the
     model says as it was; what it says shows whether they did.
     """
-    found = list(facts)
+    remaining = list(facts)
     if behaviour is None or not behaviour.same_function:
-        return tuple(found)
-    moved = [f for f in found if f.permutes]
+        return tuple(remaining)
+    moved = [f for f in remaining if f.permutes]
     if len(moved) > 1 or any(f.tensors > 1 for f in moved):
-        found = [f for f in found if not f.permutes] + [_consistent(moved, "permuted")]
+        remaining = [f for f in remaining if not f.permutes] + [_consistent(moved, "permuted")]
     scaled: dict[tuple[int, ...], list[Fact]] = defaultdict(list)
-    for fact in found:
+    for fact in remaining:
         if fact.scale is not None and fact.blocks:
             scaled[fact.blocks].append(fact)
     for group in scaled.values():
         product = math.prod(fact.scale or 1.0 for fact in group)
         if len(group) > 1 and abs(product - 1.0) < 1e-3:
-            found = [f for f in found if f not in group] + [_consistent(group, "rescaled")]
-    return tuple(_rewritten(found) if behaviour.to_the_last_digit else found)
+            remaining = [f for f in remaining if f not in group] + [_consistent(group, "rescaled")]
+    return tuple(_rewritten(remaining) if behaviour.to_the_last_digit else remaining)
 
 
 def _rewritten(facts: list[Fact]) -> list[Fact]:
@@ -144,11 +144,11 @@ def _rewritten(facts: list[Fact]) -> list[Fact]:
     for fact in facts:
         if fact.whole is not None and fact.suspect and fact.blocks:
             groups[fact.blocks].append(fact)
-    found = list(facts)
+    remaining = list(facts)
     for group in groups.values():
         if max(fact.whole or 0.0 for fact in group) >= REWRITTEN:
-            found = [f for f in found if f not in group] + [_consistent(group, "rewritten")]
-    return found
+            remaining = [f for f in remaining if f not in group] + [_consistent(group, "rewritten")]
+    return remaining
 
 
 def _consistent(facts: list[Fact], word: str) -> Fact:

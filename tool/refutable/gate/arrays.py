@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _OF_PROMPT = ["family", "prompt", "text"]
 
 
-Place = str | int | float
+Coordinate = str | int | float
 """Where along a dimension a value lies."""
 
 
@@ -29,7 +29,7 @@ def arrays_of(table: pd.DataFrame, column: str) -> xr.DataArray | tuple[xr.DataA
     ----------
     table : DataFrame
         One row per value: family, prompt, text, register, quantity, layer, head and ``at``, which
-        names the places along all other dims (``position=3;site=out``).
+        names the coordinates along all other dims (``position=3;site=out``).
     column : str
         Where the values are.
 
@@ -50,9 +50,9 @@ def arrays_of(table: pd.DataFrame, column: str) -> xr.DataArray | tuple[xr.DataA
         key: i for i, key in enumerate(prompts[_OF_PROMPT].itertuples(index=False, name=None))
     }
     quantities = sorted(table["quantity"].unique(), key=lambda name: (len(str(name)), str(name)))
-    found = [_array(table[table["quantity"] == name], column, row_of) for name in quantities]
+    filled = [_array(table[table["quantity"] == name], column, row_of) for name in quantities]
     whole = np.logical_and.reduce(
-        [np.isfinite(values.reshape(len(row_of), -1)).all(axis=1) for values, _ in found]
+        [np.isfinite(values.reshape(len(row_of), -1)).all(axis=1) for values, _ in filled]
     )
     if not whole.any():
         raise ClaimError("no prompt has a value at every place")
@@ -61,43 +61,43 @@ def arrays_of(table: pd.DataFrame, column: str) -> xr.DataArray | tuple[xr.DataA
         for name in ("prompt", "family", "register")
         if prompts[name].notna().all()
     }
-    arrays = tuple(_labelled(values[whole], places, labels) for values, places in found)
+    arrays = tuple(_labelled(values[whole], coordinates, labels) for values, coordinates in filled)
     return arrays if len(arrays) > 1 else arrays[0]
 
 
 def _array(
-    own: pd.DataFrame, column: str, row_of: dict[tuple[object, ...], int]
-) -> tuple[NDArray[np.float64], dict[str, list[Place]]]:
-    """Values (prompt, ...) of one quantity with NaN where there is none; places along each dim."""
-    dims = _places(own)
-    rows = [row_of[key] for key in own[_OF_PROMPT].itertuples(index=False, name=None)]
-    places = {name: _ordered(values) for name, values in dims.items()}
+    table: pd.DataFrame, column: str, row_of: dict[tuple[object, ...], int]
+) -> tuple[NDArray[np.float64], dict[str, list[Coordinate]]]:
+    """Values (prompt, ...) of one quantity, NaN where there is none; coordinates along each dim."""
+    dims = _coordinates(table)
+    rows = [row_of[key] for key in table[_OF_PROMPT].itertuples(index=False, name=None)]
+    coordinates = {name: _ordered(values) for name, values in dims.items()}
     index = [
-        [{value: i for i, value in enumerate(places[name])}[value] for value in values]
+        [{value: i for i, value in enumerate(coordinates[name])}[value] for value in values]
         for name, values in dims.items()
     ]
-    values = np.full((len(row_of), *(len(p) for p in places.values())), np.nan)
-    values[(rows, *index)] = own[column].to_numpy(dtype=float)
-    return values, places
+    values = np.full((len(row_of), *(len(p) for p in coordinates.values())), np.nan)
+    values[(rows, *index)] = table[column].to_numpy(dtype=float)
+    return values, coordinates
 
 
-def _places(own: pd.DataFrame) -> dict[str, list[Place]]:
-    """Place of each row along each dim but the prompt's."""
-    found: dict[str, list[Place]] = {
-        name: own[name].astype(object).tolist()
+def _coordinates(table: pd.DataFrame) -> dict[str, list[Coordinate]]:
+    """Coordinate of each row along each dim but the prompt's."""
+    coordinates: dict[str, list[Coordinate]] = {
+        name: table[name].astype(object).tolist()
         for name in ("layer", "head")
-        if own[name].notna().all()
+        if table[name].notna().all()
     }
-    if not own["at"].notna().all():
-        return found
-    parts = [dict(part.partition("=")[::2] for part in str(at).split(";")) for at in own["at"]]
+    if not table["at"].notna().all():
+        return coordinates
+    parts = [dict(part.partition("=")[::2] for part in str(at).split(";")) for at in table["at"]]
     for name in parts[0]:
-        found[name] = [part.get(name, "") for part in parts]
-    return found
+        coordinates[name] = [part.get(name, "") for part in parts]
+    return coordinates
 
 
-def _ordered(values: list[Place]) -> list[Place]:
-    """Different places, in the order of their numbers where they are numbers."""
+def _ordered(values: list[Coordinate]) -> list[Coordinate]:
+    """Different coordinates, in the order of their numbers where they are numbers."""
     different = list(dict.fromkeys(values))
     try:
         return sorted(different, key=float)
@@ -107,9 +107,9 @@ def _ordered(values: list[Place]) -> list[Place]:
 
 def _labelled(
     values: NDArray[np.float64],
-    places: dict[str, list[Place]],
+    coordinates: dict[str, list[Coordinate]],
     labels: Mapping[str, tuple[str, NDArray[np.generic]]],
 ) -> xr.DataArray:
     import xarray as xr
 
-    return xr.DataArray(values, dims=("prompt", *places), coords={**labels, **places})
+    return xr.DataArray(values, dims=("prompt", *coordinates), coords={**labels, **coordinates})

@@ -77,9 +77,9 @@ class BehaviourReport:
         return self._within(ROUNDING)
 
     def _within(self, most: float) -> bool:
-        found = [c for c in self.changes if c.quantity == "kl"]
-        return bool(found) and all(
-            c.change.value <= most and c.largest <= 1e2 * most for c in found
+        divergences = [c for c in self.changes if c.quantity == "kl"]
+        return bool(divergences) and all(
+            c.change.value <= most and c.largest <= 1e2 * most for c in divergences
         )
 
     @property
@@ -116,22 +116,26 @@ def compare_behaviour(
             "not compared"
         )
         return BehaviourReport((), (note,))
-    found: list[BehaviourChange] = []
+    compared: list[BehaviourChange] = []
     notes: list[str] = []
-    for label, ours, theirs in _arms(base, candidate):
-        changes, said = _of_arm(label, ours, theirs, margins)
-        found += changes
+    for label, before, after in _arms(base, candidate):
+        changes, said = _of_arm(label, before, after, margins)
+        compared += changes
         notes += said
-    return BehaviourReport(tuple(_corrected(found)), tuple(notes))
+    return BehaviourReport(tuple(_corrected(compared)), tuple(notes))
 
 
 def _arms(base: Release, candidate: Release) -> Iterator[tuple[str, Behaviour, Behaviour]]:
     for arm in base.behaviour:
         if arm in candidate.behaviour:
             yield arm, base.behaviour[arm], candidate.behaviour[arm]
-    ours, theirs = (_default_arm(one) for one in (base, candidate))
-    if ours != theirs and ours in base.behaviour and theirs in candidate.behaviour:
-        yield AS_ENCODED, base.behaviour[ours], candidate.behaviour[theirs]
+    base_arm, candidate_arm = (_default_arm(one) for one in (base, candidate))
+    if (
+        base_arm != candidate_arm
+        and base_arm in base.behaviour
+        and candidate_arm in candidate.behaviour
+    ):
+        yield AS_ENCODED, base.behaviour[base_arm], candidate.behaviour[candidate_arm]
 
 
 def _default_arm(release: Release) -> str:
@@ -152,19 +156,19 @@ def _of_arm(
         )
     if not pairing.base.size:
         return [], [*notes, f"no token of the two runs can be paired ({arm})"]
-    found = []
+    measures = []
     for name, values in (
         ("kl", divergences(base, candidate, pairing)),
         ("top", top_differs(base, candidate, pairing)),
     ):
         prompts, means = _by_prompt(values, pairing.prompt)
-        found.append(_tested(name, arm, base, prompts, values=means, margin=margins[name]))
+        measures.append(_tested(name, arm, base, prompts, values=means, margin=margins[name]))
     difference, prompts = loss_by_prompt(base, candidate)
     if difference.size:
         one = _tested("loss", arm, base, prompts, values=difference, margin=margins["loss"])
         levels = [_mean_loss(side) for side in (base, candidate)]
-        found.append(replace(one, before=levels[0], after=levels[1]))
-    return found, notes
+        measures.append(replace(one, before=levels[0], after=levels[1]))
+    return measures, notes
 
 
 def _mean_loss(one: Behaviour) -> float:
@@ -196,12 +200,12 @@ def _tested(
     )
 
 
-def _corrected(found: Sequence[BehaviourChange]) -> list[BehaviourChange]:
+def _corrected(tested: Sequence[BehaviourChange]) -> list[BehaviourChange]:
     """Correct by Holm over quantities and arms; differences without any spread are facts."""
-    usable = [c.change.p if c.change.families >= FEWEST_FAMILIES else None for c in found]
+    usable = [c.change.p if c.change.families >= FEWEST_FAMILIES else None for c in tested]
     adjusted, survives = holm(usable)
     done = []
-    for one, p, survived in zip(found, adjusted, survives, strict=True):
+    for one, p, survived in zip(tested, adjusted, survives, strict=True):
         fact = one.change.p is None and one.change.changed
         status = Status.CHANGED if survived or fact else one.status
         done.append(replace(one, p_adjusted=p, status=status))

@@ -108,21 +108,21 @@ def _line(
         return _plain(key, old, new, Status.UNDECIDED, "the base does not describe this claim")
     noise = sum(r.estimate.error for r in (old, new) if r.estimate is not None)
     margin = max(claim.margin if claim.margin is not None else claim.sesoi or 0.0, noise)
-    found = (
+    paired = (
         pair(claim, (old, rows[0]), (new, rows[1]), margin=margin, noise=noise)
         if rows is not None
         else Paired((), "unpaired: no observations.parquet beside both evidence files")
     )
-    if found.gone:
-        return _plain(key, old, new, Status.LOST, found.note)
+    if paired.gone:
+        return _plain(key, old, new, Status.LOST, paired.note)
     unit = old.estimate.unit if old.estimate is not None else claim.unit
     reduced = kind_of(claim.prediction)
     if reduced is not None and reduced.change_unit:
         unit = reduced.change_unit
-    if not found.parts:
-        return _unpaired(key, old, new, margin=margin, noise=noise, note=found.note, unit=unit)
-    part, change = _leading(found.parts, claim.sampled)
-    line = _plain(key, old, new, _status(found.parts), found.note, part=part)
+    if not paired.parts:
+        return _unpaired(key, old, new, margin=margin, noise=noise, note=paired.note, unit=unit)
+    part, change = _leading(paired.parts, claim.sampled)
+    line = _plain(key, old, new, _status(paired.parts), paired.note, part=part)
     return replace(line, change=change, unit=unit, p_adjusted=change.p)
 
 
@@ -159,15 +159,15 @@ def _tested(result: Result, claim: ClaimReport | None) -> bool:
 
 def _corrected(lines: list[ClaimChange], counted: list[bool]) -> list[ClaimChange]:
     """Correct by Holm over the base's claims; one that cannot be tested counts as 1."""
-    places = [i for i, counts in enumerate(counted) if counts]
-    tested = [lines[i].change for i in places]
+    counting = [i for i, counts in enumerate(counted) if counts]
+    tested = [lines[i].change for i in counting]
     usable = [
         c.p if c is not None and c.p is not None and c.families >= FEWEST_FAMILIES else None
         for c in tested
     ]
     adjusted, survives = holm(usable, level=LEVEL)
     done = list(lines)
-    for i, p, survived in zip(places, adjusted, survives, strict=True):
+    for i, p, survived in zip(counting, adjusted, survives, strict=True):
         status = Status.CHANGED if survived else done[i].status
         done[i] = replace(done[i], p_adjusted=p, status=status)
     return [_explained(line) for line in done]
@@ -236,9 +236,11 @@ def _key(result: Result, names: Mapping[str, str] | None = None) -> Key:
 
 def renamed(base: Evidence, candidate: Evidence) -> dict[str, str]:
     """Candidate's model to base's, where each run has exactly one that the other lacks."""
-    ours, theirs = ({r.model for r in e.results} for e in (base, candidate))
-    if len(ours - theirs) == 1 and len(theirs - ours) == 1:
-        return {next(iter(theirs - ours)): next(iter(ours - theirs))}
+    base_models, candidate_models = ({r.model for r in e.results} for e in (base, candidate))
+    if len(base_models - candidate_models) == 1 and len(candidate_models - base_models) == 1:
+        return {
+            next(iter(candidate_models - base_models)): next(iter(base_models - candidate_models))
+        }
     return {}
 
 
@@ -248,21 +250,24 @@ def _broken_instruments(
     """Failed checks, and new failures, of the candidate's models that no line tells of already."""
     told = {line.model for line in lines if line.status is Status.INSTRUMENT}
     known = {model.id for model in base.models if model.error}
-    found = []
+    untold = []
     for model in candidate.models:
         if model.id in told:
             continue
         failed = [f"{check.name}: {check.detail}" for check in model.checks if not check.passed]
         if model.error and model.id not in known and not failed:
             failed = [model.error]
-        found += [ClaimChange("", model.id, "", "", Status.INSTRUMENT, said) for said in failed]
-    return found
+        untold += [ClaimChange("", model.id, "", "", Status.INSTRUMENT, said) for said in failed]
+    return untold
 
 
 def _notes(
     base: Evidence, candidate: Evidence, names: Mapping[str, str], paired: bool
 ) -> tuple[str, ...]:
-    notes = [f"{theirs} is held against {ours}" for theirs, ours in names.items()]
+    notes = [
+        f"{candidate_name} is held against {base_name}"
+        for candidate_name, base_name in names.items()
+    ]
     if not paired:
         notes.append("unpaired: no observations.parquet beside both evidence files")
     hashes = {p.name: p.content_hash for p in base.prompts}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from refutable.evidence.release import Array
 
 Floats = NDArray[np.float64]
-Places = NDArray[np.intp]
+Indices = NDArray[np.intp]
 _LEAST = 1e-12
 
 
@@ -22,10 +22,10 @@ _LEAST = 1e-12
 class Pairing:
     """Which tokens of two runs stand at the same place of the same prompt."""
 
-    base: Places
+    base: Indices
     """Rows of the base: (pair,)."""
-    candidate: Places
-    prompt: Places
+    candidate: Indices
+    prompt: Indices
     """Index of the pair's prompt in the base: (pair,)."""
     split: int
     """Prompts whose tokens differ between the two."""
@@ -39,22 +39,24 @@ def pair_tokens(base: Behaviour, candidate: Behaviour) -> Pairing:
     A tokenizer that cuts a prompt otherwise still has places in common with the old one: there both
     models have read the same text.
     """
-    places = {name: i for i, name in enumerate(candidate.prompts)}
+    index_of = {name: i for i, name in enumerate(candidate.prompts)}
     starts = [np.concatenate([[0], np.cumsum(one.lengths)]) for one in (base, candidate)]
-    rows: list[tuple[Places, Places, Places]] = []
+    rows: list[tuple[Indices, Indices, Indices]] = []
     split = shared = 0
     for i, name in enumerate(base.prompts):
-        j = places.get(name)
+        j = index_of.get(name)
         if j is None:
             continue
         shared += 1
-        ours = np.arange(starts[0][i], starts[0][i + 1])
-        theirs = np.arange(starts[1][j], starts[1][j + 1])
-        if np.array_equal(base.tokens[ours], candidate.tokens[theirs]):
-            both = (ours, theirs)
+        base_rows = np.arange(starts[0][i], starts[0][i + 1])
+        candidate_rows = np.arange(starts[1][j], starts[1][j + 1])
+        if np.array_equal(base.tokens[base_rows], candidate.tokens[candidate_rows]):
+            both = (base_rows, candidate_rows)
         else:
             split += 1
-            both = _by_text(base.ends[ours], candidate.ends[theirs], ours, theirs)
+            both = _by_text(
+                base.ends[base_rows], candidate.ends[candidate_rows], base_rows, candidate_rows
+            )
         rows.append((*both, np.full(both[0].size, i)))
     if not rows:
         empty = np.empty(0, dtype=np.intp)
@@ -63,10 +65,16 @@ def pair_tokens(base: Behaviour, candidate: Behaviour) -> Pairing:
     return Pairing(columns[0], columns[1], columns[2], split, shared)
 
 
-def _by_text(a: Array, b: Array, ours: Places, theirs: Places) -> tuple[Places, Places]:
+def _by_text(
+    base_ends: Array, candidate_ends: Array, base_rows: Indices, candidate_rows: Indices
+) -> tuple[Indices, Indices]:
     """Pair the last token that ends at each character that both have an end at."""
-    first = {int(end): int(row) for end, row in zip(a, ours, strict=True) if end >= 0}
-    second = {int(end): int(row) for end, row in zip(b, theirs, strict=True) if end >= 0}
+    first = {int(end): int(row) for end, row in zip(base_ends, base_rows, strict=True) if end >= 0}
+    second = {
+        int(end): int(row)
+        for end, row in zip(candidate_ends, candidate_rows, strict=True)
+        if end >= 0
+    }
     common = sorted(first.keys() & second.keys())
     return np.array([first[e] for e in common], int), np.array([second[e] for e in common], int)
 
@@ -87,20 +95,22 @@ def divergences(base: Behaviour, candidate: Behaviour, pairing: Pairing) -> Floa
     rows, left, right = _common(a, b)
     p_rest = base.rest[pairing.base].astype(np.float64) + p.sum(axis=1)
     q_rest = candidate.rest[pairing.candidate].astype(np.float64) + q.sum(axis=1)
-    ours, theirs = p[rows, left], q[rows, right]
+    p_shared, q_shared = p[rows, left], q[rows, right]
     logs = p_log[rows, left].astype(np.float64) - q_log[rows, right]
-    found = np.bincount(rows, ours * logs - ours + theirs, minlength=len(a))
-    p_rest = np.clip(p_rest - np.bincount(rows, ours, minlength=len(a)), _LEAST, None)
-    q_rest = np.clip(q_rest - np.bincount(rows, theirs, minlength=len(a)), _LEAST, None)
-    return np.asarray(found + p_rest * np.log(p_rest / q_rest) - p_rest + q_rest)
+    divergence = np.bincount(rows, p_shared * logs - p_shared + q_shared, minlength=len(a))
+    p_rest = np.clip(p_rest - np.bincount(rows, p_shared, minlength=len(a)), _LEAST, None)
+    q_rest = np.clip(q_rest - np.bincount(rows, q_shared, minlength=len(a)), _LEAST, None)
+    return np.asarray(divergence + p_rest * np.log(p_rest / q_rest) - p_rest + q_rest)
 
 
-def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[Places, Places, Places]:
+def _common(a: NDArray[np.int64], b: NDArray[np.int64]) -> tuple[Indices, Indices, Indices]:
     """Find the ids that both rows hold: row, place in the first, place in the second."""
     width = int(max(a.max(initial=0), b.max(initial=0))) + 1
     row = np.arange(len(a))[:, None] * width
-    ours, theirs = (row + a).reshape(-1), (row + b).reshape(-1)
-    _, left, right = np.intersect1d(ours, theirs, assume_unique=True, return_indices=True)
+    base_keys, candidate_keys = (row + a).reshape(-1), (row + b).reshape(-1)
+    _, left, right = np.intersect1d(
+        base_keys, candidate_keys, assume_unique=True, return_indices=True
+    )
     rows = left // max(a.shape[1], 1)
     return rows, left % max(a.shape[1], 1), right % max(b.shape[1], 1)
 
@@ -122,7 +132,7 @@ def top_differs(base: Behaviour, candidate: Behaviour, pairing: Pairing) -> Floa
     return np.asarray(differs, dtype=np.float64)
 
 
-def loss_by_prompt(base: Behaviour, candidate: Behaviour) -> tuple[Floats, Places]:
+def loss_by_prompt(base: Behaviour, candidate: Behaviour) -> tuple[Floats, Indices]:
     """Difference of the losses on each prompt's own tokens, in nats for each token of the base.
 
     Returns
@@ -137,20 +147,22 @@ def loss_by_prompt(base: Behaviour, candidate: Behaviour) -> tuple[Floats, Place
     Sums are compared, so that a tokenizer that cuts a prompt into more pieces is not rewarded: the
     text is the same, and so should be the nats that it takes.
     """
-    places = {name: i for i, name in enumerate(candidate.prompts)}
+    index_of = {name: i for i, name in enumerate(candidate.prompts)}
     sums = [
         np.bincount(one.prompt_of, np.nan_to_num(one.loss), minlength=len(one.prompts))
         for one in (base, candidate)
     ]
-    kept = [
-        (i, places[name])
+    shared = [
+        (i, index_of[name])
         for i, name in enumerate(base.prompts)
-        if name in places and base.lengths[i] > 1
+        if name in index_of and base.lengths[i] > 1
     ]
-    ours, theirs = (
-        (np.array(column, dtype=np.intp) for column in zip(*kept, strict=True))
-        if (kept)
+    base_rows, candidate_rows = (
+        (np.array(column, dtype=np.intp) for column in zip(*shared, strict=True))
+        if shared
         else (np.empty(0, np.intp), np.empty(0, np.intp))
     )
-    steps = base.lengths[ours] - 1
-    return np.asarray((sums[1][theirs] - sums[0][ours]) / np.maximum(steps, 1)), ours
+    steps = base.lengths[base_rows] - 1
+    return np.asarray(
+        (sums[1][candidate_rows] - sums[0][base_rows]) / np.maximum(steps, 1)
+    ), base_rows

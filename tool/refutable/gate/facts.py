@@ -35,8 +35,8 @@ class Fact:
 
 def block_of(name: str) -> int | None:
     """Return the block that a parameter lies in, by the first number in its name."""
-    found = _BLOCK.search(name)
-    return int(found.group(1)) if found else None
+    match = _BLOCK.search(name)
+    return int(match.group(1)) if match else None
 
 
 def reads_text(name: str) -> bool:
@@ -50,13 +50,13 @@ def listed(items: list[str], most: int = 3) -> str:
     return ", ".join(items[:most]) + more
 
 
-def spans(places: list[int]) -> str:
+def spans(numbers: list[int]) -> str:
     """Write whole numbers as runs: ``3, 7 to 9``."""
     runs: list[list[int]] = []
-    for place in sorted(places):
-        if runs and place == runs[-1][1] + 1:
-            runs[-1][1] = place
+    for one in sorted(numbers):
+        if runs and one == runs[-1][1] + 1:
+            runs[-1][1] = one
         else:
-            runs.append([place, place])
+            runs.append([one, one])
     words = [str(a) if a == b else f"{a} to {b}" for a, b in runs]
     return listed(words, 4)

@@ -38,11 +38,11 @@ def file_facts(base: Release, candidate: Release) -> list[Fact]:
 
 def _same_tokens(base: Release, candidate: Release) -> bool:
     """Whether every prompt that both releases read was cut into the same tokens."""
-    for arm, ours in base.behaviour.items():
-        theirs = candidate.behaviour.get(arm)
-        if theirs is None or ours.prompts != theirs.prompts:
+    for arm, before in base.behaviour.items():
+        after = candidate.behaviour.get(arm)
+        if after is None or before.prompts != after.prompts:
             continue
-        if ours.tokens.shape != theirs.tokens.shape or (ours.tokens != theirs.tokens).any():
+        if before.tokens.shape != after.tokens.shape or (before.tokens != after.tokens).any():
             return False
     return True
 
@@ -159,7 +159,7 @@ def tokenizer_facts(
         word = "has no tokenizer any more" if old else "has a tokenizer, the base had none"
         return [Fact("tokenizer", f"the candidate {word}", True, rank=2)]
     alike = same_text and old["probes"] == new["probes"]
-    found = [
+    facts = [
         *_defaults(old["default"], new["default"]),
         *_vocabulary(old, new),
         *_merges(old["merges"], new["merges"]),
@@ -170,10 +170,10 @@ def tokenizer_facts(
     if old["template"] != new["template"]:
         how = "changed" if old["template"] and new["template"] else (
             "added" if new["template"] else "removed")  # fmt: skip
-        found.append(Fact("tokenizer", f"chat template {how}", False, rank=42))
-    if not alike and not any(f.suspect for f in found):
-        found.append(Fact("tokenizer", "the tokenizer cuts texts into other tokens", True, rank=3))
-    return found
+        facts.append(Fact("tokenizer", f"chat template {how}", False, rank=42))
+    if not alike and not any(f.suspect for f in facts):
+        facts.append(Fact("tokenizer", "the tokenizer cuts texts into other tokens", True, rank=3))
+    return facts
 
 
 def _defaults(old: Mapping[str, bool], new: Mapping[str, bool]) -> Iterator[Fact]:

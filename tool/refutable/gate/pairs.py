@@ -38,11 +38,11 @@ class Rows:
     """What the bodies of the claims returned in one run, by claim, model, prompts and arm."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        own = frame[frame["claim"].notna() & frame["control"].isna()]
-        own = own.assign(**{key: own[key].fillna("") for key in _KEY})
+        of_claims = frame[frame["claim"].notna() & frame["control"].isna()]
+        of_claims = of_claims.assign(**{key: of_claims[key].fillna("") for key in _KEY})
         self._groups = {
             tuple(str(k) for k in key): group
-            for key, group in own.groupby(_KEY, sort=False, dropna=False)
+            for key, group in of_claims.groupby(_KEY, sort=False, dropna=False)
         }
 
     def of(self, claim: str, model: str, prompts: str, arm: str) -> pd.DataFrame | None:
@@ -77,22 +77,22 @@ def pair(
     if len(_members(base[0])) != len(_members(candidate[0])):
         return Paired((), "the claim's models differ between the runs")
     merged, numbers = [], []
-    for ours, theirs in members:
+    for base_model, candidate_model in members:
         frames = [
             rows.of(result.claim, model, result.prompts, result.arm)
-            for (result, rows), model in ((base, ours), (candidate, theirs))
+            for (result, rows), model in ((base, base_model), (candidate, candidate_model))
         ]
         if frames[0] is None:
             continue
         if frames[1] is None:
-            return Paired((), f"the candidate has no values of {theirs}", gone=True)
+            return Paired((), f"the candidate has no values of {candidate_model}", gone=True)
         table, note, gone = _merge(frames[0], frames[1])
         if gone or not len(table):
             return Paired((), note, gone=gone)
         if table["family"].isna().all():
             numbers.extend(table["difference"].tolist())
         else:
-            merged.append((ours if len(members) > 1 else "", table, note))
+            merged.append((base_model if len(members) > 1 else "", table, note))
     if merged:
         return _families(claim, merged, margin, noise)
     if numbers:

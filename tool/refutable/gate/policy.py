@@ -59,13 +59,13 @@ def read_policy(
     kinds = stated.get("fail_on", list(DEFAULT))
     if fail_on is not None:
         kinds = [word.strip() for word in fail_on.split(",") if word.strip()]
-    found = dict(MARGINS)
+    allowed = dict(MARGINS)
     for name, value in stated.get("margins", {}).items():
-        found[_known(name, MARGINS, "margin")] = _positive(name, value)
+        allowed[_known(name, MARGINS, "margin")] = _positive(name, value)
     for text in margins:
         name, _, value = text.partition("=")
-        found[_known(name.strip(), MARGINS, "margin")] = _positive(name, value)
-    return Policy(tuple(_known(kind, KINDS, "kind") for kind in kinds), found)
+        allowed[_known(name.strip(), MARGINS, "margin")] = _positive(name, value)
+    return Policy(tuple(_known(kind, KINDS, "kind") for kind in kinds), allowed)
 
 
 def _stated(folder: Path) -> dict[str, Any]:
@@ -76,8 +76,8 @@ def _stated(folder: Path) -> dict[str, Any]:
                 table = tomllib.loads(file.read_text(encoding="utf-8"))
             except (OSError, ValueError) as problem:
                 raise RefutableError(f"cannot read {file}: {problem}") from None
-            found = table.get("tool", {}).get("refutable", {}).get("gate", {})
-            return dict(found)
+            stated = table.get("tool", {}).get("refutable", {}).get("gate", {})
+            return dict(stated)
     return {}
 
 

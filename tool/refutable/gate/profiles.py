@@ -62,7 +62,7 @@ def compare_profiles(
     tuple of ProfileChange
         Corrected by Holm over all blocks of all profiles.
     """
-    found: list[tuple[str, str, str, list[tuple[int, PairedChange]]]] = []
+    profiles: list[tuple[str, str, str, list[tuple[int, PairedChange]]]] = []
     for quantity in PROFILES:
         sides = [_rows(f, m, quantity) for f, m in zip((base, candidate), models, strict=True)]
         table = sides[0].merge(
@@ -75,13 +75,13 @@ def compare_profiles(
                 (int(layer), _of_block(rows, margin))
                 for layer, rows in part.groupby("layer", sort=True)
             ]
-            found.append((quantity, str(prompts), str(arm), blocks))
-    return _decided(found)
+            profiles.append((quantity, str(prompts), str(arm), blocks))
+    return _decided(profiles)
 
 
 def _rows(frame: pd.DataFrame, model: str, quantity: str) -> pd.DataFrame:
-    own = frame["claim"].isna() & frame["control"].isna() & (frame["model"] == model)
-    rows = frame[own & (frame["quantity"] == quantity)]
+    of_model = frame["claim"].isna() & frame["control"].isna() & (frame["model"] == model)
+    rows = frame[of_model & (frame["quantity"] == quantity)]
     return rows[[*_KEYS, "family", "value"]].drop_duplicates(_KEYS)
 
 
@@ -91,15 +91,15 @@ def _of_block(rows: pd.DataFrame, margin: float) -> PairedChange:
 
 
 def _decided(
-    found: list[tuple[str, str, str, list[tuple[int, PairedChange]]]],
+    profiles: list[tuple[str, str, str, list[tuple[int, PairedChange]]]],
 ) -> tuple[ProfileChange, ...]:
-    every = [change for *_, blocks in found for _, change in blocks]
+    every = [change for *_, blocks in profiles for _, change in blocks]
     _, survives = holm([c.p if c.families >= FEWEST_FAMILIES else None for c in every])
     moved = iter(
         bool(stays) or (c.p is None and c.changed) for stays, c in zip(survives, every, strict=True)
     )
     made = []
-    for quantity, prompts, arm, blocks in found:
+    for quantity, prompts, arm, blocks in profiles:
         flags = [next(moved) for _ in blocks]
         block, largest = max(blocks, key=lambda item: abs(item[1].value))
         made.append(

@@ -65,12 +65,12 @@ def recheck_run(run: Path) -> Recheck:
     EvidenceError
         If a file is missing, unreadable, or not the one that the run wrote.
     """
-    found = read_run(run)
+    run_read = read_run(run)
     releases = [read_release(folder) for folder in release_folders(run)]
-    rows = Rows(found.rows) if found.rows is not None else None
-    claims = {claim.id: claim for claim in found.evidence.claims}
+    rows = Rows(run_read.rows) if run_read.rows is not None else None
+    claims = {claim.id: claim for claim in run_read.evidence.claims}
     wrong, left, count = [], [], 0
-    for result in found.evidence.results:
+    for result in run_read.evidence.results:
         if result.verdict is None or result.estimate is None:
             continue
         name = f"{result.claim} ({result.model}, {result.arm})"
@@ -128,6 +128,6 @@ def _array(frame: pd.DataFrame) -> xr.DataArray:
 
     dims: Sequence[str] = ["prompt", *(d for d in ("layer", "head") if frame[d].notna().all())]
     array = xr.DataArray.from_series(frame.set_index(list(dims))["value"])
-    own = frame.drop_duplicates("prompt").set_index("prompt").loc[array["prompt"].values]
-    coords = {key: ("prompt", [str(v) for v in own[key]]) for key in ("family", "register")}
+    prompts = frame.drop_duplicates("prompt").set_index("prompt").loc[array["prompt"].values]
+    coords = {key: ("prompt", [str(v) for v in prompts[key]]) for key in ("family", "register")}
     return array.assign_coords(coords)

@@ -146,16 +146,16 @@ def compare_releases(base: Release, candidate: Release, policy: Policy) -> Answe
     return Answer((_of_releases(base, candidate, policy),), None, policy)
 
 
-def _of_releases(ours: Release, theirs: Release, policy: Policy) -> ModelAnswer:
-    behaviour = compare_behaviour(ours, theirs, policy.margins)
-    facts = cleared([*weight_facts(ours, theirs), *file_facts(ours, theirs)], behaviour)
+def _of_releases(base: Release, candidate: Release, policy: Policy) -> ModelAnswer:
+    behaviour = compare_behaviour(base, candidate, policy.margins)
+    facts = cleared([*weight_facts(base, candidate), *file_facts(base, candidate)], behaviour)
     notes = [
-        f"measured in {ours.facts[what]} and {theirs.facts[what]}"
+        f"measured in {base.facts[what]} and {candidate.facts[what]}"
         for what in ("dtype", "device")
-        if ours.facts[what] != theirs.facts[what]
+        if base.facts[what] != candidate.facts[what]
     ]
     return ModelAnswer(
-        ours.model, theirs.model, behaviour, tuple(sorted(facts, key=lambda f: f.rank)),
+        base.model, candidate.model, behaviour, tuple(sorted(facts, key=lambda f: f.rank)),
         notes=(*notes, *behaviour.notes),
     )  # fmt: skip
 
@@ -164,23 +164,27 @@ def _pairs(base: Run, candidate: Run) -> list[tuple[str, str]]:
     """Models of the base and of the candidate that belong together, by name; else the only ones."""
     names = renamed(base.evidence, candidate.evidence)
     pairs = [(names.get(name, name), name) for name in candidate.releases]
-    pairs = [(ours, theirs) for ours, theirs in pairs if ours in base.releases]
+    pairs = [
+        (base_name, candidate_name)
+        for base_name, candidate_name in pairs
+        if base_name in base.releases
+    ]
     if not pairs and len(base.releases) == len(candidate.releases) == 1:
         pairs = [(next(iter(base.releases)), next(iter(candidate.releases)))]
     return pairs
 
 
 def _of_model(base: Run, candidate: Run, pair: tuple[str, str], policy: Policy) -> ModelAnswer:
-    found = _of_releases(base.releases[pair[0]], candidate.releases[pair[1]], policy)
+    answer = _of_releases(base.releases[pair[0]], candidate.releases[pair[1]], policy)
     if base.rows is None or candidate.rows is None:
-        return found
+        return answer
     margin = policy.margins["profile"]
-    return replace(found, profiles=compare_profiles(base.rows, candidate.rows, pair, margin))
+    return replace(answer, profiles=compare_profiles(base.rows, candidate.rows, pair, margin))
 
 
 def _notes(base: Run, candidate: Run, pairs: list[tuple[str, str]]) -> list[str]:
     notes = []
-    met = {ours for ours, _ in pairs}
+    met = {base_name for base_name, _ in pairs}
     lacking = [name for name in base.releases if name not in met]
     if lacking:
         notes.append(

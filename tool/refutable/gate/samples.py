@@ -56,16 +56,16 @@ def read_samples(path: Path) -> Scores:
         files = sorted(file for kind in kinds for file in path.rglob(kind))
     else:
         files = [path] if path.is_file() else []
-    found: Scores = defaultdict(dict)
+    scores: Scores = defaultdict(dict)
     for file in files:
         for task, metric, document, score in _scores(file):
-            found[task, metric][document] = score
-    if not found:
+            scores[task, metric][document] = score
+    if not scores:
         raise EvidenceError(
             f"{path} holds no per-sample log: give samples_*.jsonl of lm-evaluation-harness "
             "(--log_samples) or logs of inspect_ai"
         )
-    return dict(found)
+    return dict(scores)
 
 
 def _scores(file: Path) -> Iterator[tuple[str, str, str, float]]:
@@ -133,11 +133,11 @@ def compare_samples(
         if (t, m) not in candidate
     ]
     by_metric: dict[str, dict[str, tuple[Any, Any]]] = defaultdict(dict)
-    for (task, metric), ours in base.items():
-        theirs = candidate.get((task, metric), {})
-        shared = sorted(ours.keys() & theirs.keys())
+    for (task, metric), before in base.items():
+        after = candidate.get((task, metric), {})
+        shared = sorted(before.keys() & after.keys())
         if shared:
-            pair = np.array([ours[d] for d in shared]), np.array([theirs[d] for d in shared])
+            pair = np.array([before[d] for d in shared]), np.array([after[d] for d in shared])
             by_metric[metric][task] = pair
     for metric, tasks in by_metric.items():
         if len(tasks) >= FEWEST_FAMILIES:

@@ -84,16 +84,17 @@ def compare_tensor(
     base, candidate : tuple of (facts, arrays)
         As `refutable.models.facts.tensors` made them.
     """
-    (old, ours), (new, theirs) = base, candidate
+    (old, base_arrays), (new, candidate_arrays) = base, candidate
     pairs = {
-        way: (Lines.of(ours, name, way), Lines.of(theirs, name, way)) for way in ("row", "col")
+        way: (Lines.of(base_arrays, name, way), Lines.of(candidate_arrays, name, way))
+        for way in ("row", "col")
     }
     change = relative_change(pairs, float(old["norm"]), float(new["norm"]))
     if new["norm"] == 0.0:
         return TensorChange(name, "zeroed", change)
     for way in sorted(pairs, key=lambda w: int(_changed(*pairs[w]).sum())):
-        if (found := _in_part(name, way, pairs[way], change)) is not None:
-            return found
+        if (part := _in_part(name, way, pairs[way], change)) is not None:
+            return part
     rows = pairs["row"]
     factor = scale_of(*rows)
     if factor is not None:
@@ -118,9 +119,9 @@ def compare_tensor(
 def relative_change(pairs: Mapping[str, tuple[Lines, Lines]], before: float, after: float) -> float:
     """Estimate the norm of the difference over the norm of the base from the projections."""
     squares = [float(((b.sign - a.sign) ** 2).sum()) for a, b in pairs.values()]
-    found = float(np.sqrt(np.mean(squares)))
+    size = float(np.sqrt(np.mean(squares)))
     if before > 0:
-        return found / before
+        return size / before
     return float("inf") if after > 0 else 0.0
 
 
@@ -143,22 +144,22 @@ def _in_part(name: str, way: str, pair: tuple[Lines, Lines], change: float) -> T
         gone = (candidate.norm == 0) & (base.norm > 0)
         if not gone.any() or not np.array_equal(gone, changed):
             return None
-        return TensorChange(name, "zeroed", change, way, _places(gone), size)
+        return TensorChange(name, "zeroed", change, way, _indices(gone), size)
     parts = base.take(changed), candidate.take(changed)
-    places = _places(changed)
+    indices = _indices(changed)
     gone = (candidate.norm == 0) & (base.norm > 0)
     if gone.any():
-        return TensorChange(name, "zeroed", change, way, _places(gone), size)
+        return TensorChange(name, "zeroed", change, way, _indices(gone), size)
     if is_permuted(*parts):
-        return TensorChange(name, "permuted", change, way, places, size)
+        return TensorChange(name, "permuted", change, way, indices, size)
     factor = scale_of(*parts)
     if factor is not None:
-        return TensorChange(name, "rescaled", change, way, places, size, scale=factor)
+        return TensorChange(name, "rescaled", change, way, indices, size, scale=factor)
     there = float(np.linalg.norm(parts[0].norm))
     inside = change * float(np.linalg.norm(base.norm)) / there if there > 0 else float("inf")
     sources = _copies(base, parts[1])
     what = "copied" if sources else "part"
-    return TensorChange(name, what, inside, way, places, size, sources=sources)
+    return TensorChange(name, what, inside, way, indices, size, sources=sources)
 
 
 def _copies(base: Lines, lines: Lines) -> tuple[int, ...]:
@@ -166,14 +167,14 @@ def _copies(base: Lines, lines: Lines) -> tuple[int, ...]:
     if lines.norm.size > _FEW or np.array_equal(base.norm, np.abs(base.sign)):
         # Values of a vector, and columns of one entry, are alike by chance.
         return ()
-    found = []
+    copies = []
     for norm, sign in zip(lines.norm, lines.sign, strict=True):
         one = Lines(np.full_like(base.norm, norm), np.full_like(base.sign, sign))
         alike = np.flatnonzero(~_changed(base, one))
         if not alike.size:
             return ()
-        found.append(int(alike[0]))
-    return tuple(found)
+        copies.append(int(alike[0]))
+    return tuple(copies)
 
 
 def _constant(facts: Mapping[str, Any], rows: Lines) -> float | None:
@@ -187,7 +188,7 @@ def _constant(facts: Mapping[str, Any], rows: Lines) -> float | None:
     return float(rows.norm[0] / np.sqrt(int(facts["levels"][1]))) if alike.all() else None
 
 
-def _places(flags: Flags) -> tuple[int, ...]:
+def _indices(flags: Flags) -> tuple[int, ...]:
     return tuple(int(i) for i in np.flatnonzero(flags))
 
 
@@ -213,8 +214,11 @@ def is_permuted(base: Lines, candidate: Lines) -> bool:
     """Whether the candidate's rows are the base's in another order."""
     if base.norm.size < 2:
         return False
-    ours, theirs = np.lexsort((base.sign, base.norm)), np.lexsort((candidate.sign, candidate.norm))
-    return not _changed(base.take(ours), candidate.take(theirs)).any()
+    base_order, candidate_order = (
+        np.lexsort((base.sign, base.norm)),
+        np.lexsort((candidate.sign, candidate.norm)),
+    )
+    return not _changed(base.take(base_order), candidate.take(candidate_order)).any()
 
 
 def _same_multiset(a: Floats, b: Floats) -> bool:

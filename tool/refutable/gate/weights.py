@@ -94,20 +94,20 @@ def _moved(names: Sequence[str], old: Known, new: Known) -> tuple[list[Fact], li
         if entry["norm"] > 0 and entry["levels"][0] > 1:
             owners[entry["digest"]].append(name)
     source = {n: _origin(n, owners.get(new[n]["digest"], [])) for n in names}
-    found = {n: s for n, s in source.items() if s}
-    facts, told = _whole_blocks(found, old)
+    origins = {n: s for n, s in source.items() if s}
+    facts, told = _whole_blocks(origins, old)
     held = {new[n]["digest"] for n in new}
-    for name, origin in found.items():
+    for name, origin in origins.items():
         if name in told:
             continue
         blocks = tuple(b for b in (block_of(name), block_of(origin)) if b is not None)
-        if found.get(origin) == name:
+        if origins.get(origin) == name:
             if name < origin:
                 facts.append(Fact("weights", f"{name} and {origin} swapped", True, 10, blocks))
             continue
-        how = "duplicates" if old[origin]["digest"] in held and origin not in found else "holds"
+        how = "duplicates" if old[origin]["digest"] in held and origin not in origins else "holds"
         facts.append(Fact("weights", f"{name} {how} {origin} of the base", True, 12, blocks))
-    return facts, [n for n in names if n not in found]
+    return facts, [n for n in names if n not in origins]
 
 
 def _origin(name: str, owners: Sequence[str]) -> str:
@@ -124,10 +124,10 @@ def _part(name: str) -> str:
     return name if block is None else name.replace(f".{block}.", ".*.", 1)
 
 
-def _whole_blocks(found: Mapping[str, str], old: Known) -> tuple[list[Fact], set[str]]:
+def _whole_blocks(origins: Mapping[str, str], old: Known) -> tuple[list[Fact], set[str]]:
     """Say of blocks, most of whose tensors hold those of another one, which they hold now."""
     by_block: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for name, origin in found.items():
+    for name, origin in origins.items():
         here, there = block_of(name), block_of(origin)
         if (
             here is not None
@@ -260,7 +260,7 @@ def _grouped(facts: Sequence[Fact]) -> list[Fact]:
     groups: dict[tuple[str, int], list[Fact]] = defaultdict(list)
     for fact in facts:
         groups[fact.text.split("(")[0].split()[-1], fact.rank].append(fact)
-    return [found for group in groups.values() for found in _told_once(group)]
+    return [fact for group in groups.values() for fact in _told_once(group)]
 
 
 def _told_once(group: Sequence[Fact]) -> Sequence[Fact]:

@@ -69,14 +69,14 @@ def _something_changed(answer: Answer) -> bool:
 
 def _causes(answer: Answer) -> list[str]:
     """Up to two differences of the files that explain what the model says."""
-    found = list(answer.failing_facts)
-    if not found and (answer.behaviour_changed or answer.profiles_changed):
+    causes = list(answer.failing_facts)
+    if not causes and (answer.behaviour_changed or answer.profiles_changed):
         rest = sorted((f for m in answer.models for f in m.facts), key=lambda f: f.rank)
-        found = [f for f in rest if f.kind in _CAUSES and f.rank <= 70][:1]
-    words = [f"{fact.text}" for fact in found[:2]]
-    if len(found) > 2:
-        words.append(f"{len(found) - 2} more differences of the files")
-    if len(found) == 1 and _nothing_else(answer, found[0]):
+        causes = [f for f in rest if f.kind in _CAUSES and f.rank <= 70][:1]
+    words = [f"{fact.text}" for fact in causes[:2]]
+    if len(causes) > 2:
+        words.append(f"{len(causes) - 2} more differences of the files")
+    if len(causes) == 1 and _nothing_else(answer, causes[0]):
         words[0] += ", nothing else differs"
     return words
 
@@ -97,9 +97,9 @@ def _behaviour_said(answer: Answer) -> Iterator[str]:
 def _one_change(change: BehaviourChange, answer: Answer) -> str:
     margin = answer.policy.margins[change.quantity]
     arm = {"no-bos": "", "bos": " with BOS"}.get(change.arm, f" {change.arm}")
-    found = change.change
-    ends = "" if found.p is None else f" [{found.low:.2g}, {found.high:.2g}]"
-    value = f"{found.value:.2g}" if change.quantity != "loss" else f"{found.value:+.2g}"
+    interval = change.change
+    ends = "" if interval.p is None else f" [{interval.low:.2g}, {interval.high:.2g}]"
+    value = f"{interval.value:.2g}" if change.quantity != "loss" else f"{interval.value:+.2g}"
     within = {Status.CHANGED: "", Status.SAME: "within "}.get(change.status, "against ")
     said = f"{WORDS[change.quantity]}{arm} {value} {UNITS[change.quantity]}{ends}"
     return f"{said}, {within}margin {margin:g}"
@@ -170,11 +170,11 @@ def _behaviour_lines(model: ModelAnswer, answer: Answer) -> Iterator[str]:
 
 
 def _value(change: BehaviourChange) -> str:
-    found = change.change
+    interval = change.change
     name = {"kl": "KL", "top": "top token", "loss": "loss"}[change.quantity]
     if change.before is not None and change.after is not None:
         return f"{name} {change.before:.3f} -> {change.after:.3f}"
-    return f"{name} {found.value:.2g}"
+    return f"{name} {interval.value:.2g}"
 
 
 def _profile_lines(model: ModelAnswer) -> Iterator[str]:
@@ -218,9 +218,9 @@ def claim_said(line: ClaimChange) -> str:
         levels = f" {number(line.before)} -> {number(line.after)}"
     change = ""
     if line.change is not None:
-        found = line.change
-        ends = "" if found.p is None else f" {ends_of(found.low, found.high, sign=True)}"
-        change = f", change {number(found.value, sign=True)}{ends} {line.unit}".rstrip()
+        interval = line.change
+        ends = "" if interval.p is None else f" {ends_of(interval.low, interval.high, sign=True)}"
+        change = f", change {number(interval.value, sign=True)}{ends} {line.unit}".rstrip()
     return f"{line.claim}{arm}{levels}{change}; {line.reason}"
 
 

@@ -57,9 +57,9 @@ def _resampled(one, families):
 def test_unchanged_releases_alarm_in_at_most_a_twentieth_of_resamplings(tmp_path):
     """A release against its copies in bfloat16 and in 8 bits, at the gate's own margins."""
     loaded = load(resolve("tiny-rmsnorm"))
-    base = tmp_path / "base"
-    loaded.model.save_pretrained(base)
-    loaded.tokenizer.save_pretrained(base)
+    stored = tmp_path / "base"
+    loaded.model.save_pretrained(stored)
+    loaded.tokenizer.save_pretrained(stored)
     harness = open_harness(PromptLibrary([fixtures()]))
     library = tomllib.loads((fixtures() / "prompts" / "battery.toml").read_text())
     few = [
@@ -70,18 +70,18 @@ def test_unchanged_releases_alarm_in_at_most_a_twentieth_of_resamplings(tmp_path
                     f"prompts = {json.dumps(f['prompts'])}\n" for f in few)  # fmt: skip
     prompts = tmp_path / "few.toml"
     prompts.write_text(f'name = "few"\n{table}', encoding="utf-8")
-    ours = release_of(harness, str(base), str(prompts))
+    base = release_of(harness, str(stored), str(prompts))
     rng = np.random.default_rng(1)
-    size = len(set(ours.behaviour["no-bos"].families))
+    size = len(set(base.behaviour["no-bos"].families))
     for change in (faults.bfloat16, lambda folder: faults.rounded(folder, 8)):
-        folder = faults.copy(base, tmp_path / f"copy-{rng.integers(1 << 30)}")
+        folder = faults.copy(stored, tmp_path / f"copy-{rng.integers(1 << 30)}")
         change(folder)
-        theirs = release_of(harness, str(folder), str(prompts))
-        assert not compare_releases(ours, theirs, Policy()).failed
+        candidate = release_of(harness, str(folder), str(prompts))
+        assert not compare_releases(base, candidate, Policy()).failed
         alarms = 0
         for _ in range(RUNS):
             families = rng.integers(0, size, size)
-            pair = (resampled(one, families) for one in (ours, theirs))
+            pair = (resampled(one, families) for one in (base, candidate))
             changes = compare_behaviour(*pair).changes
             alarms += any(change.status is Status.CHANGED for change in changes)
             assert alarms <= RUNS // 20
@@ -124,12 +124,12 @@ def test_rounding_at_the_margin_rarely_alarms_in_resampled_families():
 
 def _scale(a, noise, target):
     """Find the size of noise that makes the mean divergence the target, by bisection."""
-    ours = behaviour(a)
+    base = behaviour(a)
     low, high = 0.0, 2.0
     for _ in range(12):
         middle = (low + high) / 2
-        theirs = behaviour(a + middle * noise)
-        mean = divergences(ours, theirs, pair_tokens(ours, theirs)).mean()
+        candidate = behaviour(a + middle * noise)
+        mean = divergences(base, candidate, pair_tokens(base, candidate)).mean()
         low, high = (middle, high) if mean < target else (low, middle)
     return low
 

@@ -24,9 +24,9 @@ def exact(p_logits, q_logits):
 
 def test_whole_distributions_give_the_divergence_itself():
     a, b = logits(0, vocab=40), logits(1, vocab=40)
-    ours, theirs = behaviour(a, ranks=40), behaviour(b, ranks=40)
-    pairing = pair_tokens(ours, theirs)
-    assert divergences(ours, theirs, pairing) == pytest.approx(exact(a, b), abs=2e-4)
+    base, candidate = behaviour(a, ranks=40), behaviour(b, ranks=40)
+    pairing = pair_tokens(base, candidate)
+    assert divergences(base, candidate, pairing) == pytest.approx(exact(a, b), abs=2e-4)
 
 
 @settings(max_examples=25)
@@ -34,10 +34,10 @@ def test_whole_distributions_give_the_divergence_itself():
 def test_a_cut_distribution_never_gives_more(seed, noise):
     a = logits(seed, vocab=300)
     b = a + noise * np.random.default_rng(seed).normal(size=a.shape)
-    ours, theirs = behaviour(a), behaviour(b)
-    found = divergences(ours, theirs, pair_tokens(ours, theirs))
-    assert (found >= -1e-9).all()
-    assert (found <= exact(a, b) + 1e-4).all()
+    base, candidate = behaviour(a), behaviour(b)
+    cut = divergences(base, candidate, pair_tokens(base, candidate))
+    assert (cut >= -1e-9).all()
+    assert (cut <= exact(a, b) + 1e-4).all()
 
 
 def test_top_token_differs_where_it_does_and_not_at_ties():
@@ -49,10 +49,10 @@ def test_top_token_differs_where_it_does_and_not_at_ties():
     near[5, second] = near[5, first] = a[5, first]
     tied = near.copy()
     tied[5, second] += 1e-5
-    ours = behaviour(a)
-    assert top_differs(ours, behaviour(b), pair_tokens(ours, ours)).nonzero()[0].tolist() == [3]
-    ours, theirs = behaviour(near), behaviour(tied)
-    assert top_differs(ours, theirs, pair_tokens(ours, theirs)).sum() == 0
+    base = behaviour(a)
+    assert top_differs(base, behaviour(b), pair_tokens(base, base)).nonzero()[0].tolist() == [3]
+    base, candidate = behaviour(near), behaviour(tied)
+    assert top_differs(base, candidate, pair_tokens(base, candidate)).sum() == 0
 
 
 def test_log_probabilities_survive_sixteen_bits():
@@ -68,10 +68,10 @@ def test_a_release_is_read_back_and_a_changed_file_is_refused(tmp_path):
     made = release(logits(0))
     folder = write_release(made, tmp_path)
     back = read_release(folder)
-    ours, theirs = made.behaviour["no-bos"], back.behaviour["no-bos"]
-    assert (theirs.ids == ours.ids).all()
-    assert theirs.prompts == ours.prompts
-    assert theirs.log_probability == pytest.approx(ours.log_probability, abs=1e-3)
+    written, read = made.behaviour["no-bos"], back.behaviour["no-bos"]
+    assert (read.ids == written.ids).all()
+    assert read.prompts == written.prompts
+    assert read.log_probability == pytest.approx(written.log_probability, abs=1e-3)
     assert compare_behaviour(made, back).same_function
     file = folder / "behaviour.safetensors"
     content = file.read_bytes()
@@ -88,28 +88,30 @@ def test_a_planted_divergence_beyond_the_margin_is_changed_and_one_below_is_same
     a = logits(0)
     noise = np.random.default_rng(1).normal(size=a.shape)
     assert statuses(release(a), release(a + 0.01 * noise))["kl"] is Status.SAME
-    found = statuses(release(a), release(a + 0.6 * noise))
-    assert found["kl"] is Status.CHANGED
-    assert found["top"] is Status.CHANGED
+    changed = statuses(release(a), release(a + 0.6 * noise))
+    assert changed["kl"] is Status.CHANGED
+    assert changed["top"] is Status.CHANGED
 
 
 def test_loss_on_own_tokens_is_told_apart_from_divergence():
     made = release(logits(0))
-    own = made.behaviour["no-bos"]
-    shifted = replace(made, behaviour={"no-bos": replace(own, loss=own.loss + 0.2)})
-    found = statuses(made, shifted)
-    assert found == {"kl": Status.SAME, "top": Status.SAME, "loss": Status.CHANGED}
+    recorded = made.behaviour["no-bos"]
+    shifted = replace(made, behaviour={"no-bos": replace(recorded, loss=recorded.loss + 0.2)})
+    status_of = statuses(made, shifted)
+    assert status_of == {"kl": Status.SAME, "top": Status.SAME, "loss": Status.CHANGED}
 
 
 def test_tokens_are_paired_where_their_text_ends():
-    ours = behaviour(logits(0, tokens=6), lengths=(4, 2), prompts=("a", "b"), families=("x", "x"))
+    base = behaviour(logits(0, tokens=6), lengths=(4, 2), prompts=("a", "b"), families=("x", "x"))
     # The candidate cuts the first prompt's second token in two, and puts the prompts otherwise.
-    theirs = behaviour(logits(0, tokens=7), lengths=(2, 5), prompts=("b", "a"), families=("x", "x"))
-    ours = replace(ours, ends=np.array([1, 4, 6, 9, 2, 5]), tokens=np.array([7, 8, 9, 1, 2, 3]))
-    theirs = replace(
-        theirs, ends=np.array([2, 5, 1, 2, 4, 6, 9]), tokens=np.array([2, 3, 7, 5, 6, 9, 1])
+    candidate = behaviour(
+        logits(0, tokens=7), lengths=(2, 5), prompts=("b", "a"), families=("x", "x")
     )
-    pairing = pair_tokens(ours, theirs)
+    base = replace(base, ends=np.array([1, 4, 6, 9, 2, 5]), tokens=np.array([7, 8, 9, 1, 2, 3]))
+    candidate = replace(
+        candidate, ends=np.array([2, 5, 1, 2, 4, 6, 9]), tokens=np.array([2, 3, 7, 5, 6, 9, 1])
+    )
+    pairing = pair_tokens(base, candidate)
     assert pairing.base.tolist() == [0, 1, 2, 3, 4, 5]
     assert pairing.candidate.tolist() == [2, 4, 5, 6, 0, 1]
     assert (pairing.split, pairing.shared) == (1, 2)
@@ -120,9 +122,9 @@ def test_another_default_arm_is_compared_as_encoded():
     both = {"no-bos": behaviour(a), "bos": behaviour(b)}
     base = replace(release(a), behaviour=both)
     candidate = replace(base, facts={**base.facts, "tokenizer": {"default": {"bos": True}}})
-    found = {(c.arm, c.quantity): c.status for c in compare_behaviour(base, candidate).changes}
-    assert found["no-bos", "kl"] is found["bos", "kl"] is Status.SAME
-    assert found["as encoded", "kl"] is Status.CHANGED
+    status_of = {(c.arm, c.quantity): c.status for c in compare_behaviour(base, candidate).changes}
+    assert status_of["no-bos", "kl"] is status_of["bos", "kl"] is Status.SAME
+    assert status_of["as encoded", "kl"] is Status.CHANGED
 
 
 def test_other_prompts_are_not_compared():
@@ -138,9 +140,9 @@ def test_one_family_far_out_decides_nothing():
     means[0] = 0.12
     rng = np.random.default_rng(0)
     means += 1e-4 * rng.normal(size=20)
-    found = paired_change(means, margin=0.02)
-    assert not found.same
-    assert not found.changed
+    change = paired_change(means, margin=0.02)
+    assert not change.same
+    assert not change.changed
 
 
 def test_fewer_than_five_families_decide_nothing():

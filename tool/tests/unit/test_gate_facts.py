@@ -91,9 +91,9 @@ def test_a_context_is_told_and_suspect_where_rotary_positions_hang_on_it():
     for kind, suspect in (("default", False), ("dynamic", True)):
         rope = {"rope_parameters.rope_type": kind}
         sides = [config(**rope, max_position_embeddings=n) for n in (64, 128)]
-        (found,) = file_facts(*sides)
-        assert "max_position_embeddings 64 -> 128" in found.text
-        assert found.suspect is suspect
+        (facts,) = file_facts(*sides)
+        assert "max_position_embeddings 64 -> 128" in facts.text
+        assert facts.suspect is suspect
 
 
 def config(**fields):
@@ -118,8 +118,8 @@ def config(**fields):
     ],
 )
 def test_fields_that_are_computed_with_are_suspect(fields, text, suspect):
-    found = file_facts(config(), config(**fields))
-    assert [(f.text, f.suspect) for f in found] == [(text, suspect)]
+    facts = file_facts(config(), config(**fields))
+    assert [(f.text, f.suspect) for f in facts] == [(text, suspect)]
 
 
 def test_a_number_that_went_through_single_precision_is_the_same_number():

@@ -244,9 +244,9 @@ def test_a_part_of_few_families_does_not_speak_for_the_others():
 def test_without_prompts_only_means_with_a_spread_are_compared(changes, status):
     names = ("gain.mean",)
     base = evidence(names)
-    found = replace(base.results[0].estimate, value=9.0, **changes)
-    for sides in ((base, altered(base, names[0], estimate=found)),
-                  (altered(base, names[0], estimate=found), base)):  # fmt: skip
+    estimate = replace(base.results[0].estimate, value=9.0, **changes)
+    for sides in ((base, altered(base, names[0], estimate=estimate)),
+                  (altered(base, names[0], estimate=estimate), base)):  # fmt: skip
         line = gate(*sides, None, None).changes[0]
         assert (line.status, line.paired) == (status, False)
 

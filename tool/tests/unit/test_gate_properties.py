@@ -46,7 +46,7 @@ def befallen(base, rows, fates):
     """The candidate's evidence and observations after each claim met its fate."""
     made = base
     for place, (name, fate) in enumerate(fates.items()):
-        mine = rows["claim"] == name
+        of_claim = rows["claim"] == name
         if fate == "drop":
             made = replace(made, results=tuple(r for r in made.results if r.claim != name))
         elif fate == "skip":
@@ -63,11 +63,11 @@ def befallen(base, rows, fates):
             made = replace(made, claims=tuple(claims))
         elif fate == "shift":
             rows = rows.copy()
-            rows.loc[mine, "value"] += noisy(place, -5.0 if name == "gain.share" else 1.0)
+            rows.loc[of_claim, "value"] += noisy(place, -5.0 if name == "gain.share" else 1.0)
         elif fate == "nan":
-            rows = rows.assign(value=rows["value"].mask(mine & (rows["prompt"] == "f3/1")))
+            rows = rows.assign(value=rows["value"].mask(of_claim & (rows["prompt"] == "f3/1")))
         elif fate == "rows":
-            rows = rows[~mine]
+            rows = rows[~of_claim]
     return made, rows
 
 
@@ -99,13 +99,13 @@ def test_what_the_base_lacks_is_new_and_gates_nothing(fates):
     if without == set(PAIRED):
         return
     report = gate(base, other, base_rows, rows)
-    found = {c.claim: c.status for c in report.changes}
-    assert {n for n, s in found.items() if s is Status.NEW} == without
+    status_of = {c.claim: c.status for c in report.changes}
+    assert {n for n, s in status_of.items() if s is Status.NEW} == without
     expected = {"keep": Status.SAME, "counterexample": Status.SAME, "shift": Status.CHANGED,
                 "nan": Status.UNDECIDED, "rows": Status.UNDECIDED}  # fmt: skip
     for name, fate in fates.items():
         if name not in without:
-            assert found[name] is expected.get(fate, Status.SAME)
+            assert status_of[name] is expected.get(fate, Status.SAME)
     assert report.exit_code == ("shift" in fates.values())
     # New claims are no part of the family that is corrected for.
     assert report.family_size == len(PAIRED) - len(without)
@@ -142,13 +142,13 @@ def test_neither_results_nor_rows_have_an_order(seed):
     plain = gate(base, base, rows, other)
     (one, one_rows), (two, two_rows) = shuffled(base, rows), shuffled(base, other)
     again = gate(one, two, one_rows, two_rows)
-    found = {c.claim: c for c in again.changes}
-    assert len(found) == len(KINDS)
+    again_of = {c.claim: c for c in again.changes}
+    assert len(again_of) == len(KINDS)
     for line in plain.changes:
-        twin = found[line.claim]
+        twin = again_of[line.claim]
         assert (twin.status, twin.part) == (line.status, line.part)
         assert twin.change.value == pytest.approx(line.change.value, abs=1e-12)
         assert twin.p_adjusted == pytest.approx(line.p_adjusted)
-    assert {found["gain.mean"].status, found["gain.trend"].status} == {
+    assert {again_of["gain.mean"].status, again_of["gain.trend"].status} == {
         Status.UNDECIDED, Status.CHANGED,
     }  # fmt: skip

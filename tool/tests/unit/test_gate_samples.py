@@ -82,8 +82,8 @@ def test_inspect_logs_as_json_and_as_archives_say_the_same(tmp_path):
 def test_lost_tasks_and_folders_without_logs(tmp_path):
     harness_log(tmp_path / "a", "one", [1.0] * 9)
     harness_log(tmp_path / "b", "two", [1.0] * 9)
-    found = compare_samples(read_samples(tmp_path / "a"), read_samples(tmp_path / "b"))
-    assert [line.status for line in found] == [Status.LOST]
+    lines = compare_samples(read_samples(tmp_path / "a"), read_samples(tmp_path / "b"))
+    assert [line.status for line in lines] == [Status.LOST]
     (tmp_path / "c").mkdir()
     with pytest.raises(EvidenceError, match="no per-sample log"):
         read_samples(tmp_path / "c")

@@ -122,15 +122,15 @@ def test_a_whole_tensor_of_zeros():
 
 def test_blocks_swapped_duplicated_and_passed_on():
     def renamed(order):
-        found = {}
+        renamed_tensors = {}
         for name, value in BASE.items():
             for here, there in order.items():
                 if f".layers.{here}." in name:
-                    found[name] = BASE[name.replace(f".{here}.", f".{there}.", 1)]
+                    renamed_tensors[name] = BASE[name.replace(f".{here}.", f".{there}.", 1)]
                     break
             else:
-                found[name] = value
-        return [f.text for f in weight_facts(release(BASE), release(found))]
+                renamed_tensors[name] = value
+        return [f.text for f in weight_facts(release(BASE), release(renamed_tensors))]
 
     assert renamed({0: 3, 3: 0}) == ["blocks 0 and 3 swapped"]
     assert renamed({2: 1}) == ["block 2 duplicates block 1"]
@@ -142,8 +142,8 @@ def test_blocks_swapped_duplicated_and_passed_on():
 
 def test_two_tensors_of_one_block_swapped():
     k = Q.format(1).replace("q_proj", "k_proj")
-    found = told(**{Q.format(1): BASE[k], k: BASE[Q.format(1)]})
-    assert [f.text for f in found] == [f"{k} and {Q.format(1)} swapped"]
+    facts = told(**{Q.format(1): BASE[k], k: BASE[Q.format(1)]})
+    assert [f.text for f in facts] == [f"{k} and {Q.format(1)} swapped"]
 
 
 def test_permuted_rows_columns_and_a_transposed_matrix():
@@ -233,9 +233,9 @@ def test_a_tensor_that_was_rewritten_passes_where_the_text_shows_that_nothing_ch
 ):
     held = {**BASE, "vision_tower.layers.1.weight": BASE[OUT.format(0)] + 1}
     other = {**held, name: held[name] @ torch.linalg.qr(held[OUT.format(3)])[0]}
-    found = weight_facts(release(held), release(other))
-    assert found[0].suspect
-    assert any(f.suspect for f in cleared(found, report(divergence))) is not passes
+    facts = weight_facts(release(held), release(other))
+    assert facts[0].suspect
+    assert any(f.suspect for f in cleared(facts, report(divergence))) is not passes
 
 
 def test_missing_extra_and_reshaped_tensors():
@@ -243,8 +243,8 @@ def test_missing_extra_and_reshaped_tensors():
     del held[NORM.format(1)]
     held["model.extra"] = torch.ones(3)
     held["model.norm.weight"] = torch.ones(31)
-    found = [f.text for f in weight_facts(release(BASE), release(held))]
-    assert found == [
+    facts = [f.text for f in weight_facts(release(BASE), release(held))]
+    assert facts == [
         f"the candidate lacks {NORM.format(1)}",
         "the candidate has besides model.extra",
         "model.norm.weight has shape [31], had [32]",
@@ -257,11 +257,11 @@ def test_relative_change_is_estimated_from_the_projections(seed, size):
     a = torch.randn(64, 80, generator=torch.Generator().manual_seed(seed))
     b = a + size * torch.randn(64, 80, generator=torch.Generator().manual_seed(seed + 1000))
     sides = [tensor_facts(Holder({"x": value})) for value in (a, b)]
-    (old, ours), (new, theirs) = ((f[0], arrays) for f, arrays in sides)
+    (old, base_arrays), (new, candidate_arrays) = ((f[0], arrays) for f, arrays in sides)
     true = float((b - a).norm() / a.norm())
-    found = compare_tensor("x", (old, ours), (new, theirs))
-    assert found.what == "values"
-    assert found.change == pytest.approx(true, rel=0.35)
+    difference = compare_tensor("x", (old, base_arrays), (new, candidate_arrays))
+    assert difference.what == "values"
+    assert difference.change == pytest.approx(true, rel=0.35)
 
 
 def test_values_do_not_depend_on_the_type_they_are_stored_in():
@@ -272,7 +272,7 @@ def test_values_do_not_depend_on_the_type_they_are_stored_in():
 def test_nan_is_told_first():
     value = BASE[Q.format(0)].clone()
     value[0, 0] = float("nan")
-    found = told(**{Q.format(0): value})
-    assert f"{Q.format(0)} holds NaN or infinity" in [f.text for f in found]
-    assert replace(found[0]).rank == 4
+    facts = told(**{Q.format(0): value})
+    assert f"{Q.format(0)} holds NaN or infinity" in [f.text for f in facts]
+    assert replace(facts[0]).rank == 4
     assert np.isnan(value.numpy()).any()
