@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from refutable.measurement.state import State
 from refutable.models.build import read_config, read_tokenizer
 from refutable.models.encode import encode
 from refutable.models.facts.config import config_facts, generation_facts, unknown_fields
+from refutable.models.facts.remembered import remembered
 from refutable.models.facts.stored import stored_facts
 from refutable.models.facts.tokenizer import ends_of, tokenizer_facts
 from refutable.models.sources import locate
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
-    from refutable.models.checkpoint import Checkpoint
     from refutable.system.typing import Json
 
 
@@ -89,12 +90,10 @@ def release_of(harness: Harness, model: str, prompts: str) -> Release:
     plan.add_release(known.facts, prompts)
     complete(ObservationArchive(harness.sources, state, plan), harness.say)
     chosen = harness.sources.prompts(prompts)
-    checkpoint = locate(known.spec)
-    facts, tokenizer = _file_facts(known, checkpoint)
+    files = _Files(known)
+    facts = files.facts()
     tensors, weights = _tensors(state.arrays[prompts, "no-bos", ""][TENSORS])
-    behaviour = {
-        arm: _behaviour(state, chosen, tokenizer, (prompts, arm)) for _, arm, _ in plan.wanted
-    }
+    behaviour = {arm: _behaviour(state, chosen, files, (prompts, arm)) for _, arm, _ in plan.wanted}
     return Release(
         model, chosen.name, chosen.content_hash, {**facts, "tensors": tensors}, weights, behaviour
     )
@@ -103,7 +102,7 @@ def release_of(harness: Harness, model: str, prompts: str) -> Release:
 def _behaviour(
     state: State,
     prompts: PromptSet,
-    tokenizer: PreTrainedTokenizerBase | None,
+    files: _Files,
     where: tuple[str, str],
 ) -> Behaviour:
     """Put the arrays of one arm together."""
@@ -117,7 +116,7 @@ def _behaviour(
         families=tuple(p.family for p in prompts.prompts),
         lengths=lengths,
         tokens=arrays["own_tokens"].values,
-        ends=_ends(state, prompts, tokenizer, where[1], lengths),
+        ends=_ends(prompts, files, where[1], lengths),
         loss=arrays["own_token_loss"].values,
         ids=arrays["next_token_ids"].values,
         log_probability=log_probability,
@@ -126,23 +125,11 @@ def _behaviour(
 
 
 def _ends(
-    state: State,
-    prompts: PromptSet,
-    tokenizer: PreTrainedTokenizerBase | None,
-    arm: str,
-    lengths: NDArray[np.int64],
+    prompts: PromptSet, files: _Files, arm: str, lengths: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Where each token's text ends; a BOS token ends before the text begins."""
-    texts = [p.text for p in prompts.prompts]
-    unknown = np.full(int(lengths.sum()), -1)
-    if any(text is None for text in texts):
-        return unknown
-    found = ends_of(tokenizer, [text or "" for text in texts])
-    if found is None:
-        return unknown
-    front = [0] if encode(prompts, tokenizer, state.facts, arm).bos is not None else []
-    ends = np.array([end for spans in found for end in (*front, *spans)])
-    return ends if ends.size == unknown.size else unknown
+    ends = np.array(files.ends(prompts, arm))
+    return ends if ends.size == lengths.sum() else np.full(int(lengths.sum()), -1)
 
 
 def _tensors(array: xr.DataArray) -> tuple[list[dict[str, Json]], dict[str, NDArray[np.float32]]]:
@@ -154,23 +141,62 @@ def _tensors(array: xr.DataArray) -> tuple[list[dict[str, Json]], dict[str, NDAr
     return json.loads(head["__metadata__"]["tensors"]), load(content)
 
 
-def _file_facts(
-    state: State, checkpoint: Checkpoint
-) -> tuple[dict[str, Json], PreTrainedTokenizerBase | None]:
-    """What config, generation config, tokenizer and the headers of the weights say."""
-    config = read_config(state.spec, checkpoint)
-    tokenizer = read_tokenizer(state.spec, checkpoint)
-    facts: dict[str, Json] = {
-        "class": state.facts.architecture,
-        "norm": state.facts.norm_kind,
-        "config": config_facts(config),
-        "unknown": unknown_fields(config),
-        "generation": generation_facts(checkpoint.folder),
-        "tokenizer": tokenizer_facts(tokenizer),
-        "stored": stored_facts(checkpoint.weights),
-        "weights_digest": state.report.weights_digest,
-        "tokenizer_digest": state.report.tokenizer_digest,
-        "dtype": state.report.dtype,
-        "device": state.report.device,
-    }
-    return facts, tokenizer
+class _Files:
+    """What the files of a model say; read once, then remembered.
+
+    Parameters
+    ----------
+    state : State
+        What is known of the model.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._checkpoint = locate(state.spec)
+
+    @cached_property
+    def _tokenizer(self) -> PreTrainedTokenizerBase | None:
+        return read_tokenizer(self._state.spec, self._checkpoint)
+
+    def facts(self) -> dict[str, Json]:
+        """What config, generation config, tokenizer and the headers of the weights say."""
+        report, known = self._state.report, self._state.facts
+        read = remembered("release", self._checkpoint, (), self._read)
+        assert isinstance(read, dict)  # noqa: S101  (`_read` returns one)
+        return {
+            "class": known.architecture,
+            "norm": known.norm_kind,
+            **read,
+            "weights_digest": report.weights_digest,
+            "tokenizer_digest": report.tokenizer_digest,
+            "dtype": report.dtype,
+            "device": report.device,
+        }
+
+    def _read(self) -> Json:
+        config = read_config(self._state.spec, self._checkpoint)
+        return {
+            "config": config_facts(config),
+            "unknown": unknown_fields(config),
+            "generation": generation_facts(self._checkpoint.folder),
+            "tokenizer": tokenizer_facts(self._tokenizer),
+            "stored": stored_facts(self._checkpoint.weights),
+        }
+
+    def ends(self, prompts: PromptSet, arm: str) -> list[int]:
+        """Where the text of each token of a prompt set ends; empty if that cannot be told."""
+        texts = [p.text for p in prompts.prompts if p.text is not None]
+        if len(texts) < len(prompts.prompts):
+            return []
+
+        def read() -> Json:
+            found = ends_of(self._tokenizer, texts) or []
+            facts = self._state.facts
+            bos = encode(prompts, self._tokenizer, facts, arm).bos if found else None
+            front = [] if bos is None else [0]
+            return [end for spans in found for end in (*front, *spans)]
+
+        of = (prompts.content_hash, arm, str(self._state.facts.bos))
+        found = remembered("ends of tokens", self._checkpoint, of, read)
+        assert isinstance(found, list)  # noqa: S101  (`read` returns one)
+        return [int(str(end)) for end in found]
