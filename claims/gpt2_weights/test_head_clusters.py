@@ -43,8 +43,8 @@ def slices_by_depth(slices_cophenetic):
 )
 def test_tree_against_rotated(head_clustering):
     """Rank (1 + b)/(K + 1) of the mean cophenetic correlation over blocks and operators."""
-    found = head_clustering.sel(tree="cophenetic").mean(("operator", "layer"))
-    return rank_above(found.sel(copy=-1, drop=True), found.sel(copy=slice(0, None)))
+    correlation = head_clustering.sel(tree="cophenetic").mean(("operator", "layer"))
+    return rank_above(correlation.sel(copy=-1, drop=True), correlation.sel(copy=slice(0, None)))
 
 
 @claim(
@@ -60,8 +60,8 @@ def test_tree_against_rotated(head_clustering):
 )
 def test_gap_against_rotated(head_clustering):
     """Rank (1 + b)/(K + 1) of the mean gap over blocks and operators."""
-    found = head_clustering.sel(tree="gap").mean(("operator", "layer"))
-    return rank_above(found.sel(copy=-1, drop=True), found.sel(copy=slice(0, None)))
+    gap = head_clustering.sel(tree="gap").mean(("operator", "layer"))
+    return rank_above(gap.sel(copy=-1, drop=True), gap.sel(copy=slice(0, None)))
 
 
 @claim(

@@ -105,8 +105,8 @@ def test_variance_lasts(prompts_along_training):
 )
 def test_gradient_at_equal_loss(documents_along_training):
     """Log of gradient norm over weight norm of a block's matrices, by held-out document."""
-    found = documents_along_training.sel(quantity="relative gradient", drop=True)
-    return found.rename(text="prompt")
+    gradient = documents_along_training.sel(quantity="relative gradient", drop=True)
+    return gradient.rename(text="prompt")
 
 
 @claim(
@@ -123,5 +123,5 @@ def test_gradient_at_equal_loss(documents_along_training):
 )
 def test_sharpness_at_equal_loss(documents_along_training):
     """Log of the loss rise at .2 along random directions, by held-out document."""
-    found = documents_along_training.sel(quantity="log sharpness", drop=True)
-    return found.rename(text="prompt")
+    sharpness = documents_along_training.sel(quantity="log sharpness", drop=True)
+    return sharpness.rename(text="prompt")

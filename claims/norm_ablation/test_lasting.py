@@ -32,9 +32,9 @@ KINDS = ("layernorm-both-trained", "rmsnorm-both-trained")
 )
 def test_word_heads(documents_along_training):
     """Attention on a word's first token beyond its distance, best head, by held-out document."""
-    found = documents_along_training.sel(quantity="word arcs", drop=True)
+    accuracy = documents_along_training.sel(quantity="word arcs", drop=True)
     # The best head is chosen on the other documents.
-    return found.dropna("text").rename(text="prompt")
+    return accuracy.dropna("text").rename(text="prompt")
 
 
 @claim(
@@ -102,8 +102,8 @@ def test_selectivity(model_along_training):
 )
 def test_word_noise(documents_along_training):
     """Slope of the loss over the share of words replaced, by held-out document."""
-    found = documents_along_training.sel(quantity="words", drop=True)
-    return found.rename(text="prompt")
+    sensitivity = documents_along_training.sel(quantity="words", drop=True)
+    return sensitivity.rename(text="prompt")
 
 
 @claim(
@@ -120,8 +120,8 @@ def test_word_noise(documents_along_training):
 )
 def test_character_noise(documents_along_training):
     """Slope of the loss over the share of characters replaced, by held-out document."""
-    found = documents_along_training.sel(quantity="characters", drop=True)
-    return found.rename(text="prompt")
+    sensitivity = documents_along_training.sel(quantity="characters", drop=True)
+    return sensitivity.rename(text="prompt")
 
 
 @claim(

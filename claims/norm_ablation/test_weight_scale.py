@@ -24,8 +24,8 @@ LOG_SESOI = 0.05
 )
 def test_attention_weights(weight_statistics):
     """Log standard deviation of W_Q, W_K, W_V and W_O, mean over matrices and blocks."""
-    found = weight_statistics.sel(statistic="sd", matrix=["q", "k", "v", "o"])
-    return np.log(found).mean(("layer", "matrix"))
+    spread = weight_statistics.sel(statistic="sd", matrix=["q", "k", "v", "o"])
+    return np.log(spread).mean(("layer", "matrix"))
 
 
 @claim(
@@ -42,8 +42,8 @@ def test_attention_weights(weight_statistics):
 )
 def test_feed_forward_weights(weight_statistics):
     """Log standard deviation of the two matrices of the feed-forward, mean over blocks."""
-    found = weight_statistics.sel(statistic="sd", matrix=["in", "out"])
-    return np.log(found).mean(("layer", "matrix"))
+    spread = weight_statistics.sel(statistic="sd", matrix=["in", "out"])
+    return np.log(spread).mean(("layer", "matrix"))
 
 
 WHEN = "after 14 million tokens"

@@ -114,8 +114,8 @@ def dataset(
     """Measure what was planned, and return it with its provenance."""
     import xarray as xr
 
-    found = harness.observations(model, prompts, arm)
-    arrays = {name_of(item): _value(item, found) for item in asked}
+    observed = harness.observations(model, prompts, arm)
+    arrays = {name_of(item): _value(item, observed) for item in asked}
     report = harness.report(model)
     assert report is not None  # noqa: S101  (it was measured)
     return xr.Dataset(arrays).assign_attrs(
@@ -143,9 +143,9 @@ def _arguments(item: Asked) -> Sequence[str]:
     return list(inspect.signature(item).parameters)
 
 
-def _value(item: Asked, found: Observations) -> xr.DataArray:
+def _value(item: Asked, observations: Observations) -> xr.DataArray:
     if not isinstance(item, str):
-        values: xr.DataArray = call(item, found, _arguments(item))
+        values: xr.DataArray = call(item, observations, _arguments(item))
         return values
-    array: xr.DataArray = found[item]
+    array: xr.DataArray = observations[item]
     return array.assign_attrs(unit=REGISTRY[item].unit)

@@ -164,9 +164,9 @@ def claim_of(claim: ClaimLike) -> Claim:
     """Return a claim by its id, or from the function that carries it."""
     if isinstance(claim, Claim):
         return claim
-    found = getattr(claim, "__claim__", None)
-    if isinstance(found, Claim):
-        return found
+    decorated = getattr(claim, "__claim__", None)
+    if isinstance(decorated, Claim):
+        return decorated
     if isinstance(claim, str):
         return find_claim(claim)
     raise RefutableError(f"expected a claim, its id or a decorated function, got {claim!r}")
@@ -180,10 +180,10 @@ def claims_of(claims: ClaimLike | Sequence[ClaimLike]) -> list[Claim]:
 def _matching(claim: ClaimLike) -> list[Claim]:
     if not isinstance(claim, str) or not set(claim) & set("*?["):
         return [claim_of(claim)]
-    found = [one for one in bundled_claims() if fnmatchcase(one.id, claim)]
-    if not found:
+    matching = [one for one in bundled_claims() if fnmatchcase(one.id, claim)]
+    if not matching:
         raise RefutableError(f"no claim matches {claim!r}: see `refutable list claims`")
-    return found
+    return matching
 
 
 def _listed(claims: ClaimLike | Sequence[ClaimLike]) -> list[ClaimLike]:

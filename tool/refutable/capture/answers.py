@@ -96,13 +96,13 @@ class Rerun:
         """Keys and values of the intact inputs; ``None`` where they cannot be cut short."""
         if self._cache is None:
             inputs = self._thoughts
-            hidden, found = last_hidden(self._model, inputs.embeddings, inputs.present, None)
-            layers = getattr(found, "layers", [])
+            hidden, last = last_hidden(self._model, inputs.embeddings, inputs.present, None)
+            layers = getattr(last, "layers", [])
             whole = bool(layers) and not any(getattr(la, "is_sliding", False) for la in layers)
             if whole and torch.allclose(
                 _unembedded(self._model, hidden), answer_logits(self._model, inputs), atol=1e-3
             ):
-                self._cache = (found,)
+                self._cache = (last,)
             else:
                 self._cache = (None,)
         return self._cache[0]

@@ -187,14 +187,14 @@ def _returned_weights(output: object, batch: Batch) -> torch.Tensor | None:
     return None
 
 
-def _are_weights(found: torch.Tensor, batch: Batch) -> bool:
+def _are_weights(weights: torch.Tensor, batch: Batch) -> bool:
     """Whether what has the shape of weights is that: no negative one, none on later tokens.
 
     The state of linear attention has that shape too where prompts are as long as a head is wide.
     """
     for group in batch.groups:
         rows, steps = group.rows[:, :, None], group.positions
-        cut = found[rows, :, steps[:, :, None], steps[:, None, :]].permute(0, 3, 1, 2)
+        cut = weights[rows, :, steps[:, :, None], steps[:, None, :]].permute(0, 3, 1, 2)
         cut = cut.masked_fill(group.beyond[:, None, None, :], 0.0)
         if bool((cut < -_ROUNDING).any()) or bool((cut.triu(1).abs() > _ROUNDING).any()):
             return False

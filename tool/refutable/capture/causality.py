@@ -103,17 +103,17 @@ def causality(model: PreTrainedModel, sites: Sites, encoded: Encoded) -> Causali
     Causality
         The worst over both prompts.
     """
-    found: list[Causality] = []
+    trials: list[Causality] = []
     for ids in _prompts(encoded, sites.structure.d_vocab):
         # Another token may by chance do what the first does: the last position must move for one.
         tried = [_one(model, sites, encoded, ids, other) for other in _others(encoded, ids, sites)]
         worst = max(tried, key=lambda one: one.before)
         moves = max(tried, key=lambda one: one.at)
-        found.append(
+        trials.append(
             replace(worst, at=moves.at, where=worst.where if worst.before else moves.where)
         )
-    leak = max(found, key=lambda one: one.before)
-    still = min(found, key=lambda one: one.at)
+    leak = max(trials, key=lambda one: one.before)
+    still = min(trials, key=lambda one: one.at)
     return Causality(leak.before, still.at, still.where if still.at == 0 else leak.where)
 
 
@@ -157,11 +157,11 @@ def _one(
 @torch.no_grad()
 def _logits(model: PreTrainedModel, pair: Encoded) -> Array:
     device = next(model.parameters()).device
-    found = []
+    logits = []
     for ids in pair.ids:
         out = model(input_ids=torch.tensor([ids], device=device), use_cache=False, return_dict=True)
-        found.append(out.logits[0].float().cpu().numpy())
-    return np.stack(found)
+        logits.append(out.logits[0].float().cpu().numpy())
+    return np.stack(logits)
 
 
 def _compared(name: str, values: Array) -> Causality:

@@ -95,16 +95,16 @@ def _without_each(model: PreTrainedModel, sites: Sites, rows: list[list[int]]) -
     tokens, last = _padded(rows)
     with _only_last(sites, last):
         outputs = block_outputs(model, sites, tokens)
-        found: list[Tokens] = []
+        shortened: list[Tokens] = []
         for layer, block in enumerate(sites.blocks):
             behind = layer if outputs is not None else 0
             handle = block.register_forward_hook(_passed_on, with_kwargs=True)
             try:
                 with starting_behind(sites, outputs or (), behind):
-                    found.append(_run(model, tokens, last).argmax(-1).cpu().numpy())
+                    shortened.append(_run(model, tokens, last).argmax(-1).cpu().numpy())
             finally:
                 handle.remove()
-    return np.stack(found, axis=1)
+    return np.stack(shortened, axis=1)
 
 
 def _passed_on(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:

@@ -167,7 +167,7 @@ class Capture:
 
     def _readers(self) -> dict[str, tuple[int, list[tuple[str, Recorder]]]]:
         """Sites that are hooked on a module: layer, and recorders with the name they gave it."""
-        found: dict[str, tuple[int, list[tuple[str, Recorder]]]] = {}
+        by_module: dict[str, tuple[int, list[tuple[str, Recorder]]]] = {}
         for wanted in sorted(self._plan.sites - {PATTERN, LOGITS, ALL_LOGITS}):
             layers = range(self.blocks) if "*" in wanted else (_layer(wanted),)
             readers = [(wanted, recorder) for recorder in self._plan.readers(wanted)]
@@ -177,8 +177,8 @@ class Capture:
                 name = wanted.replace("*", str(layer))
                 if self._only is not None and layer != self._only:
                     continue
-                found.setdefault(name, (layer, []))[1].extend(readers)
-        return found
+                by_module.setdefault(name, (layer, []))[1].extend(readers)
+        return by_module
 
     def _keep(self, handle: RemovableHandle) -> None:
         self._stack.callback(handle.remove)

@@ -84,18 +84,18 @@ def attending(model: nn.Module, attend: Attend) -> Iterator[None]:
 
 
 def _configs(model: nn.Module) -> list[PreTrainedConfig]:
-    found: dict[int, PreTrainedConfig] = {}
+    by_id: dict[int, PreTrainedConfig] = {}
 
     def add(config: PreTrainedConfig | None) -> None:
-        if config is None or id(config) in found or not hasattr(config, "_attn_implementation"):
+        if config is None or id(config) in by_id or not hasattr(config, "_attn_implementation"):
             return
-        found[id(config)] = config
+        by_id[id(config)] = config
         for name in getattr(config, "sub_configs", {}):
             add(getattr(config, name, None))
 
     for module in model.modules():
         add(getattr(module, "config", None))
-    return list(found.values())
+    return list(by_id.values())
 
 
 def eager_attention(module: nn.Module) -> EagerAttend:
@@ -107,9 +107,9 @@ def eager_attention(module: nn.Module) -> EagerAttend:
         If no file in the module's class hierarchy has one.
     """
     for cls in type(module).__mro__:
-        found = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
-        if found is not None:
-            attend: EagerAttend = found
+        function = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
+        if function is not None:
+            attend: EagerAttend = function
             return attend
     raise NotAvailableError(
         f"attention patterns are not available: the file of {type(module).__name__} has no eager "

@@ -199,22 +199,26 @@ def sweep(
     show_progress
         Show a bar (in a terminal) or a line for each tenth.
     """
-    found = find_sites(model)
+    own_sites = find_sites(model)
     if sites is None:
-        names = site_names(len(found.blocks))
-        chosen = [name for name in names if not reason_against(found, name)]
+        names = site_names(len(own_sites.blocks))
+        chosen = [name for name in names if not reason_against(own_sites, name)]
         if isinstance(how, str) and how == "zero":
             chosen = [name for name in chosen if not name.endswith(".scale")]
     else:
         chosen = [canonical(name) for name in sites]
-    losses = {"intact": float(loss(run_edited(model, found, tokens, {}), tokens))}
+    losses = {"intact": float(loss(run_edited(model, own_sites, tokens, {}), tokens))}
     # Nothing before the edited block changes: its pass starts there.
-    outputs = block_outputs(model, found, tokens)
+    outputs = block_outputs(model, own_sites, tokens)
     with progress("sites replaced", len(chosen), show=show_progress) as advance:
         for done, name in enumerate(chosen, start=1):
             edit = _edit(name, Intervention(name, how))
-            with starting_behind(found, outputs or (), _blocks_before(name, len(found.blocks))):
-                losses[name] = float(loss(run_edited(model, found, tokens, {name: edit}), tokens))
+            with starting_behind(
+                own_sites, outputs or (), _blocks_before(name, len(own_sites.blocks))
+            ):
+                losses[name] = float(
+                    loss(run_edited(model, own_sites, tokens, {name: edit}), tokens)
+                )
             advance(done, name)
     return losses
 

@@ -106,15 +106,15 @@ class Trial:
         alone = measure(
             self._model, self._sites, chosen, list(items), layout="single", finite=False
         )
-        found = compare(measured, alone, ranged=LastLogits.name)
-        if plan.attention and found.value <= self._bound:
+        difference = compare(measured, alone, ranged=LastLogits.name)
+        if plan.attention and difference.value <= self._bound:
             # Read through our own function, attention is right even where the model's own mask
             # lets packed prompts see each other; the model must be right without it too.
             own = only(self._measure(self._probes, packs), chosen, ran)
             wanted = {item.name: alone[item.name] for item in self._probes}
             other = compare(own, wanted, ranged=LastLogits.name)
-            found = max(found, other, key=lambda item: item.value)
-        return measured, alone, found
+            difference = max(difference, other, key=lambda item: item.value)
+        return measured, alone, difference
 
     def _measure(self, items: Sequence[Recordable], packs: Sequence[Pack]) -> Arrays:
         return measure(self._model, self._sites, self._encoded, items, packs=packs, finite=False)

@@ -168,7 +168,7 @@ def nested(packs: Sequence[Pack], parts: Sequence[Sequence[int]]) -> tuple[Pack,
 
 def halves(pack: Pack) -> tuple[Pack, ...]:
     """Cut a pack that does not fit into two of half its tokens; one prompt cannot be cut."""
-    found: list[Pack] = []
+    packs: list[Pack] = []
     middle = sum(segment.length for segment in pack.segments) / 2
     parts: tuple[list[Segment], list[Segment]] = ([], [])
     used = 0
@@ -186,8 +186,8 @@ def halves(pack: Pack) -> tuple[Pack, ...]:
                 width += segment.length
         if rows:
             count = len(rows) if pack.layout == "padded" else 1
-            found.append(Pack(pack.layout, count, width, tuple(rows)))
-    return tuple(found)
+            packs.append(Pack(pack.layout, count, width, tuple(rows)))
+    return tuple(packs)
 
 
 def within(pack: Pack, most: int) -> list[Pack]:

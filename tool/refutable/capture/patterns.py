@@ -118,7 +118,7 @@ def _excess(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
 
 def _eager(model: PreTrainedModel, sites: Sites, ids: Sequence[int]) -> list[torch.Tensor]:
     """Patterns of one prompt, alone, block by block: head, query, key."""
-    found: list[torch.Tensor] = []
+    patterns: list[torch.Tensor] = []
 
     def hook(module: nn.Module, args: object, output: object) -> None:
         weights = [
@@ -131,7 +131,7 @@ def _eager(model: PreTrainedModel, sites: Sites, ids: Sequence[int]) -> list[tor
                 f"eager attention of {type(module).__name__} returns no weights: attention "
                 "patterns cannot be checked for this model"
             )
-        found.append(weights[0][0].float().cpu())
+        patterns.append(weights[0][0].float().cpu())
 
     modules = [module for module in sites.attentions if module is not None]
     handles = [module.register_forward_hook(hook) for module in modules]
@@ -142,4 +142,4 @@ def _eager(model: PreTrainedModel, sites: Sites, ids: Sequence[int]) -> list[tor
     finally:
         for handle in handles:
             handle.remove()
-    return found
+    return patterns

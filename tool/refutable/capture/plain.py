@@ -29,14 +29,14 @@ def plain_logits(
         By prompt id; a prompt whose logits would take too much memory is left out.
     """
     device = next(model.parameters()).device
-    found: dict[str, NDArray[np.generic]] = {}
+    logits: dict[str, NDArray[np.generic]] = {}
     for name, ids in zip(encoded.prompt_ids, encoded.ids, strict=True):
-        if found and len(ids) * vocabulary > _MOST_LOGITS:
+        if logits and len(ids) * vocabulary > _MOST_LOGITS:
             continue
         tokens = torch.tensor([ids], device=device)
         out = model(input_ids=tokens, use_cache=False, return_dict=True)
-        found[name] = out.logits[0, -1].float().cpu().numpy()
-    return found
+        logits[name] = out.logits[0, -1].float().cpu().numpy()
+    return logits
 
 
 def state_of(model: PreTrainedModel) -> tuple[int, tuple[str, ...]]:

@@ -45,10 +45,10 @@ def checked_packs(
     shared = [pack for pack in packs if len(pack.segments) > 1]
     if len(lengths) <= _WHOLE or len(shared) <= 2:
         return tuple(shared)
-    found: dict[int, Pack] = {}
+    chosen: dict[int, Pack] = {}
     for pack in _notable(shared, switches):
-        found.setdefault(id(pack), pack)
-    return tuple(found.values())[:most]
+        chosen.setdefault(id(pack), pack)
+    return tuple(chosen.values())[:most]
 
 
 def _notable(shared: Sequence[Pack], switches: Sequence[int]) -> Iterator[Pack]:
@@ -73,19 +73,19 @@ def compared_prompts(
         All prompts in a small set; otherwise of each pass the shortest, the longest, the first, the
         last, one between, and the longest below each switch.
     """
-    found: set[int] = set()
+    compared: set[int] = set()
     for pack in packs:
         by_length = sorted(pack.prompts, key=lambda i: (lengths[i], i))
         if len(lengths) <= _WHOLE or len(by_length) <= _MOST_COMPARED:
-            found |= set(by_length)
+            compared |= set(by_length)
             continue
         middle = by_length[len(by_length) // 2]
-        found |= {by_length[0], by_length[-1], pack.prompts[0], pack.prompts[-1], middle}
+        compared |= {by_length[0], by_length[-1], pack.prompts[0], pack.prompts[-1], middle}
         for switch in switches:
             below = [i for i in by_length if lengths[i] <= switch]
             if below and len(below) < len(by_length):
-                found.add(below[-1])
-    return tuple(sorted(found))
+                compared.add(below[-1])
+    return tuple(sorted(compared))
 
 
 def switches_of(config: PreTrainedConfig, longest: int) -> tuple[int, ...]:
@@ -94,8 +94,8 @@ def switches_of(config: PreTrainedConfig, longest: int) -> tuple[int, ...]:
     Windows, chunks and the context of before an extension: whatever is named so.
     """
     stated = config.to_dict() if hasattr(config, "to_dict") else dict(vars(config))
-    found = {value for value in _lengths(stated) if 1 < value < longest}
-    return tuple(sorted(found)[:MOST_PACKS])
+    switches = {value for value in _lengths(stated) if 1 < value < longest}
+    return tuple(sorted(switches)[:MOST_PACKS])
 
 
 def _lengths(stated: Mapping[str, object]) -> Iterator[int]:

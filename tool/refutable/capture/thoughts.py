@@ -256,8 +256,8 @@ def _laid_out(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Thoug
 def _embedded(model: PreTrainedModel, ids: Sequence[Sequence[int]]) -> torch.Tensor:
     table = model.get_input_embeddings()
     device = next(table.parameters()).device
-    found: torch.Tensor = table(torch.tensor([list(row) for row in ids]).to(device))
-    return found
+    embedded: torch.Tensor = table(torch.tensor([list(row) for row in ids]).to(device))
+    return embedded
 
 
 def _longer(made: Thoughts, added: torch.Tensor, name: str) -> Thoughts:

@@ -85,41 +85,41 @@ def survey_of_model(name: str) -> Survey:
     return survey(build_small(like(config)), config.model_type)
 
 
-def told(found: Survey) -> Iterator[str]:
+def told(survey: Survey) -> Iterator[str]:
     """Lines that say what can be measured of one model, what not and why."""
-    yield f"{found.model_type} ({found.architecture or 'not built'})"
-    if found.norm:
-        yield f"  norm {found.norm}, positions {found.positions}"
-    if found.error:
-        yield f"  nothing can be measured: {found.error}"
+    yield f"{survey.model_type} ({survey.architecture or 'not built'})"
+    if survey.norm:
+        yield f"  norm {survey.norm}, positions {survey.positions}"
+    if survey.error:
+        yield f"  nothing can be measured: {survey.error}"
         return
-    yield f"  prompts are run {found.layout}"
+    yield f"  prompts are run {survey.layout}"
     for kind, names in KINDS.items():
-        reason = found.says(*names)
+        reason = survey.says(*names)
         yield f"  {'no ' if reason else 'yes'} {kind}" + (f": {reason}" if reason else "")
 
 
-def row(found: Survey) -> str:
+def row(survey: Survey) -> str:
     """One row of the table."""
     marks, reasons = [], []
     for kind, names in KINDS.items():
-        reason = found.says(*names)
+        reason = survey.says(*names)
         absent = kind == "routers" and "has no router" in reason
-        marks.append("" if absent or found.error else "-" if reason else "+")
-        if reason and not absent and not found.error:
+        marks.append("" if absent or survey.error else "-" if reason else "+")
+        if reason and not absent and not survey.error:
             reasons.append(f"{kind}: {reason}")
-    if found.error:
-        reasons = [found.error]
+    if survey.error:
+        reasons = [survey.error]
     why = "; ".join(dict.fromkeys(reasons)).replace("|", "\\|")
-    cells = [found.model_type, found.norm, found.positions, found.layout, *marks, why]
+    cells = [survey.model_type, survey.norm, survey.positions, survey.layout, *marks, why]
     return "| " + " | ".join(cells) + " |"
 
 
-def write_table(found: Iterable[Survey], path: Path) -> int:
+def write_table(survey: Iterable[Survey], path: Path) -> int:
     """Write the table of architectures; returns how many of them can be measured."""
     from importlib.metadata import version
 
-    surveys = list(found)
+    surveys = list(survey)
     head = _TABLE.format(version=version("transformers"))
     files.write(path, head + "\n".join(row(one) for one in surveys) + "\n")
     return sum(not one.error for one in surveys)

@@ -36,37 +36,43 @@ def tested_and_drawn(
         For an unknown claim, model or prompt set, or a folder that cannot be written.
     """
     writable(out, "name another folder with --out")
-    found = tested(
+    specifications = tested(
         find_claim(claim), model, list(bundled_claims()), PromptLibrary([fixtures()]),
         prompts=prompts, say=say,
     )  # fmt: skip
     with style.styled():
         figure = draw_curve(
-            found.tested, found.own, found.dimensions, region=found.region, unit=found.unit
+            specifications.tested,
+            specifications.own,
+            specifications.dimensions,
+            region=specifications.region,
+            unit=specifications.unit,
         )
-        style.finish(figure, f"{found.claim}: specification curve", caption(found))
-        agree, of_all = found.agreement()
-        record = {**asdict(found), "agree": agree, "tested": of_all}
-        return found, list(write_curve(record, figure, out))
+        style.finish(
+            figure, f"{specifications.claim}: specification curve", caption(specifications)
+        )
+        agree, of_all = specifications.agreement()
+        record = {**asdict(specifications), "agree": agree, "tested": of_all}
+        return specifications, list(write_curve(record, figure, out))
 
 
-def caption(found: Multiverse) -> str:
+def caption(multiverse: Multiverse) -> str:
     """Say in a sentence how many specifications agree."""
-    agree, of_all = found.agreement()
-    verdict = found.own.verdict.value if found.own.verdict else ""
+    agree, of_all = multiverse.agreement()
+    verdict = multiverse.own.verdict.value if multiverse.own.verdict else ""
     return (
         f"{agree} of {of_all} specifications ({agree / of_all:.0%}) are {verdict}, as the claim's "
-        f"own (diamond): {found.predicted}. They share a model and most prompts."
+        f"own (diamond): {multiverse.predicted}. They share a model and most prompts."
     )
 
 
-def table(found: Multiverse) -> Table:
+def table(multiverse: Multiverse) -> Table:
     """Return agreement and the range of estimates for each option."""
     made = make_table("choice", "agree", "estimates")
-    for dimension, options in found.dimensions.items():
+    for dimension, options in multiverse.dimensions.items():
         for option in options if len(options) > 1 else ():
-            among = [s for s in found.tested if s.option(dimension) == option]
-            agree, of_all = found.agreement(among)
+            among = [s for s in multiverse.tested if s.option(dimension) == option]
+            agree, of_all = multiverse.agreement(among)
             values = [
                 s.estimate.value for s in among if s.estimate and s.estimate.value is not None
             ]
@@ -75,10 +81,10 @@ def table(found: Multiverse) -> Table:
     return made
 
 
-def untested(found: Multiverse) -> list[str]:
+def untested(multiverse: Multiverse) -> list[str]:
     """Say of each model how many specifications gave no verdict, with the first reason."""
     left: dict[str, list[str]] = {}
-    for spec in found.specifications:
+    for spec in multiverse.specifications:
         if spec.verdict is None:
             left.setdefault(spec.model, []).append(spec.reason)
     return [f"{model}: {len(why)} not tested: {why[0]}" for model, why in left.items()]

@@ -33,15 +33,15 @@ def units_of(claim: Claim, prompts: str | None = None) -> dict[str, int]:
     prompts : str, optional
         Prompt set in place of the one that the claim names.
     """
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     if claim.predicts.grouped:
-        found["training seeds"] = min(
+        counts["training seeds"] = min(
             (len(members) for members in members_of(claim, None).values()), default=0
         )
     library = PromptLibrary(shared_data())
     chosen = library(prompts or claim.prompts or BATTERY)
-    found["prompt families"] = len({prompt.family for prompt in chosen.prompts})
-    return found
+    counts["prompt families"] = len({prompt.family for prompt in chosen.prompts})
+    return counts
 
 
 def earlier_estimate(claim: str, model: str | None, evidence: Path) -> Estimate | None:

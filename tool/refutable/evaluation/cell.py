@@ -74,32 +74,32 @@ def evaluate_cell(
         return outcome
     outcome.subject = subject
     outcome.sources.add(harness.source_of(needs[0], subject))
-    found = guarded(claim, cell, lambda: evaluate(claim, subject, model=cell.model))
+    evaluation = guarded(claim, cell, lambda: evaluate(claim, subject, model=cell.model))
     if len(needs) > 1:
-        found = _replay(harness, needs[1], cell, found)
-    outcome.evaluation = _with_text(found, {need.prompts for need in needs}, prompts)
+        evaluation = _replay(harness, needs[1], cell, evaluation)
+    outcome.evaluation = _with_text(evaluation, {need.prompts for need in needs}, prompts)
     return outcome
 
 
-def _with_text(found: Evaluation, sets: set[str], prompts: PromptLibrary) -> Evaluation:
+def _with_text(evaluation: Evaluation, sets: set[str], prompts: PromptLibrary) -> Evaluation:
     """Show a counterexample by its text: the id of a prompt says nothing to a reader."""
-    shown = found.judgement.counterexample
+    shown = evaluation.judgement.counterexample
     if shown is None:
-        return found
+        return evaluation
     text = {p.id: p.shown for name in sets for p in prompts(name).prompts}
     shown = replace(shown, prompt=text.get(shown.prompt, shown.prompt))
-    return replace(found, judgement=replace(found.judgement, counterexample=shown))
+    return replace(evaluation, judgement=replace(evaluation.judgement, counterexample=shown))
 
 
-def _replay(harness: Harness, need: Need, cell: Cell, found: Evaluation) -> Evaluation:
+def _replay(harness: Harness, need: Need, cell: Cell, evaluation: Evaluation) -> Evaluation:
     """Judge the stored counterexamples of a universal claim too; one that holds refutes it."""
     claim = need.claim
     bare = replace(harness.subject(need), controls=(), control_names=())
     judgement = guarded(claim, cell, lambda: evaluate(claim, bare, model=cell.model)).judgement
     if judgement.decision.verdict is not Verdict.REFUTED or judgement.counterexample is None:
-        return found
-    if found.judgement.decision.verdict is Verdict.REFUTED:
-        return found
+        return evaluation
+    if evaluation.judgement.decision.verdict is Verdict.REFUTED:
+        return evaluation
     shown = replace(judgement.counterexample, origin="replayed")
-    decided = replace(judgement, counterexample=shown, estimate=found.judgement.estimate)
-    return replace(found, judgement=decided)
+    decided = replace(judgement, counterexample=shown, estimate=evaluation.judgement.estimate)
+    return replace(evaluation, judgement=decided)

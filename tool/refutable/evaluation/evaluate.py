@@ -104,8 +104,8 @@ def _controls(
             return (value,), (f"{model}@placebo",)
         copies = _along_copies(claim, value)
         return copies, tuple(f"{model}@{spec.kind}-{place}" for place in range(len(copies)))
-    found = tuple(call(claim.body, o, claim.observables) for o in subject.controls)
-    return found, subject.control_names
+    values = tuple(call(claim.body, o, claim.observables) for o in subject.controls)
+    return values, subject.control_names
 
 
 def _along_copies(claim: Claim, value: object) -> tuple[xr.DataArray, ...]:
@@ -135,23 +135,23 @@ def stated_error(claim: Claim, subject: Subject, values: Any) -> float:
     stated = {n: known[n].error for n in arrays if n in known and known[n].error > 0}
     if not stated:
         return 0.0
-    generator, found = np.random.default_rng(0), [0.0]
+    generator, widest = np.random.default_rng(0), [0.0]
     for draw in range(_DRAWS):
         moved = dict(arrays)
         for name, error in stated.items():
             signs = 1 - 2 * draw if draw < 2 else generator.choice([-1, 1], arrays[name].shape)
             moved[name] = arrays[name] + error * signs
         again = call(claim.body, Observations(moved), claim.observables)
-        found += [
+        widest += [
             _difference(np.asarray(a, float), np.asarray(b, float))
             for a, b in zip(_arrays(values), _arrays(again), strict=True)
         ]
-    if not np.isfinite(max(found)):
+    if not np.isfinite(max(widest)):
         raise InstrumentError(
             f"{claim.id}: its values are not finite where {', '.join(stated)} err by what they "
             "state: let the body keep away from there, or state a smaller error"
         )
-    return max(found)
+    return max(widest)
 
 
 def instrument_error(claim: Claim, subject: Subject, values: Any) -> float:
@@ -183,13 +183,13 @@ def instrument_error(claim: Claim, subject: Subject, values: Any) -> float:
         _difference(np.asarray(a, float), np.asarray(b, float))
         for a, b in zip(_arrays(pair[0]), _arrays(pair[1]), strict=True)
     ]
-    found = max(differences, default=0.0)
-    if not np.isfinite(found):
+    worst = max(differences, default=0.0)
+    if not np.isfinite(worst):
         raise InstrumentError(
             f"{claim.id}: some values are finite in one layout of the checked prompts and not in "
             "the other: this model cannot be measured reliably for it"
         )
-    return max(floor, found)
+    return max(floor, worst)
 
 
 def _difference(chosen: Floats, single: Floats) -> float:

@@ -57,33 +57,33 @@ def evaluate_group(
         lacking = ", ".join(missing)
         outcome.reason = f"no model of this run belongs to {lacking}: add it with --claim-model"
         return outcome
-    found = _Gathered(sources=outcome.sources)
-    visit = _Visit(claim, cell, harness, watch, found)
+    gathered = _Gathered(sources=outcome.sources)
+    visit = _Visit(claim, cell, harness, watch, gathered)
     for name, members in groups.items():
         outcome.reason = visit.group(name, members) or ""
         if outcome.reason:
             return outcome
-        if not found.values[name]:
-            if found.unmeasurable:
-                outcome.reason = found.left_out[-1]
+        if not gathered.values[name]:
+            if gathered.unmeasurable:
+                outcome.reason = gathered.left_out[-1]
                 return outcome
-            raise NotAvailableError(found.left_out[-1])
-    outcome.evaluation = guarded(claim, cell, lambda: _decide(claim, cell, found))
+            raise NotAvailableError(gathered.left_out[-1])
+    outcome.evaluation = guarded(claim, cell, lambda: _decide(claim, cell, gathered))
     return outcome
 
 
-def _decide(claim: Claim, cell: Cell, found: _Gathered) -> Evaluation:
-    measured = Measured(found.values, found.error, seed_of(claim.id, cell.model), claim.unit)
+def _decide(claim: Claim, cell: Cell, gathered: _Gathered) -> Evaluation:
+    measured = Measured(gathered.values, gathered.error, seed_of(claim.id, cell.model), claim.unit)
     # A group whose first member is left out has no copies to hold the others against.
-    copies = tuple(copies for copies in found.controls if set(copies) == set(found.values))
+    copies = tuple(copies for copies in gathered.controls if set(copies) == set(gathered.values))
     null = None
     if claim.control is not None:
-        null = NullControl(claim.control.kind, tuple(found.control_names), copies, claim.sesoi)
+        null = NullControl(claim.control.kind, tuple(gathered.control_names), copies, claim.sesoi)
     judgement, control = decide(claim, measured, null)
-    if found.left_out:
-        note = f"left out {len(found.left_out)} of the models: {found.left_out[0]}"
+    if gathered.left_out:
+        note = f"left out {len(gathered.left_out)} of the models: {gathered.left_out[0]}"
         judgement = replace(judgement, estimate=replace(judgement.estimate, note=note))
-    return Evaluation(found.values, copies, judgement, control, None, found.error)
+    return Evaluation(gathered.values, copies, judgement, control, None, gathered.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +94,12 @@ class _Visit:
     cell: Cell
     harness: Harness
     watch: Callable[[str, object, tuple[object, ...]], None]
-    found: _Gathered
+    gathered: _Gathered
 
     def group(self, name: str, members: Members) -> str | None:
         """Evaluate the body on every member of a group; return why the claim does not apply."""
-        found = self.found
-        found.values[name] = {}
+        gathered = self.gathered
+        gathered.values[name] = {}
         for seed, model in members.items():
             need = member_need(self.claim, self.cell, model, members)
             reason = not_applicable(need, self.harness.facts(model))
@@ -108,13 +108,13 @@ class _Visit:
             try:
                 subject = self.harness.subject(need)
             except NotAvailableError as problem:
-                found.left_out.append(str(problem))
-                found.unmeasurable = isinstance(problem, NotMeasurableError)
+                gathered.left_out.append(str(problem))
+                gathered.unmeasurable = isinstance(problem, NotMeasurableError)
                 continue
-            found.sources.add(self.harness.source_of(need, subject))
+            gathered.sources.add(self.harness.source_of(need, subject))
             value = self._body(subject.observations)
-            found.error = max(found.error, instrument_error(self.claim, subject, value))
-            found.values[name][seed] = value
+            gathered.error = max(gathered.error, instrument_error(self.claim, subject, value))
+            gathered.values[name][seed] = value
             self.watch(model, value, self._controls(name, seed, model, subject))
             self.harness.forget(model)
         return None
@@ -122,7 +122,7 @@ class _Visit:
     def _controls(
         self, name: str, seed: int | None, model: str, subject: Subject
     ) -> tuple[object, ...]:
-        controls, spec = self.found.controls, self.claim.control
+        controls, spec = self.gathered.controls, self.claim.control
         if spec is not None and spec.kind == "placebo":
             assert spec.body is not None  # noqa: S101  (a placebo has one)
             value = self._call(spec.body, subject.observations, spec.observables)
@@ -130,14 +130,14 @@ class _Visit:
                 controls.append({})
             # Of each model one, which stands beside it.
             controls[0].setdefault(name, {})[seed] = value
-            self.found.control_names.append(f"{model}@placebo")
+            self.gathered.control_names.append(f"{model}@placebo")
             return (value,)
         values = tuple(self._body(observations) for observations in subject.controls)
         for place, value in enumerate(values):
             if place == len(controls):
                 controls.append({})
             controls[place][name] = {place: value}
-        self.found.control_names += subject.control_names
+        self.gathered.control_names += subject.control_names
         return values
 
     def _body(self, observations: Observations) -> object:

@@ -129,14 +129,14 @@ def multiverse(
     if claim.kind == "weights":
         options |= {"arm": claim.arms[:1], "prompts": (own,)}
         absent |= dict.fromkeys(("arm", "prompts"), "weights are read without prompts")
-    found = []
+    specifications = []
     for dtype in options["dtype"]:
         say(f"{claim.id}: {dtype}")
         harness = open_harness(library, Settings(dtype=dtype), models=names or None)
-        found += list(_tested(readings, options, dtype, harness, library))
+        specifications += list(_tested(readings, options, dtype, harness, library))
     made = Multiverse(
         claim.id, claim.statement, claim.predicts.statement, claim.predicts.region, claim.unit,
-        {name: options[name] for name in DIMENSIONS}, absent, tuple(found),
+        {name: options[name] for name in DIMENSIONS}, absent, tuple(specifications),
     )  # fmt: skip
     if made.own.verdict is None:
         raise RefutableError(f"{claim.id} as it stands gives no verdict: {made.own.reason}")
@@ -187,7 +187,7 @@ def _tokens(claim: Claim, known: Sequence[Claim]) -> tuple[dict[str, Claim], dic
     if pair[LAST] is None or pair[ALL] is None:
         return {ONE: _bare(claim)}, {"tokens": "no claim states the same of other tokens"}
     order = (ALL, LAST) if claim.id != base else (LAST, ALL)
-    return {name: _bare(found) for name in order if (found := pair[name]) is not None}, {}
+    return {name: _bare(token) for name in order if (token := pair[name]) is not None}, {}
 
 
 def _bare(claim: Claim) -> Claim:

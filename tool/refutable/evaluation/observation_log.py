@@ -75,8 +75,8 @@ class ObservationLog:
 
     def keep(self, outcome: CellOutcome) -> None:
         """Keep what a claim's body returned on one model and on its controls."""
-        cell, claim, found = outcome.cell, outcome.claim, outcome.evaluation
-        if found is None:
+        cell, claim, evaluation = outcome.cell, outcome.claim, outcome.evaluation
+        if evaluation is None:
             return
         if cell.grouped:
             self._keep_shared(outcome)
@@ -85,7 +85,9 @@ class ObservationLog:
         names = [None, *(copy.name for copy in copies_of(claim))]
         arrays = [
             (array, {**common, "quantity": quantity, "control": name})
-            for name, values in zip(names, [found.values, *found.control_values], strict=False)
+            for name, values in zip(
+                names, [evaluation.values, *evaluation.control_values], strict=False
+            )
             for quantity, array in named_arrays(values).items()
         ]
         self._write(_key(claim, cell), self._prompts(cell.prompts), arrays)
@@ -116,10 +118,10 @@ class ObservationLog:
 
     def _keep_shared(self, outcome: CellOutcome) -> None:
         """Keep what a claim about several models rests on beside the values of each of them."""
-        cell, claim, found = outcome.cell, outcome.claim, outcome.evaluation
-        assert found is not None  # noqa: S101
+        cell, claim, evaluation = outcome.cell, outcome.claim, outcome.evaluation
+        assert evaluation is not None  # noqa: S101
         common = self._common(claim, cell, cell.model)
-        sides = {None: found.values, "copies": found.control_values}
+        sides = {None: evaluation.values, "copies": evaluation.control_values}
         arrays = [
             (array, {**common, "quantity": quantity, "control": name})
             for name, values in sides.items()
@@ -217,13 +219,13 @@ def summaries(arrays: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
             return arrays[name]
         return item.function(**{need: value(need) for need in item.needs})
 
-    found = {}
+    summary = {}
     with xr.set_options(arithmetic_join="exact"):  # type: ignore[no-untyped-call]
         for item in REGISTRY:
             if item.derived and item.recorded_with in arrays:
                 with suppress(KeyError):
-                    found[item.name] = value(item.name)
-    return found
+                    summary[item.name] = value(item.name)
+    return summary
 
 
 def _key(claim: Claim, cell: Cell) -> str:

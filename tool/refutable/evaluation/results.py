@@ -30,7 +30,7 @@ def result_of(outcome: CellOutcome, kind: Outcome, *, prompts: str, command: str
     command : str
         Runs this cell alone again.
     """
-    claim, cell, found = outcome.claim, outcome.cell, outcome.evaluation
+    claim, cell, evaluation = outcome.claim, outcome.cell, outcome.evaluation
     result = Result(
         claim=claim.id,
         study=claim.source.study,
@@ -45,23 +45,23 @@ def result_of(outcome: CellOutcome, kind: Outcome, *, prompts: str, command: str
         command=command,
         seconds=outcome.seconds,
     )
-    if found is None or kind is Outcome.ERROR:
+    if evaluation is None or kind is Outcome.ERROR:
         # What broke after the evaluation leaves no verdict that could be read as one.
         return result
-    judgement = found.judgement
+    judgement = evaluation.judgement
     return replace(
         result,
         verdict=judgement.decision.verdict,
         reason=judgement.decision.reason,
         estimate=judgement.estimate,
         parts=tuple(judgement.parts),
-        control=found.control,
-        replication=found.replication,
+        control=evaluation.control,
+        replication=evaluation.replication,
         counterexample=judgement.counterexample,
         search=outcome.search,
         families_needed=judgement.families_needed,
         how=_how(claim, judgement),
-        seeds=tuple(seeds_of(found.values)) if cell.grouped else (),
+        seeds=tuple(seeds_of(evaluation.values)) if cell.grouped else (),
         source=outcome.source,
     )
 

@@ -86,19 +86,19 @@ def update(path: Path, results: Iterable[Result]) -> int:
     for result in results:
         if result.verdict is None:
             continue
-        cell, found = cell_of(result), record_of(result.verdict, result.estimate)
-        if not _agrees(found, known.get(cell)):
-            merged[cell] = found
+        cell, measured = cell_of(result), record_of(result.verdict, result.estimate)
+        if not _agrees(measured, known.get(cell)):
+            merged[cell] = measured
     # A line for each cell, so that a difference between two files can be read.
     rows = ",\n".join(json.dumps(_row(cell, merged[cell])) for cell in sorted(merged))
     files.write(path, f'{{"schema": "{SCHEMA}", "verdicts": [\n{rows}\n]}}\n')
-    return sum(known.get(cell) != found for cell, found in merged.items())
+    return sum(known.get(cell) != measured for cell, measured in merged.items())
 
 
-def _agrees(found: Recorded, before: Recorded | None) -> bool:
-    if before is None or before.n is None or before.verdict is not found.verdict:
+def _agrees(measured: Recorded, before: Recorded | None) -> bool:
+    if before is None or before.n is None or before.verdict is not measured.verdict:
         return False
-    return not drift(found, before)
+    return not drift(measured, before)
 
 
 def _row(cell: Cell, recorded: Recorded) -> dict[str, Json]:
@@ -119,7 +119,7 @@ class Comparison:
 
 
 def compare(
-    found: Recorded,
+    measured: Recorded,
     recorded: Recorded | None,
     *,
     strict: bool = False,
@@ -130,7 +130,7 @@ def compare(
 
     Parameters
     ----------
-    found : Recorded
+    measured : Recorded
         What this run found.
     recorded : Recorded or None
         What the baseline holds.
@@ -145,7 +145,7 @@ def compare(
     -------
     Comparison
     """
-    verdict = found.verdict
+    verdict = measured.verdict
     if strict and verdict is Verdict.INCONCLUSIVE:
         return Comparison(False, False, "inconclusive, which --claim-strict does not accept")
     if recorded is None:
@@ -158,7 +158,7 @@ def compare(
             )
         return Comparison(True, False, "")
     if verdict is recorded.verdict:
-        moved = drift(found, recorded, anew=anew)
+        moved = drift(measured, recorded, anew=anew)
         return Comparison(not (moved and strict), bool(moved), moved)
     change = f"{verdict} where the baseline records {recorded.verdict}"
     if Verdict.INCONCLUSIVE in (verdict, recorded.verdict):

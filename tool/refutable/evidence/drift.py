@@ -34,12 +34,12 @@ def record_of(verdict: Verdict, estimate: Estimate | None) -> Recorded:
     return Recorded(verdict, estimate.value, low, high, estimate.n, estimate.error)
 
 
-def drift(found: Recorded, recorded: Recorded, *, anew: bool = False) -> str:
+def drift(measured: Recorded, recorded: Recorded, *, anew: bool = False) -> str:
     """Say what of an estimate left the recorded one; empty where nothing did.
 
     Parameters
     ----------
-    found : Recorded
+    measured : Recorded
         What this run found.
     recorded : Recorded
         What the baseline holds.
@@ -53,20 +53,20 @@ def drift(found: Recorded, recorded: Recorded, *, anew: bool = False) -> str:
     `OF_INTERVAL` of the recorded interval's half width. Whole numbers found without error, such as
     counts, must be equal; the ends of an interval around them are no counts.
     """
-    if recorded.n is None or found.n is None:
+    if recorded.n is None or measured.n is None:
         return ""
-    if found.n != recorded.n:
-        return f"n is {found.n} where the baseline records {recorded.n}"
-    allowed = _allowed(found, recorded)
+    if measured.n != recorded.n:
+        return f"n is {measured.n} where the baseline records {recorded.n}"
+    allowed = _allowed(measured, recorded)
     names: tuple[str, ...] = ("value", "low", "high")
     if anew:
-        allowed += _half_width(found) + _half_width(recorded)
+        allowed += _half_width(measured) + _half_width(recorded)
         names = names[:1]
     for name in names:
-        new, old = getattr(found, name), getattr(recorded, name)
+        new, old = getattr(measured, name), getattr(recorded, name)
         if new is None and old is None:
             continue
-        counted = name == "value" and not anew and _are_counts(found, recorded)
+        counted = name == "value" and not anew and _are_counts(measured, recorded)
         within = 0.0 if counted else allowed
         if new is None or old is None or abs(new - old) > within:
             what = "the estimate" if name == "value" else f"the interval's {name} end"
@@ -78,15 +78,15 @@ def drift(found: Recorded, recorded: Recorded, *, anew: bool = False) -> str:
     return ""
 
 
-def _allowed(found: Recorded, recorded: Recorded) -> float:
-    error = found.error + recorded.error
+def _allowed(measured: Recorded, recorded: Recorded) -> float:
+    error = measured.error + recorded.error
     return error + OF_VALUE * abs(recorded.value or 0.0) + OF_INTERVAL * _half_width(recorded)
 
 
-def _are_counts(found: Recorded, recorded: Recorded) -> bool:
-    numbers = (found.value, recorded.value)
+def _are_counts(measured: Recorded, recorded: Recorded) -> bool:
+    numbers = (measured.value, recorded.value)
     whole = all(x is not None and float(x).is_integer() for x in numbers)
-    return whole and not found.error and not recorded.error
+    return whole and not measured.error and not recorded.error
 
 
 def _half_width(recorded: Recorded) -> float:

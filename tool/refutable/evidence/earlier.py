@@ -50,17 +50,17 @@ def converted(content: dict[str, Any]) -> dict[str, Any]:
     claims = content.get("claims")
     if isinstance(claims, list):
         claims = [_claim(claim) if isinstance(claim, dict) else claim for claim in claims]
-    found = {**content, "schema": SCHEMA, "claims": claims}
+    current = {**content, "schema": SCHEMA, "claims": claims}
     for part, name in (("claims", "statement"), ("prompts", "description")):
-        found[part] = _renamed(found.get(part), name)
+        current[part] = _renamed(current.get(part), name)
     if isinstance(results := content.get("results"), list):
-        found["results"] = [
+        current["results"] = [
             {**one, "replication": _renamed([one["replication"]], "statement")[0]}
             if isinstance(one, dict) and isinstance(one.get("replication"), dict)
             else one
             for one in results
         ]
-    return found
+    return current
 
 
 def _renamed(items: Any, name: str) -> Any:
@@ -101,31 +101,31 @@ def prediction_in(sentence: str, region: dict[str, Any]) -> dict[str, Any]:
     """
     ends = {"low": region.get("low"), "high": region.get("high")}
     for kind, form in _FORMS:
-        found = re.match(form, sentence)
-        if found is not None:
-            return {"kind": kind, "parameters": {**ends, **_PARAMETERS[kind](found, ends)}}
+        match = re.match(form, sentence)
+        if match is not None:
+            return {"kind": kind, "parameters": {**ends, **_PARAMETERS[kind](match, ends)}}
     return {"kind": "", "parameters": ends}
 
 
-def _left_out(found: re.Match[str]) -> list[int]:
-    return [int(seed) for seed in (found["seeds"] or "").split(",") if seed]
+def _left_out(match: re.Match[str]) -> list[int]:
+    return [int(seed) for seed in (match["seeds"] or "").split(",") if seed]
 
 
-def _levels(found: re.Match[str]) -> list[list[str]]:
-    return [level.split("/") for level in found["levels"].split(" < ")]
+def _levels(match: re.Match[str]) -> list[list[str]]:
+    return [level.split("/") for level in match["levels"].split(" < ")]
 
 
-def _pair(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
-    return {"names": [found["first"], found["second"]], "left_out": _left_out(found)}
+def _pair(match: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"names": [match["first"], match["second"]], "left_out": _left_out(match)}
 
 
-def _over_seeds(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
-    return {"names": [found["group"]], "left_out": _left_out(found)}
+def _over_seeds(match: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"names": [match["group"]], "left_out": _left_out(match)}
 
 
-def _each_seed(found: re.Match[str], ends: dict[str, Any]) -> dict[str, Any]:
-    given: dict[str, Any] = {"names": [found["group"]]}
-    if "where" in found.groupdict():
+def _each_seed(match: re.Match[str], ends: dict[str, Any]) -> dict[str, Any]:
+    given: dict[str, Any] = {"names": [match["group"]]}
+    if "where" in match.groupdict():
         given["tolerance"] = (ends["high"] - ends["low"]) / 2
     return given
 
@@ -135,19 +135,19 @@ def _equals(_: re.Match[str], ends: dict[str, Any]) -> dict[str, Any]:
     return {"value": (low + high) / 2, "tolerance": (high - low) / 2}
 
 
-def _share(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
-    return {"over": float(found["over"])} if "over" in found.groupdict() else {"over": None}
+def _share(match: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"over": float(match["over"])} if "over" in match.groupdict() else {"over": None}
 
 
-def _ordered(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
-    return {"levels": _levels(found), "over": found["over"]}
+def _ordered(match: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"levels": _levels(match), "over": match["over"]}
 
 
-def _ordered_models(found: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
-    return {"names": [level[0] for level in _levels(found)], "left_out": _left_out(found)}
+def _ordered_models(match: re.Match[str], _: dict[str, Any]) -> dict[str, Any]:
+    return {"names": [level[0] for level in _levels(match)], "left_out": _left_out(match)}
 
 
-def _nothing(_found: re.Match[str], _ends: dict[str, Any]) -> dict[str, Any]:
+def _nothing(_match: re.Match[str], _ends: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 

@@ -84,8 +84,8 @@ def read(path: str | os.PathLike[str]) -> Evidence:
     if schema == SCHEMA_1:
         text = json.dumps(converted(content))
     elif schema != SCHEMA:
-        found = repr(schema)[:60] if schema is not None else "none"
-        raise EvidenceError(f"{file} has schema {found}, expected {SCHEMA!r}: rerun it")
+        stated = repr(schema)[:60] if schema is not None else "none"
+        raise EvidenceError(f"{file} has schema {stated}, expected {SCHEMA!r}: rerun it")
     return _validate(text, file, "is malformed")
 
 

@@ -19,15 +19,15 @@ Key = tuple[str, str, str]
 def over_models(results: Iterable[Result]) -> list[str]:
     """Say of each claim on several models what it comes to: a list, for models are no sample."""
     lines = []
-    for (claim, prompts, arm), found in _by_cell(results).items():
-        if len(found) < 2:
+    for (claim, prompts, arm), cells in _by_cell(results).items():
+        if len(cells) < 2:
             continue
         parts = []
         for verdict in Verdict:
-            names = [r.model for r in found if r.verdict is verdict]
+            names = [r.model for r in cells if r.verdict is verdict]
             if names:
                 parts.append(f"{verdict.value} on {', '.join(names)}")
-        lines.append(f"{claim} ({prompts}, {arm}) over {len(found)} models: {'; '.join(parts)}")
+        lines.append(f"{claim} ({prompts}, {arm}) over {len(cells)} models: {'; '.join(parts)}")
     return lines
 
 
@@ -44,20 +44,20 @@ def summed_up(
         What was claimed, by id.
     """
     made = []
-    for (claim, prompts, arm), found in _by_cell(results).items():
+    for (claim, prompts, arm), cells in _by_cell(results).items():
         if not claims[claim].sampled:
             continue
-        errors = {r.model: error for r in found if (error := standard_error(r.estimate))}
+        errors = {r.model: error for r in cells if (error := standard_error(r.estimate))}
         if len(errors) < FEWEST:
             continue
-        used = [r for r in found if r.model in errors]
+        used = [r for r in cells if r.model in errors]
         values = [r.estimate.value for r in used if r.estimate is not None]
         numbers = random_effects([v for v in values if v is not None], list(errors.values()))
         summary = OverModels(
             claim, prompts, arm, tuple(errors), numbers.value, numbers.low, numbers.high,
             numbers.predicted_low, numbers.predicted_high, numbers.tau, numbers.i2,
             unit=claims[claim].unit,
-            left_out=tuple(r.model for r in found if r.model not in errors),
+            left_out=tuple(r.model for r in cells if r.model not in errors),
         )  # fmt: skip
         made.append(summary)
     return tuple(made)
@@ -80,16 +80,16 @@ def standard_error(estimate: Estimate | None) -> float | None:
     return error if error > 0 else None
 
 
-def worded(found: OverModels) -> str:
+def worded(summary: OverModels) -> str:
     """Word a summary in a line."""
-    unit = f" {found.unit}".rstrip()
-    left = f"; without {', '.join(found.left_out)}" if found.left_out else ""
+    unit = f" {summary.unit}".rstrip()
+    left = f"; without {', '.join(summary.left_out)}" if summary.left_out else ""
     return (
-        f"{found.claim} ({found.prompts}, {found.arm}): mean over {len(found.models)} models "
-        f"{wording.number(found.value, sign=True)}{unit} "
-        f"{wording.ends(found.low, found.high, sign=True)}, one more such model within "
-        f"{wording.ends(found.predicted_low, found.predicted_high, sign=True)}, "
-        f"I2 {found.i2:.0%}{left} ({CHOSEN})"
+        f"{summary.claim} ({summary.prompts}, {summary.arm}): "
+        f"mean over {len(summary.models)} models {wording.number(summary.value, sign=True)}{unit} "
+        f"{wording.ends(summary.low, summary.high, sign=True)}, one more such model within "
+        f"{wording.ends(summary.predicted_low, summary.predicted_high, sign=True)}, "
+        f"I2 {summary.i2:.0%}{left} ({CHOSEN})"
     )
 
 

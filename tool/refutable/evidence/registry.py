@@ -189,11 +189,15 @@ def _entry(raw: dict[str, Any]) -> Entry:
     return Entry(**{**raw, "region": (low, high)})
 
 
-def worded(found: Registration) -> str:
+def worded(registration: Registration) -> str:
     """Word a registration in a line."""
-    if found.before and not found.changed:
-        return f"registered before measurement, {found.date}"
-    when = f"registered on {found.date}" + (
-        "" if found.before else ", after a verdict was recorded"
+    if registration.before and not registration.changed:
+        return f"registered before measurement, {registration.date}"
+    when = f"registered on {registration.date}" + (
+        "" if registration.before else ", after a verdict was recorded"
     )
-    return f"{when}; changed since: {', '.join(found.changed)}" if found.changed else when
+    return (
+        f"{when}; changed since: {', '.join(registration.changed)}"
+        if registration.changed
+        else when
+    )

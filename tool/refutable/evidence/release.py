@@ -134,10 +134,10 @@ def _plain(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _arrays(behaviour: Mapping[str, Behaviour]) -> dict[str, Array]:
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     for arm, one in behaviour.items():
         small = one.ids.size == 0 or int(one.ids.max()) < 1 << 16
-        found |= {
+        arrays |= {
             f"{arm}|lengths": one.lengths.astype(np.int32),
             f"{arm}|tokens": one.tokens.astype(np.int32),
             f"{arm}|ends": one.ends.astype(np.int32),
@@ -146,7 +146,7 @@ def _arrays(behaviour: Mapping[str, Behaviour]) -> dict[str, Array]:
             f"{arm}|code": coarse(one.log_probability),
             f"{arm}|rest": one.rest.astype(np.float32),
         }
-    return _plain(found)
+    return _plain(arrays)
 
 
 def release_folders(run: Path) -> list[Path]:
@@ -183,9 +183,9 @@ def _head(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as problem:
         reason = getattr(problem, "strerror", None) or "it is not whole JSON"
         raise EvidenceError(f"cannot read {path}: {reason}; run `refutable verify` again") from None
-    found = head.get("schema") if isinstance(head, dict) else None
-    if found != SCHEMA:
-        raise EvidenceError(f"{path} has schema {found!r}, expected {SCHEMA!r}: run it again")
+    schema = head.get("schema") if isinstance(head, dict) else None
+    if schema != SCHEMA:
+        raise EvidenceError(f"{path} has schema {schema!r}, expected {SCHEMA!r}: run it again")
     content: dict[str, Any] = head
     return content
 

@@ -32,8 +32,8 @@ def tidy(
     """Return one row per value of an array; dims beside prompt, layer and head go to ``at``."""
     table = Table()
     put_rows(table, "", array, prompts, common)
-    found = table.frame(ordered=False)
-    return found.astype(dict.fromkeys(TEXTS, "string"))
+    frame = table.frame(ordered=False)
+    return frame.astype(dict.fromkeys(TEXTS, "string"))
 
 
 def put_rows(
@@ -77,13 +77,13 @@ def _codes_of_prompts(
 
     labels = [array.coords.variables[n] for n in ("prompt", "family") if n in array.coords]
     if any(one.dtype.kind == "O" for one in labels):
-        found = _of_prompts(array, prompts)
-        return {name: table.words[name].code(words) for name, words in found.items()}
+        codes = _of_prompts(array, prompts)
+        return {name: table.words[name].code(words) for name, words in codes.items()}
     about = None if prompts is None else (prompts.name, prompts.content_hash)
     key = (about, *((one.dtype.str, np.asarray(one.values).tobytes()) for one in labels))
     if key not in table.of_prompts:
-        found = _of_prompts(array, prompts)
-        table.of_prompts[key] = {n: table.words[n].code(words) for n, words in found.items()}
+        codes = _of_prompts(array, prompts)
+        table.of_prompts[key] = {n: table.words[n].code(words) for n, words in codes.items()}
     return table.of_prompts[key]
 
 

@@ -96,7 +96,7 @@ class Table:
         """
         import pandas as pd
 
-        blocks = [block for found in self._blocks.values() for block in found]
+        blocks = [block for part in self._blocks.values() for block in part]
         columns: dict[str, Any] = {}
         words: dict[str, list[str]] = {}
         for name in COLUMNS:

@@ -83,11 +83,11 @@ def search(
     @hypothesis.given(st.one_of(*edited, fresh))
     def one(ids: Ids) -> None:
         hypothesis.assume(domain.allows(ids))
-        found = score([ids])
-        hypothesis.assume(bool(found) and found[0].margin > float("-inf"))
-        hypothesis.target(found[0].margin, label=_LABEL)
-        if found[0].margin > bound:
-            met.append(found[0])
+        scored = score([ids])
+        hypothesis.assume(bool(scored) and scored[0].margin > float("-inf"))
+        hypothesis.target(scored[0].margin, label=_LABEL)
+        if scored[0].margin > bound:
+            met.append(scored[0])
             raise _FoundError
 
     try:

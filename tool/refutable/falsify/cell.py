@@ -95,10 +95,10 @@ class CellAttack:
         self.by.harness.say(
             f"searching for a counterexample to {self.target.claim.id} on {self.target.model}"
         )
-        found, raw = self._search()
-        for key in keys if found.counterexample is not None else keys[1:]:
+        attack, raw = self._search()
+        for key in keys if attack.counterexample is not None else keys[1:]:
             store.put_json(key, raw)
-        return found
+        return attack
 
     def _edited(self, known: dict[str, Any]) -> bool:
         """Whether what this search left in its file is no longer what it found."""
@@ -174,8 +174,8 @@ class CellAttack:
         for one in self.stored:
             if one.key != (self.target.claim.id, self.state.report.weights_digest, self.target.arm):
                 continue
-            found = search.replay(one.ids)
-            if found is None:
+            replayed = search.replay(one.ids)
+            if replayed is None:
                 gone = self.by.kept.drop(one)
                 where = "dropped" if gone else "it comes with the suite: remove it there"
                 search.result.dropped.append(
@@ -183,11 +183,11 @@ class CellAttack:
                     f"{one.text!r} violates no longer; {where}"
                 )
                 continue
-            search.result.worst = found
-            violation = Violation(found, one.how, one.tokens_before, one.complete)
+            search.result.worst = replayed
+            violation = Violation(replayed, one.how, one.tokens_before, one.complete)
             search.result.violation = violation
             if not one.complete and not self.by.budget.nothing:
-                search.shrink(found, one.how, one.tokens_before, self.by.budget)
+                search.shrink(replayed, one.how, one.tokens_before, self.by.budget)
             return one
         return None
 
@@ -241,8 +241,8 @@ class CellAttack:
                 f"no bound: {len(drawn.violations)} of {drawn.draws} draws violate by their packed "
                 f"value, and none of the {len(simplest[:_RUN_ALONE])} run alone does"
             )
-        found = replace(attack[0], report=replace(attack[0].report, certificate=said))
-        return found, _plain(found)
+        with_report = replace(attack[0], report=replace(attack[0].report, certificate=said))
+        return with_report, _plain(with_report)
 
     # -- what is told and kept -------------------------------------------------------------------
 
@@ -272,24 +272,24 @@ class CellAttack:
         )
 
     def _finish(
-        self, found: Searched, words: Vocabulary, replayed: Stored | None
+        self, searched: Searched, words: Vocabulary, replayed: Stored | None
     ) -> tuple[Attack, dict[str, Json]]:
-        worst = None if found.worst is None else self._record(found.worst, words)
+        worst = None if searched.worst is None else self._record(searched.worst, words)
         report = SearchReport(
             budget=self.by.budget.shown,
             seed=self.seed,
-            candidates=found.candidates,
-            how=found.how,
-            shrinking=found.shrinking,
-            scored=found.scored,
-            undefined=found.undefined,
+            candidates=searched.candidates,
+            how=searched.how,
+            shrinking=searched.shrinking,
+            scored=searched.scored,
+            undefined=searched.undefined,
             worst=worst,
-            notes=tuple(found.notes),
-            dropped=tuple(found.dropped),
+            notes=tuple(searched.notes),
+            dropped=tuple(searched.dropped),
         )
         attack = Attack(report, bound=min(self.bound, 1e300))
-        if found.violation is not None and self.universal:
-            violation = found.violation
+        if searched.violation is not None and self.universal:
+            violation = searched.violation
             origin = "observed" if violation.how == "seed" else "searched"
             record = replace(
                 self._record(violation.scored, words),

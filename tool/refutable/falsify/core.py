@@ -53,8 +53,8 @@ def reduce_to_core(
     floor = start.margin - _GIVEN_UP * max(0.0, start.margin - usual)
     core = start
     while len(core.ids) > least:
-        found = score(deletions(core.ids, least))
-        good = [one for one in found if one.margin >= floor]
+        scored = score(deletions(core.ids, least))
+        good = [one for one in scored if one.margin >= floor]
         if not good:
             break
         single = {len(core.ids) - 1}

@@ -107,11 +107,11 @@ class CounterexampleStore:
         return list(kept)
 
     def _read(self, claim: str) -> list[Stored]:
-        found: dict[tuple[Any, ...], Stored] = {}
+        stored: dict[tuple[Any, ...], Stored] = {}
         for folder in (*self.shipped, self.own):
             for one in read(folder / f"{claim}.toml"):
-                found.setdefault((*one.key, one.ids), one)
-        return list(found.values())
+                stored.setdefault((*one.key, one.ids), one)
+        return list(stored.values())
 
     def put(self, new: Stored) -> None:
         """Keep a counterexample in place of what is kept of the same claim, weights and arm."""

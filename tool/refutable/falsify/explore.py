@@ -84,7 +84,7 @@ class Explorer:
         self.trace = Trace()
 
     @property
-    def found(self) -> bool:
+    def violated(self) -> bool:
         """Whether the best prompt violates the claim."""
         best = self.trace.best
         return bool(best) and best[0].margin > self._bound
@@ -100,9 +100,9 @@ class Explorer:
         """
         whole = [ids for ids in dict.fromkeys(seeds) if len(ids) >= self._domain.min_size]
         self._try({ids: "seed" for ids in whole}, whole=True)
-        if not self.found:
+        if not self.violated:
             self._try({end: "end of a seed" for s in whole for end in self._ends(s)})
-        while not self.found and self._meter.left > 0 and self._meter.share < until:
+        while not self.violated and self._meter.left > 0 and self._meter.share < until:
             if not self._try(self._round()):
                 break
         return self.trace
@@ -174,18 +174,18 @@ class Explorer:
             return []
         self._seen.update(chosen)
         self._meter.spend(len(chosen))
-        found = self._score(chosen)
-        for ids, one in zip(chosen, found, strict=True):
+        scored = self._score(chosen)
+        for ids, one in zip(chosen, scored, strict=True):
             # What is scored may be the beginning of a candidate that is worse than the whole.
             self.trace.how[new[ids]] += 1
             self.trace.origin.setdefault(one.ids, new[ids])
             if new[ids] == "vocabulary in turn" and np.isfinite(one.margin):
                 self._usual.append(one.margin)
-        known = [one for one in found if np.isfinite(one.margin)]
+        known = [one for one in scored if np.isfinite(one.margin)]
         # Of equal margins the shorter prompt comes first, so that variation starts from it.
         ordered = sorted([*self.trace.best, *known], key=lambda one: (-one.margin, len(one.ids)))
         self.trace.best = _diverse(ordered)
-        return found
+        return scored
 
 
 def _diverse(ordered: list[Scored], most: int = 4 * _POOL) -> list[Scored]:

@@ -112,11 +112,11 @@ class Gradients:
                 table[name].reshape(copies, -1)[row, at] += sign * steps[k]
         margins = np.array([one.margin for one in self._judged(table, copies)])
         change = (margins[1::2] - margins[2::2]) / (2 * steps)
-        found = {name: np.zeros(v.size) for name, v in floating.items()}
+        slopes = {name: np.zeros(v.size) for name, v in floating.items()}
         for (name, at), slope in zip(places, change, strict=True):
             # Where a step leaves the body's domain there is no slope to follow.
-            found[name][at] = slope if np.isfinite(slope) else 0.0
-        return {name: slope.reshape(values[name].shape) for name, slope in found.items()}
+            slopes[name][at] = slope if np.isfinite(slope) else 0.0
+        return {name: slope.reshape(values[name].shape) for name, slope in slopes.items()}
 
     def _has_prompt(self, name: str) -> bool:
         return any(i.per_prompt for i in self._objective.recorded if i.name == name)

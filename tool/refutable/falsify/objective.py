@@ -120,9 +120,9 @@ class Objective:
         fresh = [ids for ids in dict.fromkeys(prompts) if ids not in self._known]
         if fresh:
             self.scored += len(fresh)
-            found = score(fresh)
-            self.undefined += sum(not np.isfinite(one.margin) for one in found)
-            self._known.update(zip(fresh, found, strict=True))
+            scored = score(fresh)
+            self.undefined += sum(not np.isfinite(one.margin) for one in scored)
+            self._known.update(zip(fresh, scored, strict=True))
         return [self._known[ids] for ids in prompts]
 
     def knows(self, ids: Ids) -> bool:
@@ -204,9 +204,9 @@ class Objective:
                 layout=layout or self.subject.layout,
                 packs=packs,
             )
-        found = self._read(self._body(arrays), ordered)
+        scored = self._read(self._body(arrays), ordered)
         back = np.argsort(order)
-        return [found[i] for i in back]
+        return [scored[i] for i in back]
 
     def _read(self, values: xr.DataArray, prompts: list[Ids]) -> list[Scored]:
         """Reduce the body's result to the worst margin of each prompt; a body may drop prompts."""
@@ -216,10 +216,10 @@ class Objective:
                 f"the body of {self.claim.id} gives no value per prompt (dims {dims})"
             )
         table = np.asarray(values.transpose("prompt", ...).values, dtype=float)
-        found = [Scored(ids, float("-inf"), float("nan")) for ids in prompts]
+        scored = [Scored(ids, float("-inf"), float("nan")) for ids in prompts]
         if not table.size:
             # No prompt lies in the claim's domain.
-            return found
+            return scored
         table = table.reshape(table.shape[0], -1)
         margins = np.where(np.isfinite(table), self._beyond.violations(table), np.nan)
         # Where a margin is undefined argmax gives it, so that the prompt stays undefined.
@@ -231,8 +231,8 @@ class Objective:
             places.tolist(), worst.tolist(), extreme.tolist(), strict=True
         ):
             if margin == margin:
-                found[at] = Scored(prompts[at], margin, value)
-        return found
+                scored[at] = Scored(prompts[at], margin, value)
+        return scored
 
 
 def reason_against(claim: Claim) -> str:

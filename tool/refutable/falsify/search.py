@@ -104,8 +104,8 @@ class Search:
 
     def replay(self, ids: Ids) -> Scored | None:
         """Run a stored counterexample alone; ``None`` when it violates no longer."""
-        found = self._verify(ids)
-        return found if found.margin > self._bound else None
+        replayed = self._verify(ids)
+        return replayed if replayed.margin > self._bound else None
 
     def run(self, seeds: Sequence[Ids], budget: Budget) -> Searched:
         """Search within a budget, beginning with `seeds`, and shrink what is found."""
@@ -129,10 +129,10 @@ class Search:
         how = dict(trace.how)
         best = trace.best[0] if trace.best else None
         origin = trace.origin.get(best.ids, "") if best else ""
-        if not explorer.found and meter.left > 0:
-            found = self._by_hypothesis(trace.best, meter, how)
-            if found is not None and (best is None or found.margin > best.margin):
-                best, origin = found, "Hypothesis"
+        if not explorer.violated and meter.left > 0:
+            drawn = self._by_hypothesis(trace.best, meter, how)
+            if drawn is not None and (best is None or drawn.margin > best.margin):
+                best, origin = drawn, "Hypothesis"
         if gradients.problem:
             self.result.notes.append(f"no gradient proposals: {gradients.problem}")
         if self._score.problem:
@@ -162,9 +162,9 @@ class Search:
         self.result.violation = replace(self.result.violation, complete=done.complete)
         self._tell()
 
-    def _smaller(self, found: Scored) -> None:
+    def _smaller(self, scored: Scored) -> None:
         assert self.result.violation is not None  # noqa: S101  (set before shrinking)
-        self.result.violation = replace(self.result.violation, scored=found)
+        self.result.violation = replace(self.result.violation, scored=scored)
         self._tell()
 
     def _tell(self) -> None:
@@ -176,21 +176,21 @@ class Search:
 
         It alone counts as a violation, if it is one: the others are told as lying on the bound.
         """
-        found = self._score(prompts)
-        over = [i for i, one in enumerate(found) if one.margin > self._bound]
+        scored = self._score(prompts)
+        over = [i for i, one in enumerate(scored) if one.margin > self._bound]
         confirmed = False
-        for i in sorted(over, key=lambda i: self._domain.vocabulary.size_of(found[i].ids)):
-            one = found[i]
-            found[i] = replace(one, margin=self._bound)
+        for i in sorted(over, key=lambda i: self._domain.vocabulary.size_of(scored[i].ids)):
+            one = scored[i]
+            scored[i] = replace(one, margin=self._bound)
             if confirmed or self._refused >= _REFUSED:
                 continue
             alone = self._verify(one.ids)
             confirmed = alone.margin > self._bound
             if confirmed:
-                found[i] = alone
+                scored[i] = alone
             else:
                 self._refused += 1
-        return found
+        return scored
 
     def _by_hypothesis(
         self, best: Sequence[Scored], meter: Meter, how: dict[str, int]

@@ -83,12 +83,12 @@ class Shrinker:
         """
         path = [start]
         while not self._over:
-            found = self._shorter(path[-1].ids) or self._plainer(path[-1].ids)
-            if found is None:
+            smaller = self._shorter(path[-1].ids) or self._plainer(path[-1].ids)
+            if smaller is None:
                 break
-            path.append(found)
+            path.append(smaller)
             if keep is not None:
-                keep(found)
+                keep(smaller)
         return Shrunk(tuple(path), self._spent, not self._over)
 
     @property
@@ -102,16 +102,16 @@ class Shrinker:
     def _shorter(self, ids: Ids) -> Scored | None:
         """Return the shortest prompt that violates without some of the tokens."""
         made = deletions(ids, max(1, self._domain.min_size))
-        found = self._violating(made) if made else []
-        return min(found, key=lambda o: (len(o.ids), -o.margin), default=None)
+        violating = self._violating(made) if made else []
+        return min(violating, key=lambda o: (len(o.ids), -o.margin), default=None)
 
     def _plainer(self, ids: Ids) -> Scored | None:
         """Return the simplest prompt that violates with one token replaced by a simpler one."""
         made = self._simplifications(ids)
         for start in range(0, len(made), _PASS):
-            found = self._violating(made[start : start + _PASS])
-            if found:
-                return min(found, key=lambda one: self._domain.vocabulary.size_of(one.ids))
+            violating = self._violating(made[start : start + _PASS])
+            if violating:
+                return min(violating, key=lambda one: self._domain.vocabulary.size_of(one.ids))
             if self._over:
                 break
         return None

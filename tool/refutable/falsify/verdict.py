@@ -27,32 +27,36 @@ def attacked(outcome: CellOutcome, attacker: Attacker) -> CellOutcome:
     CellOutcome
         The verdict of a claim that is no universal one stays as it was, whatever was found.
     """
-    found = outcome.evaluation
-    if found is None or outcome.cell.grouped:
+    evaluation = outcome.evaluation
+    if evaluation is None or outcome.cell.grouped:
         return outcome
     cell, claim = outcome.cell, outcome.claim
-    attack = attacker(Target(claim, cell.model, cell.prompts, cell.arm, found.values, found.error))
+    attack = attacker(
+        Target(claim, cell.model, cell.prompts, cell.arm, evaluation.values, evaluation.error)
+    )
     if attack is not None:
         outcome.search = attack.report
         if claim.predicts.kind == "every":
-            outcome.evaluation = _decided(found, attack, claim.predicts.region)
+            outcome.evaluation = _decided(evaluation, attack, claim.predicts.region)
     return outcome
 
 
-def _decided(found: Evaluation, attack: Attack, region: Region) -> Evaluation:
-    judgement, shown = found.judgement, attack.counterexample
+def _decided(evaluation: Evaluation, attack: Attack, region: Region) -> Evaluation:
+    judgement, shown = evaluation.judgement, attack.counterexample
     if shown is not None:
         decision = Decision(Verdict.REFUTED, _reason(shown, attack.margin, region))
-        return replace(found, judgement=replace(judgement, decision=decision, counterexample=shown))
+        return replace(
+            evaluation, judgement=replace(judgement, decision=decision, counterexample=shown)
+        )
     tried = attack.report.candidates
     looked = judgement.decision.verdict is Verdict.INCONCLUSIVE and judgement.estimate.value
     if not tried or looked is None or looked is False:
-        return found
+        return evaluation
     # Nothing is bounded by candidates that were chosen for what others gave.
     decision = decide.universal(None, attack.bound, judgement.estimate.n + tried)
     if attack.report.certificate:
         decision = replace(decision, reason=f"{decision.reason}; {attack.report.certificate}")
-    return replace(found, judgement=replace(judgement, decision=decision))
+    return replace(evaluation, judgement=replace(judgement, decision=decision))
 
 
 def _reason(shown: Counterexample, margin: float, region: Region) -> str:

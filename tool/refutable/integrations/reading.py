@@ -54,8 +54,8 @@ class Reading:
             ``CLAIM/low``, ``CLAIM/high`` and ``CLAIM/verdict`` (1 confirmed, 0 inconclusive,
             -1 refuted). ``seconds`` is what the reading took.
         """
-        found = {name: _mean(array) for name, array in self.observations.data_vars.items()}
-        numbers = {f"{prefix}{name}": value for name, value in found.items()}
+        means = {name: _mean(array) for name, array in self.observations.data_vars.items()}
+        numbers = {f"{prefix}{name}": value for name, value in means.items()}
         for result in self.results or ():
             estimate = result.estimate
             if result.verdict is None or estimate is None or estimate.value is None:

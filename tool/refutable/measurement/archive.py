@@ -64,9 +64,9 @@ class ObservationArchive:
         where = ""
         for (prompts, arm), by_control in self.groups.items():
             wanted = {n for n in by_control.get(None, ()) if not REGISTRY[n].recorded_with}
-            found = self.missing(prompts, arm, "", wanted)
-            names |= found
-            where = f" on prompts {prompts} ({arm})" if found else where
+            missing = self.missing(prompts, arm, "", wanted)
+            names |= missing
+            where = f" on prompts {prompts} ({arm})" if missing else where
         spec = self.state.spec
         return (
             f"the weights of {spec.id} are not shipped, and {', '.join(sorted(names)[:3])} of it "
@@ -218,11 +218,11 @@ class ObservationArchive:
     def notes(self, prompts: str, arm: str) -> dict[str, Any] | None:
         """Return what `put_notes` stored for prompts and arm."""
         key = self._notes_key(prompts, arm)
-        found = self.store.get_json(key)
+        notes = self.store.get_json(key)
         lacks_weights = self.replay or not self.state.weights_available
-        if found is None and lacks_weights and self.committed is not None:
-            found = self.committed.get_json(key)
-        return found
+        if notes is None and lacks_weights and self.committed is not None:
+            notes = self.committed.get_json(key)
+        return notes
 
     def _notes_key(self, prompts: str, arm: str) -> ObservationKey:
         return self.key(Observable("instrument-notes", "", (), "", 1), prompts, arm, "notes")
@@ -253,8 +253,8 @@ class ObservationArchive:
         for role in ("check-chosen", "check-single"):
             self._read_role(prompts, arm, role, recorded, needed=False)
         known = {c.name for c in self.checks}
-        found = [InstrumentCheck(**raw) for raw in notes["checks"]]
-        self.checks += [check for check in found if check.name not in known]
+        checks = [InstrumentCheck(**raw) for raw in notes["checks"]]
+        self.checks += [check for check in checks if check.name not in known]
         if notes["layout"] != "none" or not self.state.report.layout:
             self.state.report = replace(
                 self.state.report, layout=notes["layout"], attention=notes["attention"]
@@ -264,7 +264,7 @@ class ObservationArchive:
     def _read_role(
         self, prompts: str, arm: str, role: str, names: Iterable[str], *, needed: bool
     ) -> bool:
-        found = {}
+        arrays = {}
         for name in sorted(names):
             key = self.key(REGISTRY[name], prompts, arm, role)
             array = self.store.get(key)
@@ -285,9 +285,9 @@ class ObservationArchive:
                 if needed and (live or not REGISTRY[name].recorded_with):
                     return False
                 continue
-            found[name] = self._remarks.label(array, self.prompts(prompts))
-        if found or needed:
-            self.state.arrays[prompts, arm, role] = found
+            arrays[name] = self._remarks.label(array, self.prompts(prompts))
+        if arrays or needed:
+            self.state.arrays[prompts, arm, role] = arrays
         return True
 
 

@@ -72,10 +72,10 @@ def lacking(item: Observable, sites: Sites) -> str:
                 return f"attention was found in {have} of {blocks} blocks"
         else:
             layers = range(blocks) if "*" in wanted else (0,)
-            found = [sites.reason(wanted.replace("*", str(layer))) for layer in layers]
+            reasons = [sites.reason(wanted.replace("*", str(layer))) for layer in layers]
             some = getattr(item.recorder, "some_blocks", False)
-            if all(found) if some else any(found):
-                return next(reason for reason in found if reason)
+            if all(reasons) if some else any(reasons):
+                return next(reason for reason in reasons if reason)
     return ""
 
 

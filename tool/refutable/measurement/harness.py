@@ -276,11 +276,11 @@ class Harness:
         """Return what is committed of a model, if its weights are not here."""
         if self.sources.committed is None or weights_available(spec):
             return None
-        found = self.sources.committed.model(spec.id)
-        if found is None:
+        committed = self.sources.committed.model(spec.id)
+        if committed is None:
             return None
-        facts = replace(found.facts, group=spec.group, seed=spec.seed, tags=spec.tags)
-        return replace(found, facts=facts)
+        facts = replace(committed.facts, group=spec.group, seed=spec.seed, tags=spec.tags)
+        return replace(committed, facts=facts)
 
     def described(self, spec: ModelSpec) -> Identity | None:
         """Return what is committed of a model that is here, unchanged, and need not be measured.
@@ -289,11 +289,13 @@ class Harness:
         """
         if self.sources.committed is None or not measured_when_trained(spec):
             return None
-        found = self.sources.committed.model(spec.id)
-        if found is None or not weights_available(spec):
+        committed = self.sources.committed.model(spec.id)
+        if committed is None or not weights_available(spec):
             return None
-        facts = replace(found.facts, group=spec.group, seed=spec.seed, tags=spec.tags)
-        known = Identity(found.weights_digest, found.tokenizer_digest, facts, found.config_digest)
+        facts = replace(committed.facts, group=spec.group, seed=spec.seed, tags=spec.tags)
+        known = Identity(
+            committed.weights_digest, committed.tokenizer_digest, facts, committed.config_digest
+        )
         return known if is_unchanged(locate(spec), known) else None
 
     def archive(self, model: str) -> ObservationArchive:
@@ -320,7 +322,9 @@ class Harness:
                 state.report = replace(state.report, error=state.error)
                 raise
             state.measured = True
-            state.nbytes = sum(a.nbytes for found in state.arrays.values() for a in found.values())
+            state.nbytes = sum(
+                a.nbytes for arrays in state.arrays.values() for a in arrays.values()
+            )
             state.report = replace(
                 state.report, seconds=time.perf_counter() - started, costs=tuple(state.costs)
             )

@@ -247,15 +247,15 @@ class _Check:
         wanted = xr.DataArray(
             np.stack(list(plain.values())), dims=("prompt", "vocab"), coords={"prompt": [*plain]}
         )
-        found = compare(reference, {_LOGITS.name: wanted}, ranged=_LOGITS.name)
+        difference = compare(reference, {_LOGITS.name: wanted}, ranged=_LOGITS.name)
         self._add(
             "hooks change nothing",
-            found.value <= self.bound,
-            f"logits with and without hooks differ by {found.value:.1e} of their range",
-            found.value,
+            difference.value <= self.bound,
+            f"logits with and without hooks differ by {difference.value:.1e} of their range",
+            difference.value,
             self.bound,
         )
-        return found.value
+        return difference.value
 
     def _memory(self, plain: Mapping[str, NDArray[np.generic]]) -> None:
         """Prompts ran by rising length: after the longest they must give the same again."""
@@ -278,64 +278,70 @@ class _Check:
         self._add("no memory of other prompts", worst <= self.bound, detail, worst, self.bound)
 
     def _causal(self) -> None:
-        found = causality(self.model, self.sites, self.whole)
+        trial = causality(self.model, self.sites, self.whole)
         # Alike rows of one product differ by rounding alone, which half precision makes large.
         bound = self.bound if self.dtype in ("float16", "bfloat16") else self.bound / 10
-        detail = found.told(bound)
-        passed = found.before <= bound and found.at > 0
-        self._add("causal", passed, detail, found.before, bound)
+        detail = trial.told(bound)
+        passed = trial.before <= bound and trial.at > 0
+        self._add("causal", passed, detail, trial.before, bound)
 
     def _layout(self, reference: Arrays) -> tuple[str, Arrays, Arrays, float]:
         refused: list[str] = []
         for layout in LAYOUTS[:-1]:
             try:
-                measured, alone, found = self.trial.run(layout)
+                measured, alone, difference = self.trial.run(layout)
             # An architecture may refuse position ids or masks in any way it likes.
             except Exception as error:
                 refused.append(f"{layout} refused ({one_line(error, most=160)})")
                 continue
             if measured is None:
                 refused.append(f"{layout}: no two prompts share a pass")
-            elif found.value <= self.bound:
-                self._chosen(layout, refused, found, measured)
-                return layout, measured, alone, found.value
+            elif difference.value <= self.bound:
+                self._chosen(layout, refused, difference, measured)
+                return layout, measured, alone, difference.value
             else:
-                refused.append(f"{layout} refused ({found.what} off by {found.value:.1e})")
+                refused.append(
+                    f"{layout} refused ({difference.what} off by {difference.value:.1e})"
+                )
         self._chosen("single", refused, Difference(0.0), reference)
         return "single", reference, reference, 0.0
 
-    def _chosen(self, layout: str, refused: list[str], found: Difference, measured: Arrays) -> None:
+    def _chosen(
+        self, layout: str, refused: list[str], difference: Difference, measured: Arrays
+    ) -> None:
         compared = max(a.sizes["prompt"] for a in measured.values() if "prompt" in a.dims)
-        equal = f"{layout} equals single prompts to {found.value:.1e} ({compared} compared)"
+        equal = f"{layout} equals single prompts to {difference.value:.1e} ({compared} compared)"
         detail = "; ".join(
             [*refused, "prompts are run one by one" if layout == "single" else equal]
         )
-        self._add("layout", True, detail, found.value, self.bound)
+        self._add("layout", True, detail, difference.value, self.bound)
 
     def _patterns(self, layout: str) -> None:
         from refutable.capture.patterns import compare_patterns
 
-        found = compare_patterns(self.model, self.sites, self.encoded, layout)
+        comparison = compare_patterns(self.model, self.sites, self.encoded, layout)
         blocks = len(self.sites.blocks)
         self._add(
             "attention is read once per block",
-            found.once,
-            f"{found.calls} of {blocks} blocks by the registered function, "
-            f"{blocks - found.calls} by a hook on the module",
+            comparison.once,
+            f"{comparison.calls} of {blocks} blocks by the registered function, "
+            f"{blocks - comparison.calls} by a hook on the module",
         )
         self._add(
             "attention agrees with the model's own",
-            found.difference <= self.bound,
-            f"patterns differ from eager attention by {found.difference:.1e} at most",
-            found.difference,
+            comparison.difference <= self.bound,
+            f"patterns differ from eager attention by {comparison.difference:.1e} at most",
+            comparison.difference,
             self.bound,
         )
-        kind = "sum to 1" if found.own_excess <= self.bound else "sum to what the model's own do"
+        kind = (
+            "sum to 1" if comparison.own_excess <= self.bound else "sum to what the model's own do"
+        )
         self._add(
             "attention rows",
-            found.lowest >= 0 and found.excess <= self.bound,
-            f"rows are {found.lowest:.1e} or more and {kind}, to {found.excess:.1e}",
-            found.excess,
+            comparison.lowest >= 0 and comparison.excess <= self.bound,
+            f"rows are {comparison.lowest:.1e} or more and {kind}, to {comparison.excess:.1e}",
+            comparison.excess,
             self.bound,
         )
 

@@ -130,16 +130,16 @@ def members_of(claim: Claim, named: Mapping[str, str] | None) -> dict[str, Membe
         for spec in registry.all_specs()
         if (spec.id in named if named is not None else spec.source is ModelSource.TWIN)
     ]
-    found: dict[str, Members] = {}
+    members: dict[str, Members] = {}
     for group in claim.predicts.names:
-        found[group] = {
+        members[group] = {
             spec.seed or 0: spec.id
             for spec in specs
             if spec.group == group and (spec.seed or 0) not in claim.predicts.left_out
         }
         if group in (named or ()) or group in (spec.id for spec in specs):
-            found[group] = {None: group}
-    return found
+            members[group] = {None: group}
+    return members
 
 
 def member_need(claim: Claim, cell: Cell, model: str, members: Members) -> Need:

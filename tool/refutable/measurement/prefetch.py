@@ -112,11 +112,11 @@ def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
 
 def _prompt_sets(harness: Harness, needs: list[Need]) -> dict[str, PromptSet]:
     """Return the prompt sets that can be read; the items of the others tell what is wrong."""
-    found: dict[str, PromptSet] = {}
+    sets: dict[str, PromptSet] = {}
     for name in dict.fromkeys(need.prompts for need in needs):
         with suppress(RefutableError):
-            found[name] = harness.sources.prompts(name)
-    return found
+            sets[name] = harness.sources.prompts(name)
+    return sets
 
 
 def _shipped(name: str) -> bool:

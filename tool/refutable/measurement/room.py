@@ -33,12 +33,12 @@ def parse_memory(text: str) -> int:
     """
     if not text:
         return 0
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.strip().upper())
-    unit = found[2] if found else ""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?B?)", text.strip().upper())
+    unit = match[2] if match else ""
     unit = f"{unit}B" if unit and not unit.endswith("B") else unit.removesuffix("B") + "B"
-    if found is None or float(found[1]) <= 0:
+    if match is None or float(match[1]) <= 0:
         raise RefutableError(f"expected a size such as 8GB or 500MB, got {text!r}")
-    return int(float(found[1]) * _UNITS[unit if unit != "B" else ""])
+    return int(float(match[1]) * _UNITS[unit if unit != "B" else ""])
 
 
 def room(settings: Settings) -> int:

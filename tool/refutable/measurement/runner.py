@@ -87,8 +87,8 @@ class ModelRunner:
             self._on_a_control(control)
 
     def _controls(self, kind: str) -> list[ControlCopy]:
-        found = {c for by in self.archive.groups.values() for c in by if c is not None}
-        return sorted(c for c in found if c.kind == kind)
+        controls = {c for by in self.archive.groups.values() for c in by if c is not None}
+        return sorted(c for c in controls if c.kind == kind)
 
     def _missing_on_model(self, prompts: str, arm: str, control: ControlCopy | None) -> set[str]:
         """Names to measure on a model: of the packed pass all or none, so that one pass serves."""
@@ -212,19 +212,19 @@ class ModelRunner:
         encoded, sites = self._encoded(loaded, prompts, arm, None), self._sites_of(loaded)
         with self._ledger.of("instrument check", prompts, arm):
             checking = partial(check, loaded, sites, encoded, again=self._packed)
-            found, reasons = checked_apart(recorded, sites, checking)
+            checks, reasons = checked_apart(recorded, sites, checking)
         for name, reason in reasons.items():
             for control in self.archive.groups[prompts, arm]:
                 role = control.name if control else ""
                 self.archive.put_reason(name, prompts, arm, role, NotAvailableError(reason))
         tag = f" [{prompts}, {arm}]"
-        self.archive.checks += [replace(c, name=c.name + tag) for c in found.checks]
+        self.archive.checks += [replace(c, name=c.name + tag) for c in checks.checks]
         self.archive.refuse_failed()
-        for role, arrays in (("check-chosen", found.packed), ("check-single", found.reference)):
+        for role, arrays in (("check-chosen", checks.packed), ("check-single", checks.reference)):
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
-        self.archive.put_notes(prompts, arm, found.layout, found.attention)
-        self._packed |= found.layout == "packed"
+        self.archive.put_notes(prompts, arm, checks.layout, checks.attention)
+        self._packed |= checks.layout == "packed"
         return set(reasons)
 
     def _layout(self, prompts: str, arm: str) -> str:

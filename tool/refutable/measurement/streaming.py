@@ -145,18 +145,19 @@ class StreamedRunner(ModelRunner):
         """Check that a sweep over the first blocks gives what they give in memory."""
         sites = self._sites_of(self._model())
         (swept,) = sweep(self._part, sites, [Job(self._few(task), task.items, task.layout)])
-        found = compare(swept, whole)
+        difference = compare(swept, whole)
         dtype = self.archive.settings.dtype
         bound = _EQUAL.get(dtype, BOUNDS[dtype] / 10)
         count = len(self._part.structure.blocks)
-        detail = (
-            f"the first {count} blocks give the same one by one and whole, to {found.value:.1e}"
-        )
-        if found.value > bound:
-            detail = f"{found.what} of the first {count} blocks differs by {found.value:.1e}"
-        passed = found.value <= bound
+        alike = f"the first {count} blocks give the same one by one and whole"
+        detail = f"{alike}, to {difference.value:.1e}"
+        if difference.value > bound:
+            detail = (
+                f"{difference.what} of the first {count} blocks differs by {difference.value:.1e}"
+            )
+        passed = difference.value <= bound
         self.archive.checks.append(
-            InstrumentCheck("block by block", passed, found.value, bound, detail)
+            InstrumentCheck("block by block", passed, difference.value, bound, detail)
         )
         self.archive.refuse_failed()
 
@@ -168,10 +169,10 @@ class StreamedRunner(ModelRunner):
             few = self._few(task)
             jobs += [Job(few, task.items, how, finite=False) for how in (task.layout, "single")]
         with self._ledger.of("one sweep"):
-            found = sweep(self._streamed, self._sites_of_all(), jobs)
-        for task, arrays in zip(tasks, found, strict=False):
+            swept = sweep(self._streamed, self._sites_of_all(), jobs)
+        for task, arrays in zip(tasks, swept, strict=False):
             self._put(task, task.role, arrays)
-        beside = found[len(tasks) :]
+        beside = swept[len(tasks) :]
         for place, task in enumerate(own):
             shared, alone = beside[2 * place : 2 * place + 2]
             self._put(task, "check-chosen", shared)
@@ -212,6 +213,6 @@ class StreamedRunner(ModelRunner):
         copy = self._streamed.reading(self._reader.untrained(control.seed))
         jobs = [Job(task.encoded, task.items, task.layout) for task in tasks]
         with self._ledger.of("one sweep", role=control.name):
-            found = sweep(copy, self._sites_of_all(), jobs)
-        for task, arrays in zip(tasks, found, strict=True):
+            swept = sweep(copy, self._sites_of_all(), jobs)
+        for task, arrays in zip(tasks, swept, strict=True):
             self._put(task, control.name, arrays)

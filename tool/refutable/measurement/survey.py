@@ -61,8 +61,8 @@ class Survey:
         """Why none of some observables was measured; empty when they were."""
         if self.error:
             return self.error
-        found = [(self.reasons or {}).get(name, "") for name in names]
-        return next((reason for reason in found if reason), "")
+        reasons = [(self.reasons or {}).get(name, "") for name in names]
+        return next((reason for reason in reasons if reason), "")
 
 
 def survey(model: PreTrainedModel, model_type: str) -> Survey:
@@ -115,17 +115,17 @@ def _recorded(model: PreTrainedModel, sites: Sites) -> tuple[InstrumentResult, d
 
 def _of_weights(model: PreTrainedModel) -> dict[str, str]:
     reader = WeightReader.from_state_dict(model.state_dict(), model.config)
-    found = {}
+    reasons = {}
     for name in OF_WEIGHTS:
         function = REGISTRY[name].weights
         assert function is not None  # noqa: S101  (chosen by this field)
         try:
             function(reader)
         except RefutableError as problem:
-            found[name] = str(problem)
+            reasons[name] = str(problem)
         # A fault of one observable is told, and ends nothing.
         except Exception as problem:
-            found[name] = told(problem)
+            reasons[name] = told(problem)
         else:
-            found[name] = ""
-    return found
+            reasons[name] = ""
+    return reasons

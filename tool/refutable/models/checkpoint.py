@@ -162,12 +162,12 @@ def _shards(index: Path) -> tuple[Path, ...]:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object; anything else is an error of one line."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
         raise ModelError(f"cannot read {path}: {one_line(problem)}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ModelError(f"cannot read {path}: expected a JSON object")
-    return found
+    return content
 
 
 def combine(files: list[Path]) -> str:

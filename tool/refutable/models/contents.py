@@ -191,10 +191,10 @@ class _Scan:
                     continue
                 if torch.equal(self._parameters[first], self._parameters[other]):
                     pairs[self._block_of(first), self._block_of(other)].append((first, other))
-        for (one, other), found in pairs.items():
+        for (one, other), differing in pairs.items():
             # A block repeated as a whole is how models are made deeper.
-            if one == other or len(found) < min(matrices[one], matrices[other]):
-                self.twice += [f"{a} = {b}" for a, b in found]
+            if one == other or len(differing) < min(matrices[one], matrices[other]):
+                self.twice += [f"{a} = {b}" for a, b in differing]
 
     def _block_of(self, name: str) -> str:
         return name.removeprefix(self._blocks).partition(".")[0]

@@ -32,9 +32,9 @@ def usable_device(name: str) -> torch.device:
 
 def available() -> list[str]:
     """Return the kinds of device that torch can use here, the processor first."""
-    found = ["cpu"]
+    devices = ["cpu"]
     if torch.cuda.is_available():
-        found.append("cuda")
+        devices.append("cuda")
     if torch.backends.mps.is_available():
-        found.append("mps")
-    return found
+        devices.append("mps")
+    return devices

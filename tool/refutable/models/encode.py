@@ -128,15 +128,15 @@ def encode(
         spans = {key: tuple(at + moved for at in value) for key, value in named.items()}
         # A shuffled control has the prompts of what it is a control of.
         kept.setdefault(own, _Read(prompt, tokens, spans))
-    found = list(kept.values())
-    answers = tuple(_answer(read.prompt, read_by) for read in found)
+    unique = list(kept.values())
+    answers = tuple(_answer(read.prompt, read_by) for read in unique)
     return Encoded(
-        ids=tuple(read.ids for read in found),
-        prompt_ids=tuple(read.prompt.id for read in found),
-        families=tuple(read.prompt.family for read in found),
+        ids=tuple(read.ids for read in unique),
+        prompt_ids=tuple(read.prompt.id for read in unique),
+        families=tuple(read.prompt.family for read in unique),
         arm=arm,
         bos=bos,
-        spans=tuple(read.spans for read in found) if any(r.spans for r in found) else (),
+        spans=tuple(read.spans for read in unique) if any(r.spans for r in unique) else (),
         answers=answers if any(answers) else (),
     )
 

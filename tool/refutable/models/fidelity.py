@@ -163,14 +163,14 @@ def _tensor_names(checkpoint: Checkpoint) -> set[str]:
 
 def _norm_kind(structure: Structure, spec: ModelSpec, facts: ModelFacts) -> InstrumentCheck:
     # What a config calls its epsilon tells nothing: RMSNorm models have a layer_norm_epsilon.
-    found = structure.norm_kind
+    built = structure.norm_kind
     stated = {"the registry": spec.norm}
     stated["its modules without weights"] = facts.norm_kind
-    wrong = [f"{who} states {kind}" for who, kind in stated.items() if kind and kind != found]
+    wrong = [f"{who} states {kind}" for who, kind in stated.items() if kind and kind != built]
     return _check(
         "norm-kind",
         wrong,
-        f"the modules are {found}, but {{}}: correct the entry or load the checkpoint with the "
+        f"the modules are {built}, but {{}}: correct the entry or load the checkpoint with the "
         "architecture it was trained with",
     )
 

@@ -80,8 +80,8 @@ class HeldTensors:
 
     def whole(self, name: str) -> torch.Tensor:
         """Return a tensor."""
-        found: torch.Tensor = self._slices[name][...]
-        return found
+        tensor: torch.Tensor = self._slices[name][...]
+        return tensor
 
     def rows(self, name: str, places: Sequence[int]) -> torch.Tensor:
         """Return some entries along a tensor's first dimension."""
@@ -90,8 +90,8 @@ class HeldTensors:
 
 
 def _shape(item: Slice) -> tuple[int, ...]:
-    found = item.shape if isinstance(item, torch.Tensor) else item.get_shape()
-    return tuple(int(n) for n in found)
+    shape = item.shape if isinstance(item, torch.Tensor) else item.get_shape()
+    return tuple(int(n) for n in shape)
 
 
 def _type(item: Slice) -> str:
@@ -116,12 +116,12 @@ def missing_expert(checkpoint: Checkpoint) -> str:
     except Exception:
         return ""
     alike: dict[str, set[tuple[int, ...]]] = {}
-    for pattern, found in numbers.items():
-        alike.setdefault(pattern.rpartition(".#.")[0], set()).update(found)
+    for pattern, experts in numbers.items():
+        alike.setdefault(pattern.rpartition(".#.")[0], set()).update(experts)
     lost = [
         _fill(pattern, place)
-        for pattern, found in numbers.items()
-        for place in sorted(alike[pattern.rpartition(".#.")[0]] - found)
+        for pattern, experts in numbers.items()
+        for place in sorted(alike[pattern.rpartition(".#.")[0]] - experts)
     ]
     return f"it lacks {', '.join(lost[:3])}" if lost else ""
 

@@ -115,8 +115,8 @@ def _config_digest(checkpoint: Checkpoint) -> str:
 
 def _remembered(path: Path) -> ModelFacts | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return ModelFacts(**{**found, "tags": tuple(found["tags"])})
+        remembered = json.loads(path.read_text(encoding="utf-8"))
+        return ModelFacts(**{**remembered, "tags": tuple(remembered["tags"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -198,10 +198,10 @@ def _bos(
     tokenizer: PreTrainedTokenizerBase | None, config: PreTrainedConfig, d_vocab: int
 ) -> int | None:
     if tokenizer is not None:
-        found = tokenizer.bos_token_id
+        token = tokenizer.bos_token_id
     else:
-        found = getattr(config, "bos_token_id", None)
-    return found if isinstance(found, int) and 0 <= found < d_vocab else None
+        token = getattr(config, "bos_token_id", None)
+    return token if isinstance(token, int) and 0 <= token < d_vocab else None
 
 
 def _positions(structure: Structure, checkpoint: Checkpoint) -> str:

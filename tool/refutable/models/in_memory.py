@@ -109,13 +109,13 @@ def as_measured(model: PreTrainedModel) -> Iterator[None]:
 
 def _digest(model: PreTrainedModel) -> str:
     """Hash class, names, shapes and values of everything that the model computes with."""
-    found = hashlib.sha256(type(model).__qualname__.encode())
+    digest = hashlib.sha256(type(model).__qualname__.encode())
     tensors = (*model.named_parameters(), *model.named_buffers())
     for name, tensor in sorted(tensors, key=lambda pair: str(pair[0])):
-        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         values = tensor.detach().cpu().contiguous().reshape(-1)
-        found.update(values.view(torch.uint8).numpy().tobytes() if values.numel() else b"")
-    return found.hexdigest()
+        digest.update(values.view(torch.uint8).numpy().tobytes() if values.numel() else b"")
+    return digest.hexdigest()
 
 
 def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase | None) -> str:

@@ -130,25 +130,25 @@ def _frequencies(model: PreTrainedModel, values: torch.Tensor, kind: str) -> tup
 
 def computed_frequencies(model: PreTrainedModel, count: int) -> list[torch.Tensor]:
     """Rotary frequencies that a model uses, and those of its bases before any scaling."""
-    found = [
+    frequencies = [
         buffer.detach().float().cpu()
         for name, buffer in model.named_buffers()
         if "inv_freq" in name.rsplit(".", 1)[-1] and not buffer.is_meta
     ]
     for base in stated_bases(getattr(text_config(model), "rope_parameters", None)) or [10000.0]:
-        found.append(1.0 / base ** (torch.arange(0, 2 * count, 2).float() / (2 * count)))
-    return found
+        frequencies.append(1.0 / base ** (torch.arange(0, 2 * count, 2).float() / (2 * count)))
+    return frequencies
 
 
 def stated_bases(parameters: Json) -> list[float]:
     """Return every rotary base in rope parameters, nested by layer type or not."""
-    found: list[float] = []
+    bases: list[float] = []
     for name, value in parameters.items() if isinstance(parameters, dict) else ():
         if isinstance(value, dict):
-            found += stated_bases(value)
+            bases += stated_bases(value)
         elif name == "rope_theta" and isinstance(value, int | float):
-            found.append(float(value))
-    return found
+            bases.append(float(value))
+    return bases
 
 
 def base_of(frequencies: torch.Tensor) -> float:

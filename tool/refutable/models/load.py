@@ -193,7 +193,7 @@ def _from_checkpoint(
     config = read_config(spec, checkpoint)
     try:
         with quiet():
-            found: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 checkpoint.folder,
                 config=config,
                 dtype=dtype,
@@ -220,7 +220,7 @@ def _from_checkpoint(
             f"the weights of {spec.id} cannot be read ({told}): download or save the checkpoint "
             "again"
         ) from None
-    model, report = found
+    model, report = loaded
     return model, report
 
 

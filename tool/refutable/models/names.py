@@ -33,7 +33,7 @@ def match_names(
     ``model.language_model.layers``): a name then counts when no other tensor of that shape has as
     many last components in common, or as many components at all.
     """
-    found = {}
+    names = {}
     endings: dict[str, list[str]] = defaultdict(list)
     for name in held:
         parts = name.split(".")
@@ -44,8 +44,8 @@ def match_names(
         direct = next((candidate for candidate in exact if candidate in held), None)
         other = direct or _by_ending(name, shape, held, endings)
         if other is not None:
-            found[name] = other
-    return found
+            names[name] = other
+    return names
 
 
 def _by_ending(

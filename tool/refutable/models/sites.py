@@ -77,7 +77,7 @@ class Sites:
     """Path of each stream norm to its place: ``pre`` (the sublayer reads the normalized stream),
     ``post`` (what a sublayer adds is normalized), ``stream`` (the stream itself is), ``final`` or
     ``embedding``."""
-    _found: dict[str, Site] = field(repr=False)
+    _sites: dict[str, Site] = field(repr=False)
     _missing: dict[str, str] = field(repr=False)
 
     @property
@@ -111,10 +111,10 @@ class Sites:
         return self.structure.unembedding
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found)
+        return iter(self._sites)
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and canonical(name) in self._found
+        return isinstance(name, str) and canonical(name) in self._sites
 
     def __getitem__(self, name: str) -> Site:
         """Return a site by its name, which may be TransformerLens's with ``hook_``.
@@ -124,7 +124,7 @@ class Sites:
         NotAvailableError
             If this model does not have it, with the reason; near names for an unknown one.
         """
-        site = self._found.get(canonical(name))
+        site = self._sites.get(canonical(name))
         if site is None:
             raise NotAvailableError(f"site {name!r} is not available: {self.reason(name)}")
         return site
@@ -132,9 +132,9 @@ class Sites:
     def reason(self, name: str) -> str:
         """Why a site is not available; empty when it is."""
         name = canonical(name)
-        if name in self._found:
+        if name in self._sites:
             return ""
-        known = [*self._found, *self._missing]
+        known = [*self._sites, *self._missing]
         return self._missing.get(name) or f"no such site, {near(name, known)}"
 
 
@@ -165,19 +165,19 @@ def find_sites(model: PreTrainedModel) -> Sites:
     structure = find_structure(model)
     run = trace(model, structure)
     structure = replace(structure, final_norm=_final_norm(structure, run))
-    found = _Collector(structure)
-    found.embeddings()
+    collector = _Collector(structure)
+    collector.embeddings()
     places: dict[str, str] = {}
     experts = expert_count(text_config(model))
     for layer in range(len(structure.blocks)):
         wiring = wire(structure, run, layer, experts)
-        found.block(layer, wiring, run)
+        collector.block(layer, wiring, run)
         places |= wiring.places
-    found.ends(run)
+    collector.ends(run)
     for norm in structure.norms:
         if norm.stream and norm.layer is None:
             places[norm.path] = "final" if norm is structure.final_norm else "embedding"
-    return Sites(structure, places, found.sites, found.missing)
+    return Sites(structure, places, collector.sites, collector.missing)
 
 
 class _Collector:

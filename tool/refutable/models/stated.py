@@ -99,10 +99,10 @@ def _fields_read(model: PreTrainedModel, raw: Mapping[str, Json]) -> InstrumentC
 
 
 def _value(raw: Mapping[str, Json], name: str) -> Json:
-    found: Json = raw
+    value: Json = raw
     for part in name.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _rope_kinds(model: PreTrainedModel) -> set[str]:

@@ -50,18 +50,18 @@ def leaves(value: object, depth: int = _DEPTH) -> Iterator[tuple[Entry, torch.Te
             yield (), value
     elif depth and isinstance(value, Mapping):
         for name, item in value.items():
-            yield from (((name, *rest), found) for rest, found in leaves(item, depth - 1))
+            yield from (((name, *rest), leaf) for rest, leaf in leaves(item, depth - 1))
     elif depth and isinstance(value, tuple | list):
         for at, item in enumerate(value):
-            yield from (((at, *rest), found) for rest, found in leaves(item, depth - 1))
+            yield from (((at, *rest), leaf) for rest, leaf in leaves(item, depth - 1))
 
 
 def pick(value: Any, entry: Entry) -> torch.Tensor:
     """Return what lies at an entry of a nested value."""
     for key in entry:
         value = value[key]
-    found: torch.Tensor = value
-    return found
+    tensor: torch.Tensor = value
+    return tensor
 
 
 def put(value: Any, entry: Entry, new: torch.Tensor) -> Any:
@@ -137,8 +137,8 @@ class StreamFinder:
 
     def _common(self, side: str) -> list[Entry]:
         """Entries that every block has, in the order of the first block."""
-        found: list[Mapping[Entry, torch.Tensor]] = [getattr(b, side) for b in self.blocks]
-        return [entry for entry in found[0] if all(entry in other for other in found)]
+        sides: list[Mapping[Entry, torch.Tensor]] = [getattr(b, side) for b in self.blocks]
+        return [entry for entry in sides[0] if all(entry in other for other in sides)]
 
     def _score(self, pair: tuple[Entry, Entry]) -> tuple[bool, bool, int, bool, bool]:
         """Order of preference: it is changed, is read at the end, chains, and has the shape."""
@@ -154,14 +154,14 @@ class StreamFinder:
         return equal(left, right, self.tolerance)
 
     def _breaks(self, given: Entry, made: Entry) -> dict[int, str]:
-        found = {}
+        breaks = {}
         for layer in range(1, len(self.blocks)):
             before, now = self.blocks[layer - 1].made[made], self.blocks[layer].given[given]
             if not self._same(before, now):
-                found[layer] = f"block {layer} does not get what block {layer - 1} made" + (
+                breaks[layer] = f"block {layer} does not get what block {layer - 1} made" + (
                     self._factor(before, now)
                 )
-        return found
+        return breaks
 
     def _factor(self, before: torch.Tensor, now: torch.Tensor) -> str:
         if before.shape != now.shape or not before.any():

@@ -176,16 +176,16 @@ class StreamedModel:
         final = part.structure.final_norm
         structure = replace(self.structure, final_norm=norms.get(final.path) if final else None)
         root = structure.blocks_path
-        found = {n: self._moved(s, n, s.path) for n, s in part._found.items() if _block(n) is None}
+        sites = {n: self._moved(s, n, s.path) for n, s in part._sites.items() if _block(n) is None}
         missing = {n: why for n, why in part._missing.items() if _block(n) is None}
         places = {p: kind for p, kind in part.places.items() if not p.startswith(f"{root}.")}
         for layer, kind in enumerate(self.kinds):
             own, like = f"blocks.{layer}.", f"blocks.{self.kinds.index(kind)}."
             here, there = f"{root}.{layer}", f"{root}.{self.kinds.index(kind)}"
-            for name, site in part._found.items():
+            for name, site in part._sites.items():
                 if name.startswith(like):
                     path = here + site.path.removeprefix(there)
-                    found[own + name.removeprefix(like)] = self._moved(
+                    sites[own + name.removeprefix(like)] = self._moved(
                         site, own + name.removeprefix(like), path
                     )
             missing |= {
@@ -198,7 +198,7 @@ class StreamedModel:
                 for p, w in part.places.items()
                 if p.startswith(f"{there}.")
             }
-        return Sites(structure, places, found, missing)
+        return Sites(structure, places, sites, missing)
 
     def _moved(self, site: Site, name: str, path: str) -> Site:
         return replace(site, name=name, path=path, module=self.model.get_submodule(path))

@@ -133,16 +133,16 @@ def stated_counts(config: PreTrainedConfig) -> tuple[int, ...]:
     A decoder beside an encoder has its own, and some count the halves of their layers.
     """
     names = ("decoder_layers", "num_decoder_layers", "num_layers", "n_layers")
-    found = (getattr(config, name, None) for name in names)
-    return (block_count(config), *(n for n in found if isinstance(n, int) and n > 0))
+    counts = (getattr(config, name, None) for name in names)
+    return (block_count(config), *(n for n in counts if isinstance(n, int) and n > 0))
 
 
 def expert_count(config: PreTrainedConfig) -> int:
     """Return how many experts a mixture's config states; 0 where there is no mixture."""
     names = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
     holders = [config, getattr(config, "ffn_config", None)]
-    found = [getattr(holder, name, None) for holder in holders for name in names]
-    return next((n for n in found if isinstance(n, int) and n > 1), 0)
+    counts = [getattr(holder, name, None) for holder in holders for name in names]
+    return next((n for n in counts if isinstance(n, int) and n > 1), 0)
 
 
 def block_count(config: PreTrainedConfig) -> int:
@@ -191,14 +191,14 @@ def _blocks(
 ) -> tuple[str, list[nn.Module]]:
     lists = [(p, list(m)) for p, m in own.items() if isinstance(m, nn.ModuleList)]
     count = counts[0]
-    found = next((f for n in counts if (f := [i for i in lists if len(i[1]) == n])), [])
-    if not found:
+    blocks = next((f for n in counts if (f := [i for i in lists if len(i[1]) == n])), [])
+    if not blocks:
         raise ModelError(
             f"no list of {count} blocks among the modules of {name}: only "
             "decoders built from a list of blocks can be measured"
         )
     # Lists inside blocks (experts, say) hold fewer parameters than the blocks themselves.
-    return max(found, key=lambda item: sum(p.numel() for m in item[1] for p in m.parameters()))
+    return max(blocks, key=lambda item: sum(p.numel() for m in item[1] for p in m.parameters()))
 
 
 def _attention(block: nn.Module) -> tuple[str, nn.Module | None]:
@@ -228,7 +228,7 @@ def _uses_interface(attentions: list[nn.Module | None]) -> bool:
 
 def _norms(own: Mapping[str, nn.Module], blocks_path: str, d_model: int) -> tuple[NormModule, ...]:
     probe = NormProbe(d_model)
-    found = []
+    norms = []
     for path, module in own.items():
         behaviour = probe.behaviour(module)
         if behaviour is None:
@@ -236,7 +236,7 @@ def _norms(own: Mapping[str, nn.Module], blocks_path: str, d_model: int) -> tupl
         layer, slot = _place(path, blocks_path, own)
         size = next((parameter.shape[0] for parameter in module.parameters()), d_model)
         outside_attention = layer is None or "." not in slot or not _OF_HEADS(slot)
-        found.append(
+        norms.append(
             NormModule(
                 path=path,
                 module=module,
@@ -247,7 +247,7 @@ def _norms(own: Mapping[str, nn.Module], blocks_path: str, d_model: int) -> tupl
                 unit_gain=behaviour.unit_gain,
             )
         )
-    return tuple(found)
+    return tuple(norms)
 
 
 def _place(path: str, blocks_path: str, own: Mapping[str, nn.Module]) -> tuple[int | None, str]:

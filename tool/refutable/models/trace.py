@@ -129,8 +129,8 @@ class _Recording:
     def _start(self, layer: int) -> Callable[..., None]:
         def hook(module: nn.Module, args: object, kwargs: object) -> None:
             # Kept when the block starts: the stream may be changed in place.
-            found = {entry: copied(value) for entry, value in leaves((args, kwargs))}
-            self.starts.setdefault(layer, found)
+            inputs = {entry: copied(value) for entry, value in leaves((args, kwargs))}
+            self.starts.setdefault(layer, inputs)
 
         return hook
 

@@ -190,7 +190,7 @@ def _repeated(loaded: LoadedModel, back: int) -> xr.DataArray:
 
     if 2 * HALF > loaded.facts.context:
         raise NotAvailableError(f"{loaded.facts.id} reads fewer than {2 * HALF} tokens")
-    found = []
+    repeated = []
     for half in _random_tokens(loaded.facts.d_vocab, SEQUENCES, HALF):
         device = next(loaded.model.parameters()).device
         tokens = torch.tensor([half + half], device=device)
@@ -199,9 +199,9 @@ def _repeated(loaded: LoadedModel, back: int) -> xr.DataArray:
         if not out.attentions or out.attentions[0] is None:
             raise NotAvailableError("the model's attention returns no weights")
         rows = torch.arange(max(HALF + 1, back), 2 * HALF, device=device)
-        found.append([w[0][:, rows, rows - back].float().mean(-1).cpu().numpy()
+        repeated.append([w[0][:, rows, rows - back].float().mean(-1).cpu().numpy()
                       for w in out.attentions])  # fmt: skip
-    table = np.array(found)
+    table = np.array(repeated)
     names = [f"repeat-{i}" for i in range(SEQUENCES)]
     return xr.DataArray(
         table,

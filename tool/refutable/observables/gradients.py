@@ -43,8 +43,8 @@ def relative_gradient_norm(loaded: LoadedModel, prompts: None) -> xr.DataArray:
             ids = windows_of(loaded, text)
             logits = loaded.model(input_ids=ids, use_cache=False).logits[:, :-1]
             loss = cross_entropy(logits.transpose(1, 2).float(), ids[:, 1:])
-            found = iter(torch.autograd.grad(loss, flat))
-            norms = [torch.stack([next(found).norm() for _ in own]).norm() for own in blocks]
+            gradients = iter(torch.autograd.grad(loss, flat))
+            norms = [torch.stack([next(gradients).norm() for _ in own]).norm() for own in blocks]
             rows.append([float((g / w).log()) for g, w in zip(norms, weights, strict=True)])
     finally:
         for parameter in flat:

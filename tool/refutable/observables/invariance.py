@@ -127,10 +127,10 @@ def _log_growth(
     from refutable.models.sites import find_sites
 
     norm = REGISTRY["residual_norm"]
-    found = measure(
+    norms = measure(
         loaded.model, find_sites(loaded.model), encoded, [norm], layout="single", packs=packs
     )[norm.name]
-    return np.diff(np.log(np.asarray(found.values, dtype=np.float64)), axis=1)
+    return np.diff(np.log(np.asarray(norms.values, dtype=np.float64)), axis=1)
 
 
 def _by_layer(values: NDArray[np.float64], encoded: Encoded, *, first: int) -> xr.DataArray:

@@ -90,7 +90,7 @@ class Registry:
         drawn : bool
             Whether to add what illustrates them.
         """
-        found: set[str] = set()
+        recorded: set[str] = set()
         waiting = list(names)
         seen: set[str] = set()
         while waiting:
@@ -102,14 +102,14 @@ class Registry:
             if item.derived:
                 waiting.extend(item.needs)
             else:
-                found.add(name)
+                recorded.add(name)
         if drawn:
-            found |= {
+            recorded |= {
                 item.name
                 for item in self._filled().values()
-                if item.recorded_with in found and not item.derived
+                if item.recorded_with in recorded and not item.derived
             }
-        return frozenset(found)
+        return frozenset(recorded)
 
 
 def _origin(item: Observable) -> str:

@@ -125,12 +125,12 @@ def losses_along(
     """
     import numpy as np
 
-    found = []
+    losses = []
     with _displaced(model) as move:
         for point in points:
             move(point)
-            found.append(loss())
-    return np.array(found)
+            losses.append(loss())
+    return np.array(losses)
 
 
 def sharpness_of(
@@ -167,8 +167,8 @@ def sharpness_of(
         drawn = random_direction(model, seed, index)
         there, back = losses_along(model, loss, [[(radius, drawn)], [(-radius, drawn)]])
         rises.append((there + back) / 2 - here)
-    found: Losses = np.mean(rises, axis=0)
-    return found
+    sharpness: Losses = np.mean(rises, axis=0)
+    return sharpness
 
 
 def held_out(loaded: LoadedModel, every: int = 1) -> tuple[list[str], Callable[[], Losses]]:
@@ -195,8 +195,8 @@ def held_out(loaded: LoadedModel, every: int = 1) -> tuple[list[str], Callable[[
             logits = loaded.model(input_ids=rows, use_cache=False).logits[:, :-1]
         targets = rows[:, 1:]
         each = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
-        found: Losses = each.view(targets.shape).double().mean(1).cpu().numpy()
-        return found
+        losses: Losses = each.view(targets.shape).double().mean(1).cpu().numpy()
+        return losses
 
     return names, loss
 

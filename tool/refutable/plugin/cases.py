@@ -34,8 +34,8 @@ def cell_of(item: pytest.Item) -> Cell | None:
 
 def claim_of(item: pytest.Item) -> Claim | None:
     """Return the claim an item carries, or ``None`` for an ordinary test."""
-    found = getattr(getattr(item, "function", None), "__claim__", None)
-    return found if isinstance(found, Claim) else None
+    decorated = getattr(getattr(item, "function", None), "__claim__", None)
+    return decorated if isinstance(decorated, Claim) else None
 
 
 def sort_model_by_model(items: list[pytest.Item]) -> None:
@@ -60,5 +60,5 @@ def is_cell(nodeid: str) -> bool:
 
 def scope_of(nodeid: str) -> str:
     """Return what keeps items together on one xdist worker: the model; else the item itself."""
-    found = _CELL.search(nodeid) or _LOADED.search(nodeid)
-    return f"model {found.group(1)}" if found else nodeid
+    match = _CELL.search(nodeid) or _LOADED.search(nodeid)
+    return f"model {match.group(1)}" if match else nodeid

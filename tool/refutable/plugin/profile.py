@@ -39,16 +39,16 @@ def profile_lines(costs: Iterable[MeasuringCost]) -> list[str]:
         role = cost.role.rpartition("-")[0] or cost.role or "model"
         parts[cost.what, role, cost.prompts, cost.arm].append(cost)
     lines, rest = [f"{'processor s':>11}  {'in model':>8}  part"], 0.0
-    for (what, role, prompts, arm), found in sorted(
+    for (what, role, prompts, arm), entries in sorted(
         parts.items(), key=lambda part: -sum(cost.seconds for cost in part[1])
     ):
-        seconds = sum(cost.seconds for cost in found)
+        seconds = sum(cost.seconds for cost in entries)
         if seconds < _LEAST * whole:
             rest += seconds
             continue
-        copies = f"{role} x {len(found)}" if len(found) > 1 else role
+        copies = f"{role} x {len(entries)}" if len(entries) > 1 else role
         where = f" on {prompts}, {arm}" if prompts else ""
-        lines.append(f"{seconds:11.1f}  {_share(found):>8}  {what} ({copies}{where})")
+        lines.append(f"{seconds:11.1f}  {_share(entries):>8}  {what} ({copies}{where})")
     if rest:
         lines.append(f"{rest:11.1f}  {'':>8}  parts below {100 * _LEAST:g} % each")
     lines.append(f"{whole:11.1f}  {_share(costs):>8}  in all")

@@ -59,8 +59,8 @@ class Registrar:
         recorded : container of Cell
             Cells of which a verdict is known already.
         """
-        found = [(claim_of(item), cell_of(item)) for item in items if not is_skipped(item)]
-        entries = [self.entry(claim, cell) for claim, cell in found if claim and cell]
+        registered = [(claim_of(item), cell_of(item)) for item in items if not is_skipped(item)]
+        entries = [self.entry(claim, cell) for claim, cell in registered if claim and cell]
         known = [entry for entry in entries if entry is not None]
         return self.registry.register(known, run=run, recorded=recorded), len(known)
 

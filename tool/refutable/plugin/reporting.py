@@ -70,13 +70,15 @@ def _result(
     session: ClaimSession, item: pytest.Item, outcome: CellOutcome, report: pytest.TestReport
 ) -> Result:
     """Assemble the record of one item."""
-    kind, found = _outcome(report), outcome.evaluation
+    kind, evaluation = _outcome(report), outcome.evaluation
     if kind is Outcome.ERROR:
-        found = None
-    label = outcome.cell.prompts if found is None else session.prompts.label(outcome.cell.prompts)
+        evaluation = None
+    label = (
+        outcome.cell.prompts if evaluation is None else session.prompts.label(outcome.cell.prompts)
+    )
     command = rerun_command(outcome.claim.id, outcome.cell, session.settings)
     result = replace(result_of(outcome, kind, prompts=label, command=command), nodeid=item.nodeid)
-    if found is None:
+    if evaluation is None:
         return replace(result, reason=outcome.reason or _reason(report))
     registration = session.registrar.state(outcome.claim, outcome.cell)
     return replace(result, expected=session.expected(outcome), registration=registration)
@@ -214,8 +216,8 @@ def _make_report(session: ClaimSession, evidence: Evidence, out: Path) -> None:
 
 def gather_evidence(session: ClaimSession) -> Evidence:
     """Assemble what the run leaves, with Holm-adjusted p over its sampled claims and models."""
-    found = session.results
-    results, tests = adjusted(found.results.values(), found.claims.values())
+    gathered = session.results
+    results, tests = adjusted(gathered.results.values(), gathered.claims.values())
     invocation = session.config.invocation_params
     return Evidence(
         environment=environment(
@@ -224,12 +226,12 @@ def gather_evidence(session: ClaimSession) -> Evidence:
             command=command_typed([str(word) for word in invocation.args], invocation.dir),
             tests=tests,
         ),
-        claims=tuple(found.claims[i] for i in sorted(found.claims)),
-        models=tuple(found.models[i] for i in sorted(found.models)),
-        prompts=tuple(found.prompts[i] for i in sorted(found.prompts)),
+        claims=tuple(gathered.claims[i] for i in sorted(gathered.claims)),
+        models=tuple(gathered.models[i] for i in sorted(gathered.models)),
+        prompts=tuple(gathered.prompts[i] for i in sorted(gathered.prompts)),
         results=results,
         notes=(*over_models(results), *_unfinished(session), *dropped(results), *session.notes),
-        over_models=summed_up(results, found.claims),
+        over_models=summed_up(results, gathered.claims),
     )
 
 

@@ -205,9 +205,9 @@ def _errors(results: Iterable[Result], width: int) -> Iterable[Entry]:
     for result in results:
         if result.outcome is Outcome.ERROR:
             met.setdefault(result.reason, []).append(result)
-    for reason, found in met.items():
-        models = list(dict.fromkeys(r.model for r in found))
-        claims = list(dict.fromkeys(r.claim for r in found))
+    for reason, reports in met.items():
+        models = list(dict.fromkeys(r.model for r in reports))
+        claims = list(dict.fromkeys(r.claim for r in reports))
         what = claims[0] if len(claims) == 1 else f"{len(claims)} claims"
         where = models[0] if len(models) == 1 else f"{len(models)} models"
         yield Entry(

@@ -312,19 +312,19 @@ class ClaimSession:
         if self.options.update_baseline or self.options.measure_only:
             return True
         judgement = outcome.evaluation.judgement
-        found = baseline.compare(
+        drifted = baseline.compare(
             record_of(judgement.decision.verdict, judgement.estimate),
             self._recorded(outcome),
             strict=self.options.strict,
             anew=outcome.claim.kind == "training" and "committed" not in outcome.sources,
             unrecorded_passes=self.options.unrecorded_passes,
         )
-        item.stash[MESSAGE] = found.message
-        if found.moved:
+        item.stash[MESSAGE] = drifted.message
+        if drifted.moved:
             where = f"{outcome.claim.id} on {outcome.cell.label}"
-            warnings.warn(ClaimMoved(f"{where}: {found.message}"), stacklevel=2)
-        if not found.passes:
-            pytest.fail(explain(outcome, found.message), pytrace=False)
+            warnings.warn(ClaimMoved(f"{where}: {drifted.message}"), stacklevel=2)
+        if not drifted.passes:
+            pytest.fail(explain(outcome, drifted.message), pytrace=False)
         return True
 
     def expected(self, outcome: CellOutcome) -> Verdict | None:

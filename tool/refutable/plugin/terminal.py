@@ -39,9 +39,9 @@ WIDE = 100
 
 def explain(outcome: CellOutcome, message: str) -> str:
     """Say in a few lines why the test of a claim failed."""
-    claim, cell, found = outcome.claim, outcome.cell, outcome.evaluation
-    assert found is not None  # noqa: S101  (only evaluated claims are compared)
-    judgement = found.judgement
+    claim, cell, evaluation = outcome.claim, outcome.cell, outcome.evaluation
+    assert evaluation is not None  # noqa: S101  (only evaluated claims are compared)
+    judgement = evaluation.judgement
     lines = [
         f"{claim.id} on {cell.model} ({cell.prompts}, {cell.arm}): {message}",
         f"  says        {claim.statement}",
@@ -56,11 +56,11 @@ def explain(outcome: CellOutcome, message: str) -> str:
         lines.append(f"  counterexample  {counterexample.prompt!r} gives {value}")
         if counterexample.ids:
             lines.append(f"  token ids   {list(counterexample.ids)}")
-    if found.control is not None:
-        reading = f"{found.control.reading}: " if found.control.reading else ""
-        lines.append(f"  control     {reading}{found.control.reason}")
-    if found.replication is not None:
-        how, estimate = found.replication, found.replication.estimate
+    if evaluation.control is not None:
+        reading = f"{evaluation.control.reading}: " if evaluation.control.reading else ""
+        lines.append(f"  control     {reading}{evaluation.control.reason}")
+    if evaluation.replication is not None:
+        how, estimate = evaluation.replication, evaluation.replication.estimate
         lines.append(f"  as studied  {how.statement} {interval(estimate)}: {how.reading}")
     return "\n".join(lines)
 
@@ -81,8 +81,8 @@ def summarise(reporter: TerminalReporter, session: ClaimSession) -> None:
     if reporter.verbosity > 0:
         shown = list(_every_cell(evidence, width))
     else:
-        found = session.results
-        shown = screen.lines(screen.Screen(evidence, found.messages, found.failed), width)
+        results = session.results
+        shown = screen.lines(screen.Screen(evidence, results.messages, results.failed), width)
     for pieces in shown:
         for text, style in pieces:
             reporter.write(text, **style)

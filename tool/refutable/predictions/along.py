@@ -69,10 +69,10 @@ class ContrastAlong(Contrast):
     def _all(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Reduce what the body returned on every model."""
         return {
-            name: {seed: self.reduced(one) for seed, one in found.items()}
-            if isinstance(found, Mapping)
-            else self.reduced(found)
-            for name, found in values.items()
+            name: {seed: self.reduced(one) for seed, one in members.items()}
+            if isinstance(members, Mapping)
+            else self.reduced(members)
+            for name, members in values.items()
         }
 
     def reduced(self, values: Any) -> Any:

@@ -71,8 +71,8 @@ class Correlation(Prediction):
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the within-family correlations against the control's, on the Fisher z scale."""
         on_z = replace(measured, error=0.0, unit=self.change_unit)
-        found = Prediction.read_control(self, on_z, control)
-        return replace(found, reason=f"within families (Fisher z): {found.reason}")
+        reading = Prediction.read_control(self, on_z, control)
+        return replace(reading, reason=f"within families (Fisher z): {reading.reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,17 +89,17 @@ class Trend(Prediction):
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide the slope over all blocks and over all but the first and last; both must agree."""
-        found = labelled(measured.values, extra=(self.over,))
-        array, unit = found.values.astype(float), measured.unit
+        with_labels = labelled(measured.values, extra=(self.over,))
+        array, unit = with_labels.values.astype(float), measured.unit
         blocks = array.shape[-1]
         if blocks < FEWEST_BLOCKS:
             reason = f"{blocks} blocks; a trend needs {FEWEST_BLOCKS} or more"
-            few = build.undecidable(reason, unit=unit, n=len(found.prompts))
+            few = build.undecidable(reason, unit=unit, n=len(with_labels.prompts))
             return judgement([few], self.region)
         parts = [
             replace(
                 est.family_mean(
-                    core.slopes(part), found.families, unit=_per_block(unit),
+                    core.slopes(part), with_labels.families, unit=_per_block(unit),
                     error=core.slope_error(part.shape[-1], measured.error), region=self.region,
                 ),
                 part=name,
@@ -113,9 +113,9 @@ class Trend(Prediction):
 
     def per_family(self, values: object, error: float = 0.0) -> PerFamily:
         """Mean slope of each family, over all blocks."""
-        found = labelled(values, extra=(self.over,))
-        array = found.values.astype(float)
-        return per_family(found, core.slopes(array), core.slope_error(array.shape[-1], error))
+        with_labels = labelled(values, extra=(self.over,))
+        array = with_labels.values.astype(float)
+        return per_family(with_labels, core.slopes(array), core.slope_error(array.shape[-1], error))
 
 
 def _per_block(unit: str) -> str:

@@ -272,8 +272,8 @@ def read_against(
     control: NullControl, estimate: Estimate, contrast: Estimate, region: Region
 ) -> Control:
     """Read a control from its own estimate and that of model minus control."""
-    found, reason = readings.reading(estimate, contrast, region, sesoi=control.sesoi)
-    return Control(control.kind, control.models, estimate, contrast, found, reason)
+    reading, reason = readings.reading(estimate, contrast, region, sesoi=control.sesoi)
+    return Control(control.kind, control.models, estimate, contrast, reading, reason)
 
 
 def judgement(

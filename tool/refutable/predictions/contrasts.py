@@ -62,9 +62,9 @@ class Contrast(GroupPrediction):
 
     def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """Difference of each family, averaged over seeds; of each seed for one number a model."""
-        found = _difference(self, values, self.names)
-        means = found.table.mean(axis=0)
-        return PerFamily(found.names, means, found.n, 2 * error, draws=found.table)
+        difference = _difference(self, values, self.names)
+        means = difference.table.mean(axis=0)
+        return PerFamily(difference.names, means, difference.n, 2 * error, draws=difference.table)
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the difference against that between the copies of the control."""
@@ -116,10 +116,12 @@ class OrderedModels(GroupPrediction):
 
     def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """Mean step of each family."""
-        found = _difference(self, values, (self.names[-1], self.names[0]))
+        difference = _difference(self, values, (self.names[-1], self.names[0]))
         steps = len(self.names) - 1
-        table = found.table / steps
-        return PerFamily(found.names, table.mean(axis=0), found.n, 2 * error / steps, draws=table)
+        table = difference.table / steps
+        return PerFamily(
+            difference.names, table.mean(axis=0), difference.n, 2 * error / steps, draws=table
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +166,21 @@ def _difference(
 
 def _contrast(prediction: GroupPrediction, measured: Measured, names: Sequence[str]) -> Estimate:
     """Estimate one difference, by the units that its values have."""
-    found = _difference(prediction, measured.values, names)
+    difference = _difference(prediction, measured.values, names)
     region: Region = prediction.region
     error = 2 * measured.error
     how: dict[str, Any] = {"unit": measured.unit, "region": region}
-    if found.numbers:
-        numbers = PerFamily(found.names, found.table[0], found.n)
-        return replace(seed_mean(numbers, measured, region, error, differences=True), seeds=found.n)
-    if not found.names or not len(found.table):
-        reason = "the two sides share no " + ("seed" if found.names else "family")
+    if difference.numbers:
+        numbers = PerFamily(difference.names, difference.table[0], difference.n)
+        return replace(
+            seed_mean(numbers, measured, region, error, differences=True), seeds=difference.n
+        )
+    if not difference.names or not len(difference.table):
+        reason = "the two sides share no " + ("seed" if difference.names else "family")
         return build.undecidable(reason, unit=measured.unit)
-    if found.seeded:
-        return est.two_way(found.table, n=found.n, error=error, **how)
-    made = est.family_mean(found.table[0], found.names, error=error, differences=True, **how)
-    return replace(made, n=found.n)
+    if difference.seeded:
+        return est.two_way(difference.table, n=difference.n, error=error, **how)
+    made = est.family_mean(
+        difference.table[0], difference.names, error=error, differences=True, **how
+    )
+    return replace(made, n=difference.n)

@@ -45,11 +45,11 @@ class Fact(Prediction):
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Rank the value among its controls (untrained or rotated copies)."""
         value, numbers = scalar(measured.values), [scalar(c) for c in control.values]
-        found, reason = readings.reading_by_rank(value, numbers, self.region)
+        reading, reason = readings.reading_by_rank(value, numbers, self.region)
         middle = float(np.median(numbers)) if numbers else float("nan")
         estimate = est.exact(middle, unit=measured.unit, n=len(numbers))
         contrast = est.exact(value - middle, unit=measured.unit, n=len(numbers))
-        return Control(control.kind, control.models, estimate, contrast, found, reason)
+        return Control(control.kind, control.models, estimate, contrast, reading, reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,35 +49,39 @@ class Every(Prediction):
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Look for the largest violation; further dims (layer, head) are searched too."""
-        found = labelled(measured.values, anything=True)
+        with_labels = labelled(measured.values, anything=True)
         error, unit = measured.error, measured.unit
-        array = found.values.astype(float).reshape(len(found.prompts), -1)
+        array = with_labels.values.astype(float).reshape(len(with_labels.prompts), -1)
         bad = int(np.count_nonzero(~np.isfinite(array)))
         if array.size == 0 or bad:
             decision = decide.universal(None, 0.0, array.size, bad=bad)
-            empty = build.undecidable(decision.reason, unit=unit, n=len(found.prompts))
+            empty = build.undecidable(decision.reason, unit=unit, n=len(with_labels.prompts))
             return Judgement(empty, (), decision)
         beyond = self.violations(array)
         row, column = np.unravel_index(int(beyond.argmax()), beyond.shape)
         worst, value = float(beyond[row, column]), float(array[row, column])
-        decision = decide.universal(worst, self.bound(error), len(found.prompts))
+        decision = decide.universal(worst, self.bound(error), len(with_labels.prompts))
         counterexample = None
         if worst > self.bound(error):
-            counterexample = Counterexample(found.prompts[row], value, found.families[row])
+            counterexample = Counterexample(
+                with_labels.prompts[row], value, with_labels.families[row]
+            )
         estimate = Estimate(
-            value, None, None, unit=unit, method=build.SEARCH, n=len(found.prompts),
-            clusters=len(set(found.families)), error=error, note="the most extreme value",
+            value, None, None, unit=unit, method=build.SEARCH, n=len(with_labels.prompts),
+            clusters=len(set(with_labels.families)), error=error, note="the most extreme value",
         )  # fmt: skip
         return Judgement(estimate, (), decision, counterexample)
 
     def per_family(self, values: xr.DataArray, error: float = 0.0) -> PerFamily:
         """Largest violation of each family."""
-        found = labelled(values, anything=True)
-        beyond = self.violations(found.values.astype(float).reshape(len(found.prompts), -1))
-        names = tuple(dict.fromkeys(found.families))
-        families = np.array(found.families)
+        with_labels = labelled(values, anything=True)
+        beyond = self.violations(
+            with_labels.values.astype(float).reshape(len(with_labels.prompts), -1)
+        )
+        names = tuple(dict.fromkeys(with_labels.families))
+        families = np.array(with_labels.families)
         worst = np.array([beyond[families == name].max() for name in names])
-        return PerFamily(names, worst, len(found.prompts), error)
+        return PerFamily(names, worst, len(with_labels.prompts), error)
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Count the controls that have a counterexample: there is no interval to contrast."""
@@ -87,9 +91,9 @@ class Every(Prediction):
         shown = f"{sum(broken)} of {len(broken)} controls have a counterexample"
         rank = (1 + broken.count(False)) / (len(broken) + 1)
         if own or not broken:
-            found = Reading.UNDETERMINED
+            reading = Reading.UNDETERMINED
         elif rank <= decide.ALPHA:
-            found = Reading.INFORMATIVE
+            reading = Reading.INFORMATIVE
         else:
-            found = Reading.UNDETERMINED if any(broken) else Reading.UNINFORMATIVE
-        return Control(control.kind, control.models, None, None, found, shown)
+            reading = Reading.UNDETERMINED if any(broken) else Reading.UNINFORMATIVE
+        return Control(control.kind, control.models, None, None, reading, shown)

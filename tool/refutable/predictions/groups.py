@@ -74,8 +74,8 @@ def by_seed(values: Mapping[str, Any], name: str) -> dict[int | None, Any]:
     """
     if name not in values:
         raise ClaimError(f"no values for {name!r}: it was not measured in this run")
-    found = values[name]
-    return dict(found) if isinstance(found, Mapping) else {None: found}
+    members = values[name]
+    return dict(members) if isinstance(members, Mapping) else {None: members}
 
 
 def seed_name(seed: int | None, model: str) -> str:

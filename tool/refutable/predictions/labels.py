@@ -90,8 +90,8 @@ def labelled(values: Any, *, extra: tuple[str, ...] = (), anything: bool = False
 
 
 def _texts(labels: np.ndarray[Any, Any]) -> tuple[str, ...]:
-    found = labels.tolist()
-    return tuple(found) if labels.dtype.kind == "U" else tuple(str(label) for label in found)
+    texts = labels.tolist()
+    return tuple(texts) if labels.dtype.kind == "U" else tuple(str(label) for label in texts)
 
 
 def scalar(values: object) -> float:
@@ -109,12 +109,12 @@ def is_number(values: Any) -> bool:
 
 def reduce_prompts(values: object, error: float = 0.0, *, anything: bool = False) -> PerFamily:
     """Family means of one value per prompt; further dims are averaged where `anything` is set."""
-    found = labelled(values, anything=anything)
-    array = found.values.astype(float)
-    return per_family(found, array.mean(axis=tuple(range(1, array.ndim))), error)
+    with_labels = labelled(values, anything=anything)
+    array = with_labels.values.astype(float)
+    return per_family(with_labels, array.mean(axis=tuple(range(1, array.ndim))), error)
 
 
-def per_family(found: Labelled, values: Floats, error: float = 0.0) -> PerFamily:
+def per_family(with_labels: Labelled, values: Floats, error: float = 0.0) -> PerFamily:
     """Means by family of one number per prompt."""
-    means, names = core.group_means(values, found.families)
-    return PerFamily(names, means, len(found.prompts), error)
+    means, names = core.group_means(values, with_labels.families)
+    return PerFamily(names, means, len(with_labels.prompts), error)

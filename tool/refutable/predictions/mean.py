@@ -31,9 +31,9 @@ class Mean(Prediction):
 
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide by the t interval on family means (see `Prediction.judge`)."""
-        found = labelled(measured.values)
+        with_labels = labelled(measured.values)
         estimate = est.family_mean(
-            found.values, found.families, error=measured.error, unit=measured.unit,
+            with_labels.values, with_labels.families, error=measured.error, unit=measured.unit,
             region=self.region,
         )  # fmt: skip
         return judgement([estimate], self.region)
@@ -71,6 +71,8 @@ class AgainstControl(Prediction):
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Show both sides; the contrast is the claim itself, so it needs no reading."""
-        found = Prediction.read_control(self, measured, control)
+        reading = Prediction.read_control(self, measured, control)
         said = "model minus control is what the claim is about"
-        return replace(found, reading=None, reason=found.reason if found.contrast is None else said)
+        return replace(
+            reading, reading=None, reason=reading.reason if reading.contrast is None else said
+        )

@@ -47,8 +47,8 @@ class Ordered(Prediction):
     def judge(self, measured: Measured, control: NullControl | None = None) -> Judgement:
         """Decide every adjacent contrast by Welch's interval between family means."""
         values, unit = measured.values, measured.unit
-        found = labelled(values)
-        array = found.values.astype(float)
+        with_labels = labelled(values)
+        array = with_labels.values.astype(float)
         reason = (build.not_finite(array) if array.size else "no prompts") or self._unmarked(values)
         if reason:
             undecided = build.undecidable(reason, unit=unit, n=array.size)

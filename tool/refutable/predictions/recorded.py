@@ -30,9 +30,9 @@ def prediction_of(record: PredictionRecord) -> Prediction | None:
         Without what only code can hold (the kernel of `across`); ``None`` for a word that is not
         known here, such as one of a package that is not imported.
     """
-    found = kind_of(record)
-    if found is None:
+    kind = kind_of(record)
+    if kind is None:
         return None
-    known = {f.name for f in fields(found) if f.metadata != IN_CODE} - {"region"}
+    known = {f.name for f in fields(kind) if f.metadata != IN_CODE} - {"region"}
     given = {name: value for name, value in record.parameters.items() if name in known}
-    return found(region=record.region, **given)
+    return kind(region=record.region, **given)

@@ -157,11 +157,11 @@ class Across(GroupPrediction):
         assert self.kernel is not None  # noqa: S101
         if self.kernel.of_all is not None:
             return self.kernel.of_all(models)
-        found = []
+        numbers = []
         for left_out in (None, *range(families)):
             vectors = np.array([self.kernel.features(model, left_out) for model in models])
-            found.append(vectors @ vectors.T)
-        return np.array(found)
+            numbers.append(vectors @ vectors.T)
+        return np.array(numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,17 +180,17 @@ class _Compared:
 
 
 def _by_seed(values: Mapping[str, object], name: str) -> dict[int, xr.DataArray]:
-    found = values.get(name, {})
-    return dict(found) if isinstance(found, Mapping) else {}
+    members = values.get(name, {})
+    return dict(members) if isinstance(members, Mapping) else {}
 
 
 def _together(controls: Sequence[_Copies]) -> dict[str, dict[int, xr.DataArray]]:
     """Bring the copies of a control, one after the other, into the form of training seeds."""
-    found: dict[str, dict[int, xr.DataArray]] = {}
+    members: dict[str, dict[int, xr.DataArray]] = {}
     for copy in controls:
         for name, by_place in copy.items():
-            found.setdefault(name, {}).update(by_place)
-    return found
+            members.setdefault(name, {}).update(by_place)
+    return members
 
 
 def _difference(own: core.Limits, theirs: core.Limits) -> core.Limits:

@@ -46,8 +46,8 @@ class _OfSeeds(GroupPrediction):
 
     def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """One number per seed."""
-        found = by_seed(values, self.names[0])
-        numbers = {seed: scalar(found[seed]) for seed in sorted(found, key=_place)}
+        members = by_seed(values, self.names[0])
+        numbers = {seed: scalar(members[seed]) for seed in sorted(members, key=_place)}
         return PerFamily(
             tuple(seed_name(seed, self.names[0]) for seed in numbers),
             np.array(list(numbers.values()), dtype=float),
@@ -98,12 +98,12 @@ class OverSeeds(_OfSeeds):
         Where the body returns a value for each prompt, by the two-way interval over seeds and
         families.
         """
-        found = self._by_family(measured.values)
-        if found is None:
+        families = self._by_family(measured.values)
+        if families is None:
             numbers = self.per_family(measured.values)
             made = seed_mean(numbers, measured, self.region, measured.error)
             return judgement([made], self.region)
-        _, table, n = found
+        _, table, n = families
         estimate = est.two_way(
             table, n=n, region=self.region, error=measured.error, unit=measured.unit
         )
@@ -162,11 +162,11 @@ class SeedsAgainstControl(OverSeeds):
             )
         if self._by_family(measured.values) is None:
             copies = np.concatenate([self.per_family(c).means for c in control.values])
-            found = numbers_contrast(
+            estimate = numbers_contrast(
                 self.per_family(measured.values).means, copies, region=self.region,
                 error=2 * measured.error, unit=measured.unit,
             )  # fmt: skip
-            return judgement([found], self.region)
+            return judgement([estimate], self.region)
         sides = self.beside(measured, control, self.region)
         if sides is None:
             raise ClaimError("models and control cannot be paired: they share no family")
@@ -174,9 +174,11 @@ class SeedsAgainstControl(OverSeeds):
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Show both sides; the contrast is the claim itself, so it needs no reading."""
-        found = OverSeeds.read_control(self, measured, control)
+        reading = OverSeeds.read_control(self, measured, control)
         said = "model minus control is what the claim is about"
-        return replace(found, reading=None, reason=found.reason if found.contrast is None else said)
+        return replace(
+            reading, reading=None, reason=reading.reason if reading.contrast is None else said
+        )
 
 
 def _place(seed: int | None) -> int:

@@ -47,15 +47,15 @@ class Share(Prediction):
         Values within the instrument's error of the limit count as misses in the lower limit and
         as hits in the upper one.
         """
-        found = labelled(measured.values)
-        array = found.values.astype(float)
+        with_labels = labelled(measured.values)
+        array = with_labels.values.astype(float)
         reason = "no prompts" if array.size == 0 else build.not_finite(array)
         if reason:
             empty = build.undecidable(reason, unit="share", n=array.size)
             return judgement([empty], self.region)
         shift = 0.0 if self.over is None else measured.error
         low, high = (
-            est.share(self._hits(array, by), found.families, region=self.region)
+            est.share(self._hits(array, by), with_labels.families, region=self.region)
             for by in (-shift, shift)
         )
         p = None if low.p is None or high.p is None else max(low.p, high.p)
@@ -63,8 +63,10 @@ class Share(Prediction):
 
     def per_family(self, values: xr.DataArray, error: float = 0.0) -> PerFamily:
         """Share of each family; a count of prompts has no numerical error."""
-        found = labelled(values)
-        return per_family(found, self._hits(found.values.astype(float), 0.0).astype(float))
+        with_labels = labelled(values)
+        return per_family(
+            with_labels, self._hits(with_labels.values.astype(float), 0.0).astype(float)
+        )
 
     def _hits(self, array: Floats, shift: float) -> NDArray[np.bool_]:
         return np.asarray(array != 0 if self.over is None else array + shift > self.over)

@@ -80,8 +80,8 @@ class Cell:
     @property
     def registration(self) -> str:
         """When the claim was registered, and what was changed since; empty where nothing says."""
-        found = self.result.registration
-        return "" if found is None else worded(found)
+        registration = self.result.registration
+        return "" if registration is None else worded(registration)
 
     @property
     def reading(self) -> tuple[str, str, str] | None:
@@ -141,24 +141,24 @@ def by_result(frame: pd.DataFrame) -> dict[Key, pd.DataFrame]:
 
 
 def _estimate_chart(result: Result, claim: ClaimReport) -> Markup | str:
-    found = result.estimate
-    if found is None:
+    estimate = result.estimate
+    if estimate is None:
         return ""
-    lines = [Line("estimate", found, state=tables.state(result))]
-    if found.check_low is not None and found.check_high is not None:
-        check = replace(found, low=found.check_low, high=found.check_high)
+    lines = [Line("estimate", estimate, state=tables.state(result))]
+    if estimate.check_low is not None and estimate.check_high is not None:
+        check = replace(estimate, low=estimate.check_low, high=estimate.check_high)
         lines.append(Line("guard of the verdict", check, "check"))
     comparable = [
         part
         for part in result.parts
-        if part.unit == found.unit and part.value is not None and part.low != found.low
+        if part.unit == estimate.unit and part.value is not None and part.low != estimate.low
     ]
     lines += [Line(part.part or "part", part, "part") for part in comparable]
     control = result.control
     if control is not None and control.estimate is not None:
         lines.append(Line(f"{control.kind} control", control.estimate, "control"))
-    unit = found.unit or claim.unit
-    references = _landmarks(claim) if found.unit in ("", claim.unit) else []
+    unit = estimate.unit or claim.unit
+    references = _landmarks(claim) if estimate.unit in ("", claim.unit) else []
     return number_line(lines, claim.region, unit=unit, references=references, label=claim.predicted)
 
 

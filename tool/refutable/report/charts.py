@@ -228,20 +228,20 @@ def _units(scale: Scale, value: float) -> int:
 
 
 def _mark(line: Line, scale: Scale, y: int) -> str:
-    found = line.estimate
-    if found is None or found.value is None:
+    estimate = line.estimate
+    if estimate is None or estimate.value is None:
         return ""
     parts = []
     kind = f"{line.kind} {line.state}".strip()
-    if found.low is not None and found.high is not None:
-        left, right = scale(found.low), scale(found.high)
+    if estimate.low is not None and estimate.high is not None:
+        left, right = scale(estimate.low), scale(estimate.high)
         parts.append(f'<line class="iv {kind}" x1="{left}%" x2="{right}%" y1="{y}" y2="{y}"/>')
         parts += [
             f'<line class="cap {kind}" x1="{x}%" x2="{x}%" y1="{y - 5}" y2="{y + 5}"/>'
             for x in (left, right)
         ]
     shape = line.state if line.kind == "estimate" and line.state else line.kind
-    parts.append(f'<use href="#m-{shape}" class="{kind}" x="{scale(found.value)}%" y="{y}"/>')
+    parts.append(f'<use href="#m-{shape}" class="{kind}" x="{scale(estimate.value)}%" y="{y}"/>')
     return "".join(parts)
 
 

@@ -47,8 +47,8 @@ def findings(results: Iterable[Result]) -> tuple[Finding, ...]:
     for result in results:
         gathered.setdefault(result.claim, []).append(result)
     return tuple(
-        Finding(claim, found[0].study, _state(found), tuple(found))
-        for claim, found in gathered.items()
+        Finding(claim, cells[0].study, _state(cells), tuple(cells))
+        for claim, cells in gathered.items()
     )
 
 
@@ -57,14 +57,14 @@ def _state(results: Iterable[Result]) -> str:
     if {"confirmed", "refuted"} <= states:
         return "differs"
     order = ("confirmed", "refuted", "inconclusive", "undecided", "error", "skipped")
-    found = next(state for state in order if state in states)
-    return "inconclusive" if found == "undecided" else found
+    first = next(state for state in order if state in states)
+    return "inconclusive" if first == "undecided" else first
 
 
-def by_study(found: Iterable[Finding]) -> dict[str, Counter[str]]:
+def by_study(findings: Iterable[Finding]) -> dict[str, Counter[str]]:
     """Count the findings of each study by state."""
     counts: dict[str, Counter[str]] = {}
-    for finding in found:
+    for finding in findings:
         counts.setdefault(finding.study, Counter())[finding.state] += 1
     return counts
 

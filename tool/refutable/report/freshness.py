@@ -62,10 +62,10 @@ def _digest(evidence: Evidence, folder: Path) -> str:
     replayed = [one.origin == "committed" for one in evidence.models]
     versions = [metadata.version(name) for name in _LIBRARIES]
     said = (without_volatile(evidence), committed, replayed, versions)
-    found = hashlib.sha256(json.dumps(said, default=str).encode())
+    digest = hashlib.sha256(json.dumps(said, default=str).encode())
     for path in (folder / "observations.parquet", *_code(), *_report(folder)):
-        found.update(f"\n{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
+        digest.update(f"\n{path.name}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _code() -> list[Path]:

@@ -50,8 +50,8 @@ def render(evidence: Evidence) -> str:
 
 def _head(evidence: Evidence) -> Iterator[str]:
     yield "# What was claimed, and what holds\n"
-    found = overview.counts(evidence.results)
-    yield "Claims: " + " · ".join(f"**{n} {head(name)}**" for name, n in found.items())
+    tally = overview.counts(evidence.results)
+    yield "Claims: " + " · ".join(f"**{n} {head(name)}**" for name, n in tally.items())
     counts = tables.tally(evidence.results)
     cells = " · ".join(
         f"{tables.SYMBOLS[name]} {n} {'not applicable' if name == 'skipped' else name}"
@@ -63,7 +63,7 @@ def _head(evidence: Evidence) -> Iterator[str]:
         shown = ", ".join(f"{tables.READINGS[r][0]} {n} {r}" for r, n in read.items())
         yield f"\nNull controls: {shown}"
     by = by_study(findings(evidence.results))
-    names = [name for name in FINDINGS if name in found]
+    names = [name for name in FINDINGS if name in tally]
     if len(by) > 1:
         yield "\n| study | " + " | ".join(head(name) for name in names) + " |"
         yield "|" + " --- |" * (len(names) + 1)
@@ -91,21 +91,21 @@ def _first(evidence: Evidence) -> Iterator[str]:
 
 
 def _changes(evidence: Evidence) -> Iterator[str]:
-    found = tables.changed(evidence.results)
-    if found:
+    changed = tables.changed(evidence.results)
+    if changed:
         yield "\n## Not as recorded in the baseline\n"
-    for result in found[:CHANGES]:
+    for result in changed[:CHANGES]:
         where = _where(result.model, result.arm, result.prompts)
         yield f"- {text.markdown(result.claim)} on {where}: {tables.against_baseline(result)}"
-    if len(found) > CHANGES:
-        yield f"- and {len(found) - CHANGES} more, marked ≠ below"
+    if len(changed) > CHANGES:
+        yield f"- and {len(changed) - CHANGES} more, marked ≠ below"
 
 
 def _failures(evidence: Evidence) -> Iterator[str]:
-    found = tables.failed_models(evidence)
-    if found:
+    reports = tables.failed_models(evidence)
+    if reports:
         yield "\n## Not measured\n"
-    for model in found:
+    for model in reports:
         failed = [c.name for c in model.checks if not c.passed]
         why = model.error or "failed: " + ", ".join(failed)
         yield f"- {text.markdown(model.id, 60)}: {text.markdown(why)}"
@@ -160,16 +160,16 @@ def _line(cell: Cell) -> str:
         f"- {tables.SYMBOLS[cell.state]} {_where(result.model, result.arm, result.prompts)}: "
         f"{cell.word}"
     ]
-    found = result.estimate
-    if found is not None:
-        detail = " ".join(filter(None, (cell.value, cell.ends, text.markdown(found.unit))))
-        if found.n:
-            detail += f", n = {found.n:,}"
+    estimate = result.estimate
+    if estimate is not None:
+        detail = " ".join(filter(None, (cell.value, cell.ends, text.markdown(estimate.unit))))
+        if estimate.n:
+            detail += f", n = {estimate.n:,}"
         # Batches and prompts that are taken as independent are their own families.
-        if found.clusters and found.clusters != found.n:
-            detail += f" in {text.count(found.clusters, 'family', 'families')}"
-        if found.p is not None:
-            detail += f", {text.probability(found.p).replace('<', '&lt;')}"
+        if estimate.clusters and estimate.clusters != estimate.n:
+            detail += f" in {text.count(estimate.clusters, 'family', 'families')}"
+        if estimate.p is not None:
+            detail += f", {text.probability(estimate.p).replace('<', '&lt;')}"
         if result.survives_holm is False and cell.state != "inconclusive":
             detail += " (not after Holm)"
         parts.append(detail)

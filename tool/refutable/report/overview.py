@@ -78,9 +78,9 @@ def counts(results: Iterable[Result]) -> dict[str, int]:
     return {name: states.count(name) for name in FINDINGS if name in states}
 
 
-def worded(found: dict[str, int]) -> str:
+def worded(counts: dict[str, int]) -> str:
     """Word counts of findings, e.g. ``3 confirmed, 2 n/a``."""
-    return ", ".join(f"{n} {head(name)}" for name, n in found.items())
+    return ", ".join(f"{n} {head(name)}" for name, n in counts.items())
 
 
 def block(
@@ -133,7 +133,7 @@ def leads(cells: Sequence[Cell]) -> tuple[Lead, ...]:
         then refutations that show the opposite, the largest first (in units of the smallest effect
         of interest). A claim is named once.
     """
-    found = [_lead(MOVED, cell, cell.baseline) for cell in cells if cell.changed]
+    led = [_lead(MOVED, cell, cell.baseline) for cell in cells if cell.changed]
     states: dict[str, set[str]] = {}
     for cell in cells:
         states.setdefault(cell.claim.id, set()).add(cell.state)
@@ -142,12 +142,12 @@ def leads(cells: Sequence[Cell]) -> tuple[Lead, ...]:
         both = list(ours)
         holds = listed(_where(c.result) for c in both if c.state == "confirmed")
         first = next(c for c in both if c.state == "refuted")
-        found.append(_lead("differs between models", first, f"refuted here, confirmed on {holds}"))
+        led.append(_lead("differs between models", first, f"refuted here, confirmed on {holds}"))
     opposite = [cell for cell in cells if cell.result.how is How.OPPOSITE]
     opposite.sort(key=_size, reverse=True)
-    found += [_lead("refuted: the opposite holds", cell, "") for cell in opposite]
+    led += [_lead("refuted: the opposite holds", cell, "") for cell in opposite]
     once: dict[str, Lead] = {}
-    for cell_lead, claim in found:
+    for cell_lead, claim in led:
         once.setdefault(claim, cell_lead)
     return tuple(once.values())[:FIRST]
 
@@ -173,10 +173,10 @@ def _control(result: Result) -> str:
 
 
 def _size(cell: Cell) -> float:
-    found, least = cell.result.estimate, cell.claim.sesoi
-    if found is None or found.value is None or not least:
+    estimate, least = cell.result.estimate, cell.claim.sesoi
+    if estimate is None or estimate.value is None or not least:
         return 0.0
-    return abs(found.value) / least
+    return abs(estimate.value) / least
 
 
 def choices(studies: Iterable[str], cells: Iterable[Cell]) -> Choices:

@@ -40,45 +40,48 @@ def why_open(result: Result, claim: ClaimReport) -> tuple[str, str]:
     """
     if result.verdict is not Verdict.INCONCLUSIVE:
         return "", ""
-    found = result.estimate
-    if found is None or found.value is None:
-        reason = (found.note if found is not None else "") or result.reason or "no value"
+    estimate = result.estimate
+    if estimate is None or estimate.value is None:
+        reason = (estimate.note if estimate is not None else "") or result.reason or "no value"
         return "no value", reason
-    few_or_edges = _few(found) or _edges(found, claim.region)
+    few_or_edges = _few(estimate) or _edges(estimate, claim.region)
     return few_or_edges or (OF_KIND.get(claim.prediction.kind, "other"), result.reason)
 
 
-def _few(found: Estimate) -> tuple[str, str] | None:
-    if 0 < found.seeds < FEWEST_SEEDS:
-        return "too few seeds", f"{_count(found.seeds, 'seed', 'seeds')} of {FEWEST_SEEDS} needed"
-    if found.method in FACTS or found.clusters == 0:
+def _few(estimate: Estimate) -> tuple[str, str] | None:
+    if 0 < estimate.seeds < FEWEST_SEEDS:
+        return (
+            "too few seeds",
+            f"{_count(estimate.seeds, 'seed', 'seeds')} of {FEWEST_SEEDS} needed",
+        )
+    if estimate.method in FACTS or estimate.clusters == 0:
         return None
-    if found.clusters < FEWEST_FAMILIES:
-        shown = _count(found.clusters, "family", "families")
+    if estimate.clusters < FEWEST_FAMILIES:
+        shown = _count(estimate.clusters, "family", "families")
         return "too few families", f"{shown} of {FEWEST_FAMILIES} needed"
-    if found.low is None or found.high is None:
+    if estimate.low is None or estimate.high is None:
         return "no interval", "the interval is unbounded"
     return None
 
 
-def _edges(found: Estimate, region: Region) -> tuple[str, str] | None:
+def _edges(estimate: Estimate, region: Region) -> tuple[str, str] | None:
     """Name the bound that the interval, or the guard around it, reaches across.
 
     Of a claim in parts the part that left it open is the estimate of the result.
     """
-    if found.low is None or found.high is None:
+    if estimate.low is None or estimate.high is None:
         return None
-    part = f"{found.part}: " if found.part else ""
-    bound = _crossed(found.low, found.high, region)
+    part = f"{estimate.part}: " if estimate.part else ""
+    bound = _crossed(estimate.low, estimate.high, region)
     if bound is not None:
         return "interval crosses the bound", f"{part}interval crosses {_bound(bound)}"
-    if found.check_low is None or found.check_high is None:
+    if estimate.check_low is None or estimate.check_high is None:
         return None
-    bound = _crossed(found.check_low, found.check_high, region)
+    bound = _crossed(estimate.check_low, estimate.check_high, region)
     if bound is None:
         return None
-    ends = wording.ends(found.check_low, found.check_high, figures=wording.BOUND_FIGURES)
-    if _skewed(found):
+    ends = wording.ends(estimate.check_low, estimate.check_high, figures=wording.BOUND_FIGURES)
+    if _skewed(estimate):
         return "guard crosses (skew)", f"{part}skew data: guard {ends} crosses {_bound(bound)}"
     return "guard crosses the bound", f"{part}guard {ends} crosses {_bound(bound)}"
 
@@ -88,11 +91,11 @@ def _crossed(low: float, high: float, region: Region) -> float | None:
     return next((bound for bound in bounds if low <= bound <= high), None)
 
 
-def _skewed(found: Estimate) -> bool:
-    if found.check_low is None or found.check_high is None:
+def _skewed(estimate: Estimate) -> bool:
+    if estimate.check_low is None or estimate.check_high is None:
         return False
-    below = abs((found.low or 0.0) - found.check_low)
-    above = abs(found.check_high - (found.high or 0.0))
+    below = abs((estimate.low or 0.0) - estimate.check_low)
+    above = abs(estimate.check_high - (estimate.high or 0.0))
     return max(below, above) > SKEWED * min(below, above)
 
 

@@ -188,10 +188,10 @@ def word(result: Result, claim: ClaimReport) -> str:
         "inconclusive": "undecided",
     }
     plain = {"skipped": "not applicable", "undecided": "no verdict"}
-    found = state(result)
-    if not claim.sampled and not universal(claim) and found in exact:
-        found = exact[found]
-    return plain.get(found, found) + ("" if result.how is None else f": {result.how}")
+    label = state(result)
+    if not claim.sampled and not universal(claim) and label in exact:
+        label = exact[label]
+    return plain.get(label, label) + ("" if result.how is None else f": {result.how}")
 
 
 def universal(claim: ClaimReport) -> bool:
@@ -211,14 +211,14 @@ def of_values(claim: ClaimReport) -> bool:
 
 def wording(result: Result, claim: ClaimReport) -> str:
     """Return one sentence on what the verdict means."""
-    found = state(result)
-    if found == "confirmed":
+    label = state(result)
+    if label == "confirmed":
         return (
             "The claim survived this test: the interval lies inside the predicted region."
             if claim.sampled
             else "Holds for this checkpoint: value and numerical error lie inside the region."
         )
-    if found == "refuted":
+    if label == "refuted":
         if result.counterexample is not None or result.how is How.COUNTEREXAMPLE:
             return "One counterexample refutes the claim."
         said = (
@@ -234,7 +234,7 @@ def wording(result: Result, claim: ClaimReport) -> str:
         "This says nothing about the claim.",
         "skipped": "The claim does not speak about this model.",
         "undecided": "The run left no verdict.",
-    }[found]
+    }[label]
 
 
 def against_baseline(result: Result) -> str:

@@ -17,15 +17,15 @@ from refutable.spec.claim import Claim
 def claims_in(module: ModuleType) -> Iterator[Claim]:
     """Yield the claims among a module's names."""
     for value in vars(module).values():
-        found = getattr(value, "__claim__", None)
-        if isinstance(found, Claim):
-            yield found
+        decorated = getattr(value, "__claim__", None)
+        if isinstance(decorated, Claim):
+            yield decorated
 
 
 def file_of(claim: Claim) -> Path | None:
     """Return the file that a claim is written in; ``None`` for one typed into a session."""
-    found = inspect.getsourcefile(claim.body)
-    return Path(found) if found and Path(found).is_file() else None
+    source = inspect.getsourcefile(claim.body)
+    return Path(source) if source and Path(source).is_file() else None
 
 
 def place_of(claim: Claim, line: int | None = None) -> str:

@@ -72,11 +72,11 @@ class PromptLibrary:
         if name is None or file is None or not name.endswith(".toml"):
             return name
         places = (folder / name for folder in file.resolve().parents)
-        found = next((place.resolve() for place in places if place.is_file()), None)
-        if found is None or self._placed.setdefault(name, found) == found:
+        beside_claim = next((place.resolve() for place in places if place.is_file()), None)
+        if beside_claim is None or self._placed.setdefault(name, beside_claim) == beside_claim:
             return name
         # Claims of two folders may mean two files by one name.
-        return str(found)
+        return str(beside_claim)
 
     def add(self, name: str, prompts: PromptSet) -> None:
         """Make a prompt set known under a name."""

@@ -26,13 +26,13 @@ def reference(*path: str) -> Any:
     RefutableError
         When there is none of that name.
     """
-    found: Json = _all()
+    value: Json = _all()
     for depth, name in enumerate(path):
-        if not isinstance(found, dict) or name not in found:
+        if not isinstance(value, dict) or name not in value:
             where = ".".join(path[: depth + 1])
             raise RefutableError(f"no reference value {where!r} in fixtures/references.toml")
-        found = found[name]
-    return found
+        value = value[name]
+    return value
 
 
 @cache

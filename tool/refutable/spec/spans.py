@@ -44,14 +44,14 @@ _MARK = re.compile(r"\{(\w+)\|([^{}]+)\}")
 def unmarked(text: str, where: str) -> tuple[str, dict[str, tuple[int, int]]]:
     """Take ``{name|...}`` out of a text; return it with the range of characters of each name."""
     plain, marks, at = "", {}, 0
-    for found in _MARK.finditer(text):
-        plain += text[at : found.start()]
-        name, inner = found.groups()
+    for mark in _MARK.finditer(text):
+        plain += text[at : mark.start()]
+        name, inner = mark.groups()
         if name in marks:
             raise PromptError(f"{where} marks {name!r} twice: give each span a name of its own")
         marks[name] = (len(plain), len(plain) + len(inner))
         plain += inner
-        at = found.end()
+        at = mark.end()
     plain += text[at:]
     if "{" in plain or "}" in plain:
         raise PromptError(f"{where} has a brace that is no mark like {{t0|3 boxes}}: mend it")

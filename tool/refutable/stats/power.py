@@ -152,8 +152,8 @@ def exact_interval(count: int, n: int, *, level: float = 0.95) -> tuple[float, f
     """Clopper and Pearson's interval of a share, from `count` of `n` independent draws."""
     from scipy.stats import binomtest
 
-    found = binomtest(count, n).proportion_ci(level, method="exact")
-    return float(found.low), float(found.high)
+    interval = binomtest(count, n).proportion_ci(level, method="exact")
+    return float(interval.low), float(interval.high)
 
 
 def _read(units: int, power: float, *, margin: bool) -> float:

@@ -116,14 +116,14 @@ class Committed:
 
         key = tuple(sorted(places.items()))
         if key not in self._labelled:
-            found = {name: self._coordinate(place) for name, place in places.items()}
-            self._labelled[key] = xr.Coordinates(found)
+            labels = {name: self._coordinate(place) for name, place in places.items()}
+            self._labelled[key] = xr.Coordinates(labels)
         return self._labelled[key]
 
     def get_json(self, key: ObservationKey) -> dict[str, Json] | None:
         """Read how an instrument was checked."""
-        found = self._header["notes"].get(_identity(key)) if key.dtype == DTYPE else None
-        return None if found is None else dict(found)
+        notes = self._header["notes"].get(_identity(key)) if key.dtype == DTYPE else None
+        return None if notes is None else dict(notes)
 
     def _coordinate(self, place: int) -> tuple[Any, Any]:
         if place not in self._coordinates:
@@ -153,10 +153,10 @@ class Committed:
             if about["format"] != FORMAT:
                 raise ValueError(f"its format is {about['format']}, not {FORMAT}")
             text = unpack(self._file.get_tensor(_HEADER), "u1", (int(about["header"]),))
-            found = json.loads(text.tobytes())
+            header = json.loads(text.tobytes())
         except (KeyError, ValueError, RefutableError, SafetensorError) as problem:
             raise self._unreadable(problem) from None
-        return dict(found)
+        return dict(header)
 
     def _unreadable(self, problem: Exception) -> ModelError:
         return ModelError(
@@ -197,7 +197,7 @@ class CommittedFiles(Committed):
     def get_json(self, key: ObservationKey) -> dict[str, Json] | None:
         """Read how an instrument was checked."""
         notes = (file.get_json(key) for file in self.files)
-        return next((found for found in notes if found is not None), None)
+        return next((stored for stored in notes if stored is not None), None)
 
 
 def committed_in(fixtures: Path) -> CommittedFiles:

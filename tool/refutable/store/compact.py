@@ -70,5 +70,5 @@ def rounded(values: Array, bits: int) -> Array:
     # np.rint rounds ties to even; the fraction lies in [0.5, 1).
     scale = np.float32(2 ** (bits + 1))
     finite = np.isfinite(values)
-    found = np.ldexp(np.rint(np.where(finite, fraction, 0) * scale) / scale, exponent)
-    return np.asarray(np.where(finite, found, values), dtype=np.float32)
+    nearest = np.ldexp(np.rint(np.where(finite, fraction, 0) * scale) / scale, exponent)
+    return np.asarray(np.where(finite, nearest, values), dtype=np.float32)

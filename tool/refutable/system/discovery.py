@@ -45,8 +45,8 @@ def load_package(name: str) -> None:
 @cache
 def part_modules(name: str) -> list[str]:
     """Return the names of a package's modules, none of which is imported."""
-    found = importlib.util.find_spec(name)
-    places = found.submodule_search_locations if found is not None else None
+    spec = importlib.util.find_spec(name)
+    places = spec.submodule_search_locations if spec is not None else None
     return sorted(m.name for m in pkgutil.iter_modules(places or []))
 
 
@@ -54,8 +54,8 @@ def part_folders(part: str) -> list[Path]:
     """Return the folders ``studies/STUDY/PART`` that exist."""
     studies = _package("refutable.studies")
     assert studies is not None  # noqa: S101  (it is part of this package)
-    found = (Path(base) for base in studies.__path__)
-    return sorted(path for base in found for path in base.glob(f"*/{part}") if path.is_dir())
+    folders = (Path(base) for base in studies.__path__)
+    return sorted(path for base in folders for path in base.glob(f"*/{part}") if path.is_dir())
 
 
 def _packages(name: str) -> list[str]:

@@ -29,10 +29,10 @@ def plugin_packages() -> tuple[str, ...]:
     RefutableError
         If one cannot be imported: what it brings would be missing without a word.
     """
-    found = sorted({point.value for point in entry_points(group=GROUP)})
-    for name in found:
+    names = sorted({point.value for point in entry_points(group=GROUP)})
+    for name in names:
         _imported(name)
-    return tuple(found)
+    return tuple(names)
 
 
 def plugin_part(package: str, part: str) -> ModuleType | None:
@@ -43,8 +43,8 @@ def plugin_part(package: str, part: str) -> ModuleType | None:
 
 def plugin_parts(part: str) -> list[ModuleType]:
     """Return one part of all plugins that have it."""
-    found = (plugin_part(package, part) for package in plugin_packages())
-    return [module for module in found if module is not None]
+    parts = (plugin_part(package, part) for package in plugin_packages())
+    return [module for module in parts if module is not None]
 
 
 @cache

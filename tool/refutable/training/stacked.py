@@ -265,7 +265,7 @@ class Stack:
         """Return the parameters of each member on the CPU, under the names of a twin's."""
         with torch.no_grad(), self.on_stream():
             flat = self.flat.cpu()
-        found = []
+        tensors = []
         for row in flat:
             own, at = {}, 0
             for name, parameter in self.parameters.items():
@@ -275,8 +275,8 @@ class Stack:
             if self.variant.positions == "none":
                 shape = (self.config.n_positions, self.config.n_embd)
                 own["transformer.wpe.weight"] = torch.zeros(shape)
-            found.append(own)
-        return found
+            tensors.append(own)
+        return tensors
 
     # -- stopping and going on ---------------------------------------------------------------
 

@@ -74,8 +74,8 @@ class Trigram:
         a, b, c = _triples(rows)
         parts, buckets = _parts(self, a, b, c, deleted=False)
         probability = (self.weights[buckets] * parts).sum(1)
-        found: Floats = np.log(probability).reshape(rows.shape[0], -1)
-        return found
+        logs: Floats = np.log(probability).reshape(rows.shape[0], -1)
+        return logs
 
     def loss(self, rows: Integers) -> float:
         """Mean loss in nats over the predictions of rows."""

@@ -72,10 +72,10 @@ def test_every_arrangement_of_a_fused_projection_is_found(
     monkeypatch.setattr(planted, "PlantedAttention", Arranged)
     monkeypatch.setattr(Arranged, "order", order)
     monkeypatch.setattr(Arranged, "groups", groups)
-    fused._found.cache_clear()
+    fused._probed.cache_clear()
     model = PlantedLM(PlantedConfig())
     found = arranged(model, "h.1.attn.qkv", "h.1.attn.out", 1, 8)
-    fused._found.cache_clear()
+    fused._probed.cache_clear()
     part = 32 // groups
     for letter in "qkv":
         starts = [part * (3 * group + order.index(letter)) for group in range(groups)]

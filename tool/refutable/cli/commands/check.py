@@ -40,15 +40,15 @@ def check(
     types = list(causal_types() if every else architecture or ())
     if not (types or model):
         refuse("give a model, --architecture TYPE or --all")
-    found = [architectures.survey_of_model(model)] if model else []
+    surveys = [architectures.survey_of_model(model)] if model else []
     for one in architectures.surveyed(types, lambda name: None):
-        found.append(one)
+        surveys.append(one)
         if not write:
             typer.echo("\n".join(architectures.told(one)))
     if model and not write:
-        typer.echo("\n".join(architectures.told(found[0])))
+        typer.echo("\n".join(architectures.told(surveys[0])))
     if write:
-        good = architectures.write_table(found, write)
-        typer.echo(f"{good} of {len(found)} types can be measured: {write}")
-    elif all(one.error for one in found):
+        good = architectures.write_table(surveys, write)
+        typer.echo(f"{good} of {len(surveys)} types can be measured: {write}")
+    elif all(one.error for one in surveys):
         raise typer.Exit(1)

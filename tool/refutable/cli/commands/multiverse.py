@@ -36,15 +36,15 @@ def multiverse(
     from refutable.cli import multiverse as curve
 
     try:
-        found, paths = curve.tested_and_drawn(
+        specifications, paths = curve.tested_and_drawn(
             claim, model, prompts or (), out, lambda line: typer.echo(line, err=True)
         )
     except RefutableError as problem:
         base.refuse(one_line(problem))
-    base.show(curve.table(found))
-    for dimension, reason in found.absent.items():
+    base.show(curve.table(specifications))
+    for dimension, reason in specifications.absent.items():
         typer.echo(f"no choice of {dimension}: {reason}")
-    for line in curve.untested(found):
+    for line in curve.untested(specifications):
         typer.echo(line)
-    typer.echo(curve.caption(found))
+    typer.echo(curve.caption(specifications))
     typer.echo("  ".join(map(str, paths)))

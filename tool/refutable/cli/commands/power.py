@@ -33,7 +33,7 @@ def power(
     from refutable.studies.catalogue import find_claim
 
     try:
-        found = find_claim(claim)
-        base.show(power_table(found, model=model, prompts=prompts, evidence=evidence))
+        known = find_claim(claim)
+        base.show(power_table(known, model=model, prompts=prompts, evidence=evidence))
     except RefutableError as problem:
         base.refuse(one_line(problem))

@@ -23,9 +23,9 @@ def verify_evidence(
     from refutable.gate.recheck import recheck_run
 
     try:
-        found = recheck_run(run)
+        outcome = recheck_run(run)
     except EvidenceError as problem:
         typer.echo(f"cannot judge: {one_line(problem)}", err=True)
         raise typer.Exit(3) from None
-    typer.echo("\n".join(found.lines()))
-    raise typer.Exit(int(not found.agrees))
+    typer.echo("\n".join(outcome.lines()))
+    raise typer.Exit(int(not outcome.agrees))

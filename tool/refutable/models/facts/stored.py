@@ -34,5 +34,5 @@ def stored_facts(files: Sequence[Path]) -> dict[str, Json]:
 def _header(path: Path) -> dict[str, dict[str, str]]:
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
-        found: dict[str, dict[str, str]] = json.loads(stream.read(size))
-    return found
+        header: dict[str, dict[str, str]] = json.loads(stream.read(size))
+    return header

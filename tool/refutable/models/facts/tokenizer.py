@@ -65,8 +65,8 @@ def _backend(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     inner = getattr(tokenizer, "backend_tokenizer", None)
     if inner is None or not hasattr(inner, "to_str"):
         return {}
-    found: dict[str, Any] = json.loads(inner.to_str())
-    return found
+    backend: dict[str, Any] = json.loads(inner.to_str())
+    return backend
 
 
 def _by_id(vocabulary: Mapping[str, int]) -> list[str]:
@@ -132,7 +132,7 @@ def ends_of(
     """Return where each token of a text ends, in characters; ``None`` if it cannot be told."""
     if tokenizer is None or not getattr(tokenizer, "is_fast", False):
         return None
-    found = tokenizer(
+    encoded = tokenizer(
         list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
-    return [[int(end) for _, end in spans] for spans in found["offset_mapping"]]
+    return [[int(end) for _, end in spans] for spans in encoded["offset_mapping"]]

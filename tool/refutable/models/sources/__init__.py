@@ -29,17 +29,17 @@ def locate(spec: ModelSpec) -> Checkpoint:
     if spec.lacks:
         raise ModelError(f"{spec.id} cannot be loaded as it is published: {spec.lacks}")
     source = importlib.import_module(source_modules()[spec.source])
-    found: Checkpoint = source.locate(spec)
-    return found
+    checkpoint: Checkpoint = source.locate(spec)
+    return checkpoint
 
 
 def recognise(name: str) -> ModelSpec | None:
     """Return what a name means to the first source that knows it by itself."""
     for name_of_module in source_modules().values():
         module = importlib.import_module(name_of_module)
-        found: ModelSpec | None = getattr(module, "recognise", _nothing)(name)
-        if found is not None:
-            return found
+        recognised: ModelSpec | None = getattr(module, "recognise", _nothing)(name)
+        if recognised is not None:
+            return recognised
     return None
 
 

@@ -152,7 +152,7 @@ def _read(path: Path) -> tuple[PreTrainedModel, LoadingReport, tuple[str, ...]]:
 
     config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     honoured = GGUFKeys(path).apply(config)
-    found: Any = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         path.parent,
         gguf_file=path.name,
         config=config,
@@ -160,7 +160,7 @@ def _read(path: Path) -> tuple[PreTrainedModel, LoadingReport, tuple[str, ...]]:
         local_files_only=True,
         output_loading_info=True,
     )
-    model, report = found
+    model, report = loaded
     # The weights are plain numbers by now; save_pretrained refuses a model that still carries
     # the quantizer it was read with.
     model.hf_quantizer = None

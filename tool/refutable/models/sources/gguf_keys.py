@@ -196,16 +196,16 @@ class GGUFKeys:
         return float(str(stated or getattr(config, "default_theta", None) or 10000.0))
 
     def _factors(self, config: PreTrainedConfig) -> Iterator[str]:
-        found = {tensor.name: tensor for tensor in self._reader.tensors}
-        odd = sorted(n for n in found if n.startswith("rope_factors"))
+        factors = {tensor.name: tensor for tensor in self._reader.tensors}
+        odd = sorted(n for n in factors if n.startswith("rope_factors"))
         if odd:
             raise ModelError(
                 f"the GGUF file holds {odd[0]}, factors of a long context, which are not known "
                 "here: use the original checkpoint"
             )
-        if "rope_freqs.weight" not in found:
+        if "rope_freqs.weight" not in factors:
             return
-        wanted = np.asarray(found["rope_freqs.weight"].data, dtype=np.float64).reshape(-1)
+        wanted = np.asarray(factors["rope_freqs.weight"].data, dtype=np.float64).reshape(-1)
         if np.allclose(wanted, 1.0, rtol=_TOLERANCE):
             return
         base = self._base(config)

@@ -66,13 +66,13 @@ def cached(spec: ModelSpec) -> Path | None:
     """Return the snapshot folder in the hub's cache, if a config lies there."""
     from huggingface_hub import try_to_load_from_cache
 
-    found = _ask(
+    config = _ask(
         spec,
         lambda: try_to_load_from_cache(
             spec.location, "config.json", revision=spec.revision or None
         ),
     )
-    return Path(found).parent if isinstance(found, str) else None
+    return Path(config).parent if isinstance(config, str) else None
 
 
 def preflight(spec: ModelSpec) -> None:

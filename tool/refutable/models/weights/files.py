@@ -123,13 +123,13 @@ class SafetensorsFiles:
             )
         kind = np.dtype(_NUMPY.get(tensor.dtype, np.uint16)).newbyteorder("<")
         offset = place.offset + start * width
-        found = np.fromfile(place.file, dtype=kind, count=stop - start, offset=offset)
+        numbers = np.fromfile(place.file, dtype=kind, count=stop - start, offset=offset)
         if tensor.dtype == "BF16":
             # bfloat16 is the upper half of a float32.
-            wide = found.astype(np.uint32)
+            wide = numbers.astype(np.uint32)
             wide <<= 16
             return wide.view(np.float32)
-        return found.astype(np.float32, copy=False)
+        return numbers.astype(np.float32, copy=False)
 
 
 def _header(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -181,8 +181,8 @@ class StateDict:
     def flat(self, name: str, start: int, stop: int) -> Floats:
         """Elements `start` to `stop` of a tensor as float32."""
         part = self._state[name].detach().reshape(-1)[start:stop]
-        found: Floats = part.float().cpu().numpy()
-        return found
+        numbers: Floats = part.float().cpu().numpy()
+        return numbers
 
 
 def checkpoint_files(folder: Path) -> tuple[Path, ...]:
@@ -201,10 +201,10 @@ def checkpoint_files(folder: Path) -> tuple[Path, ...]:
             raise ModelError(f"{index} is unreadable: fetch the model again") from None
         return tuple(folder / name for name in names)
     single = folder / "model.safetensors"
-    found = (single,) if single.is_file() else tuple(sorted(folder.glob("*.safetensors")))
-    if not found:
+    files = (single,) if single.is_file() else tuple(sorted(folder.glob("*.safetensors")))
+    if not files:
         raise ModelError(f"no safetensors file in {folder}: weights are read from safetensors")
-    return found
+    return files
 
 
 def chunks(tensors: Tensors, name: str, size: int = CHUNK) -> Iterator[Floats]:

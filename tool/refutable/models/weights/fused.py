@@ -59,7 +59,7 @@ def arranged(model: PreTrainedModel, path: str, output: str, layer: int, head_di
     stated = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
     places = _Paths(path, output, layer)
     key = _Key(stated, type(model), places)
-    return _found(key, _Holder(model.config), head_dim)
+    return _probed(key, _Holder(model.config), head_dim)
 
 
 class _Paths:
@@ -98,7 +98,7 @@ class _Holder:
 
 
 @functools.lru_cache(maxsize=64)
-def _found(key: _Key, holder: _Holder, head_dim: int) -> Ranges:
+def _probed(key: _Key, holder: _Holder, head_dim: int) -> Ranges:
     try:
         model = _one_block(key.kind, holder.config, key.places.layer)
         fused = model.get_submodule(key.places.path)
@@ -209,12 +209,12 @@ class _Probe:
         """
         import torch
 
-        found = []
+        per_feature = []
         for start in range(0, len(places), _ROWS):
             part = places[start : start + _ROWS]
             plain = self._run(len(part), [], position)
-            found.append((self._run(len(part), part, position) - plain).abs())
-        gap = torch.cat(found).unflatten(-1, (-1, self.head_dim)).amax(-1)
+            per_feature.append((self._run(len(part), part, position) - plain).abs())
+        gap = torch.cat(per_feature).unflatten(-1, (-1, self.head_dim)).amax(-1)
         changes: torch.Tensor = gap > 1e-5 * float(gap.max())
         return changes
 
@@ -265,7 +265,7 @@ def _letter(first: torch.Tensor, last: torch.Tensor) -> str:
 
 def _ranges(letters: list[str], heads: list[int], head_dim: int) -> Ranges:
     """Put runs of features together, each letter's in the order of its heads."""
-    found: Ranges = {}
+    ranges: Ranges = {}
     for letter in "qkv":
         runs = sorted((heads[at], at) for at, other in enumerate(letters) if other == letter)
         if not runs:
@@ -276,5 +276,5 @@ def _ranges(letters: list[str], heads: list[int], head_dim: int) -> Ranges:
                 joined[-1][1] = (at + 1) * head_dim
             else:
                 joined.append([at * head_dim, (at + 1) * head_dim])
-        found[letter] = tuple((low, high) for low, high in joined)
-    return found
+        ranges[letter] = tuple((low, high) for low, high in joined)
+    return ranges

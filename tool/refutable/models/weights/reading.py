@@ -140,8 +140,8 @@ class WeightReader:
         NotAvailableError
             If no matrix of a block can be told from the others.
         """
-        found = [self.layout.matrices[layer] for layer in self.layers]
-        names = tuple(m for m in MATRICES if all(m in places for places in found))
+        matrices = [self.layout.matrices[layer] for layer in self.layers]
+        names = tuple(m for m in MATRICES if all(m in places for places in matrices))
         if not names:
             raise NotAvailableError(self.layout.missing[0] or "no matrix of a block is known")
         return names
@@ -170,12 +170,12 @@ class WeightReader:
     def tensor(self, name: str) -> Floats:
         """A parameter in its stored shape, as float32."""
         stored = self.stored[self.stored_name(name)]
-        found = self.tensors.flat(stored.name, 0, stored.size).reshape(stored.shape)
-        if not np.isfinite(found).all():
+        tensor = self.tensors.flat(stored.name, 0, stored.size).reshape(stored.shape)
+        if not np.isfinite(tensor).all():
             raise ModelError(
                 f"{stored.name} holds NaN or infinite values: download or save the checkpoint again"
             )
-        return found
+        return tensor
 
     def chunks(self, name: str) -> Iterator[Floats]:
         """A parameter in flat pieces of bounded size, for what needs no shape."""

@@ -219,17 +219,17 @@ class _MatrixFinder:
         ]
         own = [item for item in linear if attention and item[0].startswith(f"{attention}.")]
         rest = [item for item in linear if item not in own]
-        found: dict[str, Place] = {}
+        matrices: dict[str, Place] = {}
         reasons = [] if attention else [f"block {layer} has no attention module"]
         finders = (partial(self._attention, own, layer), partial(self._feed_forward, rest))
         for find in finders if attention else finders[1:]:
             try:
-                found |= find()
+                matrices |= find()
             except NotAvailableError as problem:
                 reasons.append(str(problem))
         self.missing.append("; ".join(reasons))
         self.sizes.append(HeadSizes(self.key_heads, self.head_dim))
-        return found
+        return matrices
 
     def _attention(self, linear: list[tuple[str, nn.Module]], layer: int) -> dict[str, Place]:
         leaf = {path: path.rsplit(".", 1)[-1] for path, _ in linear}

@@ -108,8 +108,8 @@ def control_classes(classes: Integers, types: Integers, seed: int) -> Integers:
         Of the draw.
     """
     shares = np.bincount(classes) / len(classes)
-    found, place = np.unique(types, return_inverse=True)
-    drawn: Integers = np.random.default_rng(seed).choice(len(shares), len(found), p=shares)
+    different, place = np.unique(types, return_inverse=True)
+    drawn: Integers = np.random.default_rng(seed).choice(len(shares), len(different), p=shares)
     return drawn[place]
 
 
@@ -185,8 +185,8 @@ def countable(classes: Integers, size: int, halves: Integers) -> Integers:
 
 def _balanced(recall: Floats) -> float:
     """Mean recall over the classes that there are; NaN for fewer than two."""
-    found = recall[np.isfinite(recall)]
-    return float(found.mean()) if len(found) > 1 else float("nan")
+    finite = recall[np.isfinite(recall)]
+    return float(finite.mean()) if len(finite) > 1 else float("nan")
 
 
 @observable(
@@ -224,8 +224,8 @@ def probe_accuracy(loaded: LoadedModel, prompts: None) -> xr.DataArray:
         own = halves == half
         for layer, rows in enumerate(by_layer):
             recalls = probe_recalls(rows[own], classes[:, own], sizes, prose.documents[own])
-            found = [_balanced(recall) for recall in recalls]
-            values[:, :, layer, half] = np.reshape(found, values.shape[:2])
+            accuracies = [_balanced(recall) for recall in recalls]
+            values[:, :, layer, half] = np.reshape(accuracies, values.shape[:2])
     return xr.DataArray(
         values.swapaxes(0, 1).astype(np.float32),
         dims=("label", "kind", "layer", "half"),

@@ -31,10 +31,10 @@ def token_spans(tokenizer: PreTrainedTokenizerBase, text: str) -> list[tuple[int
     after the one before it.
     """
     try:
-        found = tokenizer(
+        encoded = tokenizer(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        return [(int(start), int(end)) for start, end in found["offset_mapping"]]
+        return [(int(start), int(end)) for start, end in encoded["offset_mapping"]]
     except (NotImplementedError, KeyError, TypeError):
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     spans, at = [], 0

@@ -45,14 +45,14 @@ def word_starts(pieces: Sequence[str]) -> Integers:
     """
     import numpy as np
 
-    found: list[int] = []
+    starts: list[int] = []
     before = ""
     for place, piece in enumerate(pieces):
         plain = piece.translate(_SPACES)
         continues = plain[:1].isalnum() and before[-1:].isalnum()
-        found.append(found[-1] if continues else place)
+        starts.append(starts[-1] if continues else place)
         before = plain
-    return np.array(found, dtype=np.int64)
+    return np.array(starts, dtype=np.int64)
 
 
 def arc_weights(starts: Sequence[Integers], length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -162,8 +162,8 @@ def _read(
         names, texts = ([x for i, x in enumerate(part) if i % 4 < 2] for part in (names, texts))
     rows = torch.cat([windows_of(loaded, text, windows=1)[:, :tokens] for text in texts])
     sites = [f"blocks.{layer}.attn.pattern" for layer in range(loaded.facts.blocks)]
-    found = read(loaded.model, rows, sites)
-    return names, rows.cpu(), [found[site].float().cpu() for site in sites]
+    values = read(loaded.model, rows, sites)
+    return names, rows.cpu(), [values[site].float().cpu() for site in sites]
 
 
 def best_elsewhere(values: xr.DataArray) -> xr.DataArray:
@@ -181,5 +181,5 @@ def best_elsewhere(values: xr.DataArray) -> xr.DataArray:
     """
     even, odd = values.isel(text=slice(0, None, 2)), values.isel(text=slice(1, None, 2))
     chosen = even.mean("text", skipna=True).argmax(("layer", "head"))
-    found: xr.DataArray = odd.isel(chosen).drop_vars(("layer", "head"), errors="ignore")
-    return found.dropna("text")
+    score: xr.DataArray = odd.isel(chosen).drop_vars(("layer", "head"), errors="ignore")
+    return score.dropna("text")

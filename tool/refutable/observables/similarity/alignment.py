@@ -150,8 +150,8 @@ def last_residuals(loaded: LoadedModel, encoded: Encoded) -> Floats:
 
     sites = find_sites(loaded.model)
     layout = _layout(loaded, sites, encoded)
-    found = measure(loaded.model, sites, encoded, [_VECTORS], layout=layout)
-    return np.asarray(found[_VECTORS.name].values, dtype=np.float64)
+    measured = measure(loaded.model, sites, encoded, [_VECTORS], layout=layout)
+    return np.asarray(measured[_VECTORS.name].values, dtype=np.float64)
 
 
 def _layout(loaded: LoadedModel, sites: Sites, encoded: Encoded) -> str:

@@ -55,8 +55,8 @@ def _products(layers: Floats) -> Floats:
     rows, columns = np.triu_indices(layers.shape[1], k=1)
     pairs = kernels[:, rows, columns]
     size = np.sqrt((pairs**2).mean(axis=1, keepdims=True))
-    found: Floats = pairs / np.where(size > 0, size, 1.0)
-    return found
+    cosines: Floats = pairs / np.where(size > 0, size, 1.0)
+    return cosines
 
 
 def families_of(kernel: xr.DataArray) -> int:
@@ -91,7 +91,7 @@ def alignments(kernels: Sequence[xr.DataArray]) -> Floats:
     rows, whole = square.transpose(0, 2, 1, 3), sums.sum(-1)
     products = rows @ rows.swapaxes(-1, -2)
     of_rows = np.einsum("caf,cbf->cab", sums, sums)
-    found = [_aligned(products.sum(1), of_rows, np.einsum("ca,cb->cab", whole, whole), count)]
+    values = [_aligned(products.sum(1), of_rows, np.einsum("ca,cb->cab", whole, whole), count)]
     crossed = np.einsum("cbfi,cai->cfab", square, sums)
     left = sums.transpose(0, 2, 1)
     of_rows = of_rows[:, None] - left[..., :, None] * left[..., None, :]
@@ -99,17 +99,17 @@ def alignments(kernels: Sequence[xr.DataArray]) -> Floats:
     rest = whole[:, None] - 2 * left
     inner = products.sum(1, keepdims=True) - 2 * products
     without = _aligned(inner, of_rows, rest[..., :, None] * rest[..., None, :], count - 1)
-    return np.array([*found, *without])
+    return np.array([*values, *without])
 
 
 def _aligned(inner: Floats, rows: Floats, whole: Floats, count: int) -> Floats:
     """Alignment from inner products of kernels, of their row sums and of their sums."""
     if count < 4:
         return np.full(inner.shape[1:], np.nan)
-    found = inner - 2 * rows / (count - 2) + whole / ((count - 1) * (count - 2))
-    length = np.sqrt(np.maximum(np.diagonal(found, axis1=-2, axis2=-1), 0))
+    total = inner - 2 * rows / (count - 2) + whole / ((count - 1) * (count - 2))
+    length = np.sqrt(np.maximum(np.diagonal(total, axis1=-2, axis2=-1), 0))
     scale = length[..., :, None] * length[..., None, :]
-    unit = np.divide(found, scale, out=np.full_like(found, np.nan), where=scale > 0)
+    unit = np.divide(total, scale, out=np.full_like(total, np.nan), where=scale > 0)
     return np.asarray(unit.mean(axis=0))
 
 
@@ -149,5 +149,5 @@ def alignment_features(kernel: xr.DataArray, without: int | None = None) -> Floa
     centred = u_centred(square).reshape(len(square), -1)
     length = np.linalg.norm(centred, axis=-1, keepdims=True)
     unit = np.divide(centred, length, out=np.full_like(centred, np.nan), where=length > 0)
-    found: Floats = unit.ravel() / np.sqrt(len(square))
-    return found
+    features: Floats = unit.ravel() / np.sqrt(len(square))
+    return features

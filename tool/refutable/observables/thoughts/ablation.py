@@ -54,8 +54,8 @@ def answers_by_thoughts(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
         counts = (0, THOUGHTS)
         full = laid_out(loaded, encoded)
         inputs = [_without_steps(full), full]
-    found = [scored(answer_logits(loaded.model, made), encoded).cpu().numpy() for made in inputs]
-    values = np.stack(found, axis=1)
+    scores = [scored(answer_logits(loaded.model, made), encoded).cpu().numpy() for made in inputs]
+    values = np.stack(scores, axis=1)
     return by_prompt(
         values, encoded, ("thoughts", "quantity"), thoughts=counts, quantity=QUANTITIES
     )
@@ -175,9 +175,9 @@ class _Ablation:
                 return self._replaced(stream, place, how, numbers)
 
             logits = answer_logits(model, self.thoughts, edits={block: edit}, blocks=self.blocks)
-        found: NDArray[np.float64]
-        found = (self.intact - scored(logits, self.encoded)).double().cpu().numpy()
-        return found
+        lost: NDArray[np.float64]
+        lost = (self.intact - scored(logits, self.encoded)).double().cpu().numpy()
+        return lost
 
     def _replaced(
         self, stream: torch.Tensor, place: str, how: str, numbers: tuple[int, ...]

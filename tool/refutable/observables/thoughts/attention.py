@@ -42,10 +42,10 @@ def attention_to_spans(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """
     thoughts = laid_out(loaded, encoded)
     spans = _spans(thoughts, encoded.prompt_ids)
-    found = _received(loaded.model, thoughts, spans)
-    layers, heads = range(found.shape[2]), range(found.shape[3])
+    received = _received(loaded.model, thoughts, spans)
+    layers, heads = range(received.shape[2]), range(received.shape[3])
     return by_prompt(
-        found.numpy(), encoded, ("received_from", "layer", "head", "span"),
+        received.numpy(), encoded, ("received_from", "layer", "head", "span"),
         received_from=FROM, layer=layers, head=heads, span=SPANS,
     )  # fmt: skip
 
@@ -192,5 +192,5 @@ def _reduced(pattern: torch.Tensor, rows: torch.Tensor, spans: torch.Tensor) -> 
     later = torch.einsum("phqk,spq,spk->phs", pattern, rows[0], spans)
     published = torch.einsum("phqk,spq->phs", pattern, rows[1])
     there = spans.any(dim=-1).transpose(0, 1)[:, None]
-    found = torch.stack([answer, later, published], dim=1)
-    return torch.where(there[:, None], found, torch.full_like(found, torch.nan))
+    shares = torch.stack([answer, later, published], dim=1)
+    return torch.where(there[:, None], shares, torch.full_like(shares, torch.nan))

@@ -33,8 +33,10 @@ def thought_readout(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
         chances = of_one.log_softmax(dim=-1)
         entropy = -(chances.exp() * chances).sum(dim=-1, keepdim=True)
         values.append(torch.cat([scored(of_one, encoded), entropy], dim=1))
-    found = torch.stack(values, dim=-1).double().cpu().numpy()
-    return by_prompt(found, encoded, ("read", "thought"), read=READ, thought=range(THOUGHTS))
+    probabilities = torch.stack(values, dim=-1).double().cpu().numpy()
+    return by_prompt(
+        probabilities, encoded, ("read", "thought"), read=READ, thought=range(THOUGHTS)
+    )
 
 
 def thought_logits(loaded: LoadedModel, encoded: Encoded) -> torch.Tensor:

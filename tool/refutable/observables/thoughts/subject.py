@@ -113,7 +113,7 @@ QUANTITIES = ("log-probability", "accuracy")
 def donors(encoded: Encoded) -> list[int]:
     """Return for each prompt the next one of another family and another answer."""
     count = len(encoded)
-    found = []
+    donors_of = []
     for place in range(count):
         others = ((place + step) % count for step in range(1, count))
         other = next(
@@ -129,8 +129,8 @@ def donors(encoded: Encoded) -> list[int]:
             raise NotMeasurableError(
                 "another problem's thought needs prompts of two families with different answers"
             )
-        found.append(other)
-    return found
+        donors_of.append(other)
+    return donors_of
 
 
 def one_of_each_family(encoded: Encoded) -> Encoded:

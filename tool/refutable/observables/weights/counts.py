@@ -72,21 +72,21 @@ def count_stored(reader: WeightReader) -> StoredCounts:
     """Count what a checkpoint holds, and compare tied tensors that it holds twice."""
     layout = reader.layout
     prefix = layout.prefix
-    found: dict[str, str] = {}
+    stored_as: dict[str, str] = {}
     for parameter in layout.parameters:
         for name in (parameter.name, *parameter.aliases):
             for candidate in (name, name.removeprefix(prefix), prefix + name):
                 if candidate in reader.stored:
-                    found[name] = candidate
+                    stored_as[name] = candidate
                     break
     twice = tuple(
-        (found[p.name], found[alias])
+        (stored_as[p.name], stored_as[alias])
         for p in layout.tied
-        if p.name in found
+        if p.name in stored_as
         for alias in p.aliases
-        if alias in found
+        if alias in stored_as
     )
-    sizes = [reader.stored[name] for name in set(found.values())]
+    sizes = [reader.stored[name] for name in set(stored_as.values())]
     return StoredCounts(
         stored=sum(s.size for s in sizes),
         bytes=sum(s.bytes for s in sizes),

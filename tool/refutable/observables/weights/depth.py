@@ -53,8 +53,8 @@ def depth_correlation(values: xr.DataArray) -> xr.DataArray:
     depth = xr.ones_like(ranks).cumsum("layer")
     x, y = ranks - ranks.mean("layer"), depth - depth.mean("layer")
     size = (x**2).sum("layer") * (y**2).sum("layer")
-    found: xr.DataArray = (x * y).sum("layer") / size**0.5
-    return found
+    correlation: xr.DataArray = (x * y).sum("layer") / size**0.5
+    return correlation
 
 
 def rank_among(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:

@@ -143,16 +143,16 @@ def ks_to_normal(values: Floats, mean: float | None = None, sd: float | None = N
 
 def describe(matrix: Floats) -> NDArray[np.float64]:
     """Statistics of one matrix in the order of `STATISTICS`."""
-    found = moments([matrix])
+    of_matrix = moments([matrix])
     return np.array(
         [
-            found.mean,
-            found.sd,
-            found.minimum,
-            found.maximum,
-            found.skewness,
-            found.excess_kurtosis,
-            ks_to_normal(matrix, found.mean, found.sd),
+            of_matrix.mean,
+            of_matrix.sd,
+            of_matrix.minimum,
+            of_matrix.maximum,
+            of_matrix.skewness,
+            of_matrix.excess_kurtosis,
+            ks_to_normal(matrix, of_matrix.mean, of_matrix.sd),
         ]
     )
 
@@ -163,9 +163,9 @@ def row_variances(*matrices: Floats) -> NDArray[np.float64]:
     They are never copied to lie side by side.
     """
     counts = np.array([matrix.shape[1] for matrix in matrices])
-    found = [_row_moments(matrix) for matrix in matrices]
-    means = np.array([mean for mean, _ in found])
-    within = np.array([variance for _, variance in found])
+    by_matrix = [_row_moments(matrix) for matrix in matrices]
+    means = np.array([mean for mean, _ in by_matrix])
+    within = np.array([variance for _, variance in by_matrix])
     whole = counts @ means / counts.sum()
     spread: NDArray[np.float64] = counts @ (within + (means - whole) ** 2) / counts.sum()
     return spread

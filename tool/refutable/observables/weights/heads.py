@@ -133,9 +133,9 @@ def rotated_distances(weights: HeadWeights, operator: str, rng: np.random.Genera
 
 
 def _distances(cosines: Doubles) -> Doubles:
-    found: Doubles = np.sqrt(np.clip(2 - 2 * cosines, 0, None))
-    np.fill_diagonal(found, 0.0)
-    return found
+    distances: Doubles = np.sqrt(np.clip(2 - 2 * cosines, 0, None))
+    np.fill_diagonal(distances, 0.0)
+    return distances
 
 
 def cluster(distances: Doubles) -> Clustering:
@@ -221,13 +221,13 @@ def rotated(factors: Floats, rng: np.random.Generator) -> Floats:
     wide, heads, _ = factors.shape
     signs = rng.integers(0, 2, (2, wide, heads, 1)).astype(np.float32) * 2 - 1
     order = np.argsort(rng.random((wide, heads)), axis=0)
-    found = np.empty(factors.shape, dtype=np.float32)
+    rotated_heads = np.empty(factors.shape, dtype=np.float32)
     # Head by head: a wide block at once takes three matrices more on the way.
     for head in range(heads):
         own = factors[:, head] * signs[0][:, head]
         turned = dct(own, axis=0, norm="ortho", overwrite_x=True) * signs[1][:, head]
-        found[:, head] = turned[order[:, head]]
-    return found
+        rotated_heads[:, head] = turned[order[:, head]]
+    return rotated_heads
 
 
 def slices_cophenetic(attention_input: Floats, slices: int) -> float:

@@ -50,15 +50,15 @@ def block_means(matrix: NDArray[np.floating], rows: int, columns: int) -> Double
     array (row, column)
         Every element lies in exactly one block.
     """
-    found = np.asarray(matrix, dtype=np.float64)
+    means = np.asarray(matrix, dtype=np.float64)
     for axis, most in ((0, rows), (1, columns)):
-        size = found.shape[axis]
+        size = means.shape[axis]
         if size > most:
             edges = np.linspace(0, size, most + 1).round().astype(int)
-            sums = np.add.reduceat(found, edges[:-1], axis=axis)
+            sums = np.add.reduceat(means, edges[:-1], axis=axis)
             width = np.diff(edges).astype(float)
-            found = sums / (width[:, None] if axis == 0 else width)
-    return found
+            means = sums / (width[:, None] if axis == 0 else width)
+    return means
 
 
 def first_and_last(weights: WeightReader) -> WeightReader:
@@ -72,12 +72,12 @@ def first_and_last(weights: WeightReader) -> WeightReader:
 def position_map(weights: WeightReader) -> xr.DataArray:
     """The table of position embeddings as means of blocks of positions and dimensions."""
     table = weights.position_table()
-    found = block_means(table, *MAP)
+    means = block_means(table, *MAP)
     # Coordinates are the first position and dimension of each block.
     return labelled(
-        found,
-        row=_starts(table.shape[0], found.shape[0]),
-        column=_starts(table.shape[1], found.shape[1]),
+        means,
+        row=_starts(table.shape[0], means.shape[0]),
+        column=_starts(table.shape[1], means.shape[1]),
     )
 
 
@@ -131,13 +131,13 @@ def attention_input_histogram(weights: WeightReader) -> xr.DataArray:
 def attention_input_map(weights: WeightReader) -> xr.DataArray:
     """[Q K V] of the first and last block as means of blocks of inputs and outputs."""
     some = first_and_last(weights)
-    found = np.array(over_layers(some, lambda w, at: block_means(w.attention_input(at), *MAP)))
+    means = np.array(over_layers(some, lambda w, at: block_means(w.attention_input(at), *MAP)))
     rows, columns = weights.attention_input(weights.layers[0]).shape
     return labelled(
-        found,
+        means,
         layer=some.layers,
-        row=_starts(rows, found.shape[1]),
-        column=_starts(columns, found.shape[2]),
+        row=_starts(rows, means.shape[1]),
+        column=_starts(columns, means.shape[2]),
     )
 
 
@@ -150,9 +150,9 @@ def attention_input_map(weights: WeightReader) -> xr.DataArray:
 def attention_input_zoom(weights: WeightReader) -> xr.DataArray:
     """Single weights of [Q K V]: the first 32 inputs and outputs of the first and last block."""
     some = first_and_last(weights)
-    found = np.array(over_layers(some, lambda w, at: w.attention_input(at)[:ZOOM, :ZOOM]))
+    corners = np.array(over_layers(some, lambda w, at: w.attention_input(at)[:ZOOM, :ZOOM]))
     return labelled(
-        found, layer=some.layers, row=range(found.shape[1]), column=range(found.shape[2])
+        corners, layer=some.layers, row=range(corners.shape[1]), column=range(corners.shape[2])
     )
 
 
@@ -165,8 +165,8 @@ def attention_input_zoom(weights: WeightReader) -> xr.DataArray:
 def attention_input_cumulative(weights: WeightReader) -> xr.DataArray:
     """Variance held by the first components, at 64 even fractions of all, end blocks."""
     some = weights.at(ends(weights.layers))
-    found = over_layers(some, lambda w, layer: pca.cumulative(w.attention_input(layer)))
-    return labelled(found, layer=some.layers, point=np.linspace(0, 1, 65)[1:].round(6))
+    shares = over_layers(some, lambda w, layer: pca.cumulative(w.attention_input(layer)))
+    return labelled(shares, layer=some.layers, point=np.linspace(0, 1, 65)[1:].round(6))
 
 
 @observable(

@@ -49,11 +49,11 @@ def gram(*matrices: NDArray[np.floating], standardised: bool = False) -> Doubles
     """
     rows = matrices[0].shape[0]
     if rows <= sum(matrix.shape[1] for matrix in matrices):
-        found = np.zeros((rows, rows))
+        products = np.zeros((rows, rows))
         # Products over samples add up: wide matrices are never copied to lie side by side.
         for matrix in matrices:
-            _add_over_columns(found, matrix, standardised)
-        return found
+            _add_over_columns(products, matrix, standardised)
+        return products
     return _gram_of_columns(_beside(matrices), standardised)
 
 
@@ -61,25 +61,25 @@ def _beside(matrices: tuple[NDArray[np.floating], ...]) -> NDArray[np.floating]:
     return matrices[0] if len(matrices) == 1 else np.concatenate(matrices, axis=1)
 
 
-def _add_over_columns(found: Doubles, matrix: NDArray[np.floating], standardised: bool) -> None:
+def _add_over_columns(total: Doubles, matrix: NDArray[np.floating], standardised: bool) -> None:
     mean, scale = _centre_and_scale(matrix, standardised)
     rows, columns = matrix.shape
     step = max(1, _PIECE // rows)
     for at in range(0, columns, step):
         part = slice(at, at + step)
         piece = (matrix[:, part].astype(np.float64) - mean[part]) / scale[part]
-        found += piece @ piece.T
+        total += piece @ piece.T
 
 
 def _gram_of_columns(matrix: NDArray[np.floating], standardised: bool) -> Doubles:
     mean, scale = _centre_and_scale(matrix, standardised)
     rows, columns = matrix.shape
-    found = np.zeros((columns, columns))
+    products = np.zeros((columns, columns))
     step = max(1, _PIECE // columns)
     for at in range(0, rows, step):
         piece = (matrix[at : at + step].astype(np.float64) - mean) / scale
-        found += piece.T @ piece
-    return found
+        products += piece.T @ piece
+    return products
 
 
 def _centre_and_scale(matrix: NDArray[np.floating], standardised: bool) -> tuple[Doubles, Doubles]:
@@ -114,8 +114,8 @@ def eigenvalues(matrix: NDArray[np.floating], *, standardised: bool = False) -> 
     from scipy.linalg import eigvalsh
 
     small = gram(matrix, standardised=standardised)
-    found = eigvalsh(small, overwrite_a=True, check_finite=False, driver="evr")[::-1]
-    return np.clip(np.asarray(found, dtype=np.float64), 0.0, None)
+    values = eigvalsh(small, overwrite_a=True, check_finite=False, driver="evr")[::-1]
+    return np.clip(np.asarray(values, dtype=np.float64), 0.0, None)
 
 
 def participation(eigenvalues: Doubles) -> float:
@@ -207,12 +207,12 @@ def scores(
     values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
     rows = matrices[0].shape[0]
     if rows <= sum(matrix.shape[1] for matrix in matrices):
-        found = vectors * np.sqrt(values)
+        projected = vectors * np.sqrt(values)
     else:
         matrix = _beside(matrices)
-        found = matrix @ vectors - matrix.mean(axis=0, dtype=np.float64) @ vectors
-    largest = found[np.abs(found).argmax(axis=0), np.arange(components)]
-    return np.asarray(found * np.where(largest < 0, -1.0, 1.0))
+        projected = matrix @ vectors - matrix.mean(axis=0, dtype=np.float64) @ vectors
+    largest = projected[np.abs(projected).argmax(axis=0), np.arange(components)]
+    return np.asarray(projected * np.where(largest < 0, -1.0, 1.0))
 
 
 def rotated_scores(points: Doubles, rng: np.random.Generator) -> Doubles:
@@ -256,12 +256,12 @@ def best_silhouette(
     if not (spread > 0).all():
         return float("nan")
     scaled = points / spread
-    found = []
+    silhouettes = []
     # Checks of what is passed take as long as the work on a few hundred points.
     with config_context(
         assume_finite=True, skip_parameter_validation=True, working_memory=_WORKING_MEGABYTES
     ):
         for k in clusters:
             labels = KMeans(k, n_init=1, random_state=seed).fit_predict(scaled)
-            found.append(float(silhouette_score(scaled, labels)))
-    return max(found)
+            silhouettes.append(float(silhouette_score(scaled, labels)))
+    return max(silhouettes)

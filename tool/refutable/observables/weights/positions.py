@@ -56,9 +56,9 @@ def fit_sinusoids(table: NDArray[np.floating]) -> SinusoidFit:
     best, held = np.zeros(x.shape[1]), np.full(x.shape[1], -1.0)
     for start in range(0, len(grid), 256):
         some = grid[start : start + 256]
-        found = _explained_on_grid(some, line, rest)
-        at = found.argmax(axis=0)
-        value = found[at, np.arange(x.shape[1])]
+        explained = _explained_on_grid(some, line, rest)
+        at = explained.argmax(axis=0)
+        value = explained[at, np.arange(x.shape[1])]
         best = np.where(value > held, some[at], best)
         held = np.maximum(value, held)
     width = 1 / (_OVERSAMPLED * n)

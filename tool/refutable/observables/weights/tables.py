@@ -35,15 +35,15 @@ _INITIAL_SEED = 1000
 @observable(source="weights", dims=("category",), unit="parameters")
 def parameter_count(weights: WeightReader) -> xr.DataArray:
     """Unique parameters by category; a tied unembedding is part of the embedding."""
-    found = count(weights.layout).by_category
-    return labelled([found[name] for name in CATEGORIES], category=CATEGORIES)
+    counts = count(weights.layout).by_category
+    return labelled([counts[name] for name in CATEGORIES], category=CATEGORIES)
 
 
 @observable(source="weights", dims=("counted",), unit="parameters")
 def parameter_total(weights: WeightReader) -> xr.DataArray:
     """Parameters counted once each, once per name, and as the checkpoint stores them."""
-    found, stored = count(weights.layout), count_stored(weights)
-    totals = {"unique": found.unique, "named": found.named, "stored": stored.stored}
+    counted, stored = count(weights.layout), count_stored(weights)
+    totals = {"unique": counted.unique, "named": counted.named, "stored": stored.stored}
     return labelled(list(totals.values()), counted=list(totals))
 
 
@@ -77,9 +77,9 @@ def parameter_megabytes(parameter_count: xr.DataArray) -> xr.DataArray:
 @observable(source="weights", dims=("statistic", "layer", "matrix"), unit="weight or none")
 def weight_statistics(weights: WeightReader) -> xr.DataArray:
     """Mean, sd, extremes, skewness, excess kurtosis and KS distance to a normal of each matrix."""
-    found: Doubles = np.array(over_matrices(weights, weights.matrices, distribution.describe))
+    statistics: Doubles = np.array(over_matrices(weights, weights.matrices, distribution.describe))
     return labelled(
-        np.moveaxis(found, 2, 0),
+        np.moveaxis(statistics, 2, 0),
         statistic=distribution.STATISTICS,
         layer=weights.layers,
         matrix=weights.matrices,
@@ -99,8 +99,8 @@ def initial_weight_sd(weights: WeightReader) -> xr.DataArray:
 
 
 def _spreads(weights: WeightReader) -> xr.DataArray:
-    found: Doubles = np.array(over_matrices(weights, weights.matrices, _standard_deviation))
-    return labelled(found, layer=weights.layers, matrix=weights.matrices)
+    spreads: Doubles = np.array(over_matrices(weights, weights.matrices, _standard_deviation))
+    return labelled(spreads, layer=weights.layers, matrix=weights.matrices)
 
 
 def _standard_deviation(matrix: NDArray[np.float32]) -> float:
@@ -110,8 +110,10 @@ def _standard_deviation(matrix: NDArray[np.float32]) -> float:
 @observable(source="weights", dims=("statistic", "layer"), unit="weight or none")
 def attention_input_statistics(weights: WeightReader) -> xr.DataArray:
     """The same of queries, keys and values pooled: GPT-2's c_attn, as the study took it."""
-    found = over_layers(weights, lambda w, layer: distribution.describe(w.attention_input(layer)))
-    return labelled(np.array(found).T, statistic=distribution.STATISTICS, layer=weights.layers)
+    statistics = over_layers(
+        weights, lambda w, layer: distribution.describe(w.attention_input(layer))
+    )
+    return labelled(np.array(statistics).T, statistic=distribution.STATISTICS, layer=weights.layers)
 
 
 @observable(source="weights", dims=("quantile", "layer", "matrix"), unit="weight^2")
@@ -121,9 +123,9 @@ def weight_row_variance(weights: WeightReader) -> xr.DataArray:
     def quantiles(matrix: NDArray[np.float32]) -> Doubles:
         return np.quantile(distribution.row_variances(matrix), QUANTILES)
 
-    found: Doubles = np.array(over_matrices(weights, weights.matrices, quantiles))
+    variances: Doubles = np.array(over_matrices(weights, weights.matrices, quantiles))
     return labelled(
-        np.moveaxis(found, 2, 0),
+        np.moveaxis(variances, 2, 0),
         quantile=QUANTILES,
         layer=weights.layers,
         matrix=weights.matrices,
@@ -136,9 +138,9 @@ def weight_row_variance(weights: WeightReader) -> xr.DataArray:
 @observable(source="weights", dims=("measure", "layer", "matrix"), unit="components or share")
 def weight_spectrum(weights: WeightReader) -> xr.DataArray:
     """Participation ratio, shares of the first components and components for 50 and 90 %."""
-    found: Doubles = np.array(over_matrices(weights, weights.matrices, pca.spectrum_measures))
+    spectra: Doubles = np.array(over_matrices(weights, weights.matrices, pca.spectrum_measures))
     return labelled(
-        np.moveaxis(found, 2, 0),
+        np.moveaxis(spectra, 2, 0),
         measure=pca.MEASURES,
         layer=weights.layers,
         matrix=weights.matrices,
@@ -161,18 +163,18 @@ def _input_spectrum(weights: WeightReader, *, standardised: bool) -> xr.DataArra
     def measures(reader: WeightReader, layer: int) -> Doubles:
         return pca.spectrum_measures(reader.attention_input(layer), standardised=standardised)
 
-    found = np.array(over_layers(weights, measures))
-    return labelled(found.T, measure=pca.MEASURES, layer=weights.layers)
+    spectra = np.array(over_layers(weights, measures))
+    return labelled(spectra.T, measure=pca.MEASURES, layer=weights.layers)
 
 
 @observable(source="weights", dims=("layer",), unit="silhouette")
 def scatter_silhouette(weights: WeightReader) -> xr.DataArray:
     """Best silhouette of 2 to 4 clusters of rows on their first two components, end blocks."""
     some = weights.at(ends(weights.layers))
-    found = over_layers(
+    silhouettes = over_layers(
         some, lambda w, layer: pca.best_silhouette(pca.scores(w.attention_input(layer)))
     )
-    return labelled(found, layer=some.layers)
+    return labelled(silhouettes, layer=some.layers)
 
 
 @observable(source="weights", dims=("copy", "layer"), unit="silhouette")
@@ -186,8 +188,8 @@ def scatter_silhouette_rotated(weights: WeightReader) -> xr.DataArray:
         turned = [pca.rotated_scores(points, rng) for _ in range(COPIES)]
         return side_by_side(reader, COPIES, lambda copy: pca.best_silhouette(turned[copy]))
 
-    found = np.array(over_layers(some, copies))
-    return labelled(found.T, copy=range(COPIES), layer=some.layers)
+    silhouettes = np.array(over_layers(some, copies))
+    return labelled(silhouettes.T, copy=range(COPIES), layer=some.layers)
 
 
 @observable(source="weights", dims=("layer", "matrix"), unit="exponent")

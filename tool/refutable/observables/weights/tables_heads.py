@@ -33,9 +33,9 @@ def query_head(weights: WeightReader) -> xr.DataArray:
         query = heads.head_weights(reader, layer).query.astype(np.float64)
         return np.array([np.sqrt((query**2).sum(axis=(0, 2))), query.var(axis=(0, 2))])
 
-    found = np.array(over_layers(weights, measure))
+    differences = np.array(over_layers(weights, measure))
     return labelled(
-        np.moveaxis(found, 1, 0),
+        np.moveaxis(differences, 1, 0),
         measure=("norm", "variance"),
         layer=weights.layers,
         head=range(weights.layout.heads),
@@ -55,10 +55,10 @@ def head_distance(weights: WeightReader) -> xr.DataArray:
         own = heads.head_weights(reader, layer)
         return [heads.head_distances(own, operator) for operator in heads.OPERATORS]
 
-    found = np.array(over_layers(weights, measure))
+    distances = np.array(over_layers(weights, measure))
     many = range(weights.layout.heads)
     return labelled(
-        np.moveaxis(found, 1, 0),
+        np.moveaxis(distances, 1, 0),
         operator=heads.OPERATORS,
         layer=weights.layers,
         head=many,
@@ -75,8 +75,8 @@ def head_cophenetic(weights: WeightReader) -> xr.DataArray:
         trees = (heads.cluster(heads.head_distances(own, o)) for o in heads.OPERATORS)
         return [tree.cophenetic for tree in trees]
 
-    found = np.array(over_layers(weights, measure))
-    return labelled(found.T, operator=heads.OPERATORS, layer=weights.layers)
+    correlations = np.array(over_layers(weights, measure))
+    return labelled(correlations.T, operator=heads.OPERATORS, layer=weights.layers)
 
 
 @observable(
@@ -85,9 +85,9 @@ def head_cophenetic(weights: WeightReader) -> xr.DataArray:
 def head_clustering(weights: WeightReader) -> xr.DataArray:
     """Cophenetic correlation, gap and its clusters of the weights (copy -1) and rotated copies."""
     some = weights.at(spaced(weights.layers, ROTATED_BLOCKS))
-    found = np.array(over_layers(some, _clusterings))
+    trees = np.array(over_layers(some, _clusterings))
     return labelled(
-        np.moveaxis(found, 0, 3),
+        np.moveaxis(trees, 0, 3),
         tree=TREE,
         copy=range(-1, COPIES),
         operator=heads.OPERATORS,

@@ -33,26 +33,26 @@ def position_top3_shuffled(weights: WeightReader) -> xr.DataArray:
     """Mean share of 3 Fourier components in 19 copies with the order of positions shuffled."""
     table = weights.position_table()
     rng = np.random.default_rng(724)
-    found = [
+    shares = [
         float(np.nanmean(positions.top_fourier_share(table[rng.permutation(len(table))])))
         for _ in range(COPIES)
     ]
-    return labelled(found, copy=range(COPIES))
+    return labelled(shares, copy=range(COPIES))
 
 
 @observable(source="weights", dims=("dim",), unit="weight^2")
 def position_variance(weights: WeightReader) -> xr.DataArray:
     """Variance over positions of each dimension of the position embeddings."""
-    found = weights.position_table().var(axis=0, dtype=np.float64)
-    return labelled(found, dim=range(len(found)))
+    variances = weights.position_table().var(axis=0, dtype=np.float64)
+    return labelled(variances, dim=range(len(variances)))
 
 
 @observable(source="weights", dims=("kind", "position"), unit="correlation")
 def position_adjacent_correlation(weights: WeightReader) -> xr.DataArray:
     """Correlation over dimensions of each position with the next: raw, centred, standardised."""
     table = weights.position_table()
-    found = [positions.adjacent_correlation(table, kind) for kind in positions.KINDS]
-    return labelled(found, kind=positions.KINDS, position=range(len(table) - 1))
+    correlations = [positions.adjacent_correlation(table, kind) for kind in positions.KINDS]
+    return labelled(correlations, kind=positions.KINDS, position=range(len(table) - 1))
 
 
 @observable(source="weights", dims=("measure",), unit="components or share")

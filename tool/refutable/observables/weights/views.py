@@ -49,8 +49,8 @@ def weight_views(weights: WeightReader) -> xr.DataArray:
 def untrained_weight_views(weights: WeightReader) -> xr.DataArray:
     """The same of 19 freshly initialised copies of the model's config."""
     some = _some(weights)
-    found = side_by_side(some, COPIES, lambda seed: _views(some.untrained(seed)))
-    return labelled(found, copy=range(COPIES), view=VIEWS)
+    views = side_by_side(some, COPIES, lambda seed: _views(some.untrained(seed)))
+    return labelled(views, copy=range(COPIES), view=VIEWS)
 
 
 def _some(weights: WeightReader) -> WeightReader:
@@ -76,9 +76,9 @@ def _distribution_views(weights: WeightReader, layer: int) -> tuple[float, float
     distances, kurtosis = [], []
     for name in "qkvo":
         matrix = weights.matrix(layer, name)
-        found = distribution.moments([matrix])
-        distances.append(distribution.ks_to_normal(matrix, found.mean, found.sd))
-        kurtosis.append(found.excess_kurtosis)
+        of_matrix = distribution.moments([matrix])
+        distances.append(distribution.ks_to_normal(matrix, of_matrix.mean, of_matrix.sd))
+        kurtosis.append(of_matrix.excess_kurtosis)
     return float(np.median(distances)), float(np.median(kurtosis))
 
 

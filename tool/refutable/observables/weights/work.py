@@ -46,15 +46,15 @@ def over_matrices(
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     workers = _workers(reader)
-    found = []
+    results = []
     with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:
         for layer in reader.layers:
             if workers == 1:
-                found.append([function(reader.matrix(layer, name)) for name in names])
+                results.append([function(reader.matrix(layer, name)) for name in names])
                 continue
             futures = [pool.submit(function, reader.matrix(layer, name)) for name in names]
-            found.append([future.result() for future in futures])
-    return found
+            results.append([future.result() for future in futures])
+    return results
 
 
 def over_layers(reader: WeightReader, function: Callable[[WeightReader, int], T]) -> list[T]:

@@ -71,12 +71,12 @@ def forest(sample: Sample) -> Drawing:
 
 
 def _row(result: Result, claim: ClaimReport) -> Iterator[tuple[object, ...]]:
-    found, state = result.estimate, tables.state(result)
-    if found is None or found.value is None or state not in LOOKS:
+    estimate, state = result.estimate, tables.state(result)
+    if estimate is None or estimate.value is None or state not in LOOKS:
         return
-    scale = _scale(claim, found)
-    ends = [found.value if end is None else end for end in (found.low, found.high)]
-    depths = [depth(x, claim.region) for x in (found.value, *ends)]
+    scale = _scale(claim, estimate)
+    ends = [estimate.value if end is None else end for end in (estimate.low, estimate.high)]
+    depths = [depth(x, claim.region) for x in (estimate.value, *ends)]
     if any(x is None for x in depths):
         return
     value, low, high = (float(x) / scale for x in depths if x is not None)
@@ -93,9 +93,9 @@ def depth(x: float, region: Region) -> float | None:
     return min(inside, default=None)
 
 
-def _scale(claim: ClaimReport, found: Estimate) -> float:
+def _scale(claim: ClaimReport, estimate: Estimate) -> float:
     bounds = [abs(b) for b in (claim.region.low, claim.region.high) if b]
-    return claim.sesoi or max(bounds, default=0.0) or abs(found.value or 0.0) or 1.0
+    return claim.sesoi or max(bounds, default=0.0) or abs(estimate.value or 0.0) or 1.0
 
 
 def draw_forest(table: pd.DataFrame) -> Figure:

@@ -29,12 +29,12 @@ def gain_references() -> tuple[Reference, ...]:
         return ()
     known = tomllib.loads(path.read_text("utf-8"))
     norms = known.get("norm_kinds", {})
-    found = []
+    references = []
     for origin in ("published", "upstream"):
         for model, value in known.get("last_block_gain", {}).get(origin, {}).items():
             mean = value[0] if isinstance(value, list) else value
-            found.append(Reference(model, float(mean), norms.get(model, "unknown"), origin))
-    return tuple(found)
+            references.append(Reference(model, float(mean), norms.get(model, "unknown"), origin))
+    return tuple(references)
 
 
 def short(model: object) -> str:

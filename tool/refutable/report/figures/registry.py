@@ -244,12 +244,12 @@ def _samples(evidence: Evidence, frame: pd.DataFrame) -> Iterator[Sample]:
 
 def _whole(sample: Sample) -> Sample:
     """Widen a sample to all that its study found, whatever the prompts and the arm."""
-    found = tuple(
+    results = tuple(
         r
         for r in sample.evidence.results
         if r.study == sample.study and r.outcome is not Outcome.SKIPPED
     )
-    return replace(sample, prompts="", arm="", results=found)
+    return replace(sample, prompts="", arm="", results=results)
 
 
 def _name(item: _Registered, sample: Sample) -> str:

@@ -64,7 +64,7 @@ def modular_steps() -> str:
 def templates() -> list[str]:
     """Return 30 patterns of slots: six for each number of steps from 2 to 6."""
     choose = random.Random(11)  # noqa: S311  (a frozen choice, no secret)
-    found: list[str] = []
+    texts: list[str] = []
     for steps in range(2, SLOTS + 1):
         new: list[str] = []
         while len(new) < TEMPLATES_PER_COUNT:
@@ -73,8 +73,8 @@ def templates() -> list[str]:
                 slots[place] = choose.choice("+*")
             if (template := "".join(slots)) not in new:
                 new.append(template)
-        found += new
-    return found
+        texts += new
+    return texts
 
 
 def word_problems() -> str:

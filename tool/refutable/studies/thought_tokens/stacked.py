@@ -69,9 +69,9 @@ def stack(models: list[Weights]) -> Weights:
 
 def of_seed(weights: Weights, place: int) -> Weights:
     """Return one model's tensors out of a stack, as `GPT2LMHeadModel` loads them."""
-    found = {name: tensor[place].detach().clone() for name, tensor in weights.items()}
-    found["lm_head.weight"] = found["transformer.wte.weight"]
-    return found
+    tensors = {name: tensor[place].detach().clone() for name, tensor in weights.items()}
+    tensors["lm_head.weight"] = tensors["transformer.wte.weight"]
+    return tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +158,11 @@ class Stacked:
                 key = torch.cat([cache[block][0], key], dim=2)
                 value = torch.cat([cache[block][1], value], dim=2)
             kept.append((key, value))
-            found = functional.scaled_dot_product_attention(
+            attended = functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=mask, is_causal=cache is None
             )
-            found = found.transpose(1, 2).reshape(seeds, count, new, width)
-            stream = stream + self._affine(found, f"{name}.attn.c_proj")
+            attended = attended.transpose(1, 2).reshape(seeds, count, new, width)
+            stream = stream + self._affine(attended, f"{name}.attn.c_proj")
             inner = self._affine(self._norm(stream, f"{name}.ln_2"), f"{name}.mlp.c_fc")
             inner = functional.gelu(inner, approximate="tanh")
             stream = stream + self._affine(inner, f"{name}.mlp.c_proj")

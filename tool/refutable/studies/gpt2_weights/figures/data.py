@@ -35,15 +35,15 @@ def facts(sample: Sample, quantity: str, *names: str) -> pd.DataFrame:
     import pandas as pd
 
     rows = sample.observed(quantity)
-    found = placed(rows, *names) if names else rows
+    table = placed(rows, *names) if names else rows
     for name in names:
-        numbers = pd.to_numeric(found[name], errors="coerce")
+        numbers = pd.to_numeric(table[name], errors="coerce")
         if numbers.notna().all():
-            found[name] = numbers
+            table[name] = numbers
     order = {model.id: place for place, model in enumerate(sample.models)}
     columns = ["model", "prompt", "family", "layer", "head", *names, "value"]
     return (
-        found[columns]
+        table[columns]
         .sort_values("model", key=lambda m: m.map(order), kind="stable")
         .reset_index(drop=True)
     )
@@ -56,8 +56,8 @@ def largest(sample: Sample, table: pd.DataFrame, most: int = 2) -> pd.DataFrame:
     kept = sorted(size, key=lambda name: -size[name])[:most]
     if not kept:
         raise MissingDataError("no model of the run has this")
-    found = table[table["model"].isin(kept)]
-    return found.reset_index(drop=True)
+    chosen = table[table["model"].isin(kept)]
+    return chosen.reset_index(drop=True)
 
 
 def plain(axis: Axis) -> None:

@@ -29,8 +29,8 @@ def mean_attention(loaded: LoadedModel, prompts: None) -> xr.DataArray:
 
     layers = range(loaded.facts.blocks)
     names = [f"blocks.{layer}.attn.pattern" for layer in layers]
-    found = _read(loaded.model, held_out(loaded), names)
-    mean = torch.stack([found[name].mean(dim=(0, 1)) for name in names])
+    attention = _read(loaded.model, held_out(loaded), names)
+    mean = torch.stack([attention[name].mean(dim=(0, 1)) for name in names])
     return xr.DataArray(
         mean.double().cpu().numpy(),
         dims=("layer", "query", "key"),
@@ -106,8 +106,8 @@ def neuron_activity(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     names = [f"blocks.{layer}.mlp.post" for layer in layers]
     tokens = held_out(loaded)
     positions = range(1, tokens.shape[1], 4)
-    found = _read(loaded.model, tokens, names)
-    post = torch.stack([found[name][:, list(positions)] for name in names])
+    activity = _read(loaded.model, tokens, names)
+    post = torch.stack([activity[name][:, list(positions)] for name in names])
     values = torch.stack([(post > 0).double().mean(dim=1), post.double().mean(dim=1)])
     return xr.DataArray(
         values.transpose(-1, -2).cpu().numpy(),

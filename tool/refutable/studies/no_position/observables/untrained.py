@@ -24,14 +24,14 @@ def _before_training(name: str) -> Callable[[Any, None], xr.DataArray]:
     measured = known.experiment
     assert measured is not None  # noqa: S101  (each is measured on the model)
 
-    def found(loaded: Any, prompts: None) -> xr.DataArray:
+    def function(loaded: Any, prompts: None) -> xr.DataArray:
         model = untrained_of(loaded).requires_grad_(False)
         return measured(replace(loaded, model=model), prompts)
 
-    found.__name__ = f"untrained_{name}"
-    found.__qualname__ = found.__name__
-    found.__doc__ = f"Before training: {known.description}"
-    return observable(source="model", dims=known.dims, unit=known.unit)(found)
+    function.__name__ = f"untrained_{name}"
+    function.__qualname__ = function.__name__
+    function.__doc__ = f"Before training: {known.description}"
+    return observable(source="model", dims=known.dims, unit=known.unit)(function)
 
 
 untrained_mean_attention = _before_training(activations.mean_attention.__name__)

@@ -65,10 +65,10 @@ def _attribution(
     weights = read_gpt2(model)
     # The target of position t is the token before; position 0 has none and is dropped.
     targets = tokens.roll(1, dims=1)
-    found = direct_logit_attribution(weights, forward(weights, tokens), targets)
+    attribution = direct_logit_attribution(weights, forward(weights, tokens), targets)
     with torch.no_grad():
         logits = model(tokens).logits
-    return found.parts, found.values[..., 1:], logits[:, 1:], targets[:, 1:]
+    return attribution.parts, attribution.values[..., 1:], logits[:, 1:], targets[:, 1:]
 
 
 @observable(source="model", dims=("rewriting",), unit="nats")

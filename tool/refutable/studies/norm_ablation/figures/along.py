@@ -34,11 +34,11 @@ def along_training(sample: Sample) -> Drawing:
         rows = rows[rows["quantity"] == "value"].dropna(subset=["value", "at"])
         if rows.empty:
             continue
-        found = placed(rows, "step").astype({"step": int})
-        difference = _difference(found, sample, claim)
+        steps = placed(rows, "step").astype({"step": int})
+        difference = _difference(steps, sample, claim)
         if not difference.empty:
             tables.append(difference)
-            sources.append(found)
+            sources.append(steps)
     if not tables:
         raise MissingDataError("nothing was measured along training")
     table = pd.concat(tables, ignore_index=True)

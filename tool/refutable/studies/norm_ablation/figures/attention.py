@@ -30,14 +30,14 @@ SCALE = (
 def _maps(sample: Sample) -> pd.DataFrame:
     rows = first_seeds(facts(sample, "attention_map", "query", "key"))
     rows = rows.astype({"query": int, "key": int, "layer": int, "head": int})
-    found: pd.DataFrame = rows[rows["key"] <= rows["query"]].reset_index(drop=True)
-    return found
+    table: pd.DataFrame = rows[rows["key"] <= rows["query"]].reset_index(drop=True)
+    return table
 
 
 def _picked(own: pd.DataFrame, column: str, most: int) -> pd.DataFrame:
     kept = evenly(sorted(int(x) for x in own[column].unique()), most)
-    found: pd.DataFrame = own[own[column].isin(kept)]
-    return found
+    table: pd.DataFrame = own[own[column].isin(kept)]
+    return table
 
 
 @figure(study=STUDY, name="attention-heads", title="Attention of single heads")

@@ -40,12 +40,12 @@ def variants(sample: Sample, rows: pd.DataFrame) -> pd.DataFrame:
     known = [v for v in VARIANTS if v in present] + [v for v in present if v not in VARIANTS]
     order = {name: place for place, name in enumerate(known[: len(style.GROUPS)])}
     kept = table[table["variant"].isin(order)]
-    found: pd.DataFrame = kept.sort_values(
+    ordered: pd.DataFrame = kept.sort_values(
         ["variant", "seed"],
         key=lambda column: column.map(order) if column.name == "variant" else column,
         kind="stable",
     )
-    return found.reset_index(drop=True)
+    return ordered.reset_index(drop=True)
 
 
 def facts(sample: Sample, quantity: str, *names: str) -> pd.DataFrame:

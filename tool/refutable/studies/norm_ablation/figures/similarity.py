@@ -56,8 +56,8 @@ def alignment(sample: Sample) -> Drawing:
     )
 
 
-def _seeds(found: pd.Series[int]) -> str:
-    own = sorted(set(found))
+def _seeds(seeds: pd.Series[int]) -> str:
+    own = sorted(set(seeds))
     if len(own) == 1:
         return f"seed {own[0]}"
     whole = own == list(range(own[0], own[-1] + 1))

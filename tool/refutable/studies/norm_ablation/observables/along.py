@@ -89,19 +89,19 @@ def at_each_checkpoint(
     log = read_log(run)
     recipe, losses = recipe_from(log.recipe), dict(log.evaluations)
     steps = [s for s in sorted(losses) if (run / f"step-{s}.safetensors").exists()]
-    found = []
+    readings = []
     for step in steps:
         model = trained_twin(run, step=step).to(loaded.device)  # type: ignore[arg-type]
         model.requires_grad_(False)
         model.config.use_cache = False
-        found.append(measured(replace(loaded, model=model)))
+        readings.append(measured(replace(loaded, model=model)))
     tokens = [float(s * recipe.batch * recipe.context) for s in steps]
     along = {
         "step": steps,
         "tokens": ("step", tokens),
         "loss": ("step", [losses[s] for s in steps]),
     }
-    return xr.concat(found, dim="step").assign_coords(along)
+    return xr.concat(readings, dim="step").assign_coords(along)
 
 
 def _stacked(parts: Mapping[str, xr.DataArray]) -> xr.DataArray:

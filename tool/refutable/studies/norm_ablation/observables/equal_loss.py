@@ -123,23 +123,23 @@ def attention_entropy_at_loss(loaded: LoadedModel, encoded: Encoded) -> xr.DataA
     items = [REGISTRY[name] for name in ENTROPIES]
 
     def entropies(one: LoadedModel) -> xr.DataArray:
-        found = measure(one.model, find_sites(one.model), encoded, items, layout="packed")
-        parts = [found[name].mean(("layer", "head")) for name in ENTROPIES]
+        entropy = measure(one.model, find_sites(one.model), encoded, items, layout="packed")
+        parts = [entropy[name].mean(("layer", "head")) for name in ENTROPIES]
         return xr.concat(parts, dim="keys").assign_coords(keys=["all", "rest"])
 
-    found: xr.DataArray = at_level(loaded, entropies).transpose("prompt", "keys")
-    return found
+    entropy: xr.DataArray = at_level(loaded, entropies).transpose("prompt", "keys")
+    return entropy
 
 
 @observable(source="model", dims=("text", "layer"), unit="log ratio", of_training=True)
 def relative_gradient_at_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Log of gradient norm over weight norm of each block on held-out documents, at 4.95 nats."""
-    found: xr.DataArray = at_level(loaded, lambda one: relative_gradient_norm(one, None))
-    return found
+    norms: xr.DataArray = at_level(loaded, lambda one: relative_gradient_norm(one, None))
+    return norms
 
 
 @observable(source="model", dims=("text",), unit="nats", of_training=True)
 def sharpness_at_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Sharpness of the loss landscape on each held-out document, at 4.95 nats held out."""
-    found: xr.DataArray = at_level(loaded, sharpness_by_document)
-    return found
+    sharpness: xr.DataArray = at_level(loaded, sharpness_by_document)
+    return sharpness
