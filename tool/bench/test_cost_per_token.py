@@ -78,23 +78,23 @@ def costs(
             tokens = sum(len(ids) for ids in prompts.ids)
             if turn:
                 taken[way].append(1e6 * (time.process_time() - start) / tokens)
-    found = {way: statistics.median(values) for way, values in taken.items()}
-    print("\n" + "  ".join(f"{way}: {value:.0f} us" for way, value in found.items()), flush=True)
-    return found
+    measured = {way: statistics.median(values) for way, values in taken.items()}
+    print("\n" + "  ".join(f"{way}: {value:.0f} us" for way, value in measured.items()), flush=True)
+    return measured
 
 
 def test_a_token_costs_the_same_in_a_small_and_in_a_large_set(model: Any, sites: Sites) -> None:
-    found = costs(model, sites, {count: (battery(count), None) for count in PROMPTS})
+    seconds = costs(model, sites, {count: (battery(count), None) for count in PROMPTS})
     # A set of 25 prompts fills one pass.
-    assert max(found.values()) / min(found.values()) <= 1.1
+    assert max(seconds.values()) / min(seconds.values()) <= 1.1
 
 
 def test_long_prompts_cost_what_their_attention_costs(model: Any, sites: Sites) -> None:
-    found = costs(model, sites, {n: (encoded([n] * (4096 // n)), None) for n in LENGTHS})
-    assert found[256] / found[64] <= 1.5
+    seconds = costs(model, sites, {n: (encoded([n] * (4096 // n)), None) for n in LENGTHS})
+    assert seconds[256] / seconds[64] <= 1.5
 
 
 def test_the_default_budget_is_near_the_best(model: Any, sites: Sites) -> None:
     prompts = battery(250)
-    found = costs(model, sites, {budget: (prompts, budget) for budget in BUDGETS})
-    assert found[512] <= 1.15 * min(found.values())
+    seconds = costs(model, sites, {budget: (prompts, budget) for budget in BUDGETS})
+    assert seconds[512] <= 1.15 * min(seconds.values())

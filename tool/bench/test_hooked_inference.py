@@ -166,9 +166,9 @@ def test_one_pass_is_4_times_faster_than_a_loop(
 
 def test_the_loop_measures_the_same(model: Any, sites: Sites, prompts: Encoded) -> None:
     """A race is only fair when both arrive at the same place."""
-    found = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS)()["residual_norm"].values
-    wanted = np.array(loop_over_prompts(model, prompts)()).reshape(found.shape)
-    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+    measured = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS)()["residual_norm"].values
+    wanted = np.array(loop_over_prompts(model, prompts)()).reshape(measured.shape)
+    np.testing.assert_allclose(measured, wanted, rtol=1e-4)
     bare = torch.log_softmax(bare_pass(model, prompts)()[0].double(), -1)
     entropy = -(bare.exp() * bare).sum(-1).numpy()
     ours = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS)()["next_token_entropy"].values

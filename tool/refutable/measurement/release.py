@@ -190,13 +190,13 @@ class _Files:
             return []
 
         def read() -> Json:
-            found = ends_of(self._tokenizer, texts) or []
+            ends = ends_of(self._tokenizer, texts) or []
             facts = self._state.facts
-            bos = encode(prompts, self._tokenizer, facts, arm).bos if found else None
+            bos = encode(prompts, self._tokenizer, facts, arm).bos if ends else None
             front = [] if bos is None else [0]
-            return [end for spans in found for end in (*front, *spans)]
+            return [end for spans in ends for end in (*front, *spans)]
 
         of = (prompts.content_hash, arm, str(self._state.facts.bos))
-        found = remembered("ends of tokens", self._checkpoint, of, read)
-        assert isinstance(found, list)  # noqa: S101  (`read` returns one)
-        return [int(str(end)) for end in found]
+        ends = remembered("ends of tokens", self._checkpoint, of, read)
+        assert isinstance(ends, list)  # noqa: S101  (`read` returns one)
+        return [int(str(end)) for end in ends]

@@ -112,15 +112,15 @@ def estimate(values: pd.Series, families: pd.Series, **more: object) -> Estimate
     )
 
 
-def decided(found: Estimate, region: Region) -> Verdict:
+def decided(measured: Estimate, region: Region) -> Verdict:
     """Interval against region."""
-    assert found.low is not None
-    assert found.high is not None
+    assert measured.low is not None
+    assert measured.high is not None
     low = -math.inf if region.low is None else region.low
     high = math.inf if region.high is None else region.high
-    if low < found.low and found.high < high:
+    if low < measured.low and measured.high < high:
         return Verdict.CONFIRMED
-    if found.high < low or found.low > high:
+    if measured.high < low or measured.low > high:
         return Verdict.REFUTED
     return Verdict.INCONCLUSIVE
 
@@ -178,12 +178,12 @@ def _own(frame: pd.DataFrame, model: str, *, control: bool = False) -> pd.DataFr
 def _gain(frame: pd.DataFrame, model: str) -> Result:
     own, null = _own(frame, model), _own(frame, model, control=True)
     claim = next(c for c in CLAIMS if c.id == claim_for(model))
-    found = estimate(own["value"], own["family"], p=0.0003, p_adjusted=0.0024)
+    measured = estimate(own["value"], own["family"], p=0.0003, p_adjusted=0.0024)
     control = replace(estimate(null["value"], null["family"]), seeds=CONTROLS)
     paired = own.groupby("family")["value"].mean() - null.groupby("family")["value"].mean()
     contrast = estimate(paired, paired.index.to_series())
     informative = claim.region.high is not None and model == "gpt2-large"
-    verdict = decided(found, claim.region)
+    verdict = decided(measured, claim.region)
     ratio = np.exp(own["value"])
     return Result(
         claim.id,
@@ -197,8 +197,11 @@ def _gain(frame: pd.DataFrame, model: str) -> Result:
         verdict,
         expected={"gpt2-medium": Verdict.CONFIRMED, "gpt2-large": Verdict.CONFIRMED}.get(model),
         reason=f"interval against region {claim.predicted}",
-        estimate=found,
-        parts=(replace(found, part="all blocks"), replace(contrast, part="last minus five before")),
+        estimate=measured,
+        parts=(
+            replace(measured, part="all blocks"),
+            replace(contrast, part="last minus five before"),
+        ),
         control=Control(
             "untrained",
             tuple(f"{model}@untrained-{k}" for k in range(CONTROLS)),

@@ -63,12 +63,12 @@ class Run:
 
     def members(self, result: dict, name: str) -> dict[int, str]:
         """Models of a group by seed."""
-        found = {}
+        members = {}
         for model in result["models"]:
             facts = self.facts.get(model, {})
             if name in (facts.get("group"), model):
-                found[facts.get("seed") or 0] = model
-        return dict(sorted(found.items()))
+                members[facts.get("seed") or 0] = model
+        return dict(sorted(members.items()))
 
 
 def means(rows: pd.DataFrame) -> pd.Series:
@@ -275,13 +275,13 @@ def compared(run: Run) -> Iterator[tuple[str, list[str]]]:
 
 def main(folder: str) -> int:
     """Say how many numbers agree; 1 where one does not."""
-    found = list(compared(Run(Path(folder))))
-    bad = [(label, wrong) for label, wrong in found if wrong]
+    comparisons = list(compared(Run(Path(folder))))
+    bad = [(label, wrong) for label, wrong in comparisons if wrong]
     for label, wrong in bad:
         print(f"{label}: {'; '.join(wrong)}")
-    good = len(found) - len(bad)
-    print(f"{good} of {len(found)} estimates agree to {TOLERANCE:g} of their interval")
-    return 1 if bad or not found else 0
+    good = len(comparisons) - len(bad)
+    print(f"{good} of {len(comparisons)} estimates agree to {TOLERANCE:g} of their interval")
+    return 1 if bad or not comparisons else 0
 
 
 if __name__ == "__main__":

@@ -33,12 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_every_estimate_of_a_run_is_recomputed_from_its_files(folder: Path) -> None:
-    found = list(recompute.compared(recompute.Run(folder)))
-    assert [(label, wrong) for label, wrong in found if wrong] == []
+    measured = list(recompute.compared(recompute.Run(folder)))
+    assert [(label, wrong) for label, wrong in measured if wrong] == []
     run = recompute.Run(folder)
     kinds = {run.claims[r["claim"]]["prediction"]["kind"] for r in run.evidence["results"]}
     assert kinds >= {"mean", "against_control", "trend", "ordered", "contrast"}
-    assert sum(label.endswith("model minus control") for label, _ in found) >= 4
+    assert sum(label.endswith("model minus control") for label, _ in measured) >= 4
 
 
 @pytest.mark.slow
@@ -48,6 +48,6 @@ def test_a_changed_observation_is_noticed(folder: Path) -> None:
     run.rows.loc[place, "value"] += 0.5
     keys = ["claim", "model", "prompts", "arm"]
     run.cells = dict(tuple(run.rows.groupby(keys, sort=False)))
-    wrong = [label for label, found in recompute.compared(run) if found]
+    wrong = [label for label, measured in recompute.compared(run) if measured]
     assert wrong
     assert all(label.startswith("gain.layernorm-dampens ") for label in wrong)

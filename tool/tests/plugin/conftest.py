@@ -35,9 +35,9 @@ def _imported() -> None:
     import refutable
 
     pandas.read_parquet(io.BytesIO(pandas.DataFrame({"value": [1.0]}).to_parquet()))
-    for found in pkgutil.walk_packages(refutable.__path__[:1], "refutable."):
-        if not found.name.startswith(LATE):
-            importlib.import_module(found.name)
+    for module in pkgutil.walk_packages(refutable.__path__[:1], "refutable."):
+        if not module.name.startswith(LATE):
+            importlib.import_module(module.name)
     # Classes of models look for their own file among the imported modules.
     for kind in ("gpt2", "llama"):
         importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")

@@ -68,15 +68,15 @@ def test_a_bad_model_is_one_line_and_the_others_go_on(
     result = project.runpytest_inprocess(*(f"--claim-model={name}" for name in names))
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1, errors=len(SAYS))
-    found = evidence(project)
-    assert {r["model"]: r["outcome"] for r in found["results"]} == {
+    content = evidence(project)
+    assert {r["model"]: r["outcome"] for r in content["results"]} == {
         "little": "passed",
         **dict.fromkeys(SAYS, "error"),
     }
     text = result.stdout.str() + result.stderr.str()
     assert "Traceback" not in text
     assert "Error:" not in text
-    for record in found["results"]:
+    for record in content["results"]:
         if record["model"] in SAYS:
             assert record["verdict"] is None
             assert SAYS[record["model"]] in record["reason"]
@@ -84,7 +84,7 @@ def test_a_bad_model_is_one_line_and_the_others_go_on(
             assert any(
                 line.startswith("ERROR") and record["reason"] in line for line in text.splitlines()
             )
-    reported = {m["id"]: m for m in found["models"]}
+    reported = {m["id"]: m for m in content["models"]}
     assert set(reported) == {"little", *SAYS}
     assert SAYS["lacking"] in reported["lacking"]["error"]
     assert not reported["little"]["error"]

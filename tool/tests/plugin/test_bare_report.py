@@ -22,21 +22,21 @@ pytestmark = pytest.mark.slow
 
 def closure(names: tuple[str, ...]) -> set[str]:
     """Names of distributions and of all that they require without extras."""
-    found: set[str] = set()
+    reached: set[str] = set()
     waiting = list(names)
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
-        if name in found:
+        if name in reached:
             continue
         try:
             requires = metadata.requires(name) or []
         except metadata.PackageNotFoundError:
             continue
-        found.add(name)
+        reached.add(name)
         for line in requires:
             if "extra ==" not in line:
                 waiting.append(re.split(r"[ ;<>=!~\[(]", line, maxsplit=1)[0])
-    return found
+    return reached
 
 
 @pytest.fixture

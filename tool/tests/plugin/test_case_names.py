@@ -24,12 +24,12 @@ def test_models_of_one_slug_keep_their_own_results_and_rows(
     more = [f"-n{workers}"] if workers else []
     run = project.runpytest_subprocess if workers else project.runpytest_inprocess
     run(*words, *more).assert_outcomes(passed=4)
-    found = {(r["claim"], r["model"]): r["estimate"] for r in evidence(project)["results"]}
-    assert len(found) == 4
+    results = {(r["claim"], r["model"]): r["estimate"] for r in evidence(project)["results"]}
+    assert len(results) == 4
     rows = pd.read_parquet(project.path / "reports" / "latest" / "observations.parquet")
-    for (claim, model), estimate in found.items():
+    for (claim, model), estimate in results.items():
         own = rows[(rows["claim"] == claim) & (rows["model"] == model)]
         assert len(own) == 30
         # Families are of one size here.
         assert own["value"].mean() == pytest.approx(estimate["value"], abs=1e-6)
-    assert found["gain.grows", "one model"] != found["gain.grows", "one-model"]
+    assert results["gain.grows", "one model"] != results["gain.grows", "one-model"]

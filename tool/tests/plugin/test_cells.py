@@ -21,13 +21,13 @@ def test_both_arms_are_measured_where_there_is_a_bos_token(
     words = (f"--claim-model={models / 'little'}", f"--claim-model={without}")
     result = project.runpytest_inprocess(*words)
     result.assert_outcomes(passed=3, skipped=1)
-    found = {(r["model"], r["arm"]): r for r in evidence(project)["results"]}
-    assert set(found) == {(m, a) for m in ("little", "without") for a in ("no-bos", "bos")}
-    skipped = found["without", "bos"]
+    results = {(r["model"], r["arm"]): r for r in evidence(project)["results"]}
+    assert set(results) == {(m, a) for m in ("little", "without") for a in ("no-bos", "bos")}
+    skipped = results["without", "bos"]
     assert (skipped["outcome"], skipped["verdict"]) == ("skipped", None)
     assert skipped["reason"] == "without has no BOS token, so it has no BOS arm"
     # A token put first changes what is measured.
-    values = [found["little", arm]["estimate"]["value"] for arm in ("no-bos", "bos")]
+    values = [results["little", arm]["estimate"]["value"] for arm in ("no-bos", "bos")]
     assert abs(values[0] - values[1]) > 1e-3
     only = project.runpytest_inprocess(words[0], "--claim-arm=bos")
     only.assert_outcomes(passed=1)
@@ -46,9 +46,9 @@ def test_a_claim_about_two_models_is_one_item(project: pytest.Pytester, models: 
     words = [f"--claim-model={models / name}" for name in ("little", "other")]
     result = project.runpytest_inprocess(*words)
     result.assert_outcomes(passed=3, failed=1)
-    found = {(r["claim"], r["model"]): r for r in evidence(project)["results"]}
-    single = {m: found["gain.grows", m]["estimate"]["value"] for m in ("little", "other")}
-    contrast = found["gain.differs", "little~other"]
+    results = {(r["claim"], r["model"]): r for r in evidence(project)["results"]}
+    single = {m: results["gain.grows", m]["estimate"]["value"] for m in ("little", "other")}
+    contrast = results["gain.differs", "little~other"]
     assert contrast["verdict"] == "confirmed"
     assert contrast["models"] == ["little", "other"]
     assert contrast["seeds"] == []
@@ -56,8 +56,8 @@ def test_a_claim_about_two_models_is_one_item(project: pytest.Pytester, models: 
     difference = single["little"] - single["other"]
     assert contrast["estimate"]["value"] == pytest.approx(difference, abs=1e-6)
     assert contrast["estimate"]["clusters"] == 10
-    assert found["gain.agrees", "other~little"]["verdict"] == "refuted"
-    assert found["gain.agrees", "other~little"]["outcome"] == "failed"
+    assert results["gain.agrees", "other~little"]["verdict"] == "refuted"
+    assert results["gain.agrees", "other~little"]["outcome"] == "failed"
 
     alone = project.runpytest_inprocess(words[0], "-rs")
     alone.assert_outcomes(passed=1, skipped=2)
@@ -101,15 +101,15 @@ def test_a_stored_witness_is_replayed(project: pytest.Pytester, models: Path) ->
     )
     replayed = project.runpytest_inprocess(*words)
     replayed.assert_outcomes(passed=1, failed=1)
-    found = {r["model"]: r for r in evidence(project)["results"]}
-    assert found["little"]["verdict"] == "refuted"
-    counterexample = found["little"]["counterexample"]
+    results = {r["model"]: r for r in evidence(project)["results"]}
+    assert results["little"]["verdict"] == "refuted"
+    counterexample = results["little"]["counterexample"]
     assert counterexample["origin"] == "replayed"
     assert counterexample["prompt"] == text
     assert counterexample["value"] == pytest.approx(largest, abs=1e-5)
     # It does not violate the claim on the model that halves the stream.
-    assert found["halves"]["verdict"] == "inconclusive"
-    assert found["halves"]["counterexample"] is None
+    assert results["halves"]["verdict"] == "inconclusive"
+    assert results["halves"]["counterexample"] is None
 
 
 def test_families_chosen_from_a_file_are_one_set_everywhere(
@@ -120,8 +120,8 @@ def test_families_chosen_from_a_file_are_one_set_everywhere(
     chosen = ",".join(f"f{f}" for f in range(6))
     words = (f"--claim-model={models / 'little'}", f"--claim-prompts=more.toml:{chosen}")
     project.runpytest_inprocess(*words, "--claim-update-baseline").assert_outcomes(passed=1)
-    found = evidence(project)
-    (result,), (prompts,) = found["results"], found["prompts"]
+    content = evidence(project)
+    (result,), (prompts,) = content["results"], content["prompts"]
     assert result["prompts"] == prompts["name"] == f"another-name:{chosen}"
     assert (prompts["n"], prompts["families"]) == (18, 6)
     assert result["estimate"]["clusters"] == 6
@@ -171,13 +171,13 @@ def test_settings_say_the_same_as_options_and_options_win(
         )
     )
     project.runpytest_inprocess().assert_outcomes(passed=2, deselected=2 + 2 - 2)
-    found = evidence(project, "results")
-    assert {(r["claim"], r["model"], r["arm"], r["prompts"]) for r in found["results"]} == {
+    content = evidence(project, "results")
+    assert {(r["claim"], r["model"], r["arm"], r["prompts"]) for r in content["results"]} == {
         ("gain.grows", "other", "no-bos", "few"),
         ("gain.grows", "little", "no-bos", "few"),
     }
-    assert {m["dtype"] for m in found["models"]} == {"bfloat16"}
-    assert all(r["estimate"]["n"] == 18 for r in found["results"])
+    assert {m["dtype"] for m in content["models"]} == {"bfloat16"}
+    assert all(r["estimate"]["n"] == 18 for r in content["results"])
     raw = json.loads((project.path / "recorded.json").read_text())
     assert len(raw["verdicts"]) == 2
     assert not (project.path / "reports").exists()
@@ -189,9 +189,9 @@ def test_settings_say_the_same_as_options_and_options_win(
         "--claim-out=elsewhere",
         "--claim-baseline=other.json",
     ).assert_outcomes(passed=2, deselected=2)
-    found = evidence(project, "elsewhere")
-    assert {m["id"] for m in found["models"]} == {"silent", "little"}
-    assert {m["dtype"] for m in found["models"]} == {"float32"}
+    content = evidence(project, "elsewhere")
+    assert {m["id"] for m in content["models"]} == {"silent", "little"}
+    assert {m["dtype"] for m in content["models"]} == {"float32"}
     assert (project.path / "other.json").exists()
     # Nothing is decided where the gain is exactly 0, and --claim-strict came from the file.
     raw = json.loads((project.path / "other.json").read_text())

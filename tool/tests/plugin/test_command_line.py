@@ -29,8 +29,8 @@ def refutable(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((folder / "evidence.json").read_text())["results"]
-    return found
+    measured: list[dict[str, Any]] = json.loads((folder / "evidence.json").read_text())["results"]
+    return measured
 
 
 def test_verify_decides_records_and_compares(tmp_path: Path) -> None:

@@ -45,19 +45,19 @@ def harness(folder: Path) -> Harness:
     ],
 )
 def test_committed_values_are_what_the_shipped_weights_give(claim: str, tmp_path: Path) -> None:
-    found, lab = find_claim(claim), harness(tmp_path)
-    need = Need(found, SHIPPED, "battery", "no-bos", controlled=False)
+    measured, lab = find_claim(claim), harness(tmp_path)
+    need = Need(measured, SHIPPED, "battery", "no-bos", controlled=False)
     lab.plan([need])
     subject = lab.subject(need)
-    live = call(found.body, subject.observations, found.observables)
+    live = call(measured.body, subject.observations, measured.observables)
     committed, state = Committed(FILE), lab.state(SHIPPED)
     replayed = dict(subject.observations)
     for key, _ in lab.archive(SHIPPED).keyed():
         if key.observable in replayed:
             replayed[key.observable] = committed.get(replace(key, role=""))
-    again = call(found.body, replayed, found.observables)
+    again = call(measured.body, replayed, measured.observables)
     # A body takes means of rounded numbers, and the logarithm of a ratio of two of them.
-    error = max(instrument_error(found, subject, live), 1e-6) + 2 * 2.0 ** -(BITS["twin"] + 1)
+    error = max(instrument_error(measured, subject, live), 1e-6) + 2 * 2.0 ** -(BITS["twin"] + 1)
     assert float(np.abs(live - again).max()) <= error
     # Other digests have other values: the file is not read by chance.
     other = committed.model("twin-none-0")
@@ -130,12 +130,12 @@ def test_a_contrast_of_replayed_seeds_says_so(project: pytest.Pytester) -> None:
     )
     # On the early twins and on the trained ones.
     result.assert_outcomes(passed=2)
-    found = evidence(project)
-    (row,) = (r for r in found["results"] if r["claim"] == "gain.norm-kind-decides")
+    content = evidence(project)
+    (row,) = (r for r in content["results"] if r["claim"] == "gain.norm-kind-decides")
     assert row["source"] == "committed"
     assert row["seeds"] == list(range(8))
     assert row["estimate"]["seeds"] == 8
-    origins = {m["id"]: m["origin"] for m in found["models"]}
+    origins = {m["id"]: m["origin"] for m in content["models"]}
     assert origins["twin-rmsnorm-both-0"] in ("live", "store")
     assert origins["twin-rmsnorm-both-5"] == "committed"
     assert row["control"]["reading"] is not None

@@ -32,9 +32,9 @@ def test_junit_carries_verdict_estimate_and_control(project: pytest.Pytester, mo
     project.runpytest_inprocess(
         f"--claim-model={models / 'little'}", "--junitxml=junit.xml"
     ).assert_outcomes(passed=1, failed=1, skipped=1)
-    found = properties(project.path / "junit.xml")
+    stated = properties(project.path / "junit.xml")
     results = {r["claim"]: r for r in evidence(project)["results"]}
-    grows = found["test_grows[little@mine@no-bos]"]
+    grows = stated["test_grows[little@mine@no-bos]"]
     estimate = results["gain.grows"]["estimate"]
     assert grows["refutable.claim"] == "gain.grows"
     assert grows["refutable.model"] == "little"
@@ -47,9 +47,9 @@ def test_junit_carries_verdict_estimate_and_control(project: pytest.Pytester, mo
     assert grows["refutable.unit"] == "log ratio"
     reading = results["gain.grows"]["control"]["reading"]
     assert grows["refutable.control.reading"] == reading
-    shrinks = found["test_shrinks[little@mine@no-bos]"]
+    shrinks = stated["test_shrinks[little@mine@no-bos]"]
     assert shrinks["refutable.verdict"] == "refuted"
-    assert "refutable.verdict" not in found["test_rms[little@mine@no-bos]"]
+    assert "refutable.verdict" not in stated["test_rms[little@mine@no-bos]"]
     # The control is two fresh copies, whose values are in the observations.
     control = results["gain.grows"]["control"]
     assert control["models"] == ["little@untrained-0", "little@untrained-1"]

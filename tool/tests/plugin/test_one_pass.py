@@ -34,12 +34,12 @@ TEN = module(
 
 def stored(project: pytest.Pytester, cache: str = "cache") -> set[tuple[str, str]]:
     """(observable, role) of every array in the store."""
-    found = set()
+    measured = set()
     for path in (project.path / cache / "observations").rglob("*.safetensors"):
         with safe_open(path, framework="numpy") as file:
             key = json.loads(file.metadata()["refutable"])["key"]
-        found.add((key["observable"], key["role"]))
-    return found
+        measured.add((key["observable"], key["role"]))
+    return measured
 
 
 def test_ten_claims_cost_one_measuring_and_a_selection_only_its_own(

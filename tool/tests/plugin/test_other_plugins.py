@@ -58,7 +58,10 @@ def test_workers_shuffling_and_coverage_change_nothing(
         if line.startswith("[gw") and ("PASSED" in line or "FAILED" in line):
             model = "little" if "little" in line else "other"
             workers.setdefault(model, set()).add(line[:5])
-    assert {model: len(found) for model, found in workers.items()} == {"little": 1, "other": 1}
+    assert {model: len(measured) for model, measured in workers.items()} == {
+        "little": 1,
+        "other": 1,
+    }
 
 
 def test_parts_of_a_run_from_any_folder(

@@ -24,17 +24,17 @@ def test_five_models_are_summed_up(project: pytest.Pytester) -> None:
     run = [f"--claim-model={project.path / name}" for name in names]
 
     result = project.runpytest_inprocess(*run, "-v")
-    (found,) = evidence(project)["over_models"]
+    (measured,) = evidence(project)["over_models"]
     estimates = [r["estimate"] for r in evidence(project)["results"]]
     errors = [
         (e["high"] - e["low"] - 2 * e["error"]) / 2 / stats.t.isf(0.025, e["clusters"] - 1)
         for e in estimates
     ]
     expected = random_effects([e["value"] for e in estimates], errors)
-    assert found["models"] == names
+    assert measured["models"] == names
     for name in ("value", "low", "high", "predicted_low", "predicted_high", "tau", "i2"):
-        assert found[name] == pytest.approx(getattr(expected, name), rel=1e-6)
-    assert found["i2"] > 0.5
+        assert measured[name] == pytest.approx(getattr(expected, name), rel=1e-6)
+    assert measured["i2"] > 0.5
     assert np.ptp([e["value"] for e in estimates]) > 0
     result.stdout.fnmatch_lines(
         "gain.grows (mine, no-bos): mean over 5 models *one more such model within *"

@@ -45,8 +45,8 @@ def test_planted_last_blocks_get_the_verdicts_they_deserve(
         # It has a final LayerNorm, but none in its blocks.
         ("gain.layernorm-shrinks", "doubles"): None,
     }
-    found = evidence(project)
-    results = {(r["claim"], r["model"]): r for r in found["results"]}
+    content = evidence(project)
+    results = {(r["claim"], r["model"]): r for r in content["results"]}
     for model, log_gain in (("silent", 0.0), ("halves", -math.log(2)), ("doubles", math.log(2))):
         estimate = results["gain.grows", model]["estimate"]
         assert estimate["value"] == pytest.approx(log_gain, abs=2e-6)
@@ -58,7 +58,7 @@ def test_planted_last_blocks_get_the_verdicts_they_deserve(
     assert counterexample["origin"] == "observed"
     assert counterexample["value"] == pytest.approx(math.log(2), abs=2e-6)
 
-    kinds = {m["id"]: m["facts"]["norm_kind"] for m in found["models"]}
+    kinds = {m["id"]: m["facts"]["norm_kind"] for m in content["models"]}
     assert kinds == {"silent": "LayerNorm", "halves": "none", "doubles": "none"}
     skipped = results["gain.layernorm-shrinks", "halves"]
     assert skipped["outcome"] == "skipped"

@@ -43,10 +43,10 @@ def pytest_unconfigure():
 
 @pytest.fixture
 def log(project: pytest.Pytester) -> Path:
-    found = project.path / "log.txt"
-    project.makeconftest(DATA + NOTING.format(log=str(found)))
+    log_file = project.path / "log.txt"
+    project.makeconftest(DATA + NOTING.format(log=str(log_file)))
     project.makepyfile(test_mine=module(claim_source("grows")))
-    return found
+    return log_file
 
 
 def test_it_ends_before_the_run_leaves_its_evidence(

@@ -46,9 +46,9 @@ def test_what_is_changed_after_it_was_measured_is_told(
     project.runpytest_inprocess(*run)
     write(project, claim_source("grows", predicts="mean.above(0.05)"), claim_source("other"))
     second = project.runpytest_inprocess(*run)
-    found = states(project)
-    assert set(found["gain.grows"]["changed"]) == {"the claim's source", "the region"}
-    assert found["gain.other"]["changed"] == []
+    state_of = states(project)
+    assert set(state_of["gain.grows"]["changed"]) == {"the claim's source", "the region"}
+    assert state_of["gain.other"]["changed"] == []
     second.stdout.fnmatch_lines("*gain.grows *changed since: the claim's source, the region*")
     (project.path / "data" / "prompts" / "mine.toml").write_text(prompt_file(families=9))
     project.runpytest_inprocess(*run)

@@ -74,13 +74,13 @@ def test_a_killed_search_leaves_what_it_had_and_the_next_run_goes_on(
 
     project.makepyfile(test_mine=module(SHRINKS))
     project.runpytest_inprocess(model).assert_outcomes(failed=1)
-    found = results(project)["gain.shrinks violates"]["counterexample"]
-    assert found["origin"] == "replayed"
-    assert found["how"] == left.how
-    assert found["tokens_before"] == left.tokens_before
-    assert found["minimal"]
-    assert found["verified"]
-    assert sorted(found["ids"]) == sorted(PAIR)
+    measured = results(project)["gain.shrinks violates"]["counterexample"]
+    assert measured["origin"] == "replayed"
+    assert measured["how"] == left.how
+    assert measured["tokens_before"] == left.tokens_before
+    assert measured["minimal"]
+    assert measured["verified"]
+    assert sorted(measured["ids"]) == sorted(PAIR)
     (after,) = read(kept)
     assert sorted(after.ids) == sorted(PAIR)
     assert after.complete
@@ -135,12 +135,12 @@ def test_where_nothing_violates_a_fresh_sample_bounds_it(
     project.makepyfile(test_mine=module(SHRINKS))
     model = f"--claim-model={planted / 'holds'}"
     project.runpytest_inprocess(model, "--claim-search=200", "--claim-certify=300")
-    found = results(project)["gain.shrinks holds"]
-    assert found["verdict"] == "inconclusive"
-    assert found["search"]["candidates"] == 200
-    assert f"at most {1 - 0.05 ** (1 / 300):.2%}" in found["search"]["certificate"]
-    assert "uniform-tokens/1" in found["search"]["certificate"]
-    assert found["search"]["certificate"] in found["reason"]
+    measured = results(project)["gain.shrinks holds"]
+    assert measured["verdict"] == "inconclusive"
+    assert measured["search"]["candidates"] == 200
+    assert f"at most {1 - 0.05 ** (1 / 300):.2%}" in measured["search"]["certificate"]
+    assert "uniform-tokens/1" in measured["search"]["certificate"]
+    assert measured["search"]["certificate"] in measured["reason"]
 
 
 @pytest.mark.parametrize("how", ["evidence", "store"])

@@ -34,9 +34,9 @@ def test_a_user_who_stops_a_run_gets_its_evidence_and_no_report(
         f"--claim-model={models / 'little'}", no_reraise_ctrlc=True
     )
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    found = evidence(project)
-    assert [r["claim"] for r in found["results"]] == ["gain.grows"]
-    assert "the run was stopped: 2 of 3 cells were not tested" in found["notes"]
+    content = evidence(project)
+    assert [r["claim"] for r in content["results"]] == ["gain.grows"]
+    assert "the run was stopped: 2 of 3 cells were not tested" in content["notes"]
     # To draw figures takes as long as the user did not want to wait.
     assert not (project.path / "reports" / "latest" / "report.html").exists()
     result.stdout.fnmatch_lines(

@@ -30,12 +30,12 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 def arrays(project: pytest.Pytester) -> dict[tuple[str, str], Path]:
     """Files of the store by (observable, role)."""
-    found = {}
+    measured = {}
     for path in (project.path / "cache" / "observations").rglob("*.safetensors"):
         with safe_open(path, framework="numpy") as file:
             key = json.loads(file.metadata()["refutable"])["key"]
-        found[key["observable"], key["role"]] = path
-    return found
+        measured[key["observable"], key["role"]] = path
+    return measured
 
 
 @pytest.mark.parametrize("kind", ["array", "notes"])
@@ -121,14 +121,14 @@ def test_a_result_says_where_its_own_numbers_came_from(project: pytest.Pytester)
     twins = [f"--claim-model=twin-{name}-0" for name in ("none", "layernorm-both")]
     for origin in ("live", "store"):
         project.runpytest_inprocess(*twins).assert_outcomes(passed=5)
-        found = evidence(project)
-        sources = {(r["claim"], r["source"]) for r in found["results"]}
+        content = evidence(project)
+        sources = {(r["claim"], r["source"]) for r in content["results"]}
         assert sources == {
             ("gain.ends", origin),
             ("gain.halfway", "committed"),
             ("gain.seeds", origin),
         }
-        assert {m["origin"] for m in found["models"]} == {origin}
+        assert {m["origin"] for m in content["models"]} == {origin}
 
 
 SEEDS = """

@@ -43,6 +43,6 @@ def test_each_word_is_decided_or_left_open(
         "--claim-measure-only",
     )
     result.assert_outcomes(passed=len(ALONE))
-    found = verdicts(pytester)
-    assert {claim for claim, _ in found} == {f"mine.{word}" for word in ALONE}
-    assert all(verdict is not None for verdict in found.values())
+    verdict_of = verdicts(pytester)
+    assert {claim for claim, _ in verdict_of} == {f"mine.{word}" for word in ALONE}
+    assert all(verdict is not None for verdict in verdict_of.values())

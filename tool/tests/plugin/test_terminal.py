@@ -44,10 +44,10 @@ def test_a_run_of_many_claims_is_one_screen(
         monkeypatch.setenv("COLUMNS", str(columns))
         result = project.runpytest_inprocess(*model)
         result.assert_outcomes(passed=60)
-        found = screen(result)
-        assert len(found) <= 30
+        shown = screen(result)
+        assert len(shown) <= 30
         assert len(result.stdout.lines) <= 40
-        assert max(map(len, found)) <= max(columns, 100)
+        assert max(map(len, shown)) <= max(columns, 100)
         # A claim counts once, whatever it was tried on.
         result.stdout.fnmatch_lines(["study*claims*confirmed*", "mine*30*30*", "60 cells *: 60 c*"])
         # Dots stand beside no file name: claims come model by model.
@@ -165,7 +165,7 @@ def test_a_terminal_gets_one_live_line_and_ci_none(
 
 def read_all(descriptor: int) -> str:
     """Read a terminal until nobody writes to it any more."""
-    found = b""
+    content = b""
     while select.select([descriptor], [], [], 120)[0]:
         try:
             read = os.read(descriptor, 65536)
@@ -173,6 +173,6 @@ def read_all(descriptor: int) -> str:
             break
         if not read:
             break
-        found += read
+        content += read
     os.close(descriptor)
-    return found.decode("utf-8", "replace")
+    return content.decode("utf-8", "replace")

@@ -115,9 +115,9 @@ def test_an_estimate_that_left_the_recorded_one_warns_and_strict_fails(
     run = (f"--claim-model={models / 'little'}", "-p", "no:cacheprovider")
     project.runpytest_inprocess(*run, "--claim-update-baseline").assert_outcomes(passed=1)
     row = rows(project)["gain.grows"]
-    found = evidence(project)["results"][0]["estimate"]
+    estimate = evidence(project)["results"][0]["estimate"]
     for name in ("value", "low", "high", "n", "error"):
-        assert row[name] == pytest.approx(found[name], rel=1e-8)
+        assert row[name] == pytest.approx(estimate[name], rel=1e-8)
     # What was just recorded holds, to the strict too.
     project.runpytest_inprocess(*run, "--claim-strict").assert_outcomes(passed=1)
 

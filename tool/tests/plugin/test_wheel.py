@@ -69,9 +69,9 @@ def test_a_ten_line_claim_on_a_local_model(python: Path, tmp_path: Path) -> None
 def test_the_bundled_claims_run_from_the_wheel(python: Path, tmp_path: Path) -> None:
     words = ("-m", "pytest", "-q", "--pyargs", "refutable.claims", "--claim-id=gain.*dampens")
     words += ("--claim-prompts=five-registers", "--claim-arm=no-bos", "--claim-report=no")
-    found = run(python, *words, cwd=tmp_path, cache=tmp_path / "cache")
-    assert found.returncode in (0, 1), found.stdout + found.stderr
-    assert "gain.layernorm-dampens" in found.stdout
+    process = run(python, *words, cwd=tmp_path, cache=tmp_path / "cache")
+    assert process.returncode in (0, 1), process.stdout + process.stderr
+    assert "gain.layernorm-dampens" in process.stdout
     assert (tmp_path / "reports" / "latest" / "evidence.json").is_file()
     where = run(
         python, "-c", "import refutable, refutable.claims as c; print(c.__path__)",

@@ -107,8 +107,8 @@ def test_share_keeps_its_level_whatever_the_agreement_within_families(truth, agr
     for _ in range(300):
         chance = rng.beta(truth * agreement, (1 - truth) * agreement, 10)
         hits = rng.random(80) < np.repeat(chance, 8)
-        found = est.share(hits, list(names), region=region)
-        wrong.append(float(decide.sides(np.array(found.low), np.array(found.high), region)))
+        estimate = est.share(hits, list(names), region=region)
+        wrong.append(float(decide.sides(np.array(estimate.low), np.array(estimate.high), region)))
     assert not_above(np.array(wrong) > 0, 0.025)
     assert not_above(np.array(wrong) < 0, 0.025)
 
@@ -122,7 +122,7 @@ def test_an_order_of_groups_errs_at_most_five_percent_a_side():
     rng = np.random.default_rng(5)
     marks = np.repeat(["a", "b", "c"], 6)
     names = np.arange(18).astype(str)
-    prediction, found = ordered("a", "b", "c", by=0.1), []
+    prediction, measured = ordered("a", "b", "c", by=0.1), []
     for i in range(250):
         values = 0.1 * np.repeat([0, 1, 2], 6) + rng.standard_normal(18)
         array = xr.DataArray(
@@ -130,8 +130,8 @@ def test_an_order_of_groups_errs_at_most_five_percent_a_side():
             coords={"prompt": names, "family": ("prompt", names), "register": ("prompt", marks)},
         )  # fmt: skip
         judged = prediction.judge(Measured(array, error=0.0, seed=i, unit=""))
-        found.append(judged.decision.verdict)
-    said = np.array(found)
+        measured.append(judged.decision.verdict)
+    said = np.array(measured)
     assert not_above(said == Verdict.CONFIRMED, 0.05)
     assert not_above(said == Verdict.REFUTED, 0.05)
 

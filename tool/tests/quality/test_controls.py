@@ -75,14 +75,14 @@ def test_why_the_model_is_not_held_for_a_constant():
 
 def test_a_reading_at_its_smallest_effect_errs_in_either_direction_at_most_rarely():
     """True difference = smallest effect of interest: neither informative nor uninformative."""
-    found = []
+    measured = []
     for draws, copies in ((1, 19), (8, 19)):
         model, control = plant("normal", draws, copies, 20, (0.3, 0.1), seed=5)
         for own, theirs in zip(model[:150] + 0.5, control[:150], strict=True):
             contrast = controls.control_contrast(own, theirs, n=20)
             alone = est.two_way(theirs + 5.0)
-            found.append(readings.reading(alone, contrast, Region(0.0, None), sesoi=0.5)[0])
-    said = np.array(found)
+            measured.append(readings.reading(alone, contrast, Region(0.0, None), sesoi=0.5)[0])
+    said = np.array(measured)
     errs_at_most((said == Reading.INFORMATIVE) * 1 - (said == Reading.UNINFORMATIVE) * 1, 0.03)
 
 

@@ -15,8 +15,8 @@ SIDES = {Verdict.CONFIRMED: 1, Verdict.REFUTED: -1, Verdict.INCONCLUSIVE: 0}
 
 
 def judged(values, labels, region):
-    found = est.family_mean(values, labels, region=region, error=1e-6)
-    return SIDES[decide.decide(found, region).verdict]
+    estimate = est.family_mean(values, labels, region=region, error=1e-6)
+    return SIDES[decide.decide(estimate, region).verdict]
 
 
 def named(families, size):
@@ -61,18 +61,18 @@ def test_tied_values_at_the_bound(kind, families):
             drawn = rng.choice(values, families * (1 if shared else size), p=chances)
             drawn = np.repeat(drawn, size) if shared else drawn
             names = named(families, size)
-            found = est.family_mean(
+            estimate = est.family_mean(
                 drawn, names, region=Region(truth, None), error=1e-6, differences=kind[0] == "d"
             )
-            said.append(SIDES[decide.decide(found, Region(truth, None)).verdict])
+            said.append(SIDES[decide.decide(estimate, Region(truth, None)).verdict])
         errs_at_most(np.array(said))
 
 
 @pytest.mark.parametrize("values", [[1.0, 1.0], [True, True], [0.5, 0.5], [3, 3]])
 def test_two_prompts_that_agree_are_no_fact(values):
     region = Region(0.3, None)
-    found = est.family_mean(np.array(values), ["a", "a"], region=region)
-    assert decide.decide(found, region).verdict is Verdict.INCONCLUSIVE
+    estimate = est.family_mean(np.array(values), ["a", "a"], region=region)
+    assert decide.decide(estimate, region).verdict is Verdict.INCONCLUSIVE
 
 
 def test_what_never_varies_is_decided_far_from_the_bound_and_open_near_it():

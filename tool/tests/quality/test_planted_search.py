@@ -88,16 +88,16 @@ def plain_random(objective: Objective, domain: Domain, seed: int) -> bool:
 
 def plain_hypothesis(objective: Objective, domain: Domain, seed: int) -> bool:
     """An ordinary Hypothesis test: one forward pass for each example, and no target."""
-    found: list[float] = []
+    measured: list[float] = []
 
     @hypothesis.seed(seed)
     @settings(max_examples=DEFAULT, database=None, deadline=None, phases=(Phase.generate,))
     @given(ids_of(domain.vocabulary, domain.min_size, domain.max_size))
     def one(ids: Ids) -> None:
-        found.append(objective([ids])[0].margin)
+        measured.append(objective([ids])[0].margin)
 
     one()
-    return max(found) > BOUND
+    return max(measured) > BOUND
 
 
 def test_exploration_finds_what_plain_search_on_the_same_budget_does_not() -> None:

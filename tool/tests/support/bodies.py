@@ -47,14 +47,14 @@ def replicated(claim_id: str, observables: Mapping[str, Any]) -> Any:
     return call(spec.body, observables, tuple(observables))
 
 
-def agrees(found: Any, expected: Any) -> None:
+def agrees(measured: Any, expected: Any) -> None:
     """Hold what a body returned against the answer, each of several quantities by itself."""
     if isinstance(expected, tuple):
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
+        assert len(measured) == len(expected)
+        for one, other in zip(measured, expected, strict=True):
             agrees(one, other)
         return
-    values = np.asarray(found, dtype=float)
+    values = np.asarray(measured, dtype=float)
     assert values.shape == np.shape(expected)
     np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-12)
 

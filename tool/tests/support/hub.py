@@ -109,8 +109,8 @@ class _Handler(BaseHTTPRequestHandler):
             for path in sorted(folder.iterdir())
             if path.name != self.of.missing
         ]
-        found: Any = {"id": repo, "sha": commit, "siblings": files, "private": False}
-        content = json.dumps(files if "tree" in parts else found).encode()
+        answer: Any = {"id": repo, "sha": commit, "siblings": files, "private": False}
+        content = json.dumps(files if "tree" in parts else answer).encode()
         self._send(200, {"Content-Type": "application/json"}, content, body=body)
 
     def _lacks(self, repo: str) -> str:

@@ -58,10 +58,10 @@ def page_of(folder):
 def chromium():
     """The browser of this machine; tests that need one are skipped where there is none."""
     names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
         pytest.skip("no Chromium is installed")
-    return found
+    return path
 
 
 def printed(path, folder):
@@ -115,5 +115,5 @@ def requests(log):
     lines = [
         line.rstrip().rstrip(",") for line in log.read_text().splitlines() if '"initiator"' in line
     ]
-    found = [json.loads(line.removesuffix("]}"))["params"] for line in lines]
-    return [f"requested {p['url']}" for p in found if p["initiator"] != "not an origin"]
+    sent = [json.loads(line.removesuffix("]}"))["params"] for line in lines]
+    return [f"requested {p['url']}" for p in sent if p["initiator"] != "not an origin"]

@@ -192,8 +192,8 @@ def change_config(folder: Path, **changes: Any) -> Path:
 
 def evidence(project: pytest.Pytester, out: str = "reports/latest") -> dict[str, Any]:
     """Read what the last run left; of a part of an earlier one in ``reports/part``."""
-    found: dict[str, Any] = json.loads((project.path / out / "evidence.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((project.path / out / "evidence.json").read_text())
+    return content
 
 
 def verdicts(
@@ -203,9 +203,9 @@ def verdicts(
     return {(r["claim"], r["model"]): r["verdict"] for r in evidence(project, out)["results"]}
 
 
-def settled(found: dict[str, Any]) -> dict[str, Any]:
+def settled(measured: dict[str, Any]) -> dict[str, Any]:
     """Return evidence without its volatile fields."""
-    kept: dict[str, Any] = json.loads(json.dumps(found))
+    kept: dict[str, Any] = json.loads(json.dumps(measured))
     for name in VOLATILE["environment"]:
         del kept["environment"][name]
     for part in ("models", "results"):

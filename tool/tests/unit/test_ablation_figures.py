@@ -47,7 +47,7 @@ def arrays(model, seed):
     random = np.random.default_rng([seed, model == "twin-none-0"])
     ids = [p.id for p in PROMPTS.prompts]
     blocks = {"layer": range(2)}
-    found = {
+    made = {
         "attention_map": attention(random),
         "residual_log_variance": labelled(random.normal(size=(8, 2)), prompt=ids, **blocks),
         "relative_gradient_norm": labelled(random.normal(size=(6, 2)), text=DOCUMENTS, **blocks),
@@ -62,13 +62,13 @@ def arrays(model, seed):
     }  # fmt: skip
     if seed == 0:
         steps = [-0.4, 0.0, 0.4]
-        found["landscape_curve"] = labelled(
+        made["landscape_curve"] = labelled(
             random.random((2, 3)) * [1, 0, 1], direction=range(2), step=steps
         )
         surface = random.random((3, 3)) + 0.1
         surface[1, 1] = 0.0
-        found["landscape_surface"] = labelled(surface, first=steps, second=steps)
-    return found
+        made["landscape_surface"] = labelled(surface, first=steps, second=steps)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -102,18 +102,18 @@ def evidence():
         for m in MODELS
         for arm in ("no-bos", "bos")
     )  # fmt: skip
-    reports = tuple(report(m, *found) for m, found in MODELS.items())
+    reports = tuple(report(m, *facts) for m, facts in MODELS.items())
     return Evidence(Environment("3.11", "linux", {}, "cpu", "float32"), (), reports, (), results)
 
 
 @pytest.fixture(scope="module")
-def found(evidence, frame):
+def figures(evidence, frame):
     return figures_for(evidence, frame)
 
 
 @pytest.fixture(scope="module")
-def specs(found):
-    return {s.name.split(".")[1]: s for s in found[0] if not s.name.endswith(".bos")}
+def specs(figures):
+    return {s.name.split(".")[1]: s for s in figures[0] if not s.name.endswith(".bos")}
 
 
 def drawn(spec):
@@ -128,8 +128,8 @@ def test_all_figures_are_written(specs, tmp_path):
     assert all((tmp_path / item.png).stat().st_size > 5000 for item in written)
 
 
-def test_what_no_prompt_has_a_part_in_is_drawn_in_one_arm(found):
-    drawable, omitted = found
+def test_what_no_prompt_has_a_part_in_is_drawn_in_one_arm(figures):
+    drawable, omitted = figures
     second = {s.name.split(".")[1] for s in drawable if s.name.endswith(".bos")}
     assert second == {"activations"}
     names = [s.name for s in drawable]
@@ -154,24 +154,24 @@ def test_all_attention_maps_have_one_colour_scale(specs):
 
 
 def test_a_mosaic_holds_every_head_and_masks_the_future(specs, measured):
-    found = np.asarray(images(specs["attention-heads"])[1].get_array().filled(np.nan))
+    mosaic = np.asarray(images(specs["attention-heads"])[1].get_array().filled(np.nan))
     expected = measured["twin-none-0", "attention_map"]
-    assert found.shape == (2 * 6 - 1, 3 * 6 - 1)
+    assert mosaic.shape == (2 * 6 - 1, 3 * 6 - 1)
     for layer in range(2):
         for head in range(3):
-            cell = found[6 * layer : 6 * layer + 5, 6 * head : 6 * head + 5]
+            cell = mosaic[6 * layer : 6 * layer + 5, 6 * head : 6 * head + 5]
             own = expected.sel(layer=layer, head=head).values
             np.testing.assert_allclose(cell[np.tril_indices(5)], own[np.tril_indices(5)])
             assert np.isnan(cell[np.triu_indices(5, 1)]).all()
 
 
 def test_means_over_heads_and_over_everything(specs, measured):
-    found = np.asarray(images(specs["attention-blocks"])[0].get_array().filled(np.nan))
+    mosaic = np.asarray(images(specs["attention-blocks"])[0].get_array().filled(np.nan))
     maps = measured["twin-layernorm-both-0", "attention_map"]
     below = np.tril_indices(5)
-    np.testing.assert_allclose(found[6:11][below], maps.sel(layer=1).mean("head").values[below])
+    np.testing.assert_allclose(mosaic[6:11][below], maps.sel(layer=1).mean("head").values[below])
     whole = maps.mean(("layer", "head")).values
-    np.testing.assert_allclose(found[12:17][below], whole[below])
+    np.testing.assert_allclose(mosaic[12:17][below], whole[below])
 
 
 def test_intervals_are_over_seeds_or_over_the_documents_of_one_seed(specs, measured):

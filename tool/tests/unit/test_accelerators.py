@@ -36,9 +36,9 @@ def test_the_device_gives_what_the_processor_gives(layout: str) -> None:
     model, encoded = build("llama"), prompts()
     wanted = measure(model, find_sites(model), encoded, ITEMS, layout=layout)
     model = model.to("cuda")
-    found = measure(model, find_sites(model), encoded, ITEMS, layout=layout)
+    measured = measure(model, find_sites(model), encoded, ITEMS, layout=layout)
     for name, array in wanted.items():
-        np.testing.assert_allclose(found[name].values, array.values, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(measured[name].values, array.values, rtol=1e-3, atol=1e-4)
 
 
 def test_nothing_waits_for_the_device_inside_a_pass() -> None:
@@ -70,7 +70,7 @@ def test_a_pass_that_does_not_fit_on_the_device_is_halved() -> None:
 
     model.model.layers[1].mlp.register_forward_pre_hook(full)
     said: list[str] = []
-    found = measure(model, sites, encoded, ITEMS, say=said.append)
+    measured = measure(model, sites, encoded, ITEMS, say=said.append)
     assert said
     for name, array in wanted.items():
-        np.testing.assert_allclose(found[name].values, array.values, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(measured[name].values, array.values, rtol=1e-3, atol=1e-4)

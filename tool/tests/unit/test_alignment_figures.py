@@ -116,12 +116,12 @@ def test_selectivity_is_task_minus_control_and_only_seeds_have_intervals(specs, 
     table = specs["probes"].table
     for variant, models in (("layernorm-both", list(MODELS)[:4]), ("other", ["other"])):
         own = table[(table["variant"] == variant) & (table["layer"] == 2)]
-        found = [measured[m]["probe_accuracy"].sel(layer=2).mean("half") for m in models]
-        gaps = [float((a.sel(kind="task") - a.sel(kind="control")).mean()) for a in found]
+        actual = [measured[m]["probe_accuracy"].sel(layer=2).mean("half") for m in models]
+        gaps = [float((a.sel(kind="task") - a.sel(kind="control")).mean()) for a in actual]
         last = own[own["label"].str.startswith("selectivity")].iloc[0]
         assert last["mean"] == pytest.approx(np.mean(gaps))
         task = own[(own["label"] == "bracket depth") & (own["kind"] == "control")].iloc[0]
-        wanted = [float(a.sel(kind="control", label="bracket depth")) for a in found]
+        wanted = [float(a.sel(kind="control", label="bracket depth")) for a in actual]
         assert task["mean"] == pytest.approx(np.mean(wanted))
         assert np.isnan(task["low"]) == (variant == "other")
     axes = [axis for axis in drawn(specs["probes"]).axes if axis.get_visible()]

@@ -56,14 +56,14 @@ def by_hand(model: Any, tokenizer: Any, text: str) -> np.ndarray[Any, Any]:
 
 def test_a_named_model_gives_what_plain_transformers_give(held: tuple[Any, Any]) -> None:
     model, tokenizer = held
-    found = refutable.observe("tiny-rmsnorm", TEXTS, "residual_norm")
+    observed = refutable.observe("tiny-rmsnorm", TEXTS, "residual_norm")
     expected = np.stack([by_hand(model.eval(), tokenizer, text) for text in TEXTS])
-    assert found["residual_norm"].dims == ("prompt", "layer")
-    assert np.allclose(found["residual_norm"].values, expected, rtol=1e-4)
-    checks = json.loads(found.attrs["checks"])
+    assert observed["residual_norm"].dims == ("prompt", "layer")
+    assert np.allclose(observed["residual_norm"].values, expected, rtol=1e-4)
+    checks = json.loads(observed.attrs["checks"])
     assert checks
     assert all(check["passed"] for check in checks)
-    assert found.attrs["checked"] is True
+    assert observed.attrs["checked"] is True
 
 
 def test_a_model_in_memory_is_measured_as_it_stands_and_left_as_it_was(
@@ -100,10 +100,10 @@ def test_functions_token_ids_and_an_unchecked_run(held: tuple[Any, Any]) -> None
         )
 
     ids = [tokenizer(text, add_special_tokens=False).input_ids for text in TEXTS]
-    found = refutable.observe((model, tokenizer), ids, [last_gain, "log_growth"], check=False)
-    assert found.attrs["checked"] is False
-    assert found.attrs["layout"] == "single"
-    assert np.allclose(found["last_gain"], found["log_growth"].isel(layer=-1), atol=1e-6)
+    observed = refutable.observe((model, tokenizer), ids, [last_gain, "log_growth"], check=False)
+    assert observed.attrs["checked"] is False
+    assert observed.attrs["layout"] == "single"
+    assert np.allclose(observed["last_gain"], observed["log_growth"].isel(layer=-1), atol=1e-6)
     with pytest.raises(RefutableError, match="there are no prompts"):
         refutable.observe((model, tokenizer), [], "log_growth")
     with pytest.raises(RefutableError, match="did you mean residual_norm"):
@@ -135,17 +135,17 @@ def test_a_claim_of_a_notebook_is_decided_on_a_model_in_memory(held: tuple[Any, 
 
 
 def test_results_are_a_sequence_a_table_a_page_and_a_gate(tmp_path: Path) -> None:
-    found = refutable.verify(
+    results = refutable.verify(
         [stream, "gain.layernorm-dampens"], ["tiny-rmsnorm"], prompts="five-registers"
     )
-    table = found.to_pandas().set_index(["claim", "arm"])
+    table = results.to_pandas().set_index(["claim", "arm"])
     assert table.loc[("mine.stream-is-large", "no-bos"), "verdict"] == "confirmed"
     assert table.loc[("gain.layernorm-dampens", "no-bos"), "outcome"] == "skipped"
-    assert "mine.stream-is-large" in found._repr_html_()
-    assert len(found) == len(table)
-    gate = found.gate(found)
+    assert "mine.stream-is-large" in results._repr_html_()
+    assert len(results) == len(table)
+    gate = results.gate(results)
     assert gate.exit_code == 0
-    page = found.report(tmp_path / "report", figures=False)
+    page = results.report(tmp_path / "report", figures=False)
     assert "The stream is longer than one." in page.read_text("utf-8")
 
 
@@ -153,7 +153,7 @@ def test_what_fails_is_a_record_and_the_rest_goes_on(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "config.json").write_text("{}")
-    found = refutable.verify(stream, [str(broken), "tiny-rmsnorm"], prompts="five-registers")
-    outcomes = {result.model: result.outcome for result in found}
+    results = refutable.verify(stream, [str(broken), "tiny-rmsnorm"], prompts="five-registers")
+    outcomes = {result.model: result.outcome for result in results}
     assert outcomes == {"broken": Outcome.ERROR, "tiny-rmsnorm": Outcome.PASSED}
-    assert next(result.reason for result in found if result.model == "broken")
+    assert next(result.reason for result in results if result.model == "broken")

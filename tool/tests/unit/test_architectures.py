@@ -38,13 +38,13 @@ PARTLY = {
 @pytest.mark.parametrize("model_type", WHOLE)
 def test_what_is_measured_is_what_transformers_gives(model_type: str) -> None:
     model = build_small(small_config(model_type))
-    found = survey(model, model_type)
-    assert found.error == ""
-    assert found.says("residual_norm", "top_token", "attention_entropy") == ""
+    surveyed = survey(model, model_type)
+    assert surveyed.error == ""
+    assert surveyed.says("residual_norm", "top_token", "attention_entropy") == ""
     ids = tuple(int(i) for i in np.random.default_rng(1).integers(3, VOCABULARY, 19))
     encoded = Encoded((ids,), ("f/0",), ("f",), "no-bos", None)
     items = [REGISTRY["residual_norm"], REGISTRY["next_token_entropy"]]
-    values = measure(model, find_sites(model), encoded, items, layout=found.layout)
+    values = measure(model, find_sites(model), encoded, items, layout=surveyed.layout)
     with torch.no_grad():
         out = model(torch.tensor([ids]), use_cache=False, output_hidden_states=True)
     # The last of transformers' hidden states lies after the final norm.
@@ -58,11 +58,11 @@ def test_what_is_measured_is_what_transformers_gives(model_type: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", PARTLY)
 def test_what_a_type_lacks_is_said_and_the_rest_is_measured(model_type: str) -> None:
-    found = survey(build_small(small_config(model_type)), model_type)
+    surveyed = survey(build_small(small_config(model_type)), model_type)
     name, reason = PARTLY[model_type]
-    assert found.error == ""
-    assert reason in found.says(name)
-    assert found.says("next_token_entropy") == ""
+    assert surveyed.error == ""
+    assert reason in surveyed.says(name)
+    assert surveyed.says("next_token_entropy") == ""
 
 
 def test_routers_are_measured_where_there_are_any() -> None:

@@ -40,8 +40,10 @@ def result(
 def test_a_verdict_against_the_recorded_one(
     verdict: Verdict, expected: Verdict | None, passes: bool, moved: bool
 ) -> None:
-    found = baseline.compare(Recorded(verdict), None if expected is None else Recorded(expected))
-    assert (found.passes, found.moved) == (passes, moved)
+    difference = baseline.compare(
+        Recorded(verdict), None if expected is None else Recorded(expected)
+    )
+    assert (difference.passes, difference.moved) == (passes, moved)
 
 
 def test_strict_fails_inconclusive_even_where_it_is_recorded() -> None:
@@ -113,10 +115,10 @@ def test_a_number_that_comes_or_goes_is_a_drift() -> None:
 
 
 def test_what_is_timed_anew_may_move_by_both_half_widths() -> None:
-    found = replace(HELD, value=0.49, low=0.39, high=0.69)
-    assert drift(found, HELD)
-    assert drift(found, HELD, anew=True) == ""
-    assert drift(replace(found, value=0.51), HELD, anew=True)
+    moved = replace(HELD, value=0.49, low=0.39, high=0.69)
+    assert drift(moved, HELD)
+    assert drift(moved, HELD, anew=True) == ""
+    assert drift(replace(moved, value=0.51), HELD, anew=True)
 
 
 def test_a_drift_within_one_verdict_warns_and_strict_fails() -> None:
@@ -124,9 +126,9 @@ def test_a_drift_within_one_verdict_warns_and_strict_fails() -> None:
     plain, strict = (baseline.compare(moved, HELD, strict=s) for s in (False, True))
     assert (plain.passes, plain.moved) == (True, True)
     assert (strict.passes, strict.moved) == (False, True)
-    for found in (plain, strict):
+    for one in (plain, strict):
         assert "the estimate is +0.25 where the baseline records +0.2 (allowed: 0.0037)" in (
-            found.message
+            one.message
         )
     assert baseline.compare(HELD, HELD, strict=True).passes
     # A verdict that turned round says so, whatever the numbers are.

@@ -43,9 +43,9 @@ def words(text):
 
 @pytest.mark.parametrize("name", FILE_HASH)
 def test_the_file_is_the_one_recorded(name):
-    found = hashlib.sha256((FOLDER / f"{name}.toml").read_bytes()).hexdigest()
-    assert found == FILE_HASH[name]
-    assert f"| `{name}` | `{found}` |" in (ROOT / "docs" / "battery.md").read_text("utf-8")
+    digest = hashlib.sha256((FOLDER / f"{name}.toml").read_bytes()).hexdigest()
+    assert digest == FILE_HASH[name]
+    assert f"| `{name}` | `{digest}` |" in (ROOT / "docs" / "battery.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", CONTENT_HASH)
@@ -56,9 +56,9 @@ def test_the_content_hash_is_the_one_recorded(name):
         for index, text in enumerate(family["prompts"])
     ]
     packed = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
-    found = hashlib.sha256(packed).hexdigest()
-    assert found == CONTENT_HASH[name]
-    assert f" | `{found}` |" in (ROOT / "docs" / "battery.md").read_text("utf-8")
+    digest = hashlib.sha256(packed).hexdigest()
+    assert digest == CONTENT_HASH[name]
+    assert f" | `{digest}` |" in (ROOT / "docs" / "battery.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", CONTENT_HASH)

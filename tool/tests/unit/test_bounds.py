@@ -28,9 +28,9 @@ def pins() -> dict[str, str]:
 @pytest.mark.parametrize("stated", [s for s in STATED if not s.startswith("refutable[")])
 def test_a_lower_bound_is_the_release_that_was_tried(stated):
     """What is older was never run with this suite, which CI runs with the pins."""
-    found = BOUND.match(stated)
-    assert found is not None, f"{stated} has no lower bound"
-    name, bound = found.groups()
+    match = BOUND.match(stated)
+    assert match is not None, f"{stated} has no lower bound"
+    name, bound = match.groups()
     pinned = pins()[plain(name)]
     assert pinned.split(".")[:2] == bound.split(".")[:2], f"{name}: tried with {pinned}"
 

@@ -138,13 +138,13 @@ def layouts(name: str) -> tuple[str, ...]:
 )
 def test_captured_values_equal_plain_single_runs(name: str, layout: str) -> None:
     model = model_of(name)
-    found = measure(model, find_sites(model), encoded(), OBSERVABLES, layout=layout)
-    assert int(found["n_blocks"]) == 3
+    measured = measure(model, find_sites(model), encoded(), OBSERVABLES, layout=layout)
+    assert int(measured["n_blocks"]) == 3
     for at, wanted in enumerate(reference(name)):
         for observable in NAMES:
             if observable == "n_blocks":
                 continue
-            got = found[observable].isel(prompt=at).values
+            got = measured[observable].isel(prompt=at).values
             if observable == "residual_norm_tokens":
                 length = LENGTHS[at]
                 assert np.isnan(got[:, length:]).all()
@@ -182,8 +182,8 @@ def test_the_check_chooses_a_layout_that_is_right(name: str, attention: bool) ->
 @pytest.mark.parametrize("name", sorted(PACKING_IS_WRONG))
 def test_packing_is_really_wrong_where_it_is_refused(name: str) -> None:
     model = model_of(name)
-    found = measure(
+    measured = measure(
         model, find_sites(model), encoded(), [REGISTRY["residual_norm"]], layout="packed"
     )
     wanted = np.stack([run["residual_norm"] for run in reference(name)])
-    assert np.abs(found["residual_norm"].values / wanted - 1).max() > 0.02
+    assert np.abs(measured["residual_norm"].values / wanted - 1).max() > 0.02

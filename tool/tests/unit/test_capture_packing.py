@@ -135,6 +135,6 @@ def test_a_comparison_names_the_worst_array() -> None:
         return xr.DataArray(values, dims="prompt", coords={"prompt": order})
 
     wanted = {"a": array([1.0, 2.0], ["x", "y"]), "b": array([5.0, 10.0], ["x", "y"])}
-    found = {"a": array([2.0, 1.0], ["y", "x"]), "b": array([5.0, 9.0], ["x", "y"])}
-    worst = compare(found, wanted)
+    measured = {"a": array([2.0, 1.0], ["y", "x"]), "b": array([5.0, 9.0], ["x", "y"])}
+    worst = compare(measured, wanted)
     assert (worst.what, worst.value) == ("b", pytest.approx(0.1))

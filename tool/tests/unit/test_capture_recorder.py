@@ -70,14 +70,14 @@ def observable(recorder: Any, dims: tuple[str, ...]) -> Observable:
 def test_logits_at_every_token_give_the_models_own_loss(layout: str) -> None:
     model = build("llama")
     items = [observable(TokenLoss, ("prompt",)), REGISTRY["next_token_entropy"]]
-    found = measure(model, find_sites(model), encoded(), items, layout=layout)
+    measured = measure(model, find_sites(model), encoded(), items, layout=layout)
     for at, ids in enumerate(encoded().ids):
         tokens = torch.tensor([ids])
         loss = float(model(input_ids=tokens, labels=tokens).loss)
-        assert float(found["token_loss"][at]) == pytest.approx(loss, rel=1e-4)
+        assert float(measured["token_loss"][at]) == pytest.approx(loss, rel=1e-4)
     alone = measure(model, find_sites(model), encoded(), items[1:], layout=layout)
     np.testing.assert_allclose(
-        found["next_token_entropy"].values, alone["next_token_entropy"].values, rtol=1e-5
+        measured["next_token_entropy"].values, alone["next_token_entropy"].values, rtol=1e-5
     )
 
 
@@ -95,8 +95,8 @@ def test_a_site_inside_a_block_can_be_read(layout: str) -> None:
     for handle in handles:
         handle.remove()
     items = [observable(SublayerNorms, ("prompt", "layer"))]
-    found = measure(model, find_sites(model), encoded(), items, layout=layout)["mlp_norm"]
-    np.testing.assert_allclose(found.values.reshape(-1), wanted, rtol=1e-4)
+    measured = measure(model, find_sites(model), encoded(), items, layout=layout)["mlp_norm"]
+    np.testing.assert_allclose(measured.values.reshape(-1), wanted, rtol=1e-4)
 
 
 def test_a_block_that_is_missed_is_an_error() -> None:
@@ -133,9 +133,9 @@ def test_entropy_is_exact_where_it_can_be_worked_out() -> None:
 def test_half_precision_is_reduced_in_float32() -> None:
     model = build("gpt2").to(torch.bfloat16)
     items = [REGISTRY["residual_norm"], REGISTRY["attention_entropy"]]
-    found = measure(model, find_sites(model), encoded(), items)
-    assert {array.dtype for array in found.values()} == {np.dtype("float32")}
-    values = found["residual_norm"].values
+    measured = measure(model, find_sites(model), encoded(), items)
+    assert {array.dtype for array in measured.values()} == {np.dtype("float32")}
+    values = measured["residual_norm"].values
     rounded = torch.from_numpy(values).to(torch.bfloat16).float().numpy()
     assert not np.array_equal(values, rounded), "the norm itself is not rounded to bfloat16"
 

@@ -21,8 +21,8 @@ def made(**changes: Any) -> Claim:
         "id": "gain.grows", "statement": "s", "refuted_if": "r", "source": Source("study", "R"),
         "predicts": mean.above(0.0), "arms": ("no-bos", "bos"),
     }  # fmt: skip
-    found: Claim = claim(**{**fields, **changes})(body).__claim__
-    return found
+    registered: Claim = claim(**{**fields, **changes})(body).__claim__
+    return registered
 
 
 def test_cells_are_models_times_arms() -> None:

@@ -26,11 +26,11 @@ def made(arms: tuple[str, ...], prompts: str | None) -> Claim:
         """Norm."""
         return residual_norm
 
-    found: Claim = claim(
+    registered: Claim = claim(
         id="gain.grows", statement="s", refuted_if="r", source=Source("study", "R"),
         predicts=mean.above(0.0), arms=arms, prompts=prompts,
     )(body).__claim__  # type: ignore[attr-defined]  # fmt: skip
-    return found
+    return registered
 
 
 @given(
@@ -52,11 +52,11 @@ def test_every_model_meets_every_arm_that_both_sides_want_once(
 
 @given(texts)
 def test_a_slug_is_safe_everywhere_and_its_own_slug(text: str) -> None:
-    found = slug(text)
-    assert re.fullmatch(r"[A-Za-z0-9._,:=-]+", found)
-    assert found == "unnamed" or not (found.startswith("-") or found.endswith("-"))
-    assert slug(found) == found
-    assert len(found) <= max(len(text), len("unnamed"))
+    measured = slug(text)
+    assert re.fullmatch(r"[A-Za-z0-9._,:=-]+", measured)
+    assert measured == "unnamed" or not (measured.startswith("-") or measured.endswith("-"))
+    assert slug(measured) == measured
+    assert len(measured) <= max(len(text), len("unnamed"))
 
 
 @given(model=texts, prompts=texts, arm=st.sampled_from(ARMS), test=st.from_regex(r"\A[a-z_]+\Z"))
@@ -77,22 +77,22 @@ cases = st.none() | st.builds(
 
 
 @given(st.lists(cases, max_size=12))
-def test_items_are_sorted_by_model_and_all_else_stays(found: list[Cell | None]) -> None:
+def test_items_are_sorted_by_model_and_all_else_stays(cells: list[Cell | None]) -> None:
     items: list[Any] = [
         SimpleNamespace(number=n, callspec=SimpleNamespace(params={"claim_case": case}))
-        for n, case in enumerate(found)
+        for n, case in enumerate(cells)
     ]
     before = list(items)
     sort_model_by_model(items)
-    assert sorted(i.number for i in items) == list(range(len(found)))
-    for old, new, case in zip(before, items, found, strict=True):
+    assert sorted(i.number for i in items) == list(range(len(cells)))
+    for old, new, case in zip(before, items, cells, strict=True):
         assert (old is new) or case is not None
     sorted_cases = [i.callspec.params["claim_case"] for i in items]
     own = [case for case in sorted_cases if case is not None]
     # Each model is met once, the models in the order in which they came, groups at the end.
     met = list(dict.fromkeys(case.model for case in own))
     assert [case.model for case in own] == [m for m in met for case in own if case.model == m]
-    single = [c.model for c in found if c is not None and not c.grouped]
+    single = [c.model for c in cells if c is not None and not c.grouped]
     assert [m for m in met if m != "a~b"] == list(dict.fromkeys(single))
     assert "a~b" not in met[:-1]
     # Within a model the claims keep their order.

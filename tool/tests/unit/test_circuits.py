@@ -138,8 +138,8 @@ def test_folding_without_the_shift_would_be_noticed(model, tokens):
 def test_logit_attribution_sums_to_the_logit(model, tokens):
     weights = read_gpt2(model)
     activations = forward(weights, tokens)
-    found = direct_logit_attribution(weights, activations, tokens)
-    assert found.parts == (
+    attribution = direct_logit_attribution(weights, activations, tokens)
+    assert attribution.parts == (
         *("embed", "attn 0", "mlp 0", "attn 1", "mlp 1", "attn 2", "mlp 2"),
         "bias",
     )
@@ -147,7 +147,7 @@ def test_logit_attribution_sums_to_the_logit(model, tokens):
         logits = model(tokens).logits
     centred = logits - logits.mean(dim=-1, keepdim=True)
     expected = centred.gather(-1, tokens[..., None])[..., 0]
-    torch.testing.assert_close(found.values.sum(dim=0), expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(attribution.values.sum(dim=0), expected, atol=1e-4, rtol=0)
 
 
 def test_logit_attribution_is_the_same_for_the_folded_decoder(model, tokens):
@@ -163,7 +163,7 @@ def test_logit_attribution_finds_the_planted_part(model, tokens):
     weights = read_gpt2(model.double())
     target = torch.full_like(tokens, 7)
     activations = forward(weights, tokens)
-    found = direct_logit_attribution(weights, activations, target)
+    attribution = direct_logit_attribution(weights, activations, target)
     removed = activations.sites["blocks.2.resid_post"] - activations.sites["blocks.1.mlp_out"]
     centred = removed - removed.mean(dim=-1, keepdim=True)
     without = centred / activations.sites["ln_final.scale"] * weights.final_norm.gain
@@ -171,7 +171,7 @@ def test_logit_attribution_finds_the_planted_part(model, tokens):
     expected = (activations.logits - activations.logits.mean(-1, keepdim=True))[..., 7] - (
         logits - logits.mean(-1, keepdim=True)
     )[..., 7]
-    torch.testing.assert_close(found.values[found.parts.index("mlp 1")], expected)
+    torch.testing.assert_close(attribution.values[attribution.parts.index("mlp 1")], expected)
 
 
 def _without_positions(model):

@@ -52,8 +52,8 @@ def make(**changes: Any) -> Claim:
         return residual_norm
 
     function = changes.pop("function", fresh)
-    found: Claim = claim(**{**fields, **changes})(function).__claim__  # type: ignore[attr-defined]
-    return found
+    registered: Claim = claim(**{**fields, **changes})(function).__claim__  # type: ignore[attr-defined]
+    return registered
 
 
 def test_a_claim_states_what_it_was_given_and_what_its_body_says() -> None:
@@ -139,11 +139,11 @@ def test_malformed_parts_are_refused(call: Any, says: str) -> None:
     ],
 )
 def test_models_a_claim_speaks_about(applies: Any, reason: str | None) -> None:
-    found = applies.reason(FACTS)
+    why = applies.reason(FACTS)
     if reason is None:
-        assert found is None
+        assert why is None
     else:
-        assert reason in found
+        assert reason in why
 
 
 def test_controls_and_replications_are_worded() -> None:

@@ -89,5 +89,5 @@ def test_no_claim_is_without_a_case() -> None:
 
 
 def test_values_keep_their_families() -> None:
-    found: Any = own("gain.layernorm-last-block-dampens-more", {"log_growth": GROWTH})
-    assert list(found["family"].values) == ["f0", "f0"]
+    returned: Any = own("gain.layernorm-last-block-dampens-more", {"log_growth": GROWTH})
+    assert list(returned["family"].values) == ["f0", "f0"]

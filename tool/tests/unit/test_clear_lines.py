@@ -166,6 +166,6 @@ def test_prompts_that_bring_a_special_token_are_told_from_markup() -> None:
 def test_the_checks_say_how_much_was_compared() -> None:
     model = planted()
     prompts = encoded(*((3 + i, 4 + i, 5 + i) for i in range(9)))
-    found = check(SimpleNamespace(model=model), find_sites(model), prompts, [])  # type: ignore[arg-type]
-    detail = next(c.detail for c in found.checks if c.name == "layout")
+    measured = check(SimpleNamespace(model=model), find_sites(model), prompts, [])  # type: ignore[arg-type]
+    detail = next(c.detail for c in measured.checks if c.name == "layout")
     assert "(9 compared)" in detail

@@ -42,9 +42,9 @@ def test_an_earlier_run_gives_the_spread(tmp_path: Path) -> None:
     made = replace(made, results=(result,))
     write(made, tmp_path / "evidence.json")
     model = made.results[0].model
-    found = earlier_estimate("gain.layernorm-dampens", model, tmp_path / "evidence.json")
-    assert found is not None
-    assert found.sd == 0.05
+    measured = earlier_estimate("gain.layernorm-dampens", model, tmp_path / "evidence.json")
+    assert measured is not None
+    assert measured.sd == 0.05
     assert earlier_estimate("gain.layernorm-dampens", "other", tmp_path / "evidence.json") is None
     text = said("gain.layernorm-dampens", "--evidence", str(tmp_path / "evidence.json"))
     assert f"{0.05 * power.detectable_effect(44):.3g}" in text

@@ -50,17 +50,17 @@ def written(tmp_path: Path, *pairs: tuple[ObservationKey, xr.DataArray]) -> Comm
 
 
 def test_an_array_comes_back_with_its_labels(tmp_path: Path) -> None:
-    found = written(tmp_path, (KEY, array()), (replace(KEY, arm="no-bos"), array() * 2))
-    assert found.get(KEY) is not None
-    xr.testing.assert_identical(found.get(KEY), array())
-    xr.testing.assert_identical(found.get(replace(KEY, arm="no-bos")), array() * 2)
+    measured = written(tmp_path, (KEY, array()), (replace(KEY, arm="no-bos"), array() * 2))
+    assert measured.get(KEY) is not None
+    xr.testing.assert_identical(measured.get(KEY), array())
+    xr.testing.assert_identical(measured.get(replace(KEY, arm="no-bos")), array() * 2)
 
 
 def test_wide_floats_are_kept_as_float32(tmp_path: Path) -> None:
-    found = written(tmp_path, (KEY, array("float64"))).get(KEY)
-    assert found is not None
-    assert found.dtype == np.float32
-    assert np.allclose(found, array("float64"), rtol=1e-7)
+    values = written(tmp_path, (KEY, array("float64"))).get(KEY)
+    assert values is not None
+    assert values.dtype == np.float32
+    assert np.allclose(values, array("float64"), rtol=1e-7)
 
 
 def test_numbers_are_rounded_in_large_arrays_alone(tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_numbers_are_rounded_in_large_arrays_alone(tmp_path: Path) -> None:
     writer.put(KEY, large)
     writer.put(few, large[:-1])
     writer.write(tmp_path / "committed.safetensors")
-    found = Committed(tmp_path / "committed.safetensors")
-    xr.testing.assert_identical(found.get(few), large[:-1])
-    error = np.abs(found.get(KEY) / large - 1).max()
+    measured = Committed(tmp_path / "committed.safetensors")
+    xr.testing.assert_identical(measured.get(few), large[:-1])
+    error = np.abs(measured.get(KEY) / large - 1).max()
     assert 2**-13 < error <= 2**-11
 
 
@@ -83,10 +83,10 @@ def test_what_a_file_holds_is_taken_over(tmp_path: Path) -> None:
     writer.put(replace(KEY, arm="no-bos"), array() * 3)
     writer.put(replace(KEY, role="untrained-7"), array() * 4)
     writer.write(tmp_path / "more.safetensors")
-    found = Committed(tmp_path / "more.safetensors")
-    xr.testing.assert_identical(found.get(KEY), array())
-    xr.testing.assert_identical(found.get(replace(KEY, arm="no-bos")), array() * 3)
-    xr.testing.assert_identical(found.get(replace(KEY, role="untrained-7")), array() * 4)
+    measured = Committed(tmp_path / "more.safetensors")
+    xr.testing.assert_identical(measured.get(KEY), array())
+    xr.testing.assert_identical(measured.get(replace(KEY, arm="no-bos")), array() * 3)
+    xr.testing.assert_identical(measured.get(replace(KEY, role="untrained-7")), array() * 4)
 
 
 @pytest.mark.parametrize(
@@ -102,16 +102,16 @@ def test_what_a_file_holds_is_taken_over(tmp_path: Path) -> None:
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )
 def test_what_a_value_stands_for(tmp_path: Path, change: dict[str, str], there: bool) -> None:
-    found = written(tmp_path, (KEY, array()))
-    assert (replace(KEY, **change) in found) is there
-    assert (found.get(replace(KEY, **change)) is not None) is there
+    measured = written(tmp_path, (KEY, array()))
+    assert (replace(KEY, **change) in measured) is there
+    assert (measured.get(replace(KEY, **change)) is not None) is there
 
 
 def test_without_a_file_nothing_is_committed(tmp_path: Path) -> None:
-    found = Committed(tmp_path / "none.safetensors")
-    assert KEY not in found
-    assert found.model("twin") is None
-    assert found.models == ()
+    measured = Committed(tmp_path / "none.safetensors")
+    assert KEY not in measured
+    assert measured.model("twin") is None
+    assert measured.models == ()
 
 
 @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1", None])

@@ -51,14 +51,14 @@ def test_a_control_and_a_reason_for_none_contradict_each_other() -> None:
 def test_copies_that_lie_in_an_observable_are_read_by_rank() -> None:
     views = xr.DataArray([5.0, *np.linspace(0, 2, 19)], {"copy": range(-1, 19)}, ("copy",))
     copies = untrained_in(lambda views: views.sel(copy=slice(0, None)), statement="copies")
-    found = evaluate(make(control=copies), Subject(Observations({"views": views})), model="m")
-    assert len(found.control_values) == 19
-    assert found.control is not None
-    assert found.control.kind == "untrained"
-    assert found.control.models[:2] == ("m@untrained-0", "m@untrained-1")
-    assert found.control.reading is Reading.INFORMATIVE
-    assert found.control.estimate is not None
-    assert found.control.estimate.value == pytest.approx(1.0)
+    evaluation = evaluate(make(control=copies), Subject(Observations({"views": views})), model="m")
+    assert len(evaluation.control_values) == 19
+    assert evaluation.control is not None
+    assert evaluation.control.kind == "untrained"
+    assert evaluation.control.models[:2] == ("m@untrained-0", "m@untrained-1")
+    assert evaluation.control.reading is Reading.INFORMATIVE
+    assert evaluation.control.estimate is not None
+    assert evaluation.control.estimate.value == pytest.approx(1.0)
 
 
 def test_copies_that_lie_along_no_dim_are_one_line() -> None:
@@ -97,10 +97,10 @@ def tables(own: Any, null: NullControl) -> tuple[np.ndarray, np.ndarray]:
 def test_training_seeds_and_copies_are_both_draws() -> None:
     own, null = study(np.random.default_rng(1), 2.0)
     predicted = over_seeds("toy").above(0.0).against_control()
-    found = predicted.judge(Measured(own), null).estimate
+    estimate = predicted.judge(Measured(own), null).estimate
     expected = control_contrast(*tables(own, null), n=20, region=predicted.region)
     for name in ("value", "low", "high", "p"):
-        assert getattr(found, name) == pytest.approx(getattr(expected, name)), name
+        assert getattr(estimate, name) == pytest.approx(getattr(expected, name)), name
     control = predicted.read_control(Measured(own), null)
     assert control.reading is None
     assert control.contrast is not None
@@ -121,11 +121,11 @@ def test_a_number_per_seed_is_held_against_a_number_per_copy() -> None:
     own, copies = rng.normal(3, 1, 8), rng.normal(0, 1, 19)
     values = {"toy": dict(enumerate(own))}
     null = NullControl("untrained", (), tuple({"toy": {i: c}} for i, c in enumerate(copies)))
-    found = over_seeds("toy").above(0.0).against_control().judge(Measured(values), null)
-    assert found.decision.verdict is Verdict.CONFIRMED
+    judgement = over_seeds("toy").above(0.0).against_control().judge(Measured(values), null)
+    assert judgement.decision.verdict is Verdict.CONFIRMED
     welch = stats.ttest_ind(own, copies, equal_var=False).confidence_interval(0.95)
-    assert (found.estimate.low, found.estimate.high) == pytest.approx(tuple(welch))
-    assert found.estimate.p is not None
+    assert (judgement.estimate.low, judgement.estimate.high) == pytest.approx(tuple(welch))
+    assert judgement.estimate.p is not None
 
 
 def test_without_its_control_it_is_an_error() -> None:
@@ -138,14 +138,14 @@ def test_a_placebo_stands_beside_each_seed() -> None:
     level = 100 * rng.normal(size=8)
     own, null = level + 1 + 0.1 * rng.normal(size=8), level
     control = NullControl("placebo", (), ({"toy": dict(enumerate(null))},), 0.1)
-    found = (
+    reading = (
         over_seeds("toy").above(0.0).read_control(Measured({"toy": dict(enumerate(own))}), control)
     )
     # Seeds differ a hundredfold of what is looked for; pairs do not.
-    assert found.reading is Reading.INFORMATIVE
-    assert found.contrast is not None
+    assert reading.reading is Reading.INFORMATIVE
+    assert reading.contrast is not None
     pairs = stats.ttest_1samp(own - null, 0.0).confidence_interval(0.95)
-    assert (found.contrast.low, found.contrast.high) == pytest.approx(tuple(pairs))
+    assert (reading.contrast.low, reading.contrast.high) == pytest.approx(tuple(pairs))
 
 
 def test_a_placebo_of_values_by_prompt_pairs_seeds_and_families() -> None:
@@ -153,16 +153,16 @@ def test_a_placebo_of_values_by_prompt_pairs_seeds_and_families() -> None:
     base = 50 * rng.normal(size=(8, 1)) + rng.normal(size=(8, len(FAMILIES)))
     own = {"toy": {s: by_prompt(row + 1) for s, row in enumerate(base)}}
     null = {"toy": {s: by_prompt(row + 0.1 * rng.normal()) for s, row in enumerate(base)}}
-    found = (
+    reading = (
         over_seeds("toy")
         .above(0.0)
         .read_control(Measured(own), NullControl("placebo", (), (null,), 0.1))
     )
-    assert found.reading is Reading.INFORMATIVE
-    assert found.contrast is not None
-    assert found.contrast.high is not None
-    assert found.contrast.value == pytest.approx(1.0, abs=0.15)
-    assert found.contrast.high < 1.5
+    assert reading.reading is Reading.INFORMATIVE
+    assert reading.contrast is not None
+    assert reading.contrast.high is not None
+    assert reading.contrast.value == pytest.approx(1.0, abs=0.15)
+    assert reading.contrast.high < 1.5
 
 
 # -- an order of models -----------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_each_step_of_an_order_has_its_own_control(
     flat = {name: values(0.0, 8) for name in levels}
     null = tuple({name: {k: flat[name][k]} for name in levels} for k in range(8))
     predicted = ordered("a", "b", "c", over="models", by=0.5)
-    found = predicted.read_control(Measured(own), NullControl("untrained", (), null, 0.5))
-    assert found.reading is reading
+    measured = predicted.read_control(Measured(own), NullControl("untrained", (), null, 0.5))
+    assert measured.reading is reading
     if shown is not None:
-        assert found.reason.startswith(shown)
+        assert measured.reason.startswith(shown)

@@ -37,16 +37,16 @@ REMARK = re.compile(rf"<!-- numbers: ((?:{NAMES})(?: and (?:{NAMES}))*)(?: witho
 HALF = 0.6
 
 
-def estimates(found: Any) -> Iterator[tuple[float, float, float]]:
+def estimates(measured: Any) -> Iterator[tuple[float, float, float]]:
     """Go through all intervals of an evidence file: verdicts, parts, controls, replications."""
-    if isinstance(found, dict):
-        numbers = [found.get(name) for name in ("value", "low", "high")]
+    if isinstance(measured, dict):
+        numbers = [measured.get(name) for name in ("value", "low", "high")]
         if all(isinstance(x, int | float) for x in numbers):
             yield tuple(numbers)  # type: ignore[misc]
-        for item in found.values():
+        for item in measured.values():
             yield from estimates(item)
-    elif isinstance(found, list):
-        for item in found:
+    elif isinstance(measured, list):
+        for item in measured:
             yield from estimates(item)
 
 
@@ -93,11 +93,11 @@ def test_documented_numbers_are_those_of_a_run(document: str, source: str, fewes
     known = [one for path in paths for one in estimates(json.loads(path.read_text("utf-8")))]
     wrong, right = [], 0
     for line, row in tables((ROOT / document).read_text("utf-8"), source):
-        for found in TRIPLE.finditer(" | ".join(row)):
-            if any(all(map(shows, found.groups(), one)) for one in known):
+        for match in TRIPLE.finditer(" | ".join(row)):
+            if any(all(map(shows, match.groups(), one)) for one in known):
                 right += 1
             else:
-                wrong.append(f"{document}:{line}: {found[0]}")
+                wrong.append(f"{document}:{line}: {match[0]}")
     assert wrong == []
     assert right >= fewest
 
@@ -130,8 +130,8 @@ def test_the_baseline_holds_what_the_committed_runs_show(source: str, fewest: in
     assert len(shown) >= fewest
     moved = {}
     for result in shown:
-        found, held = record_of(result.verdict, result.estimate), recorded[cell_of(result)]
-        left = drift(found, held, anew=kinds[result.claim] == "training")
-        if held.verdict is not found.verdict or held.n is None or left:
+        measured, held = record_of(result.verdict, result.estimate), recorded[cell_of(result)]
+        left = drift(measured, held, anew=kinds[result.claim] == "training")
+        if held.verdict is not measured.verdict or held.n is None or left:
             moved[result.claim, result.model] = left or str(held.verdict)
     assert moved == {}

@@ -60,8 +60,8 @@ def blocks(page: Path) -> Iterator[Block]:
             assert token.map is not None
             language = token.info.strip() if token.type == "fence" else "indented"
             yield Block(token.map[0] + 1, language, token.content, mark)
-        found = MARK.fullmatch(token.content) if token.type == "html_block" else None
-        mark = found[0].strip() if found else ""
+        match = MARK.fullmatch(token.content) if token.type == "html_block" else None
+        mark = match[0].strip() if match else ""
 
 
 def name(page: Path) -> str:
@@ -93,7 +93,7 @@ def test_every_block_is_run_read_or_marked(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_what_marks_name_is_there(page: Path) -> None:
     text = page.read_text("utf-8")
-    named = [found["test"] for found in MARK.finditer(text) if found["test"]]
+    named = [match["test"] for match in MARK.finditer(text) if match["test"]]
     for path in [*named, *ALL.findall(text)]:
         assert (ROOT / path).is_file(), f"{name(page)} says that {path} runs it"
         if path.endswith(".py"):

@@ -139,7 +139,7 @@ def test_a_normalizer_that_prepends_bos_does_not_double_it() -> None:
 
 def test_prompts_that_are_one_to_the_model_count_once() -> None:
     given = prompts((1, 2), (49, 1, 2), (1, 2), (2, 1))
-    found = encode(given, None, FACTS, "bos")
-    assert found.prompt_ids == ("f/0", "f/3")
+    encoded = encode(given, None, FACTS, "bos")
+    assert encoded.prompt_ids == ("f/0", "f/3")
     shuffled = encode(given, None, FACTS, "bos", shuffle_seed=1)
-    assert shuffled.prompt_ids == found.prompt_ids
+    assert shuffled.prompt_ids == encoded.prompt_ids

@@ -59,7 +59,7 @@ def subject(kind: str) -> tuple[Any, Any]:
 def recorded(kind: str) -> list[Any]:
     """Every observable that one recorded pass of this model gives."""
     model, sites = subject(kind)
-    found = []
+    actual = []
     for item in REGISTRY:
         if item.recorder is None:
             continue
@@ -68,9 +68,9 @@ def recorded(kind: str) -> list[Any]:
         # A model without experts has no router to record.
         except Exception:  # noqa: S112
             continue
-        found.append(item)
-    assert len(found) > 15
-    return found
+        actual.append(item)
+    assert len(actual) > 15
+    return actual
 
 
 def encoded(prompts: Prompts) -> Encoded:
@@ -196,7 +196,7 @@ def test_layernorm_is_unchanged_by_positive_scaling_and_by_shifts(
     close(norm(values * scale + shift), norm(values))
 
 
-def close(found: torch.Tensor, wanted: torch.Tensor) -> None:
+def close(actual: torch.Tensor, wanted: torch.Tensor) -> None:
     np.testing.assert_allclose(
-        found.detach().numpy(), wanted.detach().numpy(), rtol=1e-3, atol=1e-3
+        actual.detach().numpy(), wanted.detach().numpy(), rtol=1e-3, atol=1e-3
     )

@@ -58,14 +58,14 @@ def test_checkpoints_around_the_level_are_interpolated(
     level = losses[20] / 4 + 3 * losses[30] / 4
     assert losses[30] < level < losses[20]
     monkeypatch.setattr(equal_loss, "LEVEL", level)
-    found = at_level(load(resolve(str(run / "checkpoint"))), embedding_sum)
+    values = at_level(load(resolve(str(run / "checkpoint"))), embedding_sum)
 
     def kept(step: int) -> float:
         file = load_file(run / f"step-{step}.safetensors")
         return float(file["transformer.wte.weight"].astype(np.float64).sum())
 
-    assert float(found) == pytest.approx(kept(20) / 4 + 3 * kept(30) / 4, rel=1e-4)
-    assert abs(kept(20) - kept(30)) > 1e-2 * abs(float(found))
+    assert float(values) == pytest.approx(kept(20) / 4 + 3 * kept(30) / 4, rel=1e-4)
+    assert abs(kept(20) - kept(30)) > 1e-2 * abs(float(values))
 
 
 def test_without_checkpoints_of_training_it_is_not_available() -> None:

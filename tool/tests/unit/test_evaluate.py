@@ -51,8 +51,8 @@ def made(body: Any = None, **changes: Any) -> Claim:
         "source": Source("study", "R"),
         "predicts": mean.above(0.0),
     }
-    found: Claim = claim(**{**fields, **changes})(body or gain).__claim__
-    return found
+    registered: Claim = claim(**{**fields, **changes})(body or gain).__claim__
+    return registered
 
 
 def observed(array: xr.DataArray) -> Observations:
@@ -61,18 +61,18 @@ def observed(array: xr.DataArray) -> Observations:
 
 def test_the_verdict_is_the_t_interval_on_family_means() -> None:
     planted = gains(0.5, 0.2)
-    found = evaluate(made(), Subject(observed(norms(planted))), model="m")
+    evaluation = evaluate(made(), Subject(observed(norms(planted))), model="m")
     means = planted.mean(axis=1)
     half = stats.t.ppf(0.975, FAMILIES - 1) * means.std(ddof=1) / math.sqrt(FAMILIES)
-    estimate = found.judgement.estimate
+    estimate = evaluation.judgement.estimate
     assert estimate.value == pytest.approx(means.mean())
     # Widened by the rounding of float32, which is 1e-6.
-    assert estimate.low == pytest.approx(means.mean() - half - found.error)
-    assert estimate.high == pytest.approx(means.mean() + half + found.error)
-    assert found.error == pytest.approx(1e-6)
-    assert found.judgement.decision.verdict is Verdict.CONFIRMED
-    assert found.control is None
-    assert found.replication is None
+    assert estimate.low == pytest.approx(means.mean() - half - evaluation.error)
+    assert estimate.high == pytest.approx(means.mean() + half + evaluation.error)
+    assert evaluation.error == pytest.approx(1e-6)
+    assert evaluation.judgement.decision.verdict is Verdict.CONFIRMED
+    assert evaluation.control is None
+    assert evaluation.replication is None
 
 
 def test_a_control_that_does_the_same_makes_it_uninformative() -> None:
@@ -104,10 +104,10 @@ def test_the_instruments_error_is_the_bodys() -> None:
     subject = Subject(
         observed(norms(planted)), check=(observed(norms(few)), observed(norms(shifted)))
     )
-    found = evaluate(made(), subject, model="m")
-    assert found.error == pytest.approx(0.04)
+    evaluation = evaluate(made(), subject, model="m")
+    assert evaluation.error == pytest.approx(0.04)
     bare = evaluate(made(), Subject(observed(norms(planted))), model="m")
-    before, after = bare.judgement.estimate, found.judgement.estimate
+    before, after = bare.judgement.estimate, evaluation.judgement.estimate
     assert before.low is not None
     assert before.check_low is not None
     assert after.low is not None
@@ -188,15 +188,15 @@ def test_the_studys_own_procedure_is_kept_beside() -> None:
         return residual_norm.isel(layer=-1, drop=True) / residual_norm.isel(layer=-2, drop=True)
 
     spec = replication(raw, statement="25 prompts as independent", above=1.0, published={"m": 1.1})
-    found = evaluate(made(replication=spec), Subject(observed(norms(planted)))).replication
-    assert found is not None
+    measured = evaluate(made(replication=spec), Subject(observed(norms(planted)))).replication
+    assert measured is not None
     ratio = np.exp(planted.ravel())
     test = stats.ttest_1samp(ratio, 1.0).confidence_interval(0.95)
-    assert found.estimate.value == pytest.approx(ratio.mean())
-    assert (found.estimate.low, found.estimate.high) == pytest.approx((test.low, test.high))
+    assert measured.estimate.value == pytest.approx(ratio.mean())
+    assert (measured.estimate.low, measured.estimate.high) == pytest.approx((test.low, test.high))
     inside, outside = test.low > 1.0, test.high < 1.0
     word = "as claimed" if inside else "the opposite" if outside else "not significant"
-    assert found.reading == f"would say: {word}"
+    assert measured.reading == f"would say: {word}"
 
 
 def test_a_pooled_correlation_is_pearsons() -> None:
@@ -211,11 +211,11 @@ def test_a_pooled_correlation_is_pearsons() -> None:
 
     spec = replication(both, statement="pooled", above=0.0, statistic="pooled correlation")
     claimed = made(both, predicts=correlation.above(0.0), replication=spec)
-    found = evaluate(claimed, Subject(observed(norms(planted)))).replication
-    assert found is not None
+    measured = evaluate(claimed, Subject(observed(norms(planted)))).replication
+    assert measured is not None
     r = stats.pearsonr(planted.ravel(), other.ravel()).statistic
-    assert found.estimate.value == pytest.approx(r)
-    assert found.reading == "would say: as claimed"
+    assert measured.estimate.value == pytest.approx(r)
+    assert measured.reading == "would say: as claimed"
 
 
 def test_draws_depend_on_claim_and_model_alone() -> None:

@@ -92,17 +92,17 @@ def _tuples(value):
 @pytest.mark.parametrize(("sentence", "prediction"), WORDED, ids=[s for s, _ in WORDED])
 def test_every_wording_of_schema_1_is_the_prediction_it_was_written_for(sentence, prediction):
     content = {"schema": SCHEMA_1, "claims": [old_claim(sentence, prediction.region)]}
-    found = converted(content)["claims"][0]
-    assert found["predicted"] == sentence
+    measured = converted(content)["claims"][0]
+    assert measured["predicted"] == sentence
     plain = replace(prediction, kernel=None) if hasattr(prediction, "kernel") else prediction
-    assert prediction_of(recorded(found)) == plain
+    assert prediction_of(recorded(measured)) == plain
 
 
 def test_a_wording_of_no_known_form_is_kept_as_a_sentence():
     content = {"claims": [old_claim("median of medians above 1", mean.above(1).region)]}
-    found = converted(content)["claims"][0]
-    assert found["prediction"] == {"kind": "", "parameters": {"low": 1.0, "high": None}}
-    assert prediction_of(recorded(found)) is None
+    measured = converted(content)["claims"][0]
+    assert measured["prediction"] == {"kind": "", "parameters": {"low": 1.0, "high": None}}
+    assert prediction_of(recorded(measured)) is None
 
 
 def test_a_file_of_schema_1_is_read_reported_and_written_anew(tmp_path):

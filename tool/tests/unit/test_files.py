@@ -79,7 +79,7 @@ def test_permissions_are_those_of_the_users_other_files(tmp_path: Path, mask: in
 def test_nobody_else_replaces_files() -> None:
     """Every call that puts one file in another's place is the writer's own."""
     calls = {("os", "replace"), ("os", "rename"), ("shutil", "move")}
-    found = set()
+    measured = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
@@ -89,8 +89,8 @@ def test_nobody_else_replaces_files() -> None:
             # With one argument it is that of a path, with two that of a text.
             of_a_path = node.func.attr == "replace" and len(node.args) == 1 and not node.keywords
             if called in calls or of_a_path:
-                found.add(str(path.relative_to(PACKAGE)))
-    assert found == {"system/files.py"}
+                measured.add(str(path.relative_to(PACKAGE)))
+    assert measured == {"system/files.py"}
 
 
 @pytest.mark.parametrize(

@@ -127,12 +127,12 @@ def test_a_changed_correlation_is_seen():
     rng = np.random.default_rng(4)
     x = rng.normal(size=120)
     tight, loose = x + 0.3 * rng.normal(size=120), 0.3 * x + rng.normal(size=120)
-    found = gate(
+    measured = gate(
         evidence(CORRELATED), evidence(CORRELATED), pairs_of(x, tight), pairs_of(x, loose)
     ).changes[0]
-    assert found.status is Status.CHANGED
-    assert found.part == "within families"
-    assert found.change.value < -0.5
+    assert measured.status is Status.CHANGED
+    assert measured.part == "within families"
+    assert measured.change.value < -0.5
 
 
 def _jackknife_values(x, y):
@@ -153,15 +153,15 @@ def test_a_correlation_that_changed_between_families_alone_is_seen():
     other = rng.normal(size=20)[FAMILY]
     x, before = centre + inner, centre + 0.3 * other + inner
     after = -centre + 0.3 * other + inner
-    found = gate(
+    measured = gate(
         evidence(CORRELATED), evidence(CORRELATED), pairs_of(x, before), pairs_of(x, after)
     ).changes[0]
-    assert (found.status, found.part) == (Status.CHANGED, "between families")
+    assert (measured.status, measured.part) == (Status.CHANGED, "between families")
     d = _jackknife_values(x, after) - _jackknife_values(x, before)
-    assert found.change.value == pytest.approx(d.mean())
+    assert measured.change.value == pytest.approx(d.mean())
     p = guarded.of_mean(d, -MARGIN)
     # Two parts: Bonferroni; one claim: nothing more by Holm.
-    assert found.p_adjusted == pytest.approx(2 * p)
+    assert measured.p_adjusted == pytest.approx(2 * p)
 
 
 def test_missing_claim_is_lost():

@@ -115,8 +115,8 @@ def test_a_packed_run_may_be_off_by_a_thousandth_and_no_more() -> None:
     """In float32; five thousandths would let a wrong mask through in a model of many tokens."""
     refused = named(run(leaky(1e-2)), "layout").detail
     off = float(re.findall(r"off by ([\d.e+-]+)\)", refused)[0])
-    found = {wanted: run(leaky(1e-2 * wanted / off)).layout for wanted in (8e-4, 1.3e-3, 4e-3)}
-    assert found == {8e-4: "packed", 1.3e-3: "padded", 4e-3: "padded"}
+    measured = {wanted: run(leaky(1e-2 * wanted / off)).layout for wanted in (8e-4, 1.3e-3, 4e-3)}
+    assert measured == {8e-4: "packed", 1.3e-3: "padded", 4e-3: "padded"}
 
 
 def test_a_model_that_cannot_be_padded_either_is_measured_prompt_by_prompt() -> None:

@@ -110,15 +110,15 @@ def test_gpt2_has_every_site_but_rotated_ones(gpt2):
 def test_activations_are_those_of_the_forward_pass_written_out(gpt2, tokens):
     expected = forward(read_gpt2(gpt2), tokens).sites
     names = [name for name, reason in available_sites(gpt2).items() if not reason]
-    found = read(gpt2, tokens, names)
-    assert set(names) == set(found) == set(expected)
+    measured = read(gpt2, tokens, names)
+    assert set(names) == set(measured) == set(expected)
     for name in names:
         want = expected[name]
         if name.endswith("attn.z"):
             want = want.flatten(-2)
         if name == "pos_embed":
             want = want[:1]
-        torch.testing.assert_close(found[name], want, atol=2e-5, rtol=1e-4, msg=name)
+        torch.testing.assert_close(measured[name], want, atol=2e-5, rtol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("which", ["gpt2", "llama", "gptj"])
@@ -197,8 +197,8 @@ def test_mean_replacement_of_the_last_stream_by_hand(gpt2, tokens):
     stream = forward(weights, tokens).sites["blocks.1.resid_post"]
     for how, mean in (("mean", stream.mean(0)), ("mean-all", stream.mean((0, 1)).expand(9, -1))):
         expected = (weights.final_norm(mean) @ weights.w_u).expand(6, -1, -1)
-        found = intervene(gpt2, tokens, Intervention("blocks.1.hook_resid_post", how))
-        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        measured = intervene(gpt2, tokens, Intervention("blocks.1.hook_resid_post", how))
+        torch.testing.assert_close(measured, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_mean_keys_by_hand(gpt2, tokens):
@@ -218,14 +218,14 @@ def test_mean_scores_and_pattern_by_hand(gpt2, tokens):
     sites = forward(read_gpt2(gpt2), tokens).sites
     scores = sites["blocks.0.attn.scores"].mean(0, keepdim=True)
     averaged = scores.softmax(-1).expand(6, -1, -1, -1)
-    found = intervene(gpt2, tokens, Intervention("blocks.0.attn.scores"))
+    measured = intervene(gpt2, tokens, Intervention("blocks.0.attn.scores"))
     expected = intervene(gpt2, tokens, Intervention("blocks.0.attn.pattern", averaged))
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(measured, expected, atol=1e-4, rtol=1e-4)
     # Averaged over everything, scores say nothing: attention is uniform over what is visible.
     uniform = torch.ones(9, 9).tril() / torch.arange(1, 10)[:, None]
-    found = intervene(gpt2, tokens, Intervention("blocks.0.attn.scores", "mean-all"))
+    measured = intervene(gpt2, tokens, Intervention("blocks.0.attn.scores", "mean-all"))
     expected = intervene(gpt2, tokens, Intervention("blocks.0.attn.pattern", uniform))
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(measured, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_zeroed_attention_leaves_the_stream_to_the_feed_forward(gpt2, tokens):

@@ -29,14 +29,14 @@ def prompts(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(prompts):
     """Kernel and vectors, (draw, layer, row, dim), of two twins."""
-    found = []
+    actual = []
     for name in ("twin-layernorm-both-0", "twin-none-0"):
         twin = load(resolve(name))
         encoded = encode(prompts, twin.tokenizer, twin.facts, "no-bos")
         vectors = last_residuals(twin, encoded)
         rows = np.stack([vectors[taken].swapaxes(0, 1) for taken in draws(encoded.families)])
-        found.append((kernels.representation_kernel(twin, encoded), rows))
-    return found
+        actual.append((kernels.representation_kernel(twin, encoded), rows))
+    return actual
 
 
 def test_the_inner_product_of_two_models_is_their_alignment(measured):
@@ -47,9 +47,9 @@ def test_the_inner_product_of_two_models_is_their_alignment(measured):
     expected = np.mean(
         [debiased_cka(own[d, b], others[d, b]) for d in range(DRAWS) for b in range(6)]
     )
-    found = kernels.alignment_features(kernel) @ kernels.alignment_features(other_kernel)
-    assert found == pytest.approx(expected, abs=1e-5)
-    assert 0.1 < found < 0.95
+    actual = kernels.alignment_features(kernel) @ kernels.alignment_features(other_kernel)
+    assert actual == pytest.approx(expected, abs=1e-5)
+    assert 0.1 < actual < 0.95
     itself = kernels.alignment_features(kernel)
     assert itself @ itself == pytest.approx(1.0)
 
@@ -77,13 +77,13 @@ def test_too_few_families_and_what_does_not_vary_have_no_alignment(measured):
 def test_all_pairs_together_are_what_vectors_give(measured):
     models = [kernel for kernel, _ in measured]
     models += [-models[0], models[0] + models[1], xr.zeros_like(models[0])]
-    found = kernels.alignments(models)
-    assert found.shape == (1 + FAMILIES, 5, 5)
+    alignments = kernels.alignments(models)
+    assert alignments.shape == (1 + FAMILIES, 5, 5)
     for place, left_out in enumerate((None, *range(FAMILIES))):
         vectors = np.array([kernels.alignment_features(m, left_out) for m in models])
-        np.testing.assert_allclose(found[place], vectors @ vectors.T, atol=1e-12)
-    assert np.isnan(found[:, 4]).all()
-    assert np.isfinite(found[:, :4, :4]).all()
+        np.testing.assert_allclose(alignments[place], vectors @ vectors.T, atol=1e-12)
+    assert np.isnan(alignments[:, 4]).all()
+    assert np.isfinite(alignments[:, :4, :4]).all()
     few = kernels.alignments([m.isel(pair=slice(0, 6)) for m in models])
     assert np.isfinite(few[0, :4, :4]).all()
     assert np.isnan(few[1:]).all()

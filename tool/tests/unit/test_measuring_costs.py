@@ -48,13 +48,13 @@ def test_rows_by_token_do_not_keep_a_large_set_from_sharing_passes() -> None:
     prompts = encoded(lengths, [f"f{place % 40}" for place in range(120)])
     names = ("residual_norm", "own_token_loss", "next_token_log_probabilities", "own_tokens")
     items = [REGISTRY[name] for name in names]
-    found = check(SimpleNamespace(model=model), find_sites(model), prompts, items)  # type: ignore[arg-type]
-    assert found.layout == "packed"
-    compared = found.reference["residual_norm"].sizes["prompt"]
+    actual = check(SimpleNamespace(model=model), find_sites(model), prompts, items)  # type: ignore[arg-type]
+    assert actual.layout == "packed"
+    compared = actual.reference["residual_norm"].sizes["prompt"]
     assert compared < len(prompts)
     tokens = sum(len(ids) for ids in prompts.ids)
     for name in names[1:]:
-        measured, alone = found.packed[name], found.reference[name]
+        measured, alone = actual.packed[name], actual.reference[name]
         assert measured.shape == alone.shape
         assert len(alone) < tokens
         np.testing.assert_allclose(measured, alone, rtol=1e-4, atol=1e-4)

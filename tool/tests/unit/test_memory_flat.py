@@ -65,7 +65,7 @@ def test_memory_is_flat_over_two_hundred_models(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert len(found) == MODELS
-    settled = found[SETTLED - 1]
-    assert found[-1] <= 1.05 * settled, found[SETTLED - 1 :: 19]
+    content = json.loads(done.stdout.splitlines()[-1])
+    assert len(content) == MODELS
+    settled = content[SETTLED - 1]
+    assert content[-1] <= 1.05 * settled, content[SETTLED - 1 :: 19]

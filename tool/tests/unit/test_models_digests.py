@@ -29,8 +29,8 @@ def rewrite(folder: Path, change: Any) -> None:
 
 
 def digests(folder: Path) -> tuple[str, str]:
-    found = identify(resolve(str(folder)))
-    return found.weights_digest, found.tokenizer_digest
+    identity = identify(resolve(str(folder)))
+    return identity.weights_digest, identity.tokenizer_digest
 
 
 # -- identity is by content ----------------------------------------------------------------------
@@ -59,16 +59,16 @@ def test_config_and_tokenizer_replaced_in_place_are_others(tmp_path: Path, name:
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0", "model": {"a": 1}}')
     from refutable.models.sources import locate
 
-    def found() -> tuple[str, str]:
+    def measured() -> tuple[str, str]:
         checkpoint = locate(resolve(str(tmp_path)))
         return checkpoint.weights_digest, checkpoint.tokenizer_digest
 
     stamp(tmp_path)
-    before = found()
+    before = measured()
     path = tmp_path / name
     path.write_text(path.read_text().replace("1", "2"))
     stamp(tmp_path)
-    assert found() != before
+    assert measured() != before
 
 
 def test_a_large_file_is_read_again_where_its_samples_differ(

@@ -25,9 +25,9 @@ def failed(folder: Path | str, **changes: Any) -> dict[str, InstrumentCheck]:
 
 def test_ignored_tensor_fails_a_check(tmp_path: Path) -> None:
     extra = {"transformer.h.0.attn.rotary.weight": torch.ones(4)}
-    found = failed(checkpoints.save(checkpoints.gpt2(), tmp_path, **extra))
-    assert list(found) == ["weights-used"]
-    assert "h.0.attn.rotary.weight" in found["weights-used"].detail
+    measured = failed(checkpoints.save(checkpoints.gpt2(), tmp_path, **extra))
+    assert list(measured) == ["weights-used"]
+    assert "h.0.attn.rotary.weight" in measured["weights-used"].detail
 
 
 def test_mask_buffers_of_old_checkpoints_are_no_weights(tmp_path: Path) -> None:
@@ -37,27 +37,29 @@ def test_mask_buffers_of_old_checkpoints_are_no_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left_out", ["transformer.h.1.mlp.c_fc.weight", "transformer.ln_f.bias"])
 def test_reinitialised_tensor_fails_a_check(tmp_path: Path, left_out: str) -> None:
-    found = failed(checkpoints.save(checkpoints.gpt2(), tmp_path, **{left_out: None}))
-    assert list(found) == ["weights-complete"]
-    assert left_out in found["weights-complete"].detail
+    measured = failed(checkpoints.save(checkpoints.gpt2(), tmp_path, **{left_out: None}))
+    assert list(measured) == ["weights-complete"]
+    assert left_out in measured["weights-complete"].detail
 
 
 def test_tensor_of_another_shape_fails_a_check(tmp_path: Path) -> None:
     wrong = {"transformer.h.2.ln_1.weight": torch.full((31,), 1.1)}
-    found = failed(checkpoints.save(checkpoints.gpt2(), tmp_path, **wrong))
-    assert "transformer.h.2.ln_1.weight" in found["weights-complete"].detail
+    measured = failed(checkpoints.save(checkpoints.gpt2(), tmp_path, **wrong))
+    assert "transformer.h.2.ln_1.weight" in measured["weights-complete"].detail
 
 
 def test_untied_unembedding_left_out_fails_a_check(tmp_path: Path) -> None:
     model = checkpoints.llama(tie_word_embeddings=False)
-    found = failed(checkpoints.save(model, tmp_path, **{"lm_head.weight": None}))
-    assert "lm_head.weight" in found["weights-complete"].detail
+    measured = failed(checkpoints.save(model, tmp_path, **{"lm_head.weight": None}))
+    assert "lm_head.weight" in measured["weights-complete"].detail
 
 
 def test_norms_of_another_kind_than_registered_fail_a_check(tmp_path: Path) -> None:
     folder = checkpoints.save(checkpoints.llama(), tmp_path)
-    found = failed(folder, norm="LayerNorm")
-    assert "the modules are RMSNorm, but the registry states LayerNorm" in found["norm-kind"].detail
+    measured = failed(folder, norm="LayerNorm")
+    assert (
+        "the modules are RMSNorm, but the registry states LayerNorm" in measured["norm-kind"].detail
+    )
     assert failed(folder, norm="RMSNorm") == {}
 
 
@@ -74,10 +76,10 @@ def _plain_norms(model: Any, *names: str) -> Any:
 def test_identity_norms_under_ordinary_names_are_refused(
     tmp_path: Path, names: tuple[str, ...]
 ) -> None:
-    found = failed(checkpoints.save(_plain_norms(checkpoints.gpt2(), *names), tmp_path))
-    assert list(found) == ["norm-gains"]
-    assert ", ".join(names) in found["norm-gains"].detail
-    assert "saved identities under their names" in found["norm-gains"].detail
+    measured = failed(checkpoints.save(_plain_norms(checkpoints.gpt2(), *names), tmp_path))
+    assert list(measured) == ["norm-gains"]
+    assert ", ".join(names) in measured["norm-gains"].detail
+    assert "saved identities under their names" in measured["norm-gains"].detail
 
 
 def test_identity_gain_is_zero_where_the_module_adds_one(tmp_path: Path) -> None:
@@ -96,8 +98,8 @@ def test_identity_gain_is_zero_where_the_module_adds_one(tmp_path: Path) -> None
     with torch.no_grad():
         for block in model.model.layers:
             block.input_layernorm.weight.zero_()
-    found = failed(checkpoints.save(model, tmp_path / "plain"))
-    assert "input_layernorm" in found["norm-gains"].detail
+    measured = failed(checkpoints.save(model, tmp_path / "plain"))
+    assert "input_layernorm" in measured["norm-gains"].detail
 
 
 def test_fresh_weights_keep_their_unit_gains(tmp_path: Path) -> None:
@@ -118,14 +120,14 @@ def test_values_that_are_not_finite_fail_a_check(tmp_path: Path, value: float) -
     folder = checkpoints.save(
         checkpoints.gpt2(), tmp_path, **{"transformer.h.1.ln_2.weight": weight}
     )
-    found = failed(folder)
-    assert list(found) == ["weights-finite"]
-    assert "transformer.h.1.ln_2.weight" in found["weights-finite"].detail
+    measured = failed(folder)
+    assert list(measured) == ["weights-finite"]
+    assert "transformer.h.1.ln_2.weight" in measured["weights-finite"].detail
 
 
 def test_weights_beyond_half_precision_fail_as_float16_only(tmp_path: Path) -> None:
     large = {"transformer.ln_f.weight": torch.full((32,), 1e6)}
     spec = resolve(checkpoints.save(checkpoints.gpt2(), tmp_path, **large))
     assert all(check.passed for check in load(spec, dtype="bfloat16").checks)
-    found = [check.name for check in load(spec, dtype="float16").checks if not check.passed]
-    assert found == ["weights-finite"]
+    measured = [check.name for check in load(spec, dtype="float16").checks if not check.passed]
+    assert measured == ["weights-finite"]

@@ -282,9 +282,9 @@ def test_a_rotary_base_that_is_used_passes(tmp_path: Path, fields: dict[str, Any
     ],
 )
 def test_a_field_that_nobody_reads_is_named(tmp_path: Path, fields: dict[str, Any]) -> None:
-    found = failed(with_config(tmp_path, **fields))
+    measured = failed(with_config(tmp_path, **fields))
     name = next(name for name, value in fields.items() if value is not None)
-    assert name in found["config-read"]
+    assert name in measured["config-read"]
 
 
 @pytest.mark.parametrize("model_type", ["gemma3_text", "modernbert-decoder", "deepseek_v4"])

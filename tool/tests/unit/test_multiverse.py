@@ -31,24 +31,24 @@ def spread(name: str, model: str | None, prompts: str | None = None) -> Multiver
 
 
 @pytest.fixture(scope="module")
-def found() -> Multiverse:
+def measured() -> Multiverse:
     return spread("gain.rmsnorm-expands", "tiny-rmsnorm", "five-registers")
 
 
-def test_what_could_have_been_chosen_is_crossed(found: Multiverse) -> None:
-    assert found.dimensions["tokens"] == ("last token", "all tokens")
-    assert found.dimensions["arm"] == ("no-bos", "bos")
-    assert set(found.absent) == {"prompts", "model"}
-    assert len({(s.arm, s.dtype, s.tokens) for s in found.specifications}) == 8
-    assert len(found.specifications) == 8
-    own = found.own
+def test_what_could_have_been_chosen_is_crossed(measured: Multiverse) -> None:
+    assert measured.dimensions["tokens"] == ("last token", "all tokens")
+    assert measured.dimensions["arm"] == ("no-bos", "bos")
+    assert set(measured.absent) == {"prompts", "model"}
+    assert len({(s.arm, s.dtype, s.tokens) for s in measured.specifications}) == 8
+    assert len(measured.specifications) == 8
+    own = measured.own
     assert (own.arm, own.dtype, own.tokens) == ("no-bos", "float32", "last token")
-    values = {s.estimate.value for s in found.tested if s.estimate is not None}
-    assert len(values) == len(found.tested) >= 4
+    values = {s.estimate.value for s in measured.tested if s.estimate is not None}
+    assert len(values) == len(measured.tested) >= 4
 
 
-def test_each_specification_is_what_the_claim_gives_so(found: Multiverse) -> None:
-    for spec in found.tested[:2]:
+def test_each_specification_is_what_the_claim_gives_so(measured: Multiverse) -> None:
+    for spec in measured.tested[:2]:
         name = "gain.rmsnorm-expands" + ("-all-tokens" if spec.tokens == "all tokens" else "")
         alone = refutable.evaluate(name, "tiny-rmsnorm", prompts="five-registers", arm=spec.arm)
         assert alone.evaluation is not None

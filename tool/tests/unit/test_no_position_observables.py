@@ -32,11 +32,11 @@ def _pattern(rows):
 
 def test_looking_back_by_hand():
     pattern = _pattern([[1.0, 0, 0, 0], [0.7, 0.3, 0, 0], [0.1, 0.5, 0.4, 0], [0.2, 0.2, 0.5, 0.1]])
-    found = activations.attention_looking_back(pattern).sel(layer=0)
-    assert float(found.sel(back=0)) == pytest.approx((0.3 + 0.4 + 0.1) / 3)
-    assert float(found.sel(back=1)) == pytest.approx((0.7 + 0.5 + 0.5) / 3)
-    assert float(found.sel(back=2)) == pytest.approx((0.1 + 0.2) / 2)
-    assert float(found.sel(back=3)) == pytest.approx(0.2)
+    chosen = activations.attention_looking_back(pattern).sel(layer=0)
+    assert float(chosen.sel(back=0)) == pytest.approx((0.3 + 0.4 + 0.1) / 3)
+    assert float(chosen.sel(back=1)) == pytest.approx((0.7 + 0.5 + 0.5) / 3)
+    assert float(chosen.sel(back=2)) == pytest.approx((0.1 + 0.2) / 2)
+    assert float(chosen.sel(back=3)) == pytest.approx(0.2)
 
 
 def test_distance_from_uniform_by_hand():
@@ -44,12 +44,12 @@ def test_distance_from_uniform_by_hand():
     assert float(abs(activations.distance_from_uniform(uniform)).max()) < 1e-12
     # BOS takes .5 and .6; the rest is even.
     sink = _pattern([[1.0, 0, 0], [0.5, 0.5, 0], [0.6, 0.2, 0.2]])
-    found = activations.distance_from_uniform(sink).sel(layer=0)
-    assert float(found.sel(keys="all")) == pytest.approx((0.0 + (0.6 - 1 / 3)) / 2)
-    assert float(found.sel(keys="not BOS")) == pytest.approx(0.0, abs=1e-12)
+    chosen = activations.distance_from_uniform(sink).sel(layer=0)
+    assert float(chosen.sel(keys="all")) == pytest.approx((0.0 + (0.6 - 1 / 3)) / 2)
+    assert float(chosen.sel(keys="not BOS")) == pytest.approx(0.0, abs=1e-12)
     skewed = _pattern([[1.0, 0, 0], [0.5, 0.5, 0], [0.6, 0.3, 0.1]])
-    found = activations.distance_from_uniform(skewed).sel(layer=0, keys="not BOS")
-    assert float(found) == pytest.approx((0.0 + 0.25) / 2)
+    chosen = activations.distance_from_uniform(skewed).sel(layer=0, keys="not BOS")
+    assert float(chosen) == pytest.approx((0.0 + 0.25) / 2)
 
 
 def test_probe_reads_a_planted_position_and_nothing_from_noise():
@@ -126,8 +126,8 @@ def test_reference_values_are_found_or_named():
 
 def test_coordinates_become_columns():
     rows = pd.DataFrame({"at": ["how=mean;site=blocks.0.attn.q"], "value": [1.0]})
-    found = placed(rows, "how", "site")
-    assert found[["how", "site"]].iloc[0].tolist() == ["mean", "blocks.0.attn.q"]
+    table = placed(rows, "how", "site")
+    assert table[["how", "site"]].iloc[0].tolist() == ["mean", "blocks.0.attn.q"]
     with pytest.raises(ValueError, match="expected the coordinates"):
         placed(rows, "step")
 
@@ -154,17 +154,17 @@ def test_prediction_band_is_simultaneous_on_the_log_scale():
 def test_before_training_the_model_of_each_seed_recalls_nothing():
     trained = load(resolve("no-position-1"))
     table = trained.model.transformer.wte.weight.clone()
-    found = {
+    measured = {
         name: REGISTRY[f"untrained_{name}"].experiment(trained, None)
         for name in ("mean_attention", "loss_without_position")
     }
     # Guessing among 299 tokens, whatever a site is replaced with.
-    losses = found["loss_without_position"]
+    losses = measured["loss_without_position"]
     assert abs(losses - math.log(299)).max() < 0.6
     assert abs(losses - losses.sel(site="intact")).max() < 0.5
-    even = activations.distance_from_uniform(found["mean_attention"]).sel(layer=0, keys="all")
+    even = activations.distance_from_uniform(measured["mean_attention"]).sel(layer=0, keys="all")
     assert float(even) < 0.05
     # Another seed starts elsewhere, and the trained model is left as it was.
     other = REGISTRY["untrained_mean_attention"].experiment(load(resolve("no-position-2")), None)
-    assert float(abs(other - found["mean_attention"]).max()) > 1e-3
+    assert float(abs(other - measured["mean_attention"]).max()) > 1e-3
     assert torch.equal(trained.model.transformer.wte.weight, table)

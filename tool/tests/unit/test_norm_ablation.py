@@ -42,7 +42,7 @@ def model():
 def alone(model):
     """Patterns and residual streams of each prompt by itself, as transformers gives them."""
     model.set_attn_implementation("eager")
-    found = []
+    measured = []
     for ids in encoded().ids:
         streams: list[np.ndarray] = []
         handles = [
@@ -52,18 +52,18 @@ def alone(model):
         out = model(input_ids=torch.tensor([ids]), output_attentions=True)
         for handle in handles:
             handle.remove()
-        found.append(([a[0].double().numpy() for a in out.attentions], streams))
-    return found
+        measured.append(([a[0].double().numpy() for a in out.attentions], streams))
+    return measured
 
 
 @pytest.mark.parametrize("layout", ["packed", "padded", "single"])
 def test_attention_and_moments_against_scipy(model, alone, layout):
     items = [REGISTRY[name] for name in (*ATTENTION, *MOMENTS)]
-    found = measure(model, find_sites(model), encoded(), items, layout=layout)
+    measured = measure(model, find_sites(model), encoded(), items, layout=layout)
     for at, (patterns, streams) in enumerate(alone):
         for layer, (pattern, stream) in enumerate(zip(patterns, streams, strict=True)):
             heads, rows = pattern.shape[:2]
-            got = {name: np.asarray(found[name].values[at, layer]) for name in found}
+            got = {name: np.asarray(measured[name].values[at, layer]) for name in measured}
             rest = [
                 np.mean([stats.entropy(pattern[h, t, 1 : t + 1]) / math.log(t)
                          for t in range(2, rows)])
@@ -139,8 +139,8 @@ PROSE = ["In the beginning was the word. " * 4, "Call me what you will, said she
 
 
 def test_document_losses_are_the_models_own(model):
-    found = text.document_losses(Subject(model), PROSE)
-    for prose, value in zip(PROSE, found, strict=True):
+    document_losses = text.document_losses(Subject(model), PROSE)
+    for prose, value in zip(PROSE, document_losses, strict=True):
         ids = torch.tensor([ord(c) % VOCAB for c in prose[: 20 * text.WINDOWS]]).reshape(-1, 20)
         own = [float(model(input_ids=row[None], labels=row[None]).loss) for row in ids]
         assert value == pytest.approx(np.mean(own), rel=1e-5)
@@ -153,8 +153,8 @@ def test_a_text_shorter_than_a_window_is_refused(model):
 
 def test_relative_gradients_against_autograd_by_hand(model, monkeypatch):
     monkeypatch.setattr(gradients, "documents", lambda: (["a", "b"], PROSE))
-    found = gradients.relative_gradient_norm(Subject(model), None)
-    assert found.shape == (2, 3)
+    values = gradients.relative_gradient_norm(Subject(model), None)
+    assert values.shape == (2, 3)
     assert not any(p.requires_grad for p in model.parameters())
     import copy
 
@@ -164,7 +164,7 @@ def test_relative_gradients_against_autograd_by_hand(model, monkeypatch):
     own = [p for n, p in twin.transformer.h[2].named_parameters() if p.dim() == 2]
     gradient = torch.cat([p.grad.flatten() for p in own]).norm()
     weight = torch.cat([p.detach().flatten() for p in own]).norm()
-    assert float(found[1, 2]) == pytest.approx(math.log(gradient / weight), abs=1e-4)
+    assert float(values[1, 2]) == pytest.approx(math.log(gradient / weight), abs=1e-4)
 
 
 def test_a_contrast_of_numbers_has_the_seeds_as_its_units():

@@ -56,11 +56,11 @@ def test_passes_are_halved_until_they_fit(fault: str, layout: str) -> None:
     wanted = measure(model, sites, encoded, ITEMS, layout=layout)
     room = Room(model, 60, FAULTS[fault])
     said: list[str] = []
-    found = measure(model, sites, encoded, ITEMS, layout=layout, say=said.append)
+    measured = measure(model, sites, encoded, ITEMS, layout=layout, say=said.append)
     for name, array in wanted.items():
-        np.testing.assert_allclose(found[name].values, array.values, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(measured[name].values, array.values, rtol=1e-4, atol=1e-5)
         if "prompt" in array.dims:
-            assert list(found[name]["prompt"].values) == list(encoded.prompt_ids)
+            assert list(measured[name]["prompt"].values) == list(encoded.prompt_ids)
     # What follows is not tried at the size that failed.
     assert room.refused == len(said) <= 3
     assert room.widest <= 60

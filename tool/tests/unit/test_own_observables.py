@@ -135,8 +135,8 @@ def test_sites_in_shared_passes_give_what_plain_hooks_give(model: Any) -> None:
     assert seen.attrs["layout"] == "packed"
     for place, ids in enumerate(IDS):
         for name, expected in by_hand(model, ids).items():
-            found = seen[name].values[place]
-            assert np.allclose(found, expected, rtol=1e-3, atol=1e-5, equal_nan=True), name
+            measured = seen[name].values[place]
+            assert np.allclose(measured, expected, rtol=1e-3, atol=1e-5, equal_nan=True), name
     # A prompt of one token has no next token of its own.
     assert np.isnan(seen["own_log_top_and_loss"].values[3, 1])
     assert np.isfinite(seen["own_log_top_and_loss"].values[:3]).all()
@@ -198,9 +198,9 @@ def test_a_stated_error_widens_the_interval_by_what_the_body_makes_of_it() -> No
         "same-sign": lambda own_length: own_length - own_length + 1,
         "exact": lambda n_tokens: n_tokens,
     }.items():
-        found = refutable.evaluate(lengths(name, body), "tiny-rmsnorm", prompts=prompts)
-        assert found.evaluation is not None
-        ends[name] = found.evaluation.judgement.estimate, found.evaluation.error
+        evaluation = refutable.evaluate(lengths(name, body), "tiny-rmsnorm", prompts=prompts)
+        assert evaluation.evaluation is not None
+        ends[name] = evaluation.evaluation.judgement.estimate, evaluation.evaluation.error
     assert ends["as-it-is"][1] == pytest.approx(0.25, abs=1e-4)
     assert ends["thrice"][1] == pytest.approx(0.75, abs=1e-4)
     assert ends["same-sign"][1] < 1e-4

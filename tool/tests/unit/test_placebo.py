@@ -50,14 +50,14 @@ def made(body: Any = None, **changes: Any) -> Claim:
         "control": placebo(equals_timed, statement="two equal models"),
         "sesoi": 0.05,
     }
-    found: Claim = claim(**{**fields, **changes})(body or changed).__claim__
-    return found
+    registered: Claim = claim(**{**fields, **changes})(body or changed).__claim__
+    return registered
 
 
 def test_a_planted_difference_stands_out_from_the_placebo() -> None:
     observations = times(0.3, 0.0)
-    found = evaluate(made(), Subject(observations), model="m")
-    control = found.control
+    evaluation = evaluate(made(), Subject(observations), model="m")
+    control = evaluation.control
     assert control is not None
     assert (control.kind, control.models) == ("placebo", ("m@placebo",))
     assert control.reading == "informative"
@@ -69,14 +69,14 @@ def test_a_planted_difference_stands_out_from_the_placebo() -> None:
     # Widened by the rounding of both.
     assert control.contrast.low == pytest.approx(interval.low, abs=3e-6)
     assert control.contrast.high == pytest.approx(interval.high, abs=3e-6)
-    assert len(found.control_values) == 1
+    assert len(evaluation.control_values) == 1
 
 
 def test_a_way_of_timing_that_finds_the_same_where_nothing_differs_is_uninformative() -> None:
-    found = evaluate(made(), Subject(times(0.3, 0.3)), model="m")
-    assert found.judgement.decision.verdict == "confirmed"
-    assert found.control is not None
-    assert found.control.reading == "uninformative"
+    evaluation = evaluate(made(), Subject(times(0.3, 0.3)), model="m")
+    assert evaluation.judgement.decision.verdict == "confirmed"
+    assert evaluation.control is not None
+    assert evaluation.control.reading == "uninformative"
 
 
 def test_a_fact_is_read_against_its_placebo_too() -> None:

@@ -62,8 +62,8 @@ def test_tokens_between_two_checkpoints_are_interpolated_in_their_log() -> None:
 def test_equal_loss_reads_each_model_where_it_passed_it() -> None:
     values = groups([1, 2, 3, 4], [10, 20, 30, 40])
     # 3.5 nats lie between steps 2 and 3 of the first, 3 and 4 of the second.
-    found = estimate(contrast_along("a", "b", loss=3.5).above(0), values)
-    assert found == pytest.approx(2.5 - 35, abs=2e-3)
+    measured = estimate(contrast_along("a", "b", loss=3.5).above(0), values)
+    assert measured == pytest.approx(2.5 - 35, abs=2e-3)
 
 
 @pytest.mark.parametrize("point", [{"loss": 2.5}, {"tokens": 1.0}, {"tokens": 1e12}])

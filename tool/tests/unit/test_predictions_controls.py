@@ -23,10 +23,10 @@ def test_control_that_expands_as_well_is_uninformative():
     same = [labelled(0.5 + shared + 0.005 * noise(i, 40), 8, 5) for i in range(5)]
     none = [labelled(0.02 * noise(i, 40), 8, 5) for i in range(5)]
     assert _read(mean.above(0.02), model, same).reading is Reading.UNINFORMATIVE
-    found = _read(mean.above(0.02), model, none)
-    assert found.reading is Reading.INFORMATIVE
-    assert found.contrast.value == pytest.approx(0.5, abs=0.1)
-    assert found.contrast.seeds == 5
+    read = _read(mean.above(0.02), model, none)
+    assert read.reading is Reading.INFORMATIVE
+    assert read.contrast.value == pytest.approx(0.5, abs=0.1)
+    assert read.contrast.seeds == 5
     assert _read(mean.above(0.02), model, none[:4]).reading is Reading.UNDETERMINED
 
 
@@ -34,9 +34,9 @@ def test_control_of_a_correlation_compares_within_families():
     x = labelled(noise(9, 80), 8, 10)
     y = labelled(x.values + 0.3 * noise(10, 80), 8, 10)
     controls = [(labelled(noise(20 + i, 80), 8, 10), y) for i in range(5)]
-    found = _read(correlation.above(0.2), (x, y), controls, sesoi=None)
-    assert found.reading is Reading.INFORMATIVE
-    assert found.reason.startswith("within families")
+    read = _read(correlation.above(0.2), (x, y), controls, sesoi=None)
+    assert read.reading is Reading.INFORMATIVE
+    assert read.reason.startswith("within families")
 
 
 def test_control_of_a_universal_claim_counts_witnesses():

@@ -76,8 +76,8 @@ def test_an_interval_grows_by_the_error_of_each_side(
     prediction: Any, values: Any, sides: int
 ) -> None:
     def judged(error: float) -> Estimate:
-        found: Estimate = prediction.judge(Measured(values, error, 1, "")).estimate
-        return found
+        estimate: Estimate = prediction.judge(Measured(values, error, 1, "")).estimate
+        return estimate
 
     exact, rough = judged(0.0), judged(ERROR)
     assert rough.error == pytest.approx(sides * ERROR)
@@ -139,9 +139,9 @@ def test_model_minus_control_carries_the_error_of_each_side(
     null = NullControl("untrained", ("x",) * 5, copies, None)
 
     def contrasted(error: float) -> Estimate:
-        found = prediction.read_control(Measured(values, error, 1, ""), null).contrast
-        assert found is not None
-        return found
+        measured = prediction.read_control(Measured(values, error, 1, ""), null).contrast
+        assert measured is not None
+        return measured
 
     assert contrasted(ERROR).low == pytest.approx(contrasted(0.0).low - sides * ERROR)
 
@@ -165,7 +165,7 @@ def test_the_mean_step_of_an_order_is_the_whole_way_over_the_steps() -> None:
     shared = noise(7, 40)
     steps = {"small": 0.0, "medium": 0.2, "large": 1.0}
     values = {name: labelled(shared + step, 8, 5) for name, step in steps.items()}
-    found = ordered("small", "medium", "large", over="models", by=0.1).per_family(values)
-    assert found.means == pytest.approx(np.full(8, 0.5))
+    per_family = ordered("small", "medium", "large", over="models", by=0.1).per_family(values)
+    assert per_family.means == pytest.approx(np.full(8, 0.5))
     two = ordered("small", "large", over="models", by=0.1).per_family(values)
     assert two.means == pytest.approx(np.full(8, 1.0))

@@ -39,26 +39,26 @@ def copies(**groups):
 )
 def test_seeds_are_read_against_copies(theirs, reading):
     own = [1.00, 1.03, 0.98, 1.01, 0.99]
-    found = read(over_seeds("toy").above(0.5), {"toy": by_seed(own)}, copies(toy=theirs))
-    assert found.reading is reading
-    assert found.contrast is not None
-    assert found.contrast.value == pytest.approx(np.mean(own) - np.mean(theirs))
+    measured = read(over_seeds("toy").above(0.5), {"toy": by_seed(own)}, copies(toy=theirs))
+    assert measured.reading is reading
+    assert measured.contrast is not None
+    assert measured.contrast.value == pytest.approx(np.mean(own) - np.mean(theirs))
     if len(theirs) == 5:
         welch = stats.ttest_ind(own, theirs, equal_var=False).confidence_interval(0.95)
-        assert (found.contrast.low, found.contrast.high) == pytest.approx(tuple(welch))
+        assert (measured.contrast.low, measured.contrast.high) == pytest.approx(tuple(welch))
 
 
 def test_numbers_of_two_groups_are_differences_by_copy():
-    found = read(
+    measured = read(
         contrast("a", "b").above(0.5),
         {"a": by_seed([2.0, 2.1, 1.9, 2.2, 1.8]), "b": by_seed([1.0, 1.0, 1.1, 1.1, 0.9])},
         copies(a=[5.0, 5.1, 5.2, 5.1, 4.9], b=[5.0, 5.0, 5.1, 5.2, 4.9]),
     )
-    assert found.estimate is not None
-    assert found.contrast is not None
-    assert found.estimate.value == pytest.approx(0.02)
-    assert found.contrast.value == pytest.approx(0.98 - 0.02)
-    assert found.reading is Reading.INFORMATIVE
+    assert measured.estimate is not None
+    assert measured.contrast is not None
+    assert measured.estimate.value == pytest.approx(0.02)
+    assert measured.contrast.value == pytest.approx(0.98 - 0.02)
+    assert measured.reading is Reading.INFORMATIVE
 
 
 def per_prompt(shift, seed):
@@ -76,14 +76,14 @@ def test_prompts_are_paired_by_family_with_each_copy():
     controls = [
         {"a": {k: per_prompt(0.0, 20 + k)}, "b": {k: per_prompt(0.0, 30 + k)}} for k in range(5)
     ]
-    found = read(contrast("a", "b").above(0.5), values, controls)
-    assert found.estimate is not None
-    assert found.contrast is not None
+    measured = read(contrast("a", "b").above(0.5), values, controls)
+    assert measured.estimate is not None
+    assert measured.contrast is not None
     plain = np.mean([c["a"][k].values - c["b"][k].values for k, c in enumerate(controls)])
-    assert found.estimate.value == pytest.approx(plain)
-    assert found.contrast.clusters == 6
-    assert found.contrast.seeds == 5
-    assert found.reading is Reading.INFORMATIVE
+    assert measured.estimate.value == pytest.approx(plain)
+    assert measured.contrast.clusters == 6
+    assert measured.contrast.seeds == 5
+    assert measured.reading is Reading.INFORMATIVE
 
 
 def test_seeds_left_out_are_said():

@@ -46,26 +46,30 @@ def axes(angle: float) -> tuple[Any, Any]:
 def test_the_value_is_the_mean_over_pairs_of_different_seeds() -> None:
     straight, turned = axes(0.5)
     values = {"a": models(turned, 0.05, 1), "b": models(straight, 0.05, 2)}
-    found = cross_similarity("a", "b", kernel=LIKE).below(-0.02).judge(Measured(values, **HOW))
+    judgement = cross_similarity("a", "b", kernel=LIKE).below(-0.02).judge(Measured(values, **HOW))
     unit = {name: [features(m) for m in own.values()] for name, own in values.items()}
     apart = [(i, j) for i in range(SEEDS) for j in range(SEEDS) if i != j]
     expected = np.mean([unit["a"][i] @ unit["b"][j] for i, j in apart]) - np.mean(
         [unit["b"][i] @ unit["b"][j] for i, j in apart]
     )
-    assert found.estimate.value == pytest.approx(expected)
-    assert found.estimate.value == pytest.approx(np.cos(0.5) - 1, abs=0.05)
-    assert found.decision.verdict is Verdict.CONFIRMED
-    assert (found.estimate.seeds, found.estimate.clusters, found.estimate.n) == (8, 12, 56)
+    assert judgement.estimate.value == pytest.approx(expected)
+    assert judgement.estimate.value == pytest.approx(np.cos(0.5) - 1, abs=0.05)
+    assert judgement.decision.verdict is Verdict.CONFIRMED
+    assert (judgement.estimate.seeds, judgement.estimate.clusters, judgement.estimate.n) == (
+        8,
+        12,
+        56,
+    )
 
 
 def test_kinds_that_are_the_same_refute_that_they_differ() -> None:
     straight, _ = axes(0.0)
     values = {"a": models(straight, 0.05, 1), "b": models(straight, 0.05, 2)}
-    found = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
-    assert found.decision.verdict is Verdict.REFUTED
+    judgement = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
+    assert judgement.decision.verdict is Verdict.REFUTED
     reduced = cross_similarity("a", "b", kernel=LIKE).below(-0.05).per_family(values)
     assert reduced.names == tuple(f"seed {i}" for i in range(SEEDS))
-    assert reduced.means.mean() == pytest.approx(found.estimate.value)
+    assert reduced.means.mean() == pytest.approx(judgement.estimate.value)
 
 
 def test_models_of_one_seed_do_not_count_as_a_pair() -> None:
@@ -73,29 +77,29 @@ def test_models_of_one_seed_do_not_count_as_a_pair() -> None:
     second = models(straight, 0.2, 2)
     values = {"a": dict(second), "b": second}
     # Equal models: the diagonal would add likenesses of exactly 1.
-    found = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
-    assert found.estimate.value == pytest.approx(0.0, abs=1e-12)
+    judgement = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
+    assert judgement.estimate.value == pytest.approx(0.0, abs=1e-12)
 
 
 def test_two_seeds_decide_nothing_and_say_why() -> None:
     straight, turned = axes(1.0)
     values = {"a": models(turned, 0.05, 1, 2), "b": models(straight, 0.05, 2)}
-    found = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
-    assert found.decision.verdict is Verdict.INCONCLUSIVE
-    assert "fewer than three seeds" in found.estimate.note
+    judgement = cross_similarity("a", "b", kernel=LIKE).below(-0.05).judge(Measured(values, **HOW))
+    assert judgement.decision.verdict is Verdict.INCONCLUSIVE
+    assert "fewer than three seeds" in judgement.estimate.note
 
 
 def test_a_model_without_a_likeness_is_said() -> None:
     straight, _ = axes(0.0)
     broken = models(straight, 0.05, 1)
     broken[3] = broken[3] * np.nan
-    found = (
+    judgement = (
         cross_similarity("a", "b", kernel=LIKE)
         .below(-0.05)
         .judge(Measured({"a": broken, "b": models(straight, 0.05, 2)}, **HOW))
     )
-    assert found.decision.verdict is Verdict.INCONCLUSIVE
-    assert "NaN" in found.estimate.note
+    assert judgement.decision.verdict is Verdict.INCONCLUSIVE
+    assert "NaN" in judgement.estimate.note
 
 
 def test_copies_of_the_control_are_taken_in_pairs_too() -> None:

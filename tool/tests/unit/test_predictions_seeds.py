@@ -21,14 +21,14 @@ def _judge(prediction, numbers, error=0.0):
 
 def test_mean_over_seeds_is_the_t_interval_of_scipy():
     numbers = [0.30, 0.42, 0.25, 0.38, 0.33]
-    found = _judge(over_seeds("toy").above(0.0), numbers)
+    judge = _judge(over_seeds("toy").above(0.0), numbers)
     low, high = stats.t.interval(0.95, 4, np.mean(numbers), stats.sem(numbers))
-    assert found.estimate.value == pytest.approx(np.mean(numbers))
-    assert (found.estimate.low, found.estimate.high) == pytest.approx((low, high))
-    assert found.estimate.p == pytest.approx(guarded.of_mean(np.array(numbers), 0.0), rel=1e-6)
-    assert (found.estimate.n, found.estimate.clusters) == (5, 5)
-    assert found.estimate.method == "t over training seeds"
-    assert found.decision.verdict is Verdict.CONFIRMED
+    assert judge.estimate.value == pytest.approx(np.mean(numbers))
+    assert (judge.estimate.low, judge.estimate.high) == pytest.approx((low, high))
+    assert judge.estimate.p == pytest.approx(guarded.of_mean(np.array(numbers), 0.0), rel=1e-6)
+    assert (judge.estimate.n, judge.estimate.clusters) == (5, 5)
+    assert judge.estimate.method == "t over training seeds"
+    assert judge.decision.verdict is Verdict.CONFIRMED
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,16 @@ def test_values_of_prompts_make_families_units_beside_the_seeds():
     table = table + 0.05 * random.standard_normal((6, 14))
     values = {"toy": _documents(table)}
     prediction = over_seeds("toy").above(0.0)
-    found = prediction.judge(Measured(values, error=0.0, seed=0, unit="nats")).estimate
+    estimate = prediction.judge(Measured(values, error=0.0, seed=0, unit="nats")).estimate
     expected = two_way(table, n=14, error=0.0, unit="nats", region=prediction.region)
-    assert (found.value, found.low, found.high) == (expected.value, expected.low, expected.high)
-    assert (found.seeds, found.clusters, found.n) == (6, 14, 14)
+    assert (estimate.value, estimate.low, estimate.high) == (
+        expected.value,
+        expected.low,
+        expected.high,
+    )
+    assert (estimate.seeds, estimate.clusters, estimate.n) == (6, 14, 14)
     alone = _judge(prediction, table.mean(axis=1)).estimate
-    assert found.high - found.low > 1.5 * (alone.high - alone.low), "documents vary most"
+    assert estimate.high - estimate.low > 1.5 * (alone.high - alone.low), "documents vary most"
     copies = [{"toy": {0: _documents(table[:1] * 0.0 + 0.01 * s)[0]}} for s in range(5)]
     control = prediction.read_control(
         Measured(values, unit="nats"), NullControl("untrained", ("x",), tuple(copies), sesoi=0.05)

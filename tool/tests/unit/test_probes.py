@@ -123,8 +123,8 @@ def test_several_labels_at_once_are_each_an_ordinary_discriminant():
 def test_a_class_that_is_rare_in_one_half_is_left_out():
     halves = np.repeat([0, 1], 100)
     classes = np.r_[np.zeros(60), np.ones(20), np.full(20, 2), np.zeros(60), np.ones(21), [2] * 19]
-    found = probes.countable(classes.astype(int), 3, halves)
-    assert np.array_equal(found, np.where(classes == 2, -1, classes))
+    integers = probes.countable(classes.astype(int), 3, halves)
+    assert np.array_equal(integers, np.where(classes == 2, -1, classes))
 
 
 def test_the_control_task_can_only_be_memorised():
@@ -151,9 +151,9 @@ def test_accuracy_on_a_twin_is_that_of_its_own_hidden_states(twin, monkeypatch):
     few = [document[:2500] for document in text.documents()[1][4:24]]
     names = [str(i) for i in range(len(few))]
     monkeypatch.setattr(probes, "documents", lambda: (names, few))
-    found = probes.probe_accuracy(twin, None)
+    values = probes.probe_accuracy(twin, None)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in twin.model.modules())
-    assert found.layer.values.tolist() == [-1, 0, 1, 2, 3, 4, 5]
+    assert values.layer.values.tolist() == [-1, 0, 1, 2, 3, 4, 5]
     windows = [text.windows_of(twin, document) for document in few]
     with torch.no_grad():
         hidden = twin.model(input_ids=torch.cat(windows), output_hidden_states=True).hidden_states
@@ -172,7 +172,7 @@ def test_accuracy_on_a_twin_is_that_of_its_own_hidden_states(twin, monkeypatch):
         rows = hidden[layer + 1][:, 1:].reshape(-1, 72).double().numpy()
         own, truth = groups % 2 == half, classes[list(LABELS).index(label)]
         wanted = np.mean(plain_recalls(rows[own], truth[own], 3, groups[own]))
-        got = float(found.sel(label=label, kind="task", layer=layer, half=half))
+        got = float(values.sel(label=label, kind="task", layer=layer, half=half))
         assert got == pytest.approx(wanted, abs=2e-3)
 
 

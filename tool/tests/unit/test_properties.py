@@ -29,9 +29,11 @@ texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=
 def test_above_and_below_one_bound_never_agree(low: float, width: float, bound: float) -> None:
     """What confirms "above x" refutes "below x", and the other way round."""
     high = low + width
-    found = Estimate((low + high) / 2, low, high, n=30, clusters=30, check_low=low, check_high=high)
-    above = decide(found, Region(bound, None)).verdict
-    below = decide(found, Region(None, bound)).verdict
+    estimate = Estimate(
+        (low + high) / 2, low, high, n=30, clusters=30, check_low=low, check_high=high
+    )
+    above = decide(estimate, Region(bound, None)).verdict
+    below = decide(estimate, Region(None, bound)).verdict
     mirror = {
         Verdict.CONFIRMED: Verdict.REFUTED,
         Verdict.REFUTED: Verdict.CONFIRMED,

@@ -38,10 +38,10 @@ def run_in(folder, **changes):
 
 def test_an_estimate_that_was_altered_is_named(tmp_path):
     run_in(tmp_path, value=9.0)
-    found = recheck_run(tmp_path)
-    assert not found.agrees
-    assert "9.0 is recorded" in found.wrong[0]
-    assert found.lines()[0].startswith("DISAGREES")
+    recheck = recheck_run(tmp_path)
+    assert not recheck.agrees
+    assert "9.0 is recorded" in recheck.wrong[0]
+    assert recheck.lines()[0].startswith("DISAGREES")
 
 
 def test_a_verdict_that_does_not_follow_is_named(tmp_path):

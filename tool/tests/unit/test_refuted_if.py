@@ -26,21 +26,21 @@ def _value(token):
 def stated(text):
     """Numbers that a sentence states, on the scale of a region; those with a sign keep it."""
     text = _CONDITION.sub(" ", text)
-    found = []
+    measured = []
     for centre, margin in re.findall(rf"({_NUMBER}) \+- ({_NUMBER})", text):
-        found += [_value(centre) - _value(margin), _value(centre) + _value(margin)]
+        measured += [_value(centre) - _value(margin), _value(centre) + _value(margin)]
     text = re.sub(rf"{_NUMBER} \+- {_NUMBER}", " ", text)
     for token in re.findall(rf"({_NUMBER}) %", text):
         share = _value(token) / 100
-        found += [share, math.log1p(share), math.log1p(-share)]
-    found += [_value(token) / 100 for token in re.findall(rf"({_NUMBER}) points", text)]
-    found += [math.log(_value(token)) for token in re.findall(rf"(?:ln|log) ({_NUMBER})", text)]
-    found += [-math.log(_value(token)) for token in re.findall(rf"1 / ({_NUMBER})", text)]
-    found += [1.02 / (int(k) + 1) for k in re.findall(r"one of (\d+)", text)]
+        measured += [share, math.log1p(share), math.log1p(-share)]
+    measured += [_value(token) / 100 for token in re.findall(rf"({_NUMBER}) points", text)]
+    measured += [math.log(_value(token)) for token in re.findall(rf"(?:ln|log) ({_NUMBER})", text)]
+    measured += [-math.log(_value(token)) for token in re.findall(rf"1 / ({_NUMBER})", text)]
+    measured += [1.02 / (int(k) + 1) for k in re.findall(r"one of (\d+)", text)]
     rest = re.sub(rf"(?:ln|log|1 /) {_NUMBER}|{_NUMBER} (?:%|points)|one of \d+", " ", text)
-    found += [_value(token) for token in re.findall(rf"(?<![\w.])({_NUMBER})(?!\w)", rest)]
-    found += [0.5] * ("half" in text) + [math.log(10)] * ("tenfold" in text)
-    return found
+    measured += [_value(token) for token in re.findall(rf"(?<![\w.])({_NUMBER})(?!\w)", rest)]
+    measured += [0.5] * ("half" in text) + [math.log(10)] * ("tenfold" in text)
+    return measured
 
 
 def bounds(claim):

@@ -69,9 +69,9 @@ def test_one_massive_entry_sets_the_ratio():
     planted = STATES.clone()
     planted[4, 9] = 5000.0
     median = planted[4].abs().median()
-    found = reduced(LargestToMedian, planted)
-    assert found[1] == pytest.approx(float(torch.log10(5000.0 / median)), rel=1e-4)
-    assert found[0] < 1
+    measured = reduced(LargestToMedian, planted)
+    assert measured[1] == pytest.approx(float(torch.log10(5000.0 / median)), rel=1e-4)
+    assert measured[0] < 1
 
 
 def test_a_rogue_dimension_makes_the_cosine():
@@ -120,8 +120,8 @@ def test_a_block_that_writes_nothing_can_be_deleted(loaded):
     try:
         block.self_attn.o_proj.weight.data.zero_()
         block.mlp.down_proj.weight.data.zero_()
-        found = deletion_keeps_top(loaded, encoded(loaded))
-        assert found.sel(layer=1).values.tolist() == [1.0] * 6
+        values = deletion_keeps_top(loaded, encoded(loaded))
+        assert values.sel(layer=1).values.tolist() == [1.0] * 6
         lens = lens_divergence(loaded, encoded(loaded))
         # What an idle block would predict is what the one before it would.
         assert lens.sel(layer=1).values == pytest.approx(lens.sel(layer=0).values, abs=1e-5)
@@ -133,12 +133,12 @@ def test_a_block_that_writes_nothing_can_be_deleted(loaded):
 
 
 def test_random_heads_do_not_copy(loaded):
-    found = induction_attention(loaded, None)
+    values = induction_attention(loaded, None)
     off = off_induction_attention(loaded, None)
-    assert found.sizes == {"prompt": 12, "layer": 3, "head": 4}
+    assert values.sizes == {"prompt": 12, "layer": 3, "head": 4}
     # No head of planted noise tells the two places apart: both are near an even share.
-    assert float(abs(found - off).mean()) < 0.05
-    assert 1 / 48 < float(found.mean()) < 1 / 12
+    assert float(abs(values - off).mean()) < 0.05
+    assert 1 / 48 < float(values.mean()) < 1 / 12
 
 
 def test_too_short_a_context_is_said(loaded):

@@ -38,9 +38,9 @@ def test_each_array_gets_the_remarks_of_its_own_families(tmp_path) -> None:
     for _ in range(2):
         for dtype in ("U3", "O"):
             for prompts, word in ((dry, "dry"), (wet, "wet")):
-                found = remarks.label(array(dtype), prompts)
-                assert found["register"].values.tolist() == [word, word, "plain"]
-                xr.testing.assert_identical(found.drop_vars("register"), array(dtype))
+                label = remarks.label(array(dtype), prompts)
+                assert label["register"].values.tolist() == [word, word, "plain"]
+                xr.testing.assert_identical(label.drop_vars("register"), array(dtype))
                 turned = remarks.label(array(dtype, (2, 0)), prompts)
                 assert turned["register"].values.tolist() == ["plain", word]
                 xr.testing.assert_equal(turned.drop_vars("register"), array(dtype, (2, 0)))

@@ -40,12 +40,12 @@ def searched(result: Result, number: int) -> Result:
 
 @pytest.fixture(scope="module")
 def evidence(sample_frame: Any) -> Evidence:
-    found = sample_run.evidence(sample_frame)
-    (one,) = [r for r in found.results if r.counterexample is not None][:1]
+    content = sample_run.evidence(sample_frame)
+    (one,) = [r for r in content.results if r.counterexample is not None][:1]
     others = [replace(one, model=f"other-{k}", models=(f"other-{k}",)) for k in (1, 2)]
-    results = [*(r for r in found.results if r.counterexample is None or r is one), *others]
+    results = [*(r for r in content.results if r.counterexample is None or r is one), *others]
     made = [searched(r, max(0, others.index(r) + 1) if r in others else 0) for r in results]
-    return replace(found, results=tuple(made))
+    return replace(content, results=tuple(made))
 
 
 @pytest.fixture(scope="module")

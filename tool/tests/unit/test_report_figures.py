@@ -56,9 +56,9 @@ def test_gain_is_the_ratio_of_the_last_two_norms(specs, frame):
     table = specs["gain-histogram"].table
     own = frame[frame["control"].isna() & (frame["quantity"] == "value")]
     expected = own.set_index(["model", "prompt"])["value"]
-    found = table.set_index(["model", "prompt"])["g"]
-    assert len(found) == 4 * 5 * 3 * 3
-    np.testing.assert_allclose(np.log(found), expected.loc[found.index], rtol=1e-9)
+    measured = table.set_index(["model", "prompt"])["g"]
+    assert len(measured) == 4 * 5 * 3 * 3
+    np.testing.assert_allclose(np.log(measured), expected.loc[measured.index], rtol=1e-9)
 
 
 def test_histogram_bars_count_the_prompts(specs):
@@ -145,8 +145,8 @@ def test_depth_profile_is_the_log_growth_of_every_block(specs, frame):
 
 def test_missing_data_leave_a_figure_out_with_a_reason(evidence, frame):
     only = frame[(frame["quantity"] != "next_token_entropy") & frame["control"].isna()]
-    found, omitted = figures_for(evidence, only.assign(register=None))
-    names = {spec.name.split(".")[1] for spec in found}
+    measured, omitted = figures_for(evidence, only.assign(register=None))
+    names = {spec.name.split(".")[1] for spec in measured}
     assert "depth-profile" in names
     assert {(o.name.split(".")[1], o.reason) for o in omitted if o.study == "last-block-gain"} == {
         ("entropy-gain", "no next_token_entropy of the models was measured"),
@@ -159,10 +159,10 @@ def test_only_models_that_were_tried_in_the_study_are_drawn(evidence, frame):
         replace(r, outcome=Outcome.SKIPPED) if r.model == "gpt2-large" else r
         for r in evidence.results
     )
-    found, _ = figures_for(replace(evidence, results=results), frame)
+    measured, _ = figures_for(replace(evidence, results=results), frame)
     assert all("gpt2-large" not in set(spec.table.get("model", ())) or "norm-kinds" in spec.name
-               or "gain-means" in spec.name for spec in found)  # fmt: skip
-    means = next(s for s in found if "gain-means" in s.name).table.set_index("model")
+               or "gain-means" in spec.name for spec in measured)  # fmt: skip
+    means = next(s for s in measured if "gain-means" in s.name).table.set_index("model")
     assert means.loc["gpt2-large", "origin"] == "published"
     assert means.loc["gpt2-large", "mean"] == 1.014
 
@@ -232,11 +232,11 @@ def test_inline_drops_what_is_not_drawing(tmp_path):
 
 
 def test_references_are_the_reported_values():
-    found = {r.model: (r.value, r.norm, r.origin) for r in gain_references()}
-    assert found["EleutherAI/pythia-6.9b"] == (0.80, "LayerNorm", "published")
-    assert found["gpt2-xl"] == (1.019, "LayerNorm", "upstream")
-    assert found["google/gemma-7b"] == (2.31, "RMSNorm", "published")
-    assert len(found) == 8
+    measured = {r.model: (r.value, r.norm, r.origin) for r in gain_references()}
+    assert measured["EleutherAI/pythia-6.9b"] == (0.80, "LayerNorm", "published")
+    assert measured["gpt2-xl"] == (1.019, "LayerNorm", "upstream")
+    assert measured["google/gemma-7b"] == (2.31, "RMSNorm", "published")
+    assert len(measured) == 8
 
 
 @pytest.mark.parametrize(
@@ -251,8 +251,8 @@ def test_references_are_the_reported_values():
     ],
 )
 def test_a_forest_measures_from_the_nearest_bound(low, high, value, expected):
-    found = depth(value, Region(low, high))
-    assert found == (None if expected is None else pytest.approx(expected))
+    measured = depth(value, Region(low, high))
+    assert measured == (None if expected is None else pytest.approx(expected))
 
 
 def test_a_forest_has_a_row_for_each_verdict_on_the_side_that_it_is_on(specs, evidence):

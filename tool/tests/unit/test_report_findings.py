@@ -19,8 +19,10 @@ from refutable.report.reasons import why_open
 
 def result(claim="a", model="m", verdict="confirmed", **more):
     outcome = {"error": Outcome.ERROR, "skipped": Outcome.SKIPPED}.get(verdict, Outcome.PASSED)
-    found = None if verdict in ("error", "skipped") else Verdict(verdict)
-    return Result(claim, "s", "R1", "observational", model, "p", "no-bos", outcome, found, **more)
+    measured = None if verdict in ("error", "skipped") else Verdict(verdict)
+    return Result(
+        claim, "s", "R1", "observational", model, "p", "no-bos", outcome, measured, **more
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,9 +39,9 @@ def result(claim="a", model="m", verdict="confirmed", **more):
 )
 def test_a_claim_counts_once_by_what_its_decided_cells_say(verdicts, state):
     results = [result(model=f"m{k}", verdict=v) for k, v in enumerate(verdicts)]
-    (found,) = findings(results)
-    assert (found.claim, found.state, len(found.results)) == ("a", state, len(verdicts))
-    assert by_study([found]) == {"s": {state: 1}}
+    (measured,) = findings(results)
+    assert (measured.claim, measured.state, len(measured.results)) == ("a", state, len(verdicts))
+    assert by_study([measured]) == {"s": {state: 1}}
 
 
 def claim(kind="mean", low=None, high=None):
@@ -78,17 +80,17 @@ def estimate(value, low, high, check=(None, None), **more):
         (Estimate(None, None, None, note="2 of 9 values are NaN"), "no value", "2 of 9 values*"),
     ],
 )
-def test_an_open_result_says_why(found, kind, shown):
-    got, said = why_open(result(verdict="inconclusive", estimate=found), claim(low=0.02))
+def test_an_open_result_says_why(measured, kind, shown):
+    got, said = why_open(result(verdict="inconclusive", estimate=measured), claim(low=0.02))
     assert kind is None or got == kind
     assert said.startswith(shown.removesuffix("*"))
-    assert why_open(result(verdict="refuted", estimate=found), claim(low=0.02)) == ("", "")
+    assert why_open(result(verdict="refuted", estimate=measured), claim(low=0.02)) == ("", "")
 
 
 def test_what_only_a_search_or_examples_show_says_so():
-    found = estimate(0.5, 0.5, 0.5, method="fact: value and numerical error", clusters=0)
+    measured = estimate(0.5, 0.5, 0.5, method="fact: value and numerical error", clusters=0)
     for kind, word in (("rank", "not told from the copies"), ("every", "a search cannot confirm")):
-        open_ = result(verdict="inconclusive", estimate=found, reason="told in full")
+        open_ = result(verdict="inconclusive", estimate=measured, reason="told in full")
         assert why_open(open_, claim(kind, high=0.02)) == (word, "told in full")
 
 

@@ -128,9 +128,9 @@ def test_every_figure_is_drawn_once_whoever_draws_it(
         assert second.taken == {asked[place].name for place in (1, 3, 5, 7, 9)}
         assert second.done() == second.taken
     assert {path.stem for path in tmp_path.glob("*.svg")} == second.taken
-    found = render(asked, tmp_path / "figures", "today")
-    assert [r.name for r in found] == [s.name for s in asked]
-    assert all(r.redrawn and r.footer.endswith("data of today") for r in found)
+    measured = render(asked, tmp_path / "figures", "today")
+    assert [r.name for r in measured] == [s.name for s in asked]
+    assert all(r.redrawn and r.footer.endswith("data of today") for r in measured)
     files = {path.name for path in (tmp_path / "figures").glob("f*.*")}
     assert files == {f"{s.name}.{kind}" for s in asked for kind in ("png", "svg")}
     assert not any(r.redrawn for r in render(asked, tmp_path / "figures", "tomorrow"))
@@ -143,6 +143,6 @@ def test_what_the_second_process_leaves_is_drawn_here(
     monkeypatch.setattr(worker, "cores", lambda: 2)
     # An interpreter that ends at once with an error, and one that is not there.
     monkeypatch.setattr(worker.sys, "executable", executable)
-    found = render(specs(9), tmp_path, "today")
-    assert len(found) == 9
-    assert all((tmp_path / r.png).stat().st_size > 1000 for r in found)
+    measured = render(specs(9), tmp_path, "today")
+    assert len(measured) == 9
+    assert all((tmp_path / r.png).stat().st_size > 1000 for r in measured)

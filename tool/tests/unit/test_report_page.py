@@ -35,8 +35,8 @@ def test_every_estimate_of_the_evidence_is_on_the_page_exactly(sample_report):
     evidence = read(sample_report / "evidence.json")
     estimates = [r.estimate for r in evidence.results if r.estimate is not None]
     assert len(estimates) == 9
-    for found in estimates:
-        assert found.value in page.data
+    for measured in estimates:
+        assert measured.value in page.data
     controls = [r.control for r in evidence.results if r.control is not None]
     for control in controls:
         assert control.contrast.value in page.data
@@ -77,11 +77,11 @@ def test_the_first_screen_has_a_mark_for_every_cell_and_counts_claims(sample_rep
         assert kind.split()[0] == states[anchor]
         assert ("moved" in kind.split()) is (anchor in moved)
     header = Page(source[source.index("<header>") : source.index("</header>")]).text
-    found = {}
+    measured = {}
     for result in evidence.results:
-        found.setdefault(result.claim, set()).add(tables.state(result))
-    both = sum({"confirmed", "refuted"} <= states for states in found.values())
-    refuted = sum("refuted" in states and "confirmed" not in states for states in found.values())
+        measured.setdefault(result.claim, set()).add(tables.state(result))
+    both = sum({"confirmed", "refuted"} <= states for states in measured.values())
+    refuted = sum("refuted" in states and "confirmed" not in states for states in measured.values())
     assert f"refuted {refuted}" in header
     assert (f"confirmed here, refuted there {both}" in header) is bool(both)
     # Without scripts nothing is hidden but the filter itself.
@@ -204,9 +204,9 @@ def test_markdown_is_cut_with_a_count(tmp_path, sample_frame):
     build(tmp_path / "evidence.json", figures=False)
     shown = (tmp_path / "report.md").read_text("utf-8")
     assert len(shown.encode()) <= LIMIT
-    found = re.search(r"(\d+) more lines are left out", shown)
-    assert found is not None
-    assert int(found.group(1)) > 100
+    match = re.search(r"(\d+) more lines are left out", shown)
+    assert match is not None
+    assert int(match.group(1)) > 100
 
 
 def test_without_observations_the_page_says_so(tmp_path, sample_frame):

@@ -88,10 +88,10 @@ def test_scale_and_ticks():
 
 
 def test_scale_shows_marks_region_and_near_zero():
-    found = scale_for([Line("a", Estimate(0.5, 0.2, 0.8))], Region(None, 0.9))
-    assert found is not None
-    assert found.low < 0 < found(0.5) / 100
-    assert found.high > 0.9
+    scale = scale_for([Line("a", Estimate(0.5, 0.2, 0.8))], Region(None, 0.9))
+    assert scale is not None
+    assert scale.low < 0 < scale(0.5) / 100
+    assert scale.high > 0.9
     far = scale_for([Line("a", Estimate(100.5, 100.0, 101.0))], Region())
     assert far is not None
     assert far.low > 99
@@ -134,16 +134,16 @@ def test_properties_carry_verdict_estimate_and_control():
         control=control,
         counterexample=Counterexample("x", 1.0),
     )  # fmt: skip
-    found = dict(properties(result))
-    assert found["refutable.model"] == "m‹U+0000›<"
-    assert found["refutable.verdict"] == "refuted"
-    assert found["refutable.expected"] == "refuted"
-    assert float(found["refutable.estimate"]) == 0.1 + 0.2
-    assert found["refutable.estimate.low"] == "0.25"
-    assert "refutable.estimate.high" not in found
-    assert found["refutable.families"] == "5"
-    assert found["refutable.control.reading"] == "undetermined"
-    assert found["refutable.control.contrast.low"] == "-0.5"
-    assert all(isinstance(value, str) for value in found.values())
+    measured = dict(properties(result))
+    assert measured["refutable.model"] == "m‹U+0000›<"
+    assert measured["refutable.verdict"] == "refuted"
+    assert measured["refutable.expected"] == "refuted"
+    assert float(measured["refutable.estimate"]) == 0.1 + 0.2
+    assert measured["refutable.estimate.low"] == "0.25"
+    assert "refutable.estimate.high" not in measured
+    assert measured["refutable.families"] == "5"
+    assert measured["refutable.control.reading"] == "undetermined"
+    assert measured["refutable.control.contrast.low"] == "-0.5"
+    assert all(isinstance(value, str) for value in measured.values())
     bare = Result("gain.a", "s", "", "", "m", "", "", Outcome.SKIPPED)
     assert properties(bare) == [("refutable.claim", "gain.a"), ("refutable.model", "m")]

@@ -23,8 +23,8 @@ def report(name: str, predicts: Any) -> ClaimReport:
         source=Source("study", "R"),
         predicts=predicts,
     )(body)
-    found: ClaimReport = made.__claim__.report()
-    return found
+    claim_report: ClaimReport = made.__claim__.report()
+    return claim_report
 
 
 def result(name: str, p: float | None, verdict: Verdict, *, estimated: bool = True) -> Result:
@@ -42,7 +42,7 @@ CLAIMS = [
 
 
 def test_facts_and_cells_without_a_number_are_no_tests() -> None:
-    found, tests = adjusted(
+    results, tests = adjusted(
         [
             result("gain.a", 0.02, Verdict.CONFIRMED),
             result("gain.b", 0.04, Verdict.REFUTED),
@@ -52,7 +52,7 @@ def test_facts_and_cells_without_a_number_are_no_tests() -> None:
         CLAIMS,
     )
     assert tests == 2
-    by_claim = {r.claim: r for r in found}
+    by_claim = {r.claim: r for r in results}
     for name in ("gain.a", "gain.b"):
         assert by_claim[name].estimate.p_adjusted == pytest.approx(0.04)
         assert by_claim[name].survives_holm is True
@@ -62,7 +62,7 @@ def test_facts_and_cells_without_a_number_are_no_tests() -> None:
 
 
 def test_what_is_not_decided_neither_survives_nor_falls() -> None:
-    found, tests = adjusted(
+    results, tests = adjusted(
         [
             result("gain.a", 0.03, Verdict.CONFIRMED),
             result("gain.b", 0.5, Verdict.INCONCLUSIVE),
@@ -71,5 +71,5 @@ def test_what_is_not_decided_neither_survives_nor_falls() -> None:
         CLAIMS,
     )
     assert tests == 3
-    assert [r.estimate.p_adjusted for r in found] == pytest.approx([0.09, 0.5, 0.09])
-    assert [r.survives_holm for r in found] == [False, None, False]
+    assert [r.estimate.p_adjusted for r in results] == pytest.approx([0.09, 0.5, 0.09])
+    assert [r.survives_holm for r in results] == [False, None, False]

@@ -70,10 +70,10 @@ def test_the_worst_beginning_is_that_of_all_scored_alone(
     alone, shared = (Objective(growth_claim(), subject) for _ in range(2))
     made = prompts()
     scoring = Beginnings(shared, 1)
-    found = scoring(made)
+    scored = scoring(made)
     assert scoring.problem == ""
     assert scoring.scored == sum(map(len, made))
-    for ids, worst in zip(made, found, strict=True):
+    for ids, worst in zip(made, scored, strict=True):
         every_one = alone([ids[:n] for n in range(1, len(ids) + 1)], layout="single")
         assert worst.ids == ids[: len(worst.ids)]
         assert worst.margin == pytest.approx(max(o.margin for o in every_one), abs=1e-5)
@@ -107,10 +107,10 @@ def test_a_model_that_looks_ahead_shares_no_passes() -> None:
     model.model.embed_tokens.register_forward_hook(leak)
     objective = Objective(growth_claim(), subject_of(model))
     scoring = Beginnings(objective, 1)
-    found = scoring(prompts())
+    scored = scoring(prompts())
     assert "differ" in scoring.problem
-    assert [one.ids for one in found] == prompts()
-    assert scoring.scored == len(found)
+    assert [one.ids for one in scored] == prompts()
+    assert scoring.scored == len(scored)
 
 
 def test_patterns_are_scored_prompt_by_prompt() -> None:

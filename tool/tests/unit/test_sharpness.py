@@ -65,14 +65,14 @@ def test_sharpness_of_a_quadratic_is_its_curvature(radius):
     # Both signs together leave curvature * radius^2 * |w|^2 / 2, whatever the direction.
     model = Matrices()
     squares = sum(float(w.square().sum()) for w in (model.linear.weight, model.turned.weight))
-    found = sharpness.sharpness_of(model, quadratic(model), seed=1, radius=radius, directions=3)
-    assert found == pytest.approx(CURVATURE * radius**2 * squares / 2, rel=1e-9)
+    rises = sharpness.sharpness_of(model, quadratic(model), seed=1, radius=radius, directions=3)
+    assert rises == pytest.approx(CURVATURE * radius**2 * squares / 2, rel=1e-9)
 
 
 def test_a_linear_loss_has_no_sharpness():
     model = Matrices()
-    found = sharpness.sharpness_of(model, lambda: model.linear.weight.sum().numpy(), seed=0)
-    assert found == pytest.approx(0.0, abs=1e-12)
+    rises = sharpness.sharpness_of(model, lambda: model.linear.weight.sum().numpy(), seed=0)
+    assert rises == pytest.approx(0.0, abs=1e-12)
 
 
 class Letters:
@@ -144,11 +144,11 @@ def test_curves_and_surface_meet_in_the_model_and_agree(subject):
 
 
 def test_sharpness_by_document_takes_the_models_seed(subject):
-    found = sharpness.sharpness(subject, None)
-    assert found.dims == ("text",)
-    assert list(found["family"].values) == list(found["text"].values)
+    values = sharpness.sharpness(subject, None)
+    assert values.dims == ("text",)
+    assert list(values["family"].values) == list(values["text"].values)
     own = sharpness.sharpness_by_document(subject, seed=5)
     other = sharpness.sharpness_by_document(subject, seed=6)
-    assert np.array_equal(found, own)
-    assert not np.allclose(found, other)
-    assert math.isfinite(float(found.sum()))
+    assert np.array_equal(values, own)
+    assert not np.allclose(values, other)
+    assert math.isfinite(float(values.sum()))

@@ -48,12 +48,12 @@ def test_a_shared_signal_is_found_whatever_the_number_of_rows():
     turned = np.linalg.qr(random.standard_normal((300, 300)))[0]
 
     def mean(form, rows):
-        found = []
+        measured = []
         for _ in range(40):
             signal = random.standard_normal((rows, 100)) * np.sqrt(2)
             x, y = (np.c_[signal, random.standard_normal((rows, 200))] for _ in range(2))
-            found.append(form(x, 3 * y @ turned + 5))
-        return np.mean(found)
+            measured.append(form(x, 3 * y @ turned + 5))
+        return np.mean(measured)
 
     # Covariances 2 in the 100 shared dims, 1 in 200 others: 100 * 4 / (100 * 4 + 200).
     assert mean(debiased_cka, 24) == pytest.approx(2 / 3, abs=0.02)
@@ -108,19 +108,19 @@ def last_vectors(loaded, encoded, layer):
 
 def test_twins_are_compared_block_by_block_with_those_of_seed_0(twin, prompts):
     encoded = encode(prompts, twin.tokenizer, twin.facts, "bos")
-    found = similarity.representation_alignment(twin, encoded)
-    assert dict(found.sizes) == {
+    values = similarity.representation_alignment(twin, encoded)
+    assert dict(values.sizes) == {
         "estimator": 2, "reference": 9, "reference_layer": 6, "layer": 6
     }  # fmt: skip
-    itself = found.sel(reference="layernorm-both").values
+    itself = values.sel(reference="layernorm-both").values
     np.testing.assert_allclose(np.diagonal(itself, axis1=1, axis2=2), 1.0, atol=1e-5)
     none = load(resolve("twin-none-0"))
     mine, theirs = last_vectors(twin, encoded, 4), last_vectors(none, encoded, 2)
     for name, form in (("debiased", debiased_cka), ("plain", plain_cka)):
         wanted = np.mean([form(mine[k::3], theirs[k::3]) for k in range(3)])
-        got = found.sel(estimator=name, reference="none", reference_layer=2, layer=4)
+        got = values.sel(estimator=name, reference="none", reference_layer=2, layer=4)
         assert float(got) == pytest.approx(wanted, abs=1e-4)
-    noise = found.sel(reference="gaussian")
+    noise = values.sel(reference="gaussian")
     assert abs(float(noise.sel(estimator="debiased").mean())) < 0.1
     assert float(noise.sel(estimator="plain").mean()) > 0.4
     assert float(noise.std("reference_layer").min()) > 0

@@ -309,5 +309,5 @@ class _OnePlus(nn.Module):
 def test_norms_are_told_by_what_they_do(
     module: nn.Module, expected: tuple[str, float | None] | None
 ) -> None:
-    found = NormProbe(16).behaviour(module)
-    assert (None if found is None else (found.kind, found.unit_gain)) == expected
+    behaviour = NormProbe(16).behaviour(module)
+    assert (None if behaviour is None else (behaviour.kind, behaviour.unit_gain)) == expected

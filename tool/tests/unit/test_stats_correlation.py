@@ -144,9 +144,9 @@ def test_exact_relation_is_decided():
 def test_pooled_matches_scipy():
     rng = np.random.default_rng(8)
     x, y = rng.normal(size=(2, 25))
-    found = pooled_correlation(x, y)
+    estimate = pooled_correlation(x, y)
     interval = stats.pearsonr(x, y).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
 
 
 def test_not_finite():

@@ -170,17 +170,17 @@ ABOVE = Region(0.02, None)
     ],
 )
 def test_reading_of_a_control(control, contrast, region, reading):
-    found, reason = readings.reading(
+    measured, reason = readings.reading(
         _estimate(*control, seeds=5), _estimate(*contrast, seeds=5), region, sesoi=0.02
     )
-    assert found is reading, reason
+    assert measured is reading, reason
 
 
 def test_reading_needs_five_control_seeds():
-    found, reason = readings.reading(
+    reading, reason = readings.reading(
         _estimate(-0.1, 0.1, seeds=3), _estimate(0.5, 0.6, seeds=3), ABOVE, sesoi=0.02
     )
-    assert found is Reading.UNDETERMINED
+    assert reading is Reading.UNDETERMINED
     assert "3 seeds" in reason
 
 

@@ -28,20 +28,20 @@ def noise(seed, size=FAMILIES.size):
 @given(values=st.lists(numbers, min_size=1, max_size=6), families=st.integers(1, 4))
 def test_fewer_than_five_families_decide_nothing(values, families):
     names = [f"f{i % families}" for i in range(len(values))]
-    found = est.family_mean(np.array(values), names, region=ABOVE)
-    assert decide(found, ABOVE).verdict is Verdict.INCONCLUSIVE
+    estimate = est.family_mean(np.array(values), names, region=ABOVE)
+    assert decide(estimate, ABOVE).verdict is Verdict.INCONCLUSIVE
     if len(set(names)) == 1 and np.ptp(values) > 1e-6 and {*values} != {0.0, 1.0}:
-        assert (found.low, found.high, found.p) == (None, None, 1.0)
+        assert (estimate.low, estimate.high, estimate.p) == (None, None, 1.0)
 
 
 def test_two_families_have_an_interval_of_one_degree_of_freedom():
-    found = est.family_mean(np.array([1.0, 3.0, 5.0]), ["a", "a", "b"], region=ABOVE)
+    estimate = est.family_mean(np.array([1.0, 3.0, 5.0]), ["a", "a", "b"], region=ABOVE)
     # Family means 2 and 5: sd 3 / sqrt 2, standard error 1.5; the quantile is tan(.475 pi).
     half = np.tan(0.475 * np.pi) * 1.5
-    assert (found.value, found.df) == (3.5, 1)
-    assert (found.low, found.high) == pytest.approx((3.5 - half, 3.5 + half))
+    assert (estimate.value, estimate.df) == (3.5, 1)
+    assert (estimate.low, estimate.high) == pytest.approx((3.5 - half, 3.5 + half))
     # The root of the one-sided p of Cauchy's distribution.
-    assert found.p == pytest.approx(np.sqrt(0.5 - np.arctan(3.5 / 1.5) / np.pi))
+    assert estimate.p == pytest.approx(np.sqrt(0.5 - np.arctan(3.5 / 1.5) / np.pi))
 
 
 def test_a_family_weighs_the_same_whatever_its_size():
@@ -65,19 +65,19 @@ def test_one_value_that_is_no_number_leaves_no_estimate(place, bad):
         est.pooled_correlation(values, noise(1)),
         est.prompts_as_independent(values),
     ]
-    for found in made:
-        assert (found.value, found.low, found.high, found.p) == (None, None, None, None)
-        assert "1 of " in found.note
-        assert decide(found, ABOVE).reason == found.note
+    for estimate in made:
+        assert (estimate.value, estimate.low, estimate.high, estimate.p) == (None, None, None, None)
+        assert "1 of " in estimate.note
+        assert decide(estimate, ABOVE).reason == estimate.note
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 6), (6, 0), (1, 6), (0, 0)])
 def test_a_group_of_fewer_than_two_families_has_no_difference(first, second):
-    found = est.difference_of_groups(
+    estimate = est.difference_of_groups(
         noise(0, first), noise(1, second), n=6, part="novel - cliche", region=ABOVE
     )
-    assert found.value is None
-    assert found.note == "novel - cliche: a group has fewer than two families"
+    assert estimate.value is None
+    assert estimate.note == "novel - cliche: a group has fewer than two families"
 
 
 @given(constant=numbers, seed=st.integers(0, 1000), swap=st.booleans())
@@ -127,10 +127,10 @@ def test_equal_family_means_are_told_from_prompts_that_agree():
 @given(st.lists(numbers, max_size=5), st.sampled_from([np.nan, np.inf, -np.inf]), st.floats(0, 1))
 def test_a_change_without_numbers_says_nothing(differences, bad, margin):
     for d in ([], [*differences, bad], [bad, *differences, bad]):
-        found = paired_change(d, margin=margin, error=1e-6)
-        assert (found.p, found.same, found.changed) == (1.0, False, False)
-        assert (found.low, found.high) == (-np.inf, np.inf)
-        assert found.families == len(d)
+        change = paired_change(d, margin=margin, error=1e-6)
+        assert (change.p, change.same, change.changed) == (1.0, False, False)
+        assert (change.low, change.high) == (-np.inf, np.inf)
+        assert change.families == len(d)
 
 
 def test_one_block_has_no_slope():

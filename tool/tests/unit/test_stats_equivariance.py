@@ -35,8 +35,8 @@ def ends(estimate):
     return np.array([estimate.value, estimate.low, estimate.high])
 
 
-def close(found, expected, size):
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9 * size)
+def close(measured, expected, size):
+    np.testing.assert_allclose(measured, expected, rtol=1e-9, atol=1e-9 * size)
 
 
 @given(seed=seeds, sizes=sizes, a=scales, b=st.floats(-100, 100))
@@ -100,7 +100,7 @@ def test_two_way_interval_is_that_of_the_mean_squares(seed, s, f, a):
     rng = np.random.default_rng(seed)
     table = rng.normal(size=(s, 1)) + rng.normal(size=(1, f)) + rng.normal(size=(s, f))
     rows, columns, rest = (square / (s * f) for square in mean_squares(table))
-    found = core.two_way_limits(a * table)
+    limits = core.two_way_limits(a * table)
     turned = core.two_way_limits(a * table.T)
     variance = rows + columns - rest
     spread = rows**2 / (s - 1) + columns**2 / (f - 1) + rest**2 / ((s - 1) * (f - 1))
@@ -109,9 +109,9 @@ def test_two_way_interval_is_that_of_the_mean_squares(seed, s, f, a):
         variance, df = max(rows, columns), s - 1 if rows >= columns else f - 1
     half = stats.t.ppf(0.975, df) * np.sqrt(variance)
     expected = [table.mean(), np.sqrt(variance), table.mean() - half, table.mean() + half]
-    close(np.array([found.value, found.se, found.low, found.high]) / a, expected, 100)
-    assert float(found.df) == pytest.approx(df)
-    for one, other in zip(found, turned, strict=True):
+    close(np.array([limits.value, limits.se, limits.low, limits.high]) / a, expected, 100)
+    assert float(limits.df) == pytest.approx(df)
+    for one, other in zip(limits, turned, strict=True):
         assert float(one) == pytest.approx(float(other), rel=1e-6, abs=1e-9 * a)
 
 
@@ -145,44 +145,44 @@ def test_correlations_know_no_scale_and_mirror_with_one_sign(seed, a, c, b):
 def test_correlation_over_the_last_axis_is_that_of_each_row():
     rng = np.random.default_rng(12)
     x, y = rng.normal(size=(2, 3, 4, 9)) + 5
-    found = core.pearson(x, y)
-    assert found.shape == (3, 4)
+    correlation = core.pearson(x, y)
+    assert correlation.shape == (3, 4)
     for i, j in np.ndindex(3, 4):
-        assert found[i, j] == pytest.approx(stats.pearsonr(x[i, j], y[i, j]).statistic)
+        assert correlation[i, j] == pytest.approx(stats.pearsonr(x[i, j], y[i, j]).statistic)
 
 
 @given(seed=seeds, n=st.integers(2, 30), a=scales, margin=st.floats(0, 2), shift=st.floats(-3, 3))
 def test_a_change_is_mirrored_and_rescaled_and_never_both(seed, n, a, margin, shift):
     d = shift + np.random.default_rng(seed).normal(size=n)
-    found = paired_change(d, margin=margin)
+    change = paired_change(d, margin=margin)
     mirrored = paired_change(-a * d, margin=a * margin)
-    assert mirrored.p == pytest.approx(found.p, rel=1e-6)
-    assert mirrored.low == pytest.approx(-a * found.high)
-    assert mirrored.high == pytest.approx(-a * found.low)
-    assert not (found.same and found.changed)
+    assert mirrored.p == pytest.approx(change.p, rel=1e-6)
+    assert mirrored.low == pytest.approx(-a * change.high)
+    assert mirrored.high == pytest.approx(-a * change.low)
+    assert not (change.same and change.changed)
     # Wider margins turn a change into none, and never the other way round.
     wider = paired_change(d, margin=margin + 0.5)
-    assert wider.p >= found.p - 1e-12
-    assert wider.same or not found.same
+    assert wider.p >= change.p - 1e-12
+    assert wider.same or not change.same
 
 
 @given(seed=seeds, sizes=sizes, bound=st.floats(-3, 3))
 def test_p_and_the_interval_agree_about_a_bound(seed, sizes, bound):
     values, families = drawn(seed, sizes)
-    found = est.family_mean(values, families, region=Region(bound, None))
-    assume(abs(found.p - 0.05) > 1e-9)
-    clear = found.check_low > bound or found.check_high < bound
-    assert clear == (found.p < 0.05)
+    estimate = est.family_mean(values, families, region=Region(bound, None))
+    assume(abs(estimate.p - 0.05) > 1e-9)
+    clear = estimate.check_low > bound or estimate.check_high < bound
+    assert clear == (estimate.p < 0.05)
 
 
 @given(hits=st.lists(st.booleans(), min_size=1, max_size=20), families=st.integers(1, 6))
 def test_a_share_and_its_complement_mirror_each_other(hits, families):
     array, names = np.array(hits), [str(i % families) for i in range(len(hits))]
-    found = est.share(array, names, region=Region(0.3, None))
+    estimate = est.share(array, names, region=Region(0.3, None))
     other = est.share(~array, names, region=Region(None, 0.7))
-    close(ends(found), 1 - ends(other)[[0, 2, 1]], 1)
-    assert found.p == pytest.approx(other.p)
-    assert 0 <= found.low <= found.value <= found.high <= 1
+    close(ends(estimate), 1 - ends(other)[[0, 2, 1]], 1)
+    assert estimate.p == pytest.approx(other.p)
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
 
 
 @given(ps=st.lists(st.floats(0, 1) | st.none(), min_size=1, max_size=12), order=st.randoms())

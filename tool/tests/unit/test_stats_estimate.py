@@ -17,13 +17,13 @@ FAMILIES = ["a", "a", "a", "b", "b", "c", "c", "c", "c", "d", "e", "e"]
 def test_family_mean_weighs_families_equally_and_matches_scipy():
     values = np.array([1.0, 2.0, 3.0, 4.0, 6.0, 0.0, 1.0, 2.0, 5.0, 7.0, 1.0, 3.0])
     means = [2.0, 5.0, 2.0, 7.0, 2.0]  # by hand, family by family
-    found = est.family_mean(values, FAMILIES, region=Region(1.0, None))
+    estimate = est.family_mean(values, FAMILIES, region=Region(1.0, None))
     interval = stats.ttest_1samp(means, 0).confidence_interval(0.95)
-    assert found.value == pytest.approx(3.6)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.p == pytest.approx(guarded.of_mean(means, 1.0), rel=1e-6)
-    assert (found.n, found.clusters, found.df) == (12, 5, 4)
-    assert found.sd == pytest.approx(np.std(means, ddof=1))
+    assert estimate.value == pytest.approx(3.6)
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
+    assert estimate.p == pytest.approx(guarded.of_mean(means, 1.0), rel=1e-6)
+    assert (estimate.n, estimate.clusters, estimate.df) == (12, 5, 4)
+    assert estimate.sd == pytest.approx(np.std(means, ddof=1))
 
 
 def test_interval_and_p_are_widened_by_the_instruments_error():
@@ -50,10 +50,10 @@ def test_interval_and_p_are_widened_by_the_instruments_error():
 )
 def test_p_is_the_level_at_which_the_interval_touches_the_deciding_bound(region, bound):
     values = np.array([0.30, 0.42, 0.55, 0.61, 0.37, 0.48])
-    found = est.family_mean(values, list("abcdef"), region=region)
-    assert found.p == pytest.approx(guarded.of_mean(values, bound), rel=1e-6)
+    estimate = est.family_mean(values, list("abcdef"), region=region)
+    assert estimate.p == pytest.approx(guarded.of_mean(values, bound), rel=1e-6)
     # It is never below that of the plain t test.
-    assert found.p >= stats.ttest_1samp(values, bound).pvalue
+    assert estimate.p >= stats.ttest_1samp(values, bound).pvalue
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -79,13 +79,15 @@ def test_many_studies_at_once_give_what_single_studies_give():
 
 
 def test_where_every_prompt_agrees_as_many_families_can_hide_another_value():
-    found = est.family_mean(np.full(8, 0.5), list("aabbccdd"), error=1e-5, region=Region(None, 0.9))
-    assert found.method == build.AGREED
+    estimate = est.family_mean(
+        np.full(8, 0.5), list("aabbccdd"), error=1e-5, region=Region(None, 0.9)
+    )
+    assert estimate.method == build.AGREED
     hidden = stats.binomtest(0, 4).proportion_ci(0.95, method="exact").high
-    assert found.high == pytest.approx(0.5 + 1e-5 + 0.5 * hidden)
-    assert found.low == pytest.approx(0.5 - 1e-5 - 0.5 * hidden)
+    assert estimate.high == pytest.approx(0.5 + 1e-5 + 0.5 * hidden)
+    assert estimate.low == pytest.approx(0.5 - 1e-5 - 0.5 * hidden)
     # Four families that all miss a share of 0.8 or more, which would move the mean by 0.4.
-    assert found.p == pytest.approx(2 * 0.2**4, rel=1e-3)
+    assert estimate.p == pytest.approx(2 * 0.2**4, rel=1e-3)
     spread = est.family_mean(np.array([0.5, 0.6, 0.5, 0.6]), ["a", "a", "b", "b"], error=1e-5)
     assert spread.method == build.AGREED  # the prompts differ, the families do not
     assert spread.high == pytest.approx(0.55 + 1e-5 + 0.1 * (1 - 0.025**0.5))
@@ -94,9 +96,9 @@ def test_where_every_prompt_agrees_as_many_families_can_hide_another_value():
 
 def test_hits_and_misses_are_a_share_and_differences_of_them_are_not():
     hits, names = np.array([1.0, 0, 1, 1, 1, 1, 0, 1]), list("abcdefgh")
-    found = est.family_mean(hits, names, region=Region(0.5, None), unit="accuracy")
+    estimate = est.family_mean(hits, names, region=Region(0.5, None), unit="accuracy")
     expected = est.share(hits > 0, names, region=Region(0.5, None), unit="accuracy")
-    assert found == expected
+    assert estimate == expected
     assert est.family_mean(hits, names, differences=True).method == build.T_FAMILIES
 
 
@@ -106,26 +108,28 @@ def test_one_prompt_shows_no_spread_and_is_no_fact():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_numbers_leave_no_estimate(bad):
-    found = est.family_mean(np.array([1.0, bad, 2.0]), list("abc"))
-    assert found.value is None
-    assert found.note == "1 of 3 values are NaN or infinite"
+    estimate = est.family_mean(np.array([1.0, bad, 2.0]), list("abc"))
+    assert estimate.value is None
+    assert estimate.note == "1 of 3 values are NaN or infinite"
 
 
 def test_welch_matches_scipy():
     rng = np.random.default_rng(2)
     first, second = rng.normal(0, 1, 6), rng.normal(1, 3, 9)
-    found = est.difference_of_groups(first, second, n=75, region=Region(0.1, None))
+    estimate = est.difference_of_groups(first, second, n=75, region=Region(0.1, None))
     test = stats.ttest_ind(second, first, equal_var=False)
     interval = test.confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
     cumulant = guarded.third(second) - guarded.third(first)
     se = np.hypot(stats.sem(first), stats.sem(second))
-    assert found.p == pytest.approx(guarded.p_of(0.1 - found.value, se, test.df, cumulant))
-    guard = guarded.guard(found.value, se, test.df, cumulant)
-    assert (found.check_low, found.check_high) == pytest.approx(guard)
-    assert found.clusters == 6
+    assert estimate.p == pytest.approx(guarded.p_of(0.1 - estimate.value, se, test.df, cumulant))
+    guard = guarded.guard(estimate.value, se, test.df, cumulant)
+    assert (estimate.check_low, estimate.check_high) == pytest.approx(guard)
+    assert estimate.clusters == 6
     # The spread of one family mean, both groups counting the same.
-    assert found.sd == pytest.approx(np.sqrt((np.var(first, ddof=1) + np.var(second, ddof=1)) / 2))
+    assert estimate.sd == pytest.approx(
+        np.sqrt((np.var(first, ddof=1) + np.var(second, ddof=1)) / 2)
+    )
 
 
 def test_a_difference_has_the_error_of_both_its_sides():
@@ -195,29 +199,29 @@ def test_two_way_is_widened_by_the_error_and_knows_facts():
 
 def test_two_rows_or_two_columns_are_enough_for_an_interval():
     table = np.array([[1.0, 2.0, 4.0], [2.0, 2.5, 3.0]])
-    for found in (est.two_way(table), est.two_way(table.T)):
-        assert found.low < found.value < found.high
-        assert found.check_low is not None
-    for found in (est.two_way(table[:1]), est.two_way(table[:, :1])):
-        assert (found.low, found.check_low) == (None, None)
+    for estimate in (est.two_way(table), est.two_way(table.T)):
+        assert estimate.low < estimate.value < estimate.high
+        assert estimate.check_low is not None
+    for estimate in (est.two_way(table[:1]), est.two_way(table[:, :1])):
+        assert (estimate.low, estimate.check_low) == (None, None)
 
 
 def test_share_is_clopper_pearson_over_families():
     hits = np.array([1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1], dtype=bool)
     names = [f for f in "abcdef" for _ in range(2)]
-    found = est.share(hits, names, region=Region(0.5, None))
+    estimate = est.share(hits, names, region=Region(0.5, None))
     # Family shares 1, 1, .5, 1, .5, 1: five successes in six draws.
     interval = stats.binomtest(5, 6).proportion_ci(0.95, method="exact")
-    assert found.value == pytest.approx(5 / 6)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert found.p == pytest.approx(2 * stats.binom.sf(4, 6, 0.5))
+    assert estimate.value == pytest.approx(5 / 6)
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
+    assert estimate.p == pytest.approx(2 * stats.binom.sf(4, 6, 0.5))
 
 
 def test_share_without_a_miss_keeps_an_interval():
-    found = est.share(np.ones(12, dtype=bool), [f for f in "abcdef" for _ in range(2)])
-    assert found.value == 1
-    assert found.high == 1
-    assert found.low == pytest.approx(0.025 ** (1 / 6))
+    estimate = est.share(np.ones(12, dtype=bool), [f for f in "abcdef" for _ in range(2)])
+    assert estimate.value == 1
+    assert estimate.high == 1
+    assert estimate.low == pytest.approx(0.025 ** (1 / 6))
 
 
 def test_p_of_a_share_on_either_side_of_a_bound():
@@ -245,14 +249,14 @@ def test_slope_and_its_error():
 
 def test_prompts_as_independent_ignores_families():
     values = np.array([0.1, 0.4, 0.2, 0.7])
-    found = est.prompts_as_independent(values)
+    estimate = est.prompts_as_independent(values)
     interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
-    assert (found.n, found.clusters) == (4, 4)
-    assert found.sd == pytest.approx(values.std(ddof=1))
+    assert (estimate.low, estimate.high) == pytest.approx((interval.low, interval.high))
+    assert (estimate.n, estimate.clusters) == (4, 4)
+    assert estimate.sd == pytest.approx(values.std(ddof=1))
 
 
 def test_exact_is_value_and_error():
-    found = est.exact(124.0, 0.5)
-    assert (found.value, found.low, found.high, found.p) == (124.0, 123.5, 124.5, None)
+    estimate = est.exact(124.0, 0.5)
+    assert (estimate.value, estimate.low, estimate.high, estimate.p) == (124.0, 123.5, 124.5, None)
     assert est.exact(float("nan")).value is None

@@ -28,36 +28,36 @@ def risk_ratios() -> tuple[np.ndarray, np.ndarray]:
 def test_published_figures_of_the_bcg_trials():
     """Variance 0.318 and mean -0.715 (Viechtbauer, Journal of Statistical Software 2010)."""
     value, error = risk_ratios()
-    found = random_effects(value, error)
-    assert found.tau**2 == pytest.approx(0.318, abs=0.001)
-    assert found.value == pytest.approx(-0.715, abs=0.001)
-    assert found.i2 == pytest.approx(0.921, abs=0.001)
+    pooled = random_effects(value, error)
+    assert pooled.tau**2 == pytest.approx(0.318, abs=0.001)
+    assert pooled.value == pytest.approx(-0.715, abs=0.001)
+    assert pooled.i2 == pytest.approx(0.921, abs=0.001)
 
 
 def test_each_number_by_another_way():
     value, error = risk_ratios()
-    found = random_effects(value, error)
+    pooled = random_effects(value, error)
     grid = np.linspace(0, 2, 200_001)[:, None]
     weights = 1 / (error**2 + grid)
     means = (weights * value).sum(1) / weights.sum(1)
     q = (weights * (value - means[:, None]) ** 2).sum(1)
     best = np.abs(q - 12).argmin()
-    assert found.tau**2 == pytest.approx(grid[best, 0], abs=1e-5)
+    assert pooled.tau**2 == pytest.approx(grid[best, 0], abs=1e-5)
     # A weighted regression on a constant whose residual variance is estimated.
     x = np.sqrt(weights[best])[:, None]
     beta, rest, *_ = np.linalg.lstsq(x, x[:, 0] * value, rcond=None)
     se = np.sqrt(max(rest[0] / 12, 1.0) / (x**2).sum())
     low, high = stats.t.interval(0.95, 12, loc=beta[0], scale=se)
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-5)
+    assert (pooled.low, pooled.high) == pytest.approx((low, high), abs=1e-5)
     ends = stats.t.interval(0.95, 11, loc=beta[0], scale=np.hypot(se, np.sqrt(grid[best, 0])))
-    assert (found.predicted_low, found.predicted_high) == pytest.approx(ends, abs=1e-5)
+    assert (pooled.predicted_low, pooled.predicted_high) == pytest.approx(ends, abs=1e-5)
 
 
 def test_models_that_agree_have_no_variance_between_them():
-    found = random_effects([1.0, 1.1, 0.9, 1.05, 0.95], [0.5] * 5)
-    assert (found.tau, found.i2) == (0.0, 0.0)
+    pooled = random_effects([1.0, 1.1, 0.9, 1.05, 0.95], [0.5] * 5)
+    assert (pooled.tau, pooled.i2) == (0.0, 0.0)
     # Never narrower than the plain interval of the pooled mean.
-    assert found.high - found.value >= 0.5 / np.sqrt(5) * stats.t.isf(0.025, 4) - 1e-12
+    assert pooled.high - pooled.value >= 0.5 / np.sqrt(5) * stats.t.isf(0.025, 4) - 1e-12
 
 
 @pytest.mark.parametrize("tau", [0.0, 1.0, 3.0])
@@ -69,9 +69,9 @@ def test_intervals_cover_for_models_drawn_from_a_kind(models, tau):
     for _ in range(800):
         errors = np.sqrt(rng.uniform(0.3, 2.0, models))
         drawn = rng.normal(0, tau, models + 1)
-        found = random_effects(drawn[:-1] + rng.normal(0, errors), errors)
-        mean += found.low <= 0 <= found.high
-        more += found.predicted_low <= drawn[-1] <= found.predicted_high
+        pooled = random_effects(drawn[:-1] + rng.normal(0, errors), errors)
+        mean += pooled.low <= 0 <= pooled.high
+        more += pooled.predicted_low <= drawn[-1] <= pooled.predicted_high
     assert mean / 800 > 0.93
     assert more / 800 > 0.87
 

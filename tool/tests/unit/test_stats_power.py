@@ -89,8 +89,8 @@ def test_holm_by_hand():
 def test_paired_change_at_the_margins_edge():
     d = np.array([0.01, 0.03, 0.02, 0.04, 0.05, 0.03])
     for sign in (1, -1):
-        found = paired_change(sign * d, margin=0.0)
-        assert found.p == pytest.approx(guarded.of_mean(sign * d, 0.0))
+        change = paired_change(sign * d, margin=0.0)
+        assert change.p == pytest.approx(guarded.of_mean(sign * d, 0.0))
         beyond = paired_change(sign * d, margin=0.02)
         assert beyond.p == pytest.approx(guarded.of_mean(sign * d, sign * 0.02))
         guard = guarded.guard(sign * d.mean(), stats.sem(d), 5, guarded.third(sign * d))
@@ -119,10 +119,10 @@ def test_differences_that_agree():
 
 
 def test_one_family_says_nothing():
-    found = paired_change(np.array([0.5]), margin=0.01)
-    assert not found.same
-    assert not found.changed
-    assert found.p == 1.0
+    change = paired_change(np.array([0.5]), margin=0.01)
+    assert not change.same
+    assert not change.changed
+    assert change.p == 1.0
 
 
 def test_the_change_test_decides_where_the_guard_leaves_the_margin():
@@ -137,15 +137,15 @@ def test_the_change_test_decides_where_the_guard_leaves_the_margin():
 
 def test_an_unpaired_change_is_welchs():
     base, candidate = (1.0, 0.4, 8), (1.7, 0.9, 5)
-    found = unpaired_change(base, candidate, margin=0.0)
+    change = unpaired_change(base, candidate, margin=0.0)
     test = stats.ttest_ind_from_stats(*candidate, *base, equal_var=False)
-    assert found.value == pytest.approx(0.7)
-    assert found.p == pytest.approx(np.sqrt(test.pvalue / 2))
-    assert found.families == 5
+    assert change.value == pytest.approx(0.7)
+    assert change.p == pytest.approx(np.sqrt(test.pvalue / 2))
+    assert change.families == 5
     variances = np.array([0.4**2 / 8, 0.9**2 / 5])
     df = variances.sum() ** 2 / (variances**2 / [7, 4]).sum()
     half = stats.t.ppf(0.9975, df) * np.sqrt(variances.sum())
-    assert (found.low, found.high) == pytest.approx((0.7 - half, 0.7 + half))
+    assert (change.low, change.high) == pytest.approx((0.7 - half, 0.7 + half))
     # Inside a margin that holds the interval, and not inside one that ends within it.
     assert unpaired_change(base, candidate, margin=0.7 + 1.01 * half).same
     assert not unpaired_change(base, candidate, margin=0.7 + 0.99 * half).same
@@ -170,15 +170,15 @@ def test_seeds_needed_is_met_by_the_rule_that_decides():
     for of_families in (0.0, 0.3):
         table = 1.0 * standard(rng, (8, 1)) + of_families * standard(rng, (1, 44))
         table = table - table.mean() + 0.9
-        found = est.two_way(table, region=Region(0.0, None))
-        seeds = power.seeds_needed(found, Region(0.0, None))
+        estimate = est.two_way(table, region=Region(0.0, None))
+        seeds = power.seeds_needed(estimate, Region(0.0, None))
         assert seeds is not None
-        made = float(found.sd or 0.0) * rng.standard_normal((2000, seeds, 1))
+        made = float(estimate.sd or 0.0) * rng.standard_normal((2000, seeds, 1))
         made = made + of_families * rng.standard_normal((2000, 1, 44)) + 0.9
         limits = core.two_way_limits(made)
         decided = (limits.low > 0) & (core.guard_ends(limits)[0] > 0)
         assert 0.7 < decided.mean() < 0.93
-    on_bound = replace(found, value=0.0)
+    on_bound = replace(estimate, value=0.0)
     assert power.seeds_needed(on_bound, Region(0.0, None)) is None
 
 

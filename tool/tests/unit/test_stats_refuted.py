@@ -60,12 +60,12 @@ def test_one_case_against_a_statement_about_all():
 def test_it_is_wrong_no_more_often_than_the_verdict():
     """A true effect of .03 where .1 is asked: refuted, and the opposite in no more than 2.5 %."""
     rng = np.random.default_rng(1)
-    found = []
+    measured = []
     for _ in range(300):
         values = 0.03 + 0.05 * rng.standard_normal(30)
         estimate = est.family_mean(values, np.arange(30).astype(str), region=Region(0.1, None))
         if decide.decide(estimate, Region(0.1, None)).verdict == "refuted":
-            found.append(how_refuted(estimate, Region(0.1, None), sesoi=0.0))
-    assert len(found) > 250
-    assert found.count(How.OPPOSITE) == 0
-    assert found.count(How.SMALLER) == len(found)
+            measured.append(how_refuted(estimate, Region(0.1, None), sesoi=0.0))
+    assert len(measured) > 250
+    assert measured.count(How.OPPOSITE) == 0
+    assert measured.count(How.SMALLER) == len(measured)

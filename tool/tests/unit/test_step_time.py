@@ -33,25 +33,25 @@ def ratios(drift, first=1.0, second=1.0, third=None, **how):
 
 
 def test_the_ratio_is_that_of_the_costs():
-    found, machine = ratios(0.0, first=3.0, second=2.0, batches=2, rounds=4)
-    assert found.shape == (1, 2, 4)
-    assert found.ravel().tolist() == pytest.approx([math.log(1.5)] * 8)
+    ratio, machine = ratios(0.0, first=3.0, second=2.0, batches=2, rounds=4)
+    assert ratio.shape == (1, 2, 4)
+    assert ratio.ravel().tolist() == pytest.approx([math.log(1.5)] * 8)
     assert "".join(machine.ran) == "abba" * 4
 
 
 def test_two_kinds_of_work_run_beside_what_they_are_timed_against():
-    found, machine = ratios(0.0, first=3.0, second=2.0, third=1.0, batches=1, rounds=4)
+    ratio, machine = ratios(0.0, first=3.0, second=2.0, third=1.0, batches=1, rounds=4)
     assert "".join(machine.ran) == "abccbaabccba"
-    assert found[0].ravel().tolist() == pytest.approx([math.log(1.5)] * 4)
-    assert found[1].ravel().tolist() == pytest.approx([math.log(0.5)] * 4)
+    assert ratio[0].ravel().tolist() == pytest.approx([math.log(1.5)] * 4)
+    assert ratio[1].ravel().tolist() == pytest.approx([math.log(0.5)] * 4)
 
 
 def test_drift_of_the_machine_falls_out_of_a_batch():
-    found, _ = ratios(0.1, first=1.2, second=1.0, third=1.0)
-    assert found.shape == (2, speed.BATCHES, speed.ROUNDS)
-    assert np.ptp(found[0]) > 0.1, "single rounds carry the drift"
-    assert np.median(found[0], axis=1) == pytest.approx(math.log(1.2))
-    assert np.median(found[1], axis=1) == pytest.approx(0.0)
+    ratio, _ = ratios(0.1, first=1.2, second=1.0, third=1.0)
+    assert ratio.shape == (2, speed.BATCHES, speed.ROUNDS)
+    assert np.ptp(ratio[0]) > 0.1, "single rounds carry the drift"
+    assert np.median(ratio[0], axis=1) == pytest.approx(math.log(1.2))
+    assert np.median(ratio[1], axis=1) == pytest.approx(0.0)
 
 
 def test_garbage_is_collected_again_after_an_error():
@@ -96,9 +96,9 @@ def test_siblings_differ_in_the_kind_of_norm_alone_and_leave_the_twin_as_it_is(m
     monkeypatch.setattr(torch.optim, "AdamW", watched)
     model = twin()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = speed.step_time_log_ratio(Subject(model), None)
-    assert found.dims == ("compared", "batch", "round")
-    assert np.isfinite(found.values).all()
+    values = speed.step_time_log_ratio(Subject(model), None)
+    assert values.dims == ("compared", "batch", "round")
+    assert np.isfinite(values.values).all()
     # Two norms a block and the final one have a bias of 16 more each where they are LayerNorms.
     assert made[1] - made[0] == 5 * 16
     assert made[2] == made[1], "the third is the second again"

@@ -67,11 +67,11 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(user=users, key=keys)
     def get(self, user: int, key: ObservationKey) -> None:
-        found, wanted = self.users[user].get(key), self.arrays.get(key)
-        assert (found is None) == (wanted is None)
-        if found is not None and wanted is not None:
-            xr.testing.assert_identical(found, wanted)
-            assert found.dtype == wanted.dtype
+        measured, wanted = self.users[user].get(key), self.arrays.get(key)
+        assert (measured is None) == (wanted is None)
+        if measured is not None and wanted is not None:
+            xr.testing.assert_identical(measured, wanted)
+            assert measured.dtype == wanted.dtype
 
     @rule(user=users, key=keys)
     def get_facts(self, user: int, key: ObservationKey) -> None:

@@ -23,8 +23,8 @@ def test_token_ids_are_ordinary_tokens(ids: tuple[int, ...]) -> None:
 
 def test_shrinking_ends_at_the_simplest_tokens() -> None:
     words = vocabulary_of(MODEL)
-    found = find(strategies.token_ids(MODEL, max_size=6), lambda ids: len(ids) >= 2)
-    assert found == (words.ordered[0],) * 2
+    shrunk = find(strategies.token_ids(MODEL, max_size=6), lambda ids: len(ids) >= 2)
+    assert shrunk == (words.ordered[0],) * 2
 
 
 @settings(max_examples=15)

@@ -129,12 +129,12 @@ def test_a_checkpoint_that_lacks_a_tensor_or_holds_another_is_refused() -> None:
     whole = StreamedModel(WeightReader.from_state_dict(state, model.config), "float32")
     assert missing_tensors(WeightReader.from_state_dict(state, model.config), whole).passed
     gone = {n: v for n, v in state.items() if n != "model.layers.2.mlp.up_proj.weight"}
-    found = missing_tensors(WeightReader.from_state_dict(gone, model.config), whole)
-    assert not found.passed
-    assert "model.layers.2.mlp.up_proj.weight" in found.detail
+    check = missing_tensors(WeightReader.from_state_dict(gone, model.config), whole)
+    assert not check.passed
+    assert "model.layers.2.mlp.up_proj.weight" in check.detail
     more = {**state, "model.layers.0.mlp.extra.weight": torch.ones(3, 3)}
-    found = missing_tensors(WeightReader.from_state_dict(more, model.config), whole)
-    assert "model.layers.0.mlp.extra.weight" in found.detail
+    check = missing_tensors(WeightReader.from_state_dict(more, model.config), whole)
+    assert "model.layers.0.mlp.extra.weight" in check.detail
 
 
 # -- the run ---------------------------------------------------------------------------------
@@ -157,12 +157,12 @@ def test_a_model_that_does_not_fit_is_measured_block_by_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need = Need(CLAIM, "rmsnorm", "five-registers", "no-bos")
-    found, reports = {}, {}
+    measured, reports = {}, {}
     for name, memory in (("whole", 0), ("streamed", 1000)):
         made = harness(tmp_path / name, monkeypatch, memory)
-        found[name] = made.subject(need)
+        measured[name] = made.subject(need)
         reports[name] = made.report("rmsnorm")
-    whole, streamed = found["whole"], found["streamed"]
+    whole, streamed = measured["whole"], measured["streamed"]
     for mine, theirs in ((whole.observations, streamed.observations),):
         np.testing.assert_allclose(mine["residual_norm"], theirs["residual_norm"], rtol=1e-5)
     assert whole.check is not None
@@ -201,10 +201,10 @@ def test_a_sweep_that_is_wrong_is_refused(
 
     def wrong(streamed: Any, sites: Any, jobs: Any) -> Any:
         calls.append(len(jobs))
-        found = sweep(streamed, sites, jobs)
+        swept = sweep(streamed, sites, jobs)
         if (len(jobs) == 1) == (blocks is not None):
-            found[-1] = {key: value * 1.01 for key, value in found[-1].items()}
-        return found
+            swept[-1] = {key: value * 1.01 for key, value in swept[-1].items()}
+        return swept
 
     monkeypatch.setattr(streaming, "sweep", wrong)
     with pytest.raises(InstrumentError, match=name):

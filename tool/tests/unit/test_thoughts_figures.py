@@ -136,9 +136,9 @@ def test_summaries_are_made_of_what_was_recorded_and_of_nothing_else() -> None:
         dims=("prompt", "thoughts", "quantity"),
         coords={"quantity": ["log-probability", "accuracy"]},
     )
-    found = summaries({"answers_by_thoughts": answers})
-    assert set(found) == {"mean_answers_by_thoughts"}
-    mean = found["mean_answers_by_thoughts"]
+    summary = summaries({"answers_by_thoughts": answers})
+    assert set(summary) == {"mean_answers_by_thoughts"}
+    mean = summary["mean_answers_by_thoughts"]
     assert mean.dims == ("thoughts", "measure")
     np.testing.assert_allclose(mean, answers.mean("prompt"))
     # Attention alone gives no correlation with importance.

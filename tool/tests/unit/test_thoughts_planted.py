@@ -118,7 +118,7 @@ def test_attention_set_by_hand_comes_back(measured: Any) -> None:
 
 def test_attention_from_all_later_positions(measured: Any) -> None:
     subject, where, weights = measured
-    found = attention_to_spans(subject, where).sel(received_from="later").isel(head=0)
+    chosen = attention_to_spans(subject, where).sel(received_from="later").isel(head=0)
     for prompt, length in enumerate(LENGTHS):
         for thought in range(6):
             at = length + thought
@@ -126,10 +126,10 @@ def test_attention_from_all_later_positions(measured: Any) -> None:
                 weights[1, at] / weights[1, : query + 1].sum()
                 for query in range(at + 1, length + 7)
             ]
-            got = float(found.isel(prompt=prompt, layer=1).sel(span=f"t{thought}"))
+            got = float(chosen.isel(prompt=prompt, layer=1).sel(span=f"t{thought}"))
             assert got == pytest.approx(np.mean(later), abs=1e-4)
     # Nothing lies behind the end token.
-    assert np.isnan(found.sel(span="end")).all()
+    assert np.isnan(chosen.sel(span="end")).all()
 
 
 def test_the_published_procedure_gives_one_over_length_whatever_was_set(measured: Any) -> None:
@@ -171,13 +171,13 @@ def test_importance_lies_in_the_one_thought_that_counts() -> None:
     prompts = [(0, token) for token in (1, 2, 3, 4, 5, 6)]
     subject = loaded(depending_on_thought_2())
     where = encoded(prompts, [1, 2, 3, 4, 5, 6])
-    found = thought_importance(subject, where)
+    values = thought_importance(subject, where)
     for how in ("zero", "mean", "resampled"):
-        lost = found.sel(replaced_by=how, place=INPUT)
+        lost = values.sel(replaced_by=how, place=INPUT)
         said = lost.sel(quantity="log-probability").mean("prompt")
         assert said[2] > 0.5
         np.testing.assert_allclose(said[[0, 1, 3, 4, 5]], 0.0, atol=1e-4)
-    exact = found.sel(replaced_by="resampled", quantity="accuracy").mean("prompt")
+    exact = values.sel(replaced_by="resampled", quantity="accuracy").mean("prompt")
     for place in (INPUT, "block 0"):
         np.testing.assert_array_equal(exact.sel(place=place), [0, 0, 1, 0, 0, 0])
     # Thought 2 is made from the ones before it, so those count while thoughts are run on.
@@ -187,10 +187,10 @@ def test_importance_lies_in_the_one_thought_that_counts() -> None:
 
 def test_pairs_lose_what_their_members_do() -> None:
     prompts = [(0, token) for token in (1, 2, 3, 4, 5, 6)]
-    found = thought_pair_importance(
+    values = thought_pair_importance(
         loaded(depending_on_thought_2()), encoded(prompts, [1, 2, 3, 4, 5, 6])
     )
-    lost = found.sel(quantity="accuracy").mean("prompt").values
+    lost = values.sel(quantity="accuracy").mean("prompt").values
     expected = np.zeros((6, 6))
     expected[2, :] = expected[:, 2] = 1.0
     np.testing.assert_array_equal(lost, expected)

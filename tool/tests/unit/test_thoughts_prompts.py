@@ -26,10 +26,10 @@ class Letters:
     is_fast = True
 
     def __call__(self, text: str, **how: Any) -> dict[str, Any]:
-        found: dict[str, Any] = {"input_ids": [ord(letter) - 32 for letter in text]}
+        encoding: dict[str, Any] = {"input_ids": [ord(letter) - 32 for letter in text]}
         if how.get("return_offsets_mapping"):
-            found["offset_mapping"] = [(at, at + 1) for at in range(len(text))]
-        return found
+            encoding["offset_mapping"] = [(at, at + 1) for at in range(len(text))]
+        return encoding
 
 
 def parsed(**table: Any) -> Any:

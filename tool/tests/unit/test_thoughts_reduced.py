@@ -28,10 +28,10 @@ NAMES = [f"t{number}" for number in range(6)]
 
 
 def body(module: str, claim_id: str) -> Any:
-    found = importlib.import_module(f"refutable.claims.thought_tokens.{module}")
+    measured = importlib.import_module(f"refutable.claims.thought_tokens.{module}")
     return next(
         made.__claim__.body
-        for made in vars(found).values()
+        for made in vars(measured).values()
         if getattr(getattr(made, "__claim__", None), "id", "") == claim_id
     )
 
@@ -56,13 +56,13 @@ def shares(values: Any) -> xr.DataArray:
 def test_importance_is_read_at_its_place() -> None:
     places = ["input, later thoughts recomputed", "input", "block 0"]
     values = RNG.normal(size=(2, 3, 3, 2, 6))
-    found = by_prompt(
+    reduced = by_prompt(
         values, "replaced_by", "place", "quantity", "thought",
         replaced_by=["zero", "mean", "resampled"], place=places, thought=range(6),
     )  # fmt: skip
-    np.testing.assert_array_equal(total_importance(found), values[:, 2, 0])
-    np.testing.assert_array_equal(direct_importance(found), values[:, 2, 1])
-    written = found.sel(place=["input", "block 0"])
+    np.testing.assert_array_equal(total_importance(reduced), values[:, 2, 0])
+    np.testing.assert_array_equal(direct_importance(reduced), values[:, 2, 1])
+    written = reduced.sel(place=["input", "block 0"])
     np.testing.assert_array_equal(total_importance(written), values[:, 2, 1])
 
 
@@ -80,9 +80,9 @@ def test_correlation_over_the_six() -> None:
     attention = RNG.uniform(size=(3, 3, 6))
     lost = RNG.normal(size=(3, 6))
     lost[2] = 1.0
-    found = attention_follows_direct_importance(shares(attention), losses(lost))
+    values = attention_follows_direct_importance(shares(attention), losses(lost))
     wanted = [np.corrcoef(attention[i].mean(axis=0), lost[i])[0, 1] for i in range(2)]
-    np.testing.assert_allclose(found, [*wanted, 0.0], atol=1e-12)
+    np.testing.assert_allclose(values, [*wanted, 0.0], atol=1e-12)
 
 
 def test_shares_are_per_token_and_sum_to_one() -> None:
@@ -92,11 +92,11 @@ def test_shares_are_per_token_and_sum_to_one() -> None:
         weights, "received_from", "layer", "head", "span", received_from=where, span=list(SPANS)
     )
     lengths = by_prompt([[1, 2, 1, 4, 1, 1]], "span", span=NAMES)
-    found = thought_attention(spans, lengths)
+    values = thought_attention(spans, lengths)
     six = weights[0, 0, 0, 0, :6] / [1, 2, 1, 4, 1, 1]
-    np.testing.assert_allclose(found.sel(received_from="answer").squeeze(), six / six.sum())
+    np.testing.assert_allclose(values.sel(received_from="answer").squeeze(), six / six.sum())
     row = weights[0, 2, 0, 0, :6]
-    np.testing.assert_allclose(found.sel(received_from="published").squeeze(), row / row.sum())
+    np.testing.assert_allclose(values.sel(received_from="published").squeeze(), row / row.sum())
     assert list(answer_row(spans)["span"].values) == [*NAMES, "begin", "end"]
     assert set(CONTROLS) <= set(SPANS)
 
@@ -108,11 +108,11 @@ def test_pairs_beyond_their_members() -> None:
         for j in range(6):
             if i != j:
                 both[0, 0, i, j] = (i + 1) + (j + 1) + 0.5
-    found = by_prompt(
+    reduced = by_prompt(
         both, "quantity", "first", "second",
         quantity=["log-probability", "accuracy"], first=range(6), second=range(6),
     )  # fmt: skip
-    np.testing.assert_allclose(pairs_beyond_singles(found)[0], [0.5, 0.0])
+    np.testing.assert_allclose(pairs_beyond_singles(reduced)[0], [0.5, 0.0])
 
 
 def test_the_least_contrast_of_the_middle() -> None:

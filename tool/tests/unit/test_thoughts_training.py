@@ -81,7 +81,7 @@ def test_the_stack_equals_transformers_own_model(size: str, thoughts: int, first
     model.load_state_dict(of_seed(stack(weights), 1))
     drawn = problems(torch.Generator().manual_seed(1), 5)
     with torch.no_grad():
-        found = trained.model.answers(
+        measured = trained.model.answers(
             torch.stack([drawn.prompts] * 2), torch.stack([drawn.values] * 2), thoughts, first=first
         )[1]
         inputs = model.get_input_embeddings()(drawn.prompts)
@@ -94,7 +94,7 @@ def test_the_stack_equals_transformers_own_model(size: str, thoughts: int, first
     before = inputs.shape[1] - tail.shape[1] - 1
     written = [before + place for place in range(6 - first)]
     wanted = logits[:, [*written, inputs.shape[1] - 1]]
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(measured, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_sizes_lie_four_times_apart() -> None:

@@ -39,24 +39,24 @@ def saved_as_gpt2(twin: str, folder: Path) -> Path:
     ],
 )
 def test_identities_under_ordinary_names_are_refused(twin: str, names: str, tmp_path: Path) -> None:
-    found = load(resolve(str(saved_as_gpt2(twin, tmp_path / "planted"))))
+    model = load(resolve(str(saved_as_gpt2(twin, tmp_path / "planted"))))
     # The LayerNorms that transformers puts back change what the model computes ...
     ids = torch.arange(30)[None]
-    gap = found.model(ids).logits - load(resolve(twin)).model(ids).logits
+    gap = model.model(ids).logits - load(resolve(twin)).model(ids).logits
     assert float(gap.abs().max()) > 1
     # ... while every tensor was found: the gains alone tell, and the message explains.
-    (failed,) = [check for check in found.checks if not check.passed]
+    (failed,) = [check for check in model.checks if not check.passed]
     assert failed.name == "norm-gains"
     assert "identities under their names" in failed.detail
     assert f"({names})" in failed.detail
 
 
 def test_a_twin_with_all_its_norms_is_let_through(tmp_path: Path) -> None:
-    found = load(resolve(str(saved_as_gpt2("twin-layernorm-both-0", tmp_path / "whole"))))
-    assert [check.name for check in found.checks if not check.passed] == []
+    model = load(resolve(str(saved_as_gpt2("twin-layernorm-both-0", tmp_path / "whole"))))
+    assert [check.name for check in model.checks if not check.passed] == []
     ids = torch.arange(30)[None]
     same = load(resolve("twin-layernorm-both-0")).model(ids).logits
-    assert torch.allclose(found.model(ids).logits, same, atol=1e-4)
+    assert torch.allclose(model.model(ids).logits, same, atol=1e-4)
 
 
 def test_shipped_weights_are_those_of_the_list_of_runs() -> None:

@@ -38,14 +38,16 @@ def test_ks_distance_of_planted_samples(kind, distance):
 @pytest.mark.parametrize("kind", ["normal", "laplace", "t3"])
 def test_statistics_equal_scipy(kind):
     x = _sample(kind, 200_001).astype(np.float64)
-    found = dict(zip(STATISTICS, describe(x.astype(np.float32).reshape(3, -1)), strict=True))
-    assert found["mean"] == pytest.approx(x.mean(), abs=1e-9)
-    assert found["sd"] == pytest.approx(x.std(), rel=1e-9)
-    assert found["skewness"] == pytest.approx(scipy.stats.skew(x), abs=1e-8)
-    assert found["excess_kurtosis"] == pytest.approx(scipy.stats.kurtosis(x), rel=1e-7, abs=1e-8)
-    assert (found["minimum"], found["maximum"]) == (x.min(), x.max())
+    described = dict(zip(STATISTICS, describe(x.astype(np.float32).reshape(3, -1)), strict=True))
+    assert described["mean"] == pytest.approx(x.mean(), abs=1e-9)
+    assert described["sd"] == pytest.approx(x.std(), rel=1e-9)
+    assert described["skewness"] == pytest.approx(scipy.stats.skew(x), abs=1e-8)
+    assert described["excess_kurtosis"] == pytest.approx(
+        scipy.stats.kurtosis(x), rel=1e-7, abs=1e-8
+    )
+    assert (described["minimum"], described["maximum"]) == (x.min(), x.max())
     expected = scipy.stats.kstest(x, scipy.stats.norm(x.mean(), x.std()).cdf).statistic
-    assert found["ks_normal"] == pytest.approx(expected, abs=1e-9)
+    assert described["ks_normal"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_pieces_give_what_the_whole_gives():

@@ -145,8 +145,8 @@ def test_maps_show_every_row_and_column(specs, measured):
     axes = [a for a in _drawn(specs["weight-maps"]).axes if a.collections and a.get_ylabel()]
     axis = next(a for a in axes if a.get_title(loc="left") == "wide, block 4, whole")
     expected = measured["wide", "attention_input_map"].sel(layer=4)
-    found = np.asarray(axis.collections[0].get_array())
-    np.testing.assert_allclose(found.reshape(expected.shape), expected)
+    drawn = np.asarray(axis.collections[0].get_array())
+    np.testing.assert_allclose(drawn.reshape(expected.shape), expected)
 
 
 def test_trees_are_ward_trees_of_the_distances(specs, measured):

@@ -43,8 +43,8 @@ def _c_attn(state, layer):
     return state[f"transformer.h.{layer}.attn.c_attn.weight"]
 
 
-def _close(found, expected):
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+def _close(measured, expected):
+    np.testing.assert_allclose(measured, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_distribution(reader, state):
@@ -90,9 +90,9 @@ def test_positions(reader, state):
         design = np.stack(
             [t**0, t, np.cos(2 * np.pi * frequency * t), np.sin(2 * np.pi * frequency * t)], axis=1
         )
-        for columns, found in ((2, fit.r2_line[dim]), (4, fit.r2[dim])):
+        for columns, measured in ((2, fit.r2_line[dim]), (4, fit.r2[dim])):
             rest = y - design[:, :columns] @ np.linalg.lstsq(design[:, :columns], y)[0]
-            assert found == pytest.approx(1 - (rest**2).sum() / total, **BY_HAND)
+            assert measured == pytest.approx(1 - (rest**2).sum() / total, **BY_HAND)
         others = []
         for f in np.linspace(1 / n, 0.5, 4000):
             design[:, 2:] = np.stack([np.cos(2 * np.pi * f * t), np.sin(2 * np.pi * f * t)], axis=1)
@@ -159,9 +159,9 @@ def test_heads(reader, state):
         distance = np.array([[np.linalg.norm(a - b) for b in unit] for a in unit])
         _close(heads.head_distances(weights, name), distance)
         heights, meet = _ward_by_hand(distance)
-        found = heads.cluster(heads.head_distances(weights, name))
+        clustering = heads.cluster(heads.head_distances(weights, name))
         upper = np.triu_indices(H, 1)
-        _close(found.linkage[:, 2], heights)
-        _close(found.cophenetic, np.corrcoef(meet[upper], distance[upper])[0, 1])
+        _close(clustering.linkage[:, 2], heights)
+        _close(clustering.cophenetic, np.corrcoef(meet[upper], distance[upper])[0, 1])
         sums = [sum(h**2 / 2 for h in heights[: H - c]) for c in range(1, H)]
-        _close(found.log_within, np.log(sums))
+        _close(clustering.log_within, np.log(sums))

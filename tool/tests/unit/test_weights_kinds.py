@@ -74,13 +74,13 @@ def test_every_arrangement_of_a_fused_projection_is_found(
     monkeypatch.setattr(Arranged, "groups", groups)
     fused._probed.cache_clear()
     model = PlantedLM(PlantedConfig())
-    found = arranged(model, "h.1.attn.qkv", "h.1.attn.out", 1, 8)
+    ranges = arranged(model, "h.1.attn.qkv", "h.1.attn.out", 1, 8)
     fused._probed.cache_clear()
     part = 32 // groups
     for letter in "qkv":
         starts = [part * (3 * group + order.index(letter)) for group in range(groups)]
         wanted = [place for start in starts for place in range(start, start + part)]
-        places = [place for low, high in found[letter] for place in range(low, high)]
+        places = [place for low, high in ranges[letter] for place in range(low, high)]
         assert places == wanted, letter
 
 
@@ -120,10 +120,10 @@ def test_zeroing_the_queries_leaves_no_trace_of_the_keys(
                 features = weight if places[letter].input_first else weight.T
                 for low, high in places[letter].parts or ((0, features.shape[1]),):
                     features[:, low:high] *= factor
-            found = model(input_ids=ids, use_cache=False).logits
+            measured = model(input_ids=ids, use_cache=False).logits
             for name, value in kept.items():
                 model.get_parameter(name).copy_(value)
-        return found
+        return measured
 
     without = logits(q=0.0)
     torch.testing.assert_close(logits(q=0.0, k=-3.0), without, rtol=1e-4, atol=1e-5)

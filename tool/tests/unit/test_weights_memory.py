@@ -31,10 +31,10 @@ def test_a_look_at_an_untrained_copy_takes_the_room_of_a_few_matrices() -> None:
     # The part of the block that a copy holds is torch's memory, which is not traced.
     copy.matrix(0, "q")
     tracemalloc.start()
-    found = views(copy)
+    looked = views(copy)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert np.isfinite(found[: len(BLOCK_VIEWS)]).all()
+    assert np.isfinite(looked[: len(BLOCK_VIEWS)]).all()
     # The Gram matrix in float64 is two, and its decomposition works on it where it lies; three
     # matrices laid side by side and their Gram matrix twice over would be seventeen.
     assert peak < 8 * WIDE * WIDE * 4
@@ -46,10 +46,10 @@ def test_rotated_copies_take_the_room_of_a_few_matrices() -> None:
     matrix = WIDE * WIDE * 4
     head_clustering(reader)  # imports
     tracemalloc.start()
-    found = head_clustering(reader)
+    values = head_clustering(reader)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert np.isfinite(found.sel(tree="cophenetic")).all()
+    assert np.isfinite(values.sel(tree="cophenetic")).all()
     # The block's four matrices, the two of a copy's operator and their Gram matrices; 19 copies at
     # once are 76.
     assert peak < 12 * matrix

@@ -61,15 +61,15 @@ def _value(array, **at):
 
 
 def test_spread_by_depth_is_what_was_planted(planted):
-    found = tables.weight_statistics(planted)
-    assert found.dims == ("statistic", "layer", "matrix")
-    assert list(found.matrix.values) == ["q", "k", "v", "o", "in", "out"]
-    assert _value(found, statistic="sd", layer=3, matrix="v") == pytest.approx(
+    values = tables.weight_statistics(planted)
+    assert values.dims == ("statistic", "layer", "matrix")
+    assert list(values.matrix.values) == ["q", "k", "v", "o", "in", "out"]
+    assert _value(values, statistic="sd", layer=3, matrix="v") == pytest.approx(
         0.02 * 1.1**3, rel=0.03
     )
-    ratio = log_depth_ratio(found.sel(statistic="sd", matrix="out"))
+    ratio = log_depth_ratio(values.sel(statistic="sd", matrix="out"))
     assert float(ratio) == pytest.approx(5 * np.log(1.1), abs=0.03)
-    assert float(depth_correlation(found.sel(statistic="sd", matrix="out"))) == pytest.approx(1)
+    assert float(depth_correlation(values.sel(statistic="sd", matrix="out"))) == pytest.approx(1)
 
 
 def test_a_large_head_and_a_dominant_dimension_are_found(planted):
@@ -84,10 +84,10 @@ def test_a_large_head_and_a_dominant_dimension_are_found(planted):
 
 
 def test_waves_over_positions(planted):
-    found = tables_positions.position_periodicity(planted)
-    np.testing.assert_allclose(found.sel(fit="period"), 24, rtol=5e-3)
-    assert float(found.sel(fit="r2_sinusoid").min()) > 0.999
-    share = found.sel(fit="top3_share", drop=True).mean("dim")
+    values = tables_positions.position_periodicity(planted)
+    np.testing.assert_allclose(values.sel(fit="period"), 24, rtol=5e-3)
+    assert float(values.sel(fit="r2_sinusoid").min()) > 0.999
+    share = values.sel(fit="top3_share", drop=True).mean("dim")
     shuffled = tables_positions.position_top3_shuffled(planted)
     assert float(rank_above(share, shuffled)) == 0.05
     adjacent = tables_positions.position_adjacent_correlation(planted)
@@ -115,10 +115,10 @@ def test_counts(planted):
 
 def test_pooled_attention_is_the_stored_matrix(planted):
     matrix = planted.tensor("transformer.h.4.attn.c_attn.weight")
-    found = tables.attention_input_statistics(planted).sel(layer=4)
-    assert _value(found, statistic="sd") == pytest.approx(matrix.std(), rel=1e-6)
+    chosen = tables.attention_input_statistics(planted).sel(layer=4)
+    assert _value(chosen, statistic="sd") == pytest.approx(matrix.std(), rel=1e-6)
     # Triple queries in one head are a scale mixture: heavier tails than any of its parts.
-    assert _value(found, statistic="excess_kurtosis") > 3
+    assert _value(chosen, statistic="excess_kurtosis") > 3
     spectrum = tables.attention_input_spectrum(planted).sel(layer=4)
     gaussian = 63 * 192 / (63 + 192 + 1)
     assert _value(spectrum, measure="participation_gaussian") == pytest.approx(gaussian)
@@ -169,9 +169,9 @@ def test_rotary_models_have_no_position_table():
     reader = WeightReader.from_state_dict({}, config).untrained(0)
     with pytest.raises(NotAvailableError, match="positions are rotary"):
         tables_positions.position_variance(reader)
-    found = views.weight_views(reader)
-    assert np.isnan(found.sel(view="adjacent_correlation"))
-    assert np.isfinite(found.sel(view="cophenetic_ov"))
+    values = views.weight_views(reader)
+    assert np.isnan(values.sel(view="adjacent_correlation"))
+    assert np.isfinite(values.sel(view="cophenetic_ov"))
     assert "gate" in tables.weight_statistics(reader).matrix
 
 

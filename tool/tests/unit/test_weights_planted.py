@@ -61,22 +61,22 @@ def test_a_rank_three_matrix_has_three_components():
     values = pca.eigenvalues(matrix)
     np.testing.assert_allclose(values[:3], [9, 4, 1], rtol=1e-9)
     assert values[3] < 1e-9
-    found = dict(zip(pca.MEASURES, pca.spectrum_measures(matrix), strict=True))
-    assert found["participation"] == pytest.approx(14**2 / (81 + 16 + 1))
-    assert found["first_share"] == pytest.approx(9 / 14)
-    assert found["first_two_share"] == pytest.approx(13 / 14)
-    assert (found["components_50"], found["components_90"]) == (1, 2)
+    measured = dict(zip(pca.MEASURES, pca.spectrum_measures(matrix), strict=True))
+    assert measured["participation"] == pytest.approx(14**2 / (81 + 16 + 1))
+    assert measured["first_share"] == pytest.approx(9 / 14)
+    assert measured["first_two_share"] == pytest.approx(13 / 14)
+    assert (measured["components_50"], measured["components_90"]) == (1, 2)
     np.testing.assert_allclose(pca.spectrum_measures(matrix.T[:, :1] * 0), np.nan)
 
 
 def test_a_gaussian_of_the_study_shape():
     # Recomputed for the study: first share .0032, 216 components for 50 %, 557 for 90 %.
     matrix = RNG(3).standard_normal((768, 2304)).astype(np.float32)
-    found = dict(zip(pca.MEASURES, pca.spectrum_measures(matrix), strict=True))
-    assert found["first_share"] == pytest.approx(0.0032, abs=0.0001)
-    assert found["components_50"] == pytest.approx(216, abs=2)
-    assert found["components_90"] == pytest.approx(557, abs=2)
-    assert found["participation"] == pytest.approx(found["participation_gaussian"], rel=0.005)
+    measured = dict(zip(pca.MEASURES, pca.spectrum_measures(matrix), strict=True))
+    assert measured["first_share"] == pytest.approx(0.0032, abs=0.0001)
+    assert measured["components_50"] == pytest.approx(216, abs=2)
+    assert measured["components_90"] == pytest.approx(557, abs=2)
+    assert measured["participation"] == pytest.approx(measured["participation_gaussian"], rel=0.005)
 
 
 def test_standardising_fixes_the_total():
@@ -126,9 +126,9 @@ def test_two_groups_of_heads_are_found(operator):
     assert len({tuple(pair) for pair in zip(labels, of, strict=True)}) == 2
     rotated = [hd.rotated_distances(weights, operator, RNG(s)) for s in range(19)]
     references = [hd.cluster(distances) for distances in rotated]
-    found, clusters = hd.gap(observed, references)
+    measured, clusters = hd.gap(observed, references)
     assert clusters == 2
-    assert found > 0.2
+    assert measured > 0.2
     assert observed.cophenetic > max(r.cophenetic for r in references)
     assert observed.cophenetic > 0.95
 

@@ -109,11 +109,11 @@ def test_queries_and_keys_are_what_attention_gets(name):
     x = inputs[0].reshape(2, -1)[0].numpy()
     for matrix, arrived in zip("qk", seen[1], strict=True):
         expected = (x @ reader.matrix(1, matrix)).reshape(-1, reader.layout.head_dim)
-        found = arrived[0, :, 0].numpy()
+        measured = arrived[0, :, 0].numpy()
         heads = reader.layout.heads if matrix == "q" else reader.layout.key_heads
-        found = found[:: len(found) // heads]  # shared keys may arrive repeated
+        measured = measured[:: len(measured) // heads]  # shared keys may arrive repeated
         scale = 1.0 if name != "opt" or matrix == "k" else reader.layout.head_dim**-0.5
-        np.testing.assert_allclose(found, expected * scale, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(measured, expected * scale, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -134,18 +134,18 @@ def test_feed_forward_is_input_first(name):
         expected = out.reshape(-1).numpy()
         for low, high in place.parts:
             expected = expected[low:high]
-        found = given.reshape(-1).numpy() @ reader.matrix(0, matrix)
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        measured = given.reshape(-1).numpy() @ reader.matrix(0, matrix)
+        np.testing.assert_allclose(measured, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_phi3_gate_is_the_half_that_is_activated():
     model = _model("phi3-gqa")
     reader = _reader(model)
     x = torch.randn(32)
-    found = model.model.layers[0].mlp(x[None, None]).reshape(-1).numpy()
+    measured = model.model.layers[0].mlp(x[None, None]).reshape(-1).numpy()
     gate = torch.nn.functional.silu(x @ torch.from_numpy(reader.matrix(0, "gate").copy())).numpy()
     by_hand = (gate * (x.numpy() @ reader.matrix(0, "in"))) @ reader.matrix(0, "out")
-    np.testing.assert_allclose(found, by_hand, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(measured, by_hand, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "keys"), [("gpt2", 4), ("llama-gqa", 2), ("falcon-mqa", 1)])
@@ -222,8 +222,8 @@ def test_shards_are_one_checkpoint(tmp_path):
     model.save_pretrained(tmp_path, max_shard_size="20KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2
     reader = WeightReader.from_folder(tmp_path)
-    found = reader.matrix(1, "q")
-    np.testing.assert_array_equal(found, model.model.layers[1].self_attn.q_proj.weight.numpy().T)
+    matrix = reader.matrix(1, "q")
+    np.testing.assert_array_equal(matrix, model.model.layers[1].self_attn.q_proj.weight.numpy().T)
     index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
     (tmp_path / sorted(set(index["weight_map"].values()))[0]).unlink()
     with pytest.raises(ModelError, match=r"no file .*fetch the model again"):

@@ -31,5 +31,5 @@ def test_threads_that_share_a_copy_read_its_own_tensors() -> None:
     shared = FreshTensors(meta_model(config), 3)
     asked = [names[i % 4] for i in range(80)]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda name: shared.flat(f"{name}.weight", 0, 200), asked))
-    assert all(np.array_equal(a, expected[n]) for a, n in zip(found, asked, strict=True))
+        read = list(pool.map(lambda name: shared.flat(f"{name}.weight", 0, 200), asked))
+    assert all(np.array_equal(a, expected[n]) for a, n in zip(read, asked, strict=True))

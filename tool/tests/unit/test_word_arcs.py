@@ -69,10 +69,10 @@ def test_the_head_is_chosen_on_the_even_texts_and_read_on_the_odd_ones():
         values, dims=("text", "layer", "head"),
         coords={"text": names, "family": ("text", names), "layer": [0, 1], "head": [0, 1]},
     )  # fmt: skip
-    found = syntax.best_elsewhere(array)
-    assert found.dims == ("text",)
-    assert found.values.tolist() == [0.1, 0.2]
-    assert found["family"].values.tolist() == ["t1", "t3"]
+    measured = syntax.best_elsewhere(array)
+    assert measured.dims == ("text",)
+    assert measured.values.tolist() == [0.1, 0.2]
+    assert measured["family"].values.tolist() == ["t1", "t3"]
 
 
 class Letters:
@@ -100,16 +100,16 @@ def test_maps_and_arcs_are_those_of_eager_attention():
 
     model = build("gpt2")
     subject = Subject(model)
-    found = syntax.attention_map(subject, None)
+    values = syntax.attention_map(subject, None)
     arcs = syntax.word_arcs(subject, None)
     texts = documents()[1]
     ids = torch.tensor([[ord(c) % VOCAB for c in text[:20]] for text in texts])
     model.set_attn_implementation("eager")
     own = model(input_ids=ids, output_attentions=True).attentions
-    assert found.sizes["query"] == syntax.MAP_TOKENS
+    assert values.sizes["query"] == syntax.MAP_TOKENS
     for layer in range(3):
         expected = own[layer][:, :, :16, :16].mean(0)
-        np.testing.assert_allclose(found.sel(layer=layer), expected, atol=1e-5)
+        np.testing.assert_allclose(values.sel(layer=layer), expected, atol=1e-5)
     starts = syntax.word_starts(subject.tokenizer.convert_ids_to_tokens(ids[3].tolist()))
     on, off = syntax.arc_weights([starts], 20)
     by_hand = (own[2][3] * (on - off)).sum((1, 2))

@@ -33,10 +33,10 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def alive(pid: int) -> bool:
     """Whether a process runs; one that has ended may wait for someone to ask how."""
-    found = subprocess.run(
+    process = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
-    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+    return bool(process.stdout.strip()) and not process.stdout.startswith("Z")
 
 
 def test_a_job_larger_than_a_pipe_arrives_whole() -> None:

@@ -56,12 +56,12 @@ def remembered(
     )
     place = cache_dir() / "facts" / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.json"
     try:
-        found: Json = json.loads(place.read_text(encoding="utf-8"))
+        content: Json = json.loads(place.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         text = json.dumps(read())
         files.write(place, text)
-        found = json.loads(text)
-    return found
+        content = json.loads(text)
+    return content
 
 
 def _beside(checkpoint: Checkpoint) -> list[Path]:
