@@ -55,7 +55,7 @@ def estimate(value, low, high, check=(None, None), **more):
 
 
 @pytest.mark.parametrize(
-    ("found", "kind", "shown"),
+    ("measured", "kind", "shown"),
     [
         (estimate(0.1, -0.1, 0.3), "interval crosses the bound", "interval crosses 0.02"),
         (
