@@ -55,9 +55,9 @@ def claims_page() -> str:
         "`refutable verify ID --model MODEL` decides it.",
         "",
     ]
-    for study, own in groupby(claims, key=lambda claim: claim.source.study):
+    for study, of_study in groupby(claims, key=lambda claim: claim.source.study):
         lines += [f"## {study}", ""]
-        for claim in own:
+        for claim in of_study:
             lines += _claim(claim)
     return "\n".join(lines) + "\n"
 
@@ -78,10 +78,10 @@ def observables_page() -> str:
         "",
     ]
     for title, belongs in kinds.items():
-        own = [item for item in REGISTRY if belongs(item)]
+        of_kind = [item for item in REGISTRY if belongs(item)]
         lines += [f"## {title}", "", "| name | dims | unit | version | what |"]
         lines += ["| --- | --- | --- | --- | --- |"]
-        lines += [_observable(item) for item in own]
+        lines += [_observable(item) for item in of_kind]
         lines += [""]
     return "\n".join(lines) + "\n"
 

@@ -26,9 +26,9 @@ def participation_untrained(untrained_weight_views):
 )
 def test_participation_of_attention_input(attention_input_spectrum):
     """Participation ratio of [Q K V] over a Gaussian's, mean over blocks."""
-    own = attention_input_spectrum.sel(measure="participation")
+    dimensions = attention_input_spectrum.sel(measure="participation")
     gaussian = attention_input_spectrum.sel(measure="participation_gaussian")
-    return (own / gaussian).mean("layer")
+    return (dimensions / gaussian).mean("layer")
 
 
 @claim(
@@ -44,6 +44,6 @@ def test_participation_of_attention_input(attention_input_spectrum):
 )
 def test_participation_of_feed_forward(weight_spectrum):
     """Participation ratio of W_in and W_out over a Gaussian's, mean over blocks."""
-    own = weight_spectrum.sel(measure="participation", matrix=["in", "out"])
+    dimensions = weight_spectrum.sel(measure="participation", matrix=["in", "out"])
     gaussian = weight_spectrum.sel(measure="participation_gaussian", matrix=["in", "out"])
-    return (own / gaussian).mean(("layer", "matrix"))
+    return (dimensions / gaussian).mean(("layer", "matrix"))

@@ -41,5 +41,5 @@ def test_step_of_the_knee(training_loss):
 def test_distance_to_the_published_curve(training_loss):
     """Median absolute log ratio of the loss to the published one at 27 steps, 0 to 2600."""
     published = reference("no_position", "loss", "published")
-    ours = training_loss.sel(step=slice(0, 2600, 100))
-    return abs(np.log(ours / np.array(published))).median()
+    measured = training_loss.sel(step=slice(0, 2600, 100))
+    return abs(np.log(measured / np.array(published))).median()

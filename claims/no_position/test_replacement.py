@@ -27,15 +27,15 @@ def published():
 def log_ratios(replaced_loss):
     """Log of our loss over the published one, by distinct site."""
     known = published()
-    ours = replaced_loss.sel(site=list(known))
-    return np.log(ours / np.array(list(known.values())))
+    measured = replaced_loss.sel(site=list(known))
+    return np.log(measured / np.array(list(known.values())))
 
 
 def rank_correlation(replaced_loss):
     """Rank correlation of losses after replacement with the published ones, distinct sites."""
     known = published()
-    ours = replaced_loss.sel(site=list(known)).values
-    ranks = [np.argsort(np.argsort(losses)) for losses in (ours, np.array(list(known.values())))]
+    losses = replaced_loss.sel(site=list(known)).values
+    ranks = [np.argsort(np.argsort(some)) for some in (losses, np.array(list(known.values())))]
     return np.corrcoef(*ranks)[0, 1]
 
 

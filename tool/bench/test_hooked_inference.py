@@ -115,9 +115,9 @@ def capture_pass(
     return lambda: measure(model, sites, prompts, items, layout="packed")
 
 
-def ratio(benchmark: Any, ours: Callable[[], Any], other: Callable[[], Any]) -> float:
-    """Median time of `ours` over the median time of `other`, run in turn."""
-    times: dict[str, list[float]] = {"ours": [], "other": []}
+def ratio(benchmark: Any, engine: Callable[[], Any], other: Callable[[], Any]) -> float:
+    """Median time of `engine` over the median time of `other`, run in turn."""
+    times: dict[str, list[float]] = {"engine": [], "other": []}
 
     def timed(name: str, run: Callable[[], Any]) -> None:
         start = time.perf_counter()
@@ -125,18 +125,18 @@ def ratio(benchmark: Any, ours: Callable[[], Any], other: Callable[[], Any]) -> 
         times[name].append(time.perf_counter() - start)
 
     def pair() -> None:
-        order = [("ours", ours), ("other", other)]
-        for name, run in order if len(times["ours"]) % 2 else reversed(order):
+        order = [("engine", engine), ("other", other)]
+        for name, run in order if len(times["engine"]) % 2 else reversed(order):
             timed(name, run)
 
-    ours()
+    engine()
     other()
     benchmark.pedantic(pair, rounds=PAIRS, iterations=1)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    quotient = medians["ours"] / medians["other"]
+    quotient = medians["engine"] / medians["other"]
     benchmark.extra_info |= {"seconds": medians, "ratio": quotient, "pairs": PAIRS}
     print(
-        f"\n{medians['ours']:.3f} s against {medians['other']:.3f} s: ratio {quotient:.3f}",
+        f"\n{medians['engine']:.3f} s against {medians['other']:.3f} s: ratio {quotient:.3f}",
         flush=True,
     )
     return quotient
@@ -145,23 +145,23 @@ def ratio(benchmark: Any, ours: Callable[[], Any], other: Callable[[], Any]) -> 
 def test_residual_and_logits_cost_at_most_5_percent(
     benchmark: Any, model: Any, sites: Sites, prompts: Encoded
 ) -> None:
-    ours = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS)
-    assert ratio(benchmark, ours, bare_pass(model, prompts)) <= 1.05
+    engine = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS)
+    assert ratio(benchmark, engine, bare_pass(model, prompts)) <= 1.05
 
 
 def test_attention_summaries_cost_at_most_25_percent(
     benchmark: Any, model: Any, sites: Sites, prompts: Encoded
 ) -> None:
-    ours = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS + ATTENTION)
-    assert ratio(benchmark, ours, bare_pass(model, prompts)) <= 1.25
+    engine = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS + ATTENTION)
+    assert ratio(benchmark, engine, bare_pass(model, prompts)) <= 1.25
 
 
 def test_one_pass_is_4_times_faster_than_a_loop(
     benchmark: Any, model: Any, sites: Sites, prompts: Encoded
 ) -> None:
-    ours = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS)
+    engine = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS)
     loop = loop_over_prompts(model, prompts)
-    assert ratio(benchmark, ours, loop) <= 0.25
+    assert ratio(benchmark, engine, loop) <= 0.25
 
 
 def test_the_loop_measures_the_same(model: Any, sites: Sites, prompts: Encoded) -> None:
@@ -171,5 +171,5 @@ def test_the_loop_measures_the_same(model: Any, sites: Sites, prompts: Encoded) 
     np.testing.assert_allclose(measured, wanted, rtol=1e-4)
     bare = torch.log_softmax(bare_pass(model, prompts)()[0].double(), -1)
     entropy = -(bare.exp() * bare).sum(-1).numpy()
-    ours = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS)()["next_token_entropy"].values
-    np.testing.assert_allclose(ours, entropy, rtol=1e-4)
+    engine = capture_pass(model, sites, prompts, RESIDUAL_AND_LOGITS)()["next_token_entropy"].values
+    np.testing.assert_allclose(engine, entropy, rtol=1e-4)

@@ -102,6 +102,6 @@ def told(problem: Exception) -> str:
     from pathlib import Path
 
     frames = traceback.extract_tb(problem.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename] or list(frames)
-    place = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+    of_project = [f for f in frames if "site-packages" not in f.filename] or list(frames)
+    place = f" ({Path(of_project[-1].filename).name}, line {of_project[-1].lineno})"
     return f"{one_line(problem)}{place}"

@@ -102,9 +102,9 @@ class AttentionPass:
         batch = self._batch
         masks = self._group_masks(mask, query)
         parts = []
-        for group, own in zip(batch.groups, masks, strict=True):
+        for group, of_group in zip(batch.groups, masks, strict=True):
             states = [_gather(states, group) for states in (query, key, value)]
-            made, pattern = eager(module, *states, own, **kwargs)
+            made, pattern = eager(module, *states, of_group, **kwargs)
             self._reduce(layer, group, pattern)
             parts.append(made.contiguous().flatten(0, 1))
         out = torch.cat(parts).index_select(0, batch.unsort)
@@ -166,15 +166,15 @@ def _cut_mask(mask: torch.Tensor | None, query: torch.Tensor, group: Group) -> t
     steps = group.positions
     if mask is None:
         future = torch.ones(steps.shape[1], steps.shape[1], dtype=torch.bool, device=query.device)
-        own = torch.zeros_like(future, dtype=query.dtype).masked_fill(future.triu(1), lowest)
-        own = own.expand(steps.shape[0], 1, -1, -1)
+        causal = torch.zeros_like(future, dtype=query.dtype).masked_fill(future.triu(1), lowest)
+        causal = causal.expand(steps.shape[0], 1, -1, -1)
     else:
         if mask.dtype == torch.bool:
             mask = torch.zeros_like(mask, dtype=query.dtype).masked_fill(~mask, lowest)
         mask = mask.expand(query.shape[0], -1, -1, -1)
         rows = group.rows[:, :, None]
-        own = mask[rows, :, steps[:, :, None], steps[:, None, :]].permute(0, 3, 1, 2)
-    return own.masked_fill(group.beyond[:, None, None, :], lowest).contiguous()
+        causal = mask[rows, :, steps[:, :, None], steps[:, None, :]].permute(0, 3, 1, 2)
+    return causal.masked_fill(group.beyond[:, None, None, :], lowest).contiguous()
 
 
 def _returned_weights(output: object, batch: Batch) -> torch.Tensor | None:

@@ -105,9 +105,9 @@ def starting_behind(sites: Sites, outputs: Sequence[object], layers: int) -> Ite
     """Let the first so many blocks hand on what is known instead of computing it."""
     with ExitStack() as stack:
         for block, known in zip(sites.blocks[:layers], outputs, strict=False):
-            own = block.__dict__.get("forward")
+            instance_forward = block.__dict__.get("forward")
             block.forward = partial(_hand_on, known)
-            stack.callback(_put_back, block, own)
+            stack.callback(_put_back, block, instance_forward)
         yield
 
 
@@ -120,11 +120,11 @@ def _hand_on(known: object, *_: object, **__: object) -> object:
     return type(known)(item.clone() if isinstance(item, torch.Tensor) else item for item in known)
 
 
-def _put_back(block: nn.Module, own: Callable[..., object] | None) -> None:
-    if own is None:
+def _put_back(block: nn.Module, instance_forward: Callable[..., object] | None) -> None:
+    if instance_forward is None:
         del block.forward
     else:
-        block.forward = own
+        block.forward = instance_forward
 
 
 def _in_attention(name: str) -> bool:
@@ -149,8 +149,8 @@ def _edited_attention(sites: Sites, edits: Mapping[str, Edit]) -> Attend:
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         prefix = f"blocks.{layers.get(id(module))}.attn."
-        own = {n.removeprefix(prefix): e for n, e in edits.items() if n.startswith(prefix)}
-        for name, edit in own.items():
+        of_block = {n.removeprefix(prefix): e for n, e in edits.items() if n.startswith(prefix)}
+        for name, edit in of_block.items():
             kind = name.removeprefix("rot_")
             # The interface has heads before positions, the sites positions before heads.
             if kind == "q":
@@ -159,11 +159,11 @@ def _edited_attention(sites: Sites, edits: Mapping[str, Edit]) -> Attend:
                 key = edit(key.transpose(1, 2)).transpose(1, 2)
             elif kind == "v":
                 value = edit(value.transpose(1, 2)).transpose(1, 2)
-        if "scores" in own:
-            mask = _mask_for_scores(own["scores"], query, key, mask, kwargs)
+        if "scores" in of_block:
+            mask = _mask_for_scores(of_block["scores"], query, key, mask, kwargs)
         out, pattern = eager_attention(module)(module, query, key, value, mask, **kwargs)
-        if "pattern" in own:
-            pattern = own["pattern"](pattern)
+        if "pattern" in of_block:
+            pattern = of_block["pattern"](pattern)
             out = torch.matmul(pattern, _repeat_heads(value, pattern.shape[1])).transpose(1, 2)
         return out.contiguous(), pattern
 

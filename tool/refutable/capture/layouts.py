@@ -110,9 +110,9 @@ class Trial:
         if plan.attention and difference.value <= self._bound:
             # Read through our own function, attention is right even where the model's own mask
             # lets packed prompts see each other; the model must be right without it too.
-            own = only(self._measure(self._probes, packs), chosen, ran)
+            probed = only(self._measure(self._probes, packs), chosen, ran)
             wanted = {item.name: alone[item.name] for item in self._probes}
-            other = compare(own, wanted, ranged=LastLogits.name)
+            other = compare(probed, wanted, ranged=LastLogits.name)
             difference = max(difference, other, key=lambda item: item.value)
         return measured, alone, difference
 

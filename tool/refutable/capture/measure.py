@@ -184,8 +184,8 @@ def _refuse_infinite(array: xr.DataArray, encoded: Encoded, dtype: str) -> None:
         lengths = {
             name: len(ids) for name, ids in zip(encoded.prompt_ids, encoded.ids, strict=True)
         }
-        own = np.array([lengths[str(name)] for name in array["prompt"].values])
-        inside = np.arange(array.sizes["position"]) < own[:, None]
+        counts = np.array([lengths[str(name)] for name in array["prompt"].values])
+        inside = np.arange(array.sizes["position"]) < counts[:, None]
         bad &= inside.reshape(inside.shape[0], *(1,) * (bad.ndim - 2), inside.shape[1])
     by_prompt = bad.reshape(bad.shape[0], -1).any(-1)
     if not by_prompt.any():

@@ -84,7 +84,7 @@ def compare_patterns(
     """
     ids = sorted((x for x in encoded.ids if len(x) > 1), key=len)[:_PROMPTS] or encoded.ids[:1]
     ids = tuple(x[:_LONGEST] for x in ids)
-    own = [_eager(model, sites, x) for x in ids]
+    eager = [_eager(model, sites, x) for x in ids]
     keeper = _KeepPatterns()
     calls: dict[int, int] = {}
     read: dict[tuple[int, int], torch.Tensor] = {}
@@ -98,7 +98,7 @@ def compare_patterns(
                 read[layer, pack.prompts[at]] = pattern
             keeper.kept.clear()
     pairs = [
-        (read[layer, i], own[i][layer]) for i in range(len(ids)) for layer in range(len(own[i]))
+        (read[layer, i], eager[i][layer]) for i in range(len(ids)) for layer in range(len(eager[i]))
     ]
     return Comparison(
         difference=max(float((a - b).abs().max()) for a, b in pairs),

@@ -83,7 +83,7 @@ def sweep(
         For each job what `refutable.capture.measure.measure` gives.
     """
     runs = [_runs_of(streamed, job) for job in jobs]
-    every = [run for own in runs for run in own]
+    every = [run for job_runs in runs for run in job_runs]
     blocks = sites.blocks
     with streamed.rest():
         for layer in range(len(blocks)):
@@ -96,12 +96,15 @@ def sweep(
     return [
         gathered(
             make_plan(job.observables),
-            [run.pack for run in own],
-            {item.name: [run.parts[item.name] for run in own] for item in own[0].plan.observables},
+            [run.pack for run in job_runs],
+            {
+                item.name: [run.parts[item.name] for run in job_runs]
+                for item in job_runs[0].plan.observables
+            },
             job.encoded,
             dtype=dtype if job.finite else "",
         )
-        for job, own in zip(jobs, runs, strict=True)
+        for job, job_runs in zip(jobs, runs, strict=True)
     ]
 
 

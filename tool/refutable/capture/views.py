@@ -155,8 +155,8 @@ class LogitView:
         """Minus the log-probability of each prompt's own next token; NaN at its last one: token."""
         ids = self.input_ids()
         following = torch.roll(ids, -1)
-        own = self.all().gather(-1, following[:, None])[:, 0].float()
-        losses = log_total - own
+        of_next = self.all().gather(-1, following[:, None])[:, 0].float()
+        losses = log_total - of_next
         losses[torch.cumsum(self._batch.lengths, 0) - 1] = float("nan")
         return losses
 

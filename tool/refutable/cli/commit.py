@@ -72,13 +72,13 @@ def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> i
     writer = CommittedWriter(bits=BITS.get(tag))
     controlled: set[str] = set()
     for spec in specs:
-        mine = [
+        of_model = [
             c
             for c in claims
             if spec.group in c.predicts.names or (spec.default and not c.predicts.grouped)
         ]
-        say(f"{spec.id}: {len(mine)} claims")
-        _observe(spec, mine, spec.group not in controlled, writer, say)
+        say(f"{spec.id}: {len(of_model)} claims")
+        _observe(spec, of_model, spec.group not in controlled, writer, say)
         controlled.add(spec.group)
     writer.write(out)
     return len(writer.models)
@@ -113,14 +113,14 @@ def observe_copies(out: Path, say: Callable[[str], None], tag: str = "twin") -> 
     writer.take(Committed(out))
     for spec in all_specs():
         if tag in spec.tags and spec.seed == 0 and weights_available(spec):
-            own = [
+            of_group = [
                 claim
                 for claim in bundled_claims()
                 if claim.control is not None
                 and (spec.group in claim.predicts.names if claim.predicts.grouped else spec.default)
             ]
-            say(f"{spec.id}: {len(own)} claims with a null control")
-            _observe(spec, own, True, writer, say, copies_alone=True)
+            say(f"{spec.id}: {len(of_group)} claims with a null control")
+            _observe(spec, of_group, True, writer, say, copies_alone=True)
     writer.write(out)
     return len(writer.models)
 

@@ -43,7 +43,7 @@ def tested_and_drawn(
     with style.styled():
         figure = draw_curve(
             specifications.tested,
-            specifications.own,
+            specifications.as_stated,
             specifications.dimensions,
             region=specifications.region,
             unit=specifications.unit,
@@ -59,7 +59,7 @@ def tested_and_drawn(
 def caption(multiverse: Multiverse) -> str:
     """Say in a sentence how many specifications agree."""
     agree, of_all = multiverse.agreement()
-    verdict = multiverse.own.verdict.value if multiverse.own.verdict else ""
+    verdict = multiverse.as_stated.verdict.value if multiverse.as_stated.verdict else ""
     return (
         f"{agree} of {of_all} specifications ({agree / of_all:.0%}) are {verdict}, as the claim's "
         f"own (diamond): {multiverse.predicted}. They share a model and most prompts."

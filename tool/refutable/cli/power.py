@@ -49,8 +49,8 @@ def earlier_estimate(claim: str, model: str | None, evidence: Path) -> Estimate 
     if not evidence.is_file():
         return None
     for result in read(evidence).results:
-        ours = model is None or model in (result.model, *result.models)
-        if result.claim == claim and ours and result.estimate is not None and result.estimate.sd:
+        asked = model is None or model in (result.model, *result.models)
+        if result.claim == claim and asked and result.estimate is not None and result.estimate.sd:
             return result.estimate
     return None
 

@@ -68,14 +68,14 @@ class Multiverse:
         return tuple(s for s in self.specifications if s.verdict is not None)
 
     @property
-    def own(self) -> Specification:
+    def as_stated(self) -> Specification:
         """The claim's own specification."""
         return self.specifications[0]
 
     def agreement(self, among: Sequence[Specification] | None = None) -> tuple[int, int]:
         """Return how many have the verdict of the claim's own specification, and of how many."""
         counted = self.tested if among is None else among
-        return sum(s.verdict is self.own.verdict for s in counted), len(counted)
+        return sum(s.verdict is self.as_stated.verdict for s in counted), len(counted)
 
 
 def multiverse(
@@ -120,14 +120,14 @@ def multiverse(
     options: dict[str, tuple[str, ...]] = {"dtype": DTYPES, "tokens": tuple(readings)}
     options["model"], names, reason = _models(claim, model)
     absent |= {"model": reason} if reason else {}
-    own = claim.prompts or DEFAULT_PROMPTS
+    stated_prompts = claim.prompts or DEFAULT_PROMPTS
     options["arm"] = (*claim.arms[:1], *(a for a in ARMS if a != claim.arms[0]))
-    options["prompts"] = tuple(dict.fromkeys((own, *(prompts or (OTHER_PROMPTS,)))))
+    options["prompts"] = tuple(dict.fromkeys((stated_prompts, *(prompts or (OTHER_PROMPTS,)))))
     if claim.prompts is not None and not prompts:
-        options["prompts"] = (own,)
-        absent["prompts"] = f"the claim is about the prompts of {own}"
+        options["prompts"] = (stated_prompts,)
+        absent["prompts"] = f"the claim is about the prompts of {stated_prompts}"
     if claim.kind == "weights":
-        options |= {"arm": claim.arms[:1], "prompts": (own,)}
+        options |= {"arm": claim.arms[:1], "prompts": (stated_prompts,)}
         absent |= dict.fromkeys(("arm", "prompts"), "weights are read without prompts")
     specifications = []
     for dtype in options["dtype"]:
@@ -138,8 +138,8 @@ def multiverse(
         claim.id, claim.statement, claim.predicts.statement, claim.predicts.region, claim.unit,
         {name: options[name] for name in DIMENSIONS}, absent, tuple(specifications),
     )  # fmt: skip
-    if made.own.verdict is None:
-        raise RefutableError(f"{claim.id} as it stands gives no verdict: {made.own.reason}")
+    if made.as_stated.verdict is None:
+        raise RefutableError(f"{claim.id} as it stands gives no verdict: {made.as_stated.reason}")
     return made
 
 

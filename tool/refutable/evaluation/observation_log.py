@@ -171,8 +171,8 @@ class ObservationLog:
             key = f"observables|{model}|{cell.prompts}|{cell.arm}|{role}"
             for quantity, array in arrays.items():
                 if _is_kept(quantity, array):
-                    own = {**common, "quantity": quantity}
-                    self._write(f"{key}|{quantity}", prompts, [(array, own)])
+                    columns = {**common, "quantity": quantity}
+                    self._write(f"{key}|{quantity}", prompts, [(array, columns)])
             if not role and key not in self._summed and not self._has(f"{key}|summaries"):
                 self._summed.add(key)
                 rows = [(a, {**common, "quantity": q}) for q, a in summaries(arrays).items()]

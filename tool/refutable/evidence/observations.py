@@ -100,8 +100,8 @@ def write_csv(parquet: str | os.PathLike[str], path: str | os.PathLike[str]) -> 
     from pyarrow import csv
 
     whole = _read(Path(parquet))
-    own = pc.and_(pc.is_valid(whole["claim"]), pc.is_null(whole["control"]))
-    table = whole.filter(own).drop_columns(["text"])
+    of_claims = pc.and_(pc.is_valid(whole["claim"]), pc.is_null(whole["control"]))
+    table = whole.filter(of_claims).drop_columns(["text"])
     decoded = table.cast(pa.schema([(field.name, _csv_type(field.type)) for field in table.schema]))
     buffer = io.BytesIO()
     csv.write_csv(decoded, buffer)

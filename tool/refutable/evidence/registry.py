@@ -82,12 +82,12 @@ class Registry:
         Files that came with the claims, older than the own one.
     """
 
-    def __init__(self, own: Path, shipped: Iterable[Path] = ()) -> None:
-        self.own = own
+    def __init__(self, file: Path, shipped: Iterable[Path] = ()) -> None:
+        self.file = file
         self.damaged = 0
         """Lines that cannot be read and are passed over."""
         self._histories: dict[Cell, _History] = {}
-        self._shipped = [path for path in shipped if path != own]
+        self._shipped = [path for path in shipped if path != file]
         self._read()
 
     def register(
@@ -109,8 +109,8 @@ class Registry:
             return 0
         from filelock import FileLock
 
-        self.own.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.own.with_suffix(".lock")):
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.file.with_suffix(".lock")):
             # Another worker of the same run may have come first.
             self._read()
             date = datetime.now(UTC).isoformat(timespec="seconds")
@@ -126,7 +126,7 @@ class Registry:
             if self.damaged:
                 # What a killed process left of a line must not swallow the next.
                 lines = "\n" + lines
-            with self.own.open("a", encoding="utf-8") as file:
+            with self.file.open("a", encoding="utf-8") as file:
                 file.write(lines)
         for entry in new:
             self._take(entry)
@@ -149,7 +149,7 @@ class Registry:
 
     def _read(self) -> None:
         self._histories, self.damaged = {}, 0
-        for path in (*self._shipped, self.own):
+        for path in (*self._shipped, self.file):
             for entry in read_entries(path):
                 if entry is None:
                     self.damaged += 1

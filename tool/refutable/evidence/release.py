@@ -206,11 +206,11 @@ def _tensors(path: Path, digest: str) -> dict[str, Array]:
 
 
 def _behaviour(arrays: Mapping[str, Array], arm: str, labels: Mapping[str, Any]) -> Behaviour:
-    own = {key: arrays[f"{arm}|{key}"] for key in ("lengths", "tokens", "ends", "loss", "rest")}
+    parts = {key: arrays[f"{arm}|{key}"] for key in ("lengths", "tokens", "ends", "loss", "rest")}
     return Behaviour(
         prompts=tuple(labels["prompts"]),
         families=tuple(labels["families"]),
         ids=arrays[f"{arm}|ids"].astype(np.int64),
         log_probability=fine(arrays[f"{arm}|code"]),
-        **own,
+        **parts,
     )

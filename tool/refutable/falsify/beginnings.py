@@ -119,7 +119,7 @@ class Beginnings:
         shared = self._objective.measured(every, packs=packs)
         chosen = sorted({*range(0, len(every), max(1, len(every) // _COMPARED))})
         alone = self._objective.measured([every[i] for i in chosen])
-        ours = np.array([shared[i].value for i in chosen])
-        theirs = np.array([one.value for one in alone])
-        if not np.allclose(ours, theirs, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+        together = np.array([shared[i].value for i in chosen])
+        one_by_one = np.array([one.value for one in alone])
+        if not np.allclose(together, one_by_one, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
             self.problem = "their values differ from those of the same prompts alone"

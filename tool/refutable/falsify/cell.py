@@ -104,8 +104,10 @@ class CellAttack:
         """Whether what this search left in its file is no longer what it found."""
         shown = _counterexample(known["counterexample"])
         here = (self.target.claim.id, self.state.report.weights_digest, self.target.arm)
-        own = [one for one in self.stored if one.key == here and one.search == self.search_id]
-        return any(shown is None or self._fed(one.ids) != shown.ids for one in own)
+        of_this_search = [
+            one for one in self.stored if one.key == here and one.search == self.search_id
+        ]
+        return any(shown is None or self._fed(one.ids) != shown.ids for one in of_this_search)
 
     # -- what a search depends on ----------------------------------------------------------------
 

@@ -70,8 +70,8 @@ class CounterexampleStore:
         Folders that come with suites; they are read only, and first.
     """
 
-    def __init__(self, own: Path, shipped: Sequence[Path] = ()) -> None:
-        self.own = own
+    def __init__(self, folder: Path, shipped: Sequence[Path] = ()) -> None:
+        self.folder = folder
         self.shipped = tuple(shipped)
         self._frozen: dict[str, list[Stored] | PromptError] | None = None
 
@@ -81,7 +81,7 @@ class CounterexampleStore:
         A run asks with what it began with: its searches then do not depend on which of its
         processes found something first.
         """
-        folders = [folder for folder in (*self.shipped, self.own) if folder.is_dir()]
+        folders = [folder for folder in (*self.shipped, self.folder) if folder.is_dir()]
         names = {path.stem for folder in folders for path in folder.glob("*.toml")}
         self._frozen = {}
         for claim in sorted(names):
@@ -108,7 +108,7 @@ class CounterexampleStore:
 
     def _read(self, claim: str) -> list[Stored]:
         stored: dict[tuple[Any, ...], Stored] = {}
-        for folder in (*self.shipped, self.own):
+        for folder in (*self.shipped, self.folder):
             for one in read(folder / f"{claim}.toml"):
                 stored.setdefault((*one.key, one.ids), one)
         return list(stored.values())
@@ -120,7 +120,7 @@ class CounterexampleStore:
 
     def drop(self, old: Stored) -> bool:
         """Forget a counterexample that holds no longer; ``False`` where it comes with a suite."""
-        if not (self.own / f"{old.claim}.toml").is_file():
+        if not (self.folder / f"{old.claim}.toml").is_file():
             return False
         with self._locked(old.claim) as path:
             kept = read(path)
@@ -133,7 +133,7 @@ class CounterexampleStore:
     def _locked(self, claim: str) -> Iterator[Path]:
         from filelock import FileLock
 
-        path = self.own / f"{claim}.toml"
+        path = self.folder / f"{claim}.toml"
         path.parent.mkdir(parents=True, exist_ok=True)
         # Models of one claim are searched by workers at the same time.
         with FileLock(path.with_suffix(".lock")):

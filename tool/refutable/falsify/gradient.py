@@ -130,8 +130,8 @@ class Gradients:
         embedding = self._objective.subject.sites.embedding
         allowed = torch.tensor(self._vocabulary.ordered, device=gradient.device)
         with torch.no_grad():
-            own = embedding(torch.tensor(ids, device=gradient.device)).float()
-            here = (gradient * own).sum(-1)
+            current = embedding(torch.tensor(ids, device=gradient.device)).float()
+            here = (gradient * current).sum(-1)
             gains, tokens = [], []
             for chunk in allowed.split(_ROWS):
                 gain = embedding(chunk).float() @ gradient.T - here

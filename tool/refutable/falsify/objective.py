@@ -156,8 +156,8 @@ class Objective:
                 for dim, size in zip(item.dims, np.shape(values), strict=True)
                 if dim in ("layer", "head", "position")
             }
-            own = {**coords, **counted} if item.per_prompt else counted
-            arrays[item.name] = xr.DataArray(values, dims=item.dims, coords=own)
+            labels = {**coords, **counted} if item.per_prompt else counted
+            arrays[item.name] = xr.DataArray(values, dims=item.dims, coords=labels)
         return self._read(self._body(arrays), list(prompts))
 
     def _body(self, arrays: dict[str, xr.DataArray]) -> Any:

@@ -170,11 +170,11 @@ class _Check:
     ) -> InstrumentResult:
         from refutable.capture.interface import IMPLEMENTATION
 
-        own = getattr(self.model.config, "_attn_implementation", None) or "eager"
+        implementation = getattr(self.model.config, "_attn_implementation", None) or "eager"
         return InstrumentResult(
             checks=tuple(self.checks),
             layout=layout,
-            attention=IMPLEMENTATION if self.attention else str(own),
+            attention=IMPLEMENTATION if self.attention else str(implementation),
             reference={name: reference[name] for name in self.asked},
             packed={name: measured[name] for name in self.asked},
             error=error,

@@ -88,15 +88,15 @@ def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
     models = dict.fromkeys(need.model for need in wanted)
     waiting = {model for model in models if _unmeasured(harness, model)}
     sets = _prompt_sets(harness, wanted)
-    mine = [n for n in reversed(wanted) if n.model in waiting and n.prompts in sets]
-    if len({need.model for need in mine}) < FEWEST:
+    given_away = [n for n in reversed(wanted) if n.model in waiting and n.prompts in sets]
+    if len({need.model for need in given_away}) < FEWEST:
         return None
     job = Job(
         tuple(
             (str(file_of(n.claim)), n.claim.id, n.model, n.prompts, n.arm, n.controlled)
-            for n in mine
+            for n in given_away
         ),
-        tuple((name, sets[name]) for name in dict.fromkeys(n.prompts for n in mine)),
+        tuple((name, sets[name]) for name in dict.fromkeys(n.prompts for n in given_away)),
         harness.sources.settings,
     )
     share = max(1, cores // 2)

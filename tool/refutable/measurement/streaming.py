@@ -163,9 +163,9 @@ class StreamedRunner(ModelRunner):
 
     def _sweep(self, tasks: list[_Task]) -> None:
         """Measure all prompts of the model in one sweep, and a few of each alone beside them."""
-        own = [task for task in tasks if not task.role]
+        of_model = [task for task in tasks if not task.role]
         jobs = [Job(task.encoded, task.items, task.layout) for task in tasks]
-        for task in own:
+        for task in of_model:
             few = self._few(task)
             jobs += [Job(few, task.items, how, finite=False) for how in (task.layout, "single")]
         with self._ledger.of("one sweep"):
@@ -173,7 +173,7 @@ class StreamedRunner(ModelRunner):
         for task, arrays in zip(tasks, swept, strict=False):
             self._put(task, task.role, arrays)
         beside = swept[len(tasks) :]
-        for place, task in enumerate(own):
+        for place, task in enumerate(of_model):
             shared, alone = beside[2 * place : 2 * place + 2]
             self._put(task, "check-chosen", shared)
             self._put(task, "check-single", alone)

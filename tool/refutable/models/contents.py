@@ -118,8 +118,10 @@ def _same_rows(memory: torch.Tensor, held: HeldTensors, name: str) -> bool:
     length = memory.shape[0]
     places = sorted({round(share * (length - 1)) for share in _ROWS}) if memory.dim() > 1 else []
     file = held.rows(name, places) if places else held.whole(name)
-    own = memory[places] if places else memory
-    return torch.equal(torch.nan_to_num(file.to(own.dtype)), torch.nan_to_num(own.cpu()))
+    in_memory = memory[places] if places else memory
+    return torch.equal(
+        torch.nan_to_num(file.to(in_memory.dtype)), torch.nan_to_num(in_memory.cpu())
+    )
 
 
 def _changed_while_loading(model: PreTrainedModel) -> Iterator[re.Pattern[str]]:

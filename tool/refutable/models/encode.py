@@ -119,15 +119,15 @@ def encode(
     kept: dict[tuple[int, ...], _Read] = {}
     for prompt in prompts.prompts:
         told, named = _tokens(prompt, read_by, facts)
-        own = _without_bos(told, prompt, facts)
-        tokens = own if shuffle_seed is None else _shuffled(own, prompt.id, shuffle_seed)
+        stripped = _without_bos(told, prompt, facts)
+        tokens = stripped if shuffle_seed is None else _shuffled(stripped, prompt.id, shuffle_seed)
         tokens = tokens if bos is None else (bos, *tokens)
         _check(prompt, tokens, facts)
         # A BOS token that the prompt brought along went, the arm's own came.
-        moved = len(own) - len(told) + (bos is not None)
+        moved = len(stripped) - len(told) + (bos is not None)
         spans = {key: tuple(at + moved for at in value) for key, value in named.items()}
         # A shuffled control has the prompts of what it is a control of.
-        kept.setdefault(own, _Read(prompt, tokens, spans))
+        kept.setdefault(stripped, _Read(prompt, tokens, spans))
     unique = list(kept.values())
     answers = tuple(_answer(read.prompt, read_by) for read in unique)
     return Encoded(

@@ -226,11 +226,13 @@ def _drawn_alike(rule: Callable[[nn.Module], None], block: nn.Module) -> bool:
         torch.manual_seed(0)
         _initialise(rule, copy)
     matrices = 0
-    for (_, fresh), (_, own) in zip(copy.named_parameters(), block.named_parameters(), strict=True):
-        if bool(torch.isnan(fresh).any()) or own.dim() < 2 or own.numel() < _FEW:
+    for (_, fresh), (_, loaded) in zip(
+        copy.named_parameters(), block.named_parameters(), strict=True
+    ):
+        if bool(torch.isnan(fresh).any()) or loaded.dim() < 2 or loaded.numel() < _FEW:
             continue
         matrices += 1
-        if not _alike(fresh, own.detach().float()):
+        if not _alike(fresh, loaded.detach().float()):
             return False
     return matrices > 0
 
@@ -242,16 +244,16 @@ def _initialise(rule: Callable[[nn.Module], None], module: nn.Module) -> None:
     rule(module)
 
 
-def _alike(fresh: torch.Tensor, own: torch.Tensor) -> bool:
-    spread, wanted = own.std().item(), fresh.std().item()
+def _alike(fresh: torch.Tensor, loaded: torch.Tensor) -> bool:
+    spread, wanted = loaded.std().item(), fresh.std().item()
     if wanted == 0 or spread == 0:
-        return bool(torch.equal(fresh, own))
+        return bool(torch.equal(fresh, loaded))
     # Standard errors of a standard deviation and a kurtosis, for small matrices.
-    slack = max(_FRESH_SD, _ERRORS / (2 * own.numel()) ** 0.5)
+    slack = max(_FRESH_SD, _ERRORS / (2 * loaded.numel()) ** 0.5)
     if abs(spread / wanted - 1) > slack:
         return False
-    tails: float = max(_FRESH_KURTOSIS, _ERRORS * (24 / own.numel()) ** 0.5)
-    return abs(_kurtosis(own) - _kurtosis(fresh)) <= tails
+    tails: float = max(_FRESH_KURTOSIS, _ERRORS * (24 / loaded.numel()) ** 0.5)
+    return abs(_kurtosis(loaded) - _kurtosis(fresh)) <= tails
 
 
 def _kurtosis(values: torch.Tensor) -> float:

@@ -92,14 +92,14 @@ def _mask(
         return None
     size = shape[-1]
     places = sorted({round(i * (size - 1) / (_SAMPLED - 1)) for i in range(_SAMPLED)})
-    own = _own_buffer(model, name)
+    buffer_name = _own_buffer(model, name)
     columns = torch.arange(size)
     for row in places:
         seen = values[row].bool()
         causal = columns <= row
         windows = [causal, *(causal & (columns > row - w) for w in _windows(model))]
-        if own is not None and own.shape[-1] >= size:
-            windows = [own.reshape(own.shape[-2:])[row, :size].bool()]
+        if buffer_name is not None and buffer_name.shape[-1] >= size:
+            windows = [buffer_name.reshape(buffer_name.shape[-2:])[row, :size].bool()]
         if not any(bool((seen == wanted).all()) for wanted in windows):
             return False, f"a mask whose row {row} is not what the class computes"
     return True, "causal mask"
@@ -107,8 +107,8 @@ def _mask(
 
 def _own_buffer(model: PreTrainedModel, name: str) -> torch.Tensor | None:
     """The buffer of that name which the class keeps itself, though it does not save it."""
-    for own, buffer in model.named_buffers():
-        if own == name or own.endswith("." + name) or name.endswith("." + own):
+    for candidate, buffer in model.named_buffers():
+        if candidate == name or candidate.endswith("." + name) or name.endswith("." + candidate):
             square = buffer.dim() >= 2 and buffer.shape[-1] == buffer.shape[-2]
             return buffer if square and not buffer.is_meta else None
     return None
@@ -121,8 +121,10 @@ def _windows(model: PreTrainedModel) -> list[int]:
 
 def _frequencies(model: PreTrainedModel, values: torch.Tensor, kind: str) -> tuple[bool, str]:
     tolerance = 1e-2 if kind in ("F16", "BF16") else 1e-4
-    for own in computed_frequencies(model, len(values)):
-        if own.shape == values.shape and torch.allclose(own, values, rtol=tolerance, atol=1e-6):
+    for computed in computed_frequencies(model, len(values)):
+        if computed.shape == values.shape and torch.allclose(
+            computed, values, rtol=tolerance, atol=1e-6
+        ):
             return True, "rotary frequencies"
     base = base_of(values)
     return False, f"rotary frequencies of base {base:.6g} that the config contradicts"

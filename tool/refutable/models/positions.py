@@ -24,13 +24,16 @@ _WITHOUT = ("nope", "none", "no")
 
 
 def position_table(
-    own: Mapping[str, nn.Module], blocks_path: str, embedding: nn.Module, config: PreTrainedConfig
+    modules: Mapping[str, nn.Module],
+    blocks_path: str,
+    embedding: nn.Module,
+    config: PreTrainedConfig,
 ) -> nn.Embedding | None:
     """Find the table of learned positions: a row a position, as wide as the embedding or stream.
 
     Parameters
     ----------
-    own : mapping of str to torch.nn.Module
+    modules : mapping of str to torch.nn.Module
         Modules of the text decoder by path.
     blocks_path : str
         Tables inside blocks are something else.
@@ -41,7 +44,7 @@ def position_table(
     """
     rows = embedding.get_parameter("weight")
     widths = {int(config.hidden_size), int(rows.shape[1])}
-    for path, module in own.items():
+    for path, module in modules.items():
         if not isinstance(module, nn.Embedding) or module is embedding:
             continue
         if path.startswith(f"{blocks_path}.") or module.embedding_dim not in widths:
@@ -90,7 +93,7 @@ def usable_context(config: PreTrainedConfig, table: nn.Embedding | None) -> int:
 
 def kind_of_positions(
     model: nn.Module,
-    own: Mapping[str, nn.Module],
+    modules: Mapping[str, nn.Module],
     config: PreTrainedConfig,
     table: nn.Embedding | None,
 ) -> str:
@@ -113,15 +116,15 @@ def kind_of_positions(
     switch = getattr(config, "position_embedding_type", "")
     if switch is None or str(switch).lower() in _WITHOUT:
         return "none"
-    if any(_learns_positions(module, int(config.hidden_size)) for module in own.values()):
+    if any(_learns_positions(module, int(config.hidden_size)) for module in modules.values()):
         return "learned"
-    if _rotates(own, config):
+    if _rotates(modules, config):
         return "rotary"
-    if any(True for _ in _fixed_tables(own, config)):
+    if any(True for _ in _fixed_tables(modules, config)):
         return "sinusoidal"
-    if alibi is None and _passes_alibi(model, own):
+    if alibi is None and _passes_alibi(model, modules):
         return "alibi"
-    return "relative" if any(_is_relative(module) for module in own.values()) else "none"
+    return "relative" if any(_is_relative(module) for module in modules.values()) else "none"
 
 
 def _learns_positions(module: nn.Module, width: int) -> bool:
@@ -133,12 +136,12 @@ def _learns_positions(module: nn.Module, width: int) -> bool:
     return (width in rows or sum(rows) == width) and "sinus" not in name
 
 
-def _rotates(own: Mapping[str, nn.Module], config: PreTrainedConfig) -> bool:
-    names = [type(module).__name__.lower() for module in own.values()]
-    buffers = [n for module in own.values() for n, _ in module.named_buffers(recurse=False)]
+def _rotates(modules: Mapping[str, nn.Module], config: PreTrainedConfig) -> bool:
+    names = [type(module).__name__.lower() for module in modules.values()]
+    buffers = [n for module in modules.values() for n, _ in module.named_buffers(recurse=False)]
     if any("rotary" in name for name in names) or any("inv_freq" in name for name in buffers):
         return True
-    methods = (name for module in own.values() for name in vars(type(module)))
+    methods = (name for module in modules.values() for name in vars(type(module)))
     if any("rotary" in name for name in methods):
         return True
     if hasattr(config, "rotary_dim"):
@@ -147,12 +150,12 @@ def _rotates(own: Mapping[str, nn.Module], config: PreTrainedConfig) -> bool:
     return (
         hasattr(config, "rope_parameters")
         and switch in ("", "rope", "rotary")
-        and (_file_rotates(own))
+        and (_file_rotates(modules))
     )
 
 
-def _file_rotates(own: Mapping[str, nn.Module]) -> bool:
-    files = {type(module).__module__ for module in own.values()}
+def _file_rotates(modules: Mapping[str, nn.Module]) -> bool:
+    files = {type(module).__module__ for module in modules.values()}
     homes = (vars(sys.modules.get(name, object)) for name in files)
     return any("apply_rotary" in name for home in homes for name in home)
 
@@ -163,10 +166,10 @@ def _fixed(table: nn.Embedding, embedding: nn.Module) -> bool:
     return frozen or "sinus" in type(table).__name__.lower()
 
 
-def _fixed_tables(own: Mapping[str, nn.Module], config: PreTrainedConfig) -> Iterator[str]:
+def _fixed_tables(modules: Mapping[str, nn.Module], config: PreTrainedConfig) -> Iterator[str]:
     """Tables of positions that are computed: sines in a buffer, a plain tensor or frozen rows."""
     stated = stated_context(config)
-    for path, module in own.items():
+    for path, module in modules.items():
         if "sinusoidal" in type(module).__name__.lower():
             yield path
         held = {n: t for n, t in vars(module).items() if isinstance(t, torch.Tensor)}
@@ -177,8 +180,8 @@ def _fixed_tables(own: Mapping[str, nn.Module], config: PreTrainedConfig) -> Ite
                 yield f"{path}.{name}"
 
 
-def _passes_alibi(model: nn.Module, own: Mapping[str, nn.Module]) -> bool:
-    if any("alibi" in inspect.signature(type(m).forward).parameters for m in own.values()):
+def _passes_alibi(model: nn.Module, modules: Mapping[str, nn.Module]) -> bool:
+    if any("alibi" in inspect.signature(type(m).forward).parameters for m in modules.values()):
         return True
     source = sys.modules.get(type(model).__module__)
     return any("alibi" in name.lower() for name in vars(source or object))

@@ -64,18 +64,18 @@ def all_specs() -> tuple[ModelSpec, ...]:
     ModelError
         If two have one id.
     """
-    own = read(fixtures() / "models.toml")
+    shipped = read(fixtures() / "models.toml")
     more = [
         _placed(spec, folder)
         for folder in plugin_data()
         if (folder / "models.toml").is_file()
         for spec in read(folder / "models.toml")
     ]
-    ids = [spec.id for spec in (*own, *more)]
+    ids = [spec.id for spec in (*shipped, *more)]
     twice = sorted({name for name in ids if ids.count(name) > 1})
     if twice:
         raise ModelError(f"a plugin names a model {twice[0]}, which is there already: rename it")
-    return (*own, *more)
+    return (*shipped, *more)
 
 
 def _placed(spec: ModelSpec, folder: Path) -> ModelSpec:

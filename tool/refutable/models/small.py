@@ -98,10 +98,10 @@ def small_config(model_type: str) -> PreTrainedConfig:
         raise ModelError(f"unknown architecture {model_type!r}: {near(model_type, causal_types())}")
     kind = CONFIG_MAPPING[model_type]
     known = _fields(kind)
-    own = dict(_own_sizes().get(model_type, {}))
-    without = own.pop("without", ())
+    chosen = dict(_own_sizes().get(model_type, {}))
+    without = chosen.pop("without", ())
     sizes = {**_COMMON, **(_LATENT if "kv_lora_rank" in known else {})}
-    given = {n: v for n, v in sizes.items() if n in known and n not in without} | own
+    given = {n: v for n, v in sizes.items() if n in known and n not in without} | chosen
     try:
         with quiet():
             return kind(**given)

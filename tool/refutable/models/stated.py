@@ -112,12 +112,12 @@ def _rope_kinds(model: PreTrainedModel) -> set[str]:
     may be told of kinds that no block of this model is of.
     """
     kinds = {str(kind) for kind in getattr(text_config(model), "layer_types", None) or ()}
-    own = {
+    of_buffers = {
         name.rsplit(".", 1)[-1].removesuffix("_inv_freq")
         for name, _ in model.named_buffers()
         if name.endswith("_inv_freq") and not name.endswith("original_inv_freq")
     }
-    return kinds | own | (set(ALLOWED_LAYER_TYPES) if own else set())
+    return kinds | of_buffers | (set(ALLOWED_LAYER_TYPES) if of_buffers else set())
 
 
 def _unknown_rope_keys(
@@ -162,8 +162,8 @@ def _rotary(
         return InstrumentCheck(name, True, None, None, f"positions are {structure.positions}")
     config = text_config(model)
     used = _honoured(getattr(config, "rope_parameters", None), _rope_kinds(model))
-    own = {float(f"{base:.6g}") for base in _effective_bases(model)}
-    bases = {*stated_bases(used), *own}
+    effective = {float(f"{base:.6g}") for base in _effective_bases(model)}
+    bases = {*stated_bases(used), *effective}
     wanted = dict(_bases(raw))
     lost = {field: base for field, base in wanted.items() if not _among(base, bases)}
     if wanted and len(lost) == len(wanted) and bases:
@@ -265,9 +265,9 @@ def _frequencies_off(
         for name, buffer in model.named_buffers()
         if name.endswith("inv_freq") and buffer.dim() == 1 and not buffer.is_meta
     }
-    for name, own in buffers.items():
-        size = 2 * len(own)
+    for name, in_use in buffers.items():
+        size = 2 * len(in_use)
         wanted = 1.0 / (base or 1e4) ** (torch.arange(0, size, 2).float() / size)
-        if base and not torch.allclose(own, wanted, rtol=1e-3, atol=1e-7):
+        if base and not torch.allclose(in_use, wanted, rtol=1e-3, atol=1e-7):
             return f"the rotary frequencies in memory ({name}) are not those of base {base:g}"
     return ""

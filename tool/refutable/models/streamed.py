@@ -121,31 +121,35 @@ class StreamedModel:
                         f"{tuple(empty.shape)} by the config: save all weights, or correct it"
                     )
                 # Tied modules hold one parameter between them.
-                for module, own in self._owners[id(empty)]:
-                    module._parameters[own] = filled
-                    changed.append((module, own, empty))
+                for module, buffer_name in self._owners[id(empty)]:
+                    module._parameters[buffer_name] = filled
+                    changed.append((module, buffer_name, empty))
             yield
         finally:
-            for module, own, empty in changed:
-                module._parameters[own] = empty
+            for module, buffer_name, empty in changed:
+                module._parameters[buffer_name] = empty
 
     def _buffers(self, path: str, wanted: Any) -> None:
         """Give buffers their values, by the class's own rule as transformers does when it loads."""
         for below, module in self.model.get_submodule(path).named_modules():
-            own = {name: b for name, b in module._buffers.items() if b is not None and b.is_meta}
-            if not own or not wanted(f"{path}.{below}".strip(".")):
+            buffers = {
+                name: b for name, b in module._buffers.items() if b is not None and b.is_meta
+            }
+            if not buffers or not wanted(f"{path}.{below}".strip(".")):
                 continue
-            for name, buffer in own.items():
+            for name, buffer in buffers.items():
                 module._buffers[name] = torch.empty_like(buffer, device="cpu")
             with torch.random.fork_rng(devices=[]), torch.no_grad():
                 self.model._init_weights(module)
-            for name in own:
+            for name in buffers:
                 full = f"{path}.{below}.{name}".strip(".")
                 if full in self._reader.stored:
                     stored = torch.from_numpy(
                         self._reader.tensors.flat(full, 0, self._reader.stored[full].size)
                     )
-                    module._buffers[name] = stored.reshape(own[name].shape).to(own[name].dtype)
+                    module._buffers[name] = stored.reshape(buffers[name].shape).to(
+                        buffers[name].dtype
+                    )
 
     # -- parts -------------------------------------------------------------------------------
 
@@ -180,16 +184,16 @@ class StreamedModel:
         missing = {n: why for n, why in part._missing.items() if _block(n) is None}
         places = {p: kind for p, kind in part.places.items() if not p.startswith(f"{root}.")}
         for layer, kind in enumerate(self.kinds):
-            own, like = f"blocks.{layer}.", f"blocks.{self.kinds.index(kind)}."
+            prefix, like = f"blocks.{layer}.", f"blocks.{self.kinds.index(kind)}."
             here, there = f"{root}.{layer}", f"{root}.{self.kinds.index(kind)}"
             for name, site in part._sites.items():
                 if name.startswith(like):
                     path = here + site.path.removeprefix(there)
-                    sites[own + name.removeprefix(like)] = self._moved(
-                        site, own + name.removeprefix(like), path
+                    sites[prefix + name.removeprefix(like)] = self._moved(
+                        site, prefix + name.removeprefix(like), path
                     )
             missing |= {
-                own + n.removeprefix(like): w
+                prefix + n.removeprefix(like): w
                 for n, w in part._missing.items()
                 if n.startswith(like)
             }

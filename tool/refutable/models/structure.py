@@ -94,13 +94,13 @@ def find_structure(model: PreTrainedModel) -> Structure:
     """
     config = text_config(model)
     embedding = model.get_input_embeddings()
-    own = _own_modules(model, embedding)
-    blocks_path, blocks = _blocks(own, stated_counts(config), type(model).__name__)
+    modules = _own_modules(model, embedding)
+    blocks_path, blocks = _blocks(modules, stated_counts(config), type(model).__name__)
     d_model = int(config.hidden_size)
     attentions = [_attention(block) for block in blocks]
-    norms = _norms(own, blocks_path, d_model)
+    norms = _norms(modules, blocks_path, d_model)
     paths = {id(module): path for path, module in model.named_modules()}
-    position = position_table(own, blocks_path, embedding, config)
+    position = position_table(modules, blocks_path, embedding, config)
     unembedding = model.get_output_embeddings()
     return Structure(
         blocks=tuple(blocks),
@@ -111,14 +111,14 @@ def find_structure(model: PreTrainedModel) -> Structure:
             for layer, (name, _) in enumerate(attentions)
         ),
         norms=norms,
-        final_norm=_final_norm(own, blocks_path, norms),
+        final_norm=_final_norm(modules, blocks_path, norms),
         embedding=embedding,
         embedding_path=paths[id(embedding)],
         position_embedding=position,
         position_path=paths[id(position)] if position is not None else "",
         unembedding=unembedding,
         unembedding_path=paths.get(id(unembedding), ""),
-        positions=kind_of_positions(model, own, config, position),
+        positions=kind_of_positions(model, modules, config, position),
         attention_interface=_uses_interface([module for _, module in attentions]),
         norm_kind=kind_of(norms),
         heads=int(getattr(config, "num_attention_heads", 0) or 0),
@@ -177,19 +177,19 @@ def _own_modules(model: nn.Module, embedding: nn.Module) -> dict[str, nn.Module]
         and not any(child is embedding for child in module.modules())
     ]
     everything = dict(model.named_modules())
-    own = {
+    modules = {
         path: module
         for path, module in everything.items()
         if not any(f"{path}.".startswith(root) for root in foreign)
     }
-    holds_blocks = any(isinstance(module, nn.ModuleList) for module in own.values())
-    return own if holds_blocks else everything
+    holds_blocks = any(isinstance(module, nn.ModuleList) for module in modules.values())
+    return modules if holds_blocks else everything
 
 
 def _blocks(
-    own: Mapping[str, nn.Module], counts: tuple[int, ...], name: str
+    modules: Mapping[str, nn.Module], counts: tuple[int, ...], name: str
 ) -> tuple[str, list[nn.Module]]:
-    lists = [(p, list(m)) for p, m in own.items() if isinstance(m, nn.ModuleList)]
+    lists = [(p, list(m)) for p, m in modules.items() if isinstance(m, nn.ModuleList)]
     count = counts[0]
     blocks = next((f for n in counts if (f := [i for i in lists if len(i[1]) == n])), [])
     if not blocks:
@@ -226,14 +226,16 @@ def _uses_interface(attentions: list[nn.Module | None]) -> bool:
     return bool(homes) and all(hasattr(home, "ALL_ATTENTION_FUNCTIONS") for home in homes)
 
 
-def _norms(own: Mapping[str, nn.Module], blocks_path: str, d_model: int) -> tuple[NormModule, ...]:
+def _norms(
+    modules: Mapping[str, nn.Module], blocks_path: str, d_model: int
+) -> tuple[NormModule, ...]:
     probe = NormProbe(d_model)
     norms = []
-    for path, module in own.items():
+    for path, module in modules.items():
         behaviour = probe.behaviour(module)
         if behaviour is None:
             continue
-        layer, slot = _place(path, blocks_path, own)
+        layer, slot = _place(path, blocks_path, modules)
         size = next((parameter.shape[0] for parameter in module.parameters()), d_model)
         outside_attention = layer is None or "." not in slot or not _OF_HEADS(slot)
         norms.append(
@@ -250,22 +252,22 @@ def _norms(own: Mapping[str, nn.Module], blocks_path: str, d_model: int) -> tupl
     return tuple(norms)
 
 
-def _place(path: str, blocks_path: str, own: Mapping[str, nn.Module]) -> tuple[int | None, str]:
+def _place(path: str, blocks_path: str, modules: Mapping[str, nn.Module]) -> tuple[int | None, str]:
     if path.startswith(f"{blocks_path}."):
         layer, _, slot = path[len(blocks_path) + 1 :].partition(".")
         return int(layer), slot
     # Some classes keep lists of norms beside the list of blocks, as long as that.
     parent, _, last = path.rpartition(".")
-    beside, blocks = own.get(parent), own[blocks_path]
+    beside, blocks = modules.get(parent), modules[blocks_path]
     if isinstance(beside, nn.ModuleList) and len(beside) == len(blocks):  # type: ignore[arg-type]
         return int(last), parent
     return None, path
 
 
 def _final_norm(
-    own: Mapping[str, nn.Module], blocks_path: str, norms: tuple[NormModule, ...]
+    modules: Mapping[str, nn.Module], blocks_path: str, norms: tuple[NormModule, ...]
 ) -> NormModule | None:
-    order = {path: at for at, path in enumerate(own)}
+    order = {path: at for at, path in enumerate(modules)}
     after = [
         norm
         for norm in norms

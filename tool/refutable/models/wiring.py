@@ -136,12 +136,12 @@ class _BlockReader:
         ]
 
     def _attention_ends(self) -> list[Call]:
-        own = [c for c in self.calls if c.path == self.attention]
-        made = own[-1].made
+        of_attention = [c for c in self.calls if c.path == self.attention]
+        made = of_attention[-1].made
         post = [c for c in self.norms if self._place(c) == "post" and self._equal(c.given, made)]
         # Some attention modules add the residual themselves: what they add is made inside.
         inside = [c for c in reversed(self.calls) if c.path.startswith(self.attention + ".")]
-        return self._shaped([*post, *own, *inside])
+        return self._shaped([*post, *of_attention, *inside])
 
     def _feed_forward_ends(self) -> list[Call]:
         attention = (self.attention, self.attention + ".")
@@ -184,8 +184,8 @@ class _BlockReader:
         one, two = (before[:1], before[1:2]) if early else ([], before[:1])
         for name, calls in (("ln1", one), ("ln2", two)):
             parts[name] = _output(calls[0]) if calls else "the block has no such norm"
-        for name, own in (("ln1_post", True), ("ln2_post", False)):
-            match = [c for c in after if (c.path == first_end) is own]
+        for name, before_sum in (("ln1_post", True), ("ln2_post", False)):
+            match = [c for c in after if (c.path == first_end) is before_sum]
             parts[name] = _output(match[0]) if match else "the block has no norm there"
         return parts
 

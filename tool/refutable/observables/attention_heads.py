@@ -62,13 +62,13 @@ class AttentionHeadDistance(AttentionRecorder):
 
         pattern = view.pattern
         heads = pattern.shape[1]
-        own = torch.special.entr(pattern).sum(-1)
-        total = torch.zeros_like(own)
+        entropy = torch.special.entr(pattern).sum(-1)
+        total = torch.zeros_like(entropy)
         for shift in range(1, heads):
             other = pattern.roll(shift, dims=1)
             mixed = torch.special.entr((pattern + other) / 2).sum(-1)
-            divergence = mixed - (own + own.roll(shift, dims=1)) / 2
+            divergence = mixed - (entropy + entropy.roll(shift, dims=1)) / 2
             total += (divergence / math.log(2)).clamp_min(0).sqrt()
         if heads == 1:
-            return view.row_mean(torch.full_like(own, torch.nan))
+            return view.row_mean(torch.full_like(entropy, torch.nan))
         return view.row_mean(total / (heads - 1))

@@ -33,8 +33,8 @@ def relative_gradient_norm(loaded: LoadedModel, prompts: None) -> xr.DataArray:
 
     names, texts = documents()
     blocks = [_matrices(block) for block in find_sites(loaded.model).blocks]
-    flat = [p for own in blocks for p in own]
-    weights = [torch.stack([p.norm() for p in own]).norm() for own in blocks]
+    flat = [p for of_block in blocks for p in of_block]
+    weights = [torch.stack([p.norm() for p in of_block]).norm() for of_block in blocks]
     rows = []
     for parameter in flat:
         parameter.requires_grad_(True)
@@ -44,7 +44,10 @@ def relative_gradient_norm(loaded: LoadedModel, prompts: None) -> xr.DataArray:
             logits = loaded.model(input_ids=ids, use_cache=False).logits[:, :-1]
             loss = cross_entropy(logits.transpose(1, 2).float(), ids[:, 1:])
             gradients = iter(torch.autograd.grad(loss, flat))
-            norms = [torch.stack([next(gradients).norm() for _ in own]).norm() for own in blocks]
+            norms = [
+                torch.stack([next(gradients).norm() for _ in of_block]).norm()
+                for of_block in blocks
+            ]
             rows.append([float((g / w).log()) for g, w in zip(norms, weights, strict=True)])
     finally:
         for parameter in flat:

@@ -109,8 +109,8 @@ def _in_company(encoded: Encoded, context: int) -> tuple[Encoded, tuple[Pack, ..
     """Return three rows for each prompt, itself in the middle, and the passes that hold them."""
     ids: list[Ids] = []
     packs = []
-    for own in encoded.ids:
-        rows = (own[-1:], own, (own + own)[: max(context, len(own))])
+    for tokens in encoded.ids:
+        rows = (tokens[-1:], tokens, (tokens + tokens)[: max(context, len(tokens))])
         segments = tuple(Segment(len(ids) + k, k, 0, len(row)) for k, row in enumerate(rows))
         packs.append(Pack("padded", len(rows), len(rows[-1]), segments))
         ids += rows

@@ -215,12 +215,12 @@ def sharpness_by_document(loaded: LoadedModel, *, seed: int | None = None) -> xr
     import xarray as xr
 
     names, loss = held_out(loaded)
-    own = (loaded.spec.seed or 0) if seed is None else seed
+    first_seed = (loaded.spec.seed or 0) if seed is None else seed
     few = DIRECTIONS
     if is_large(loaded.facts):
         # Five copies cost what the model costs, and differ little from each other.
         few = 1 if loaded.weights_digest.startswith("untrained-") else DIRECTIONS // 2
-    rises = sharpness_of(loaded.model, loss, seed=own, directions=few)
+    rises = sharpness_of(loaded.model, loss, seed=first_seed, directions=few)
     coords = {"text": names, "family": ("text", names)}
     return xr.DataArray(rises, dims=("text",), coords=coords)
 

@@ -41,9 +41,9 @@ def share_devices(config: pytest.Config, device: str) -> None:
 
         # Counting them starts nothing on them, so that the variable still holds afterwards.
         visible = ",".join(map(str, range(torch.cuda.device_count())))
-    own = device_of(worker, visible)
-    if own:
-        os.environ["CUDA_VISIBLE_DEVICES"] = own
+    one = device_of(worker, visible)
+    if one:
+        os.environ["CUDA_VISIBLE_DEVICES"] = one
 
 
 def device_of(worker: str, visible: str) -> str:

@@ -37,13 +37,13 @@ class Registrar:
         self._prompts = prompts
         self.note = ""
         try:
-            own = file or writable(folder / ".refutable") / NAME
+            place = file or writable(folder / ".refutable") / NAME
         except RefutableError as problem:
-            own = cache_dir() / NAME
-            self.note = f"claims are registered in {own}: {problem}"
-        self.registry = Registry(own, [shipped_baseline().with_name(NAME)])
+            place = cache_dir() / NAME
+            self.note = f"claims are registered in {place}: {problem}"
+        self.registry = Registry(place, [shipped_baseline().with_name(NAME)])
         if self.registry.damaged:
-            self.note = f"{own}: {self.registry.damaged} lines cannot be read and are passed over"
+            self.note = f"{place}: {self.registry.damaged} lines cannot be read and are passed over"
 
     def register(
         self, items: list[pytest.Item], *, run: bool, recorded: Container[Place]
@@ -67,7 +67,7 @@ class Registrar:
     def told(self, items: list[pytest.Item], recorded: Container[Place]) -> str:
         """Write down what is not about to be measured; return a line that tells so."""
         new, of_all = self.register(items, run=False, recorded=recorded)
-        return f"{new} of {of_all} registered anew in {self.registry.own}"
+        return f"{new} of {of_all} registered anew in {self.registry.file}"
 
     def entry(self, claim: Claim, cell: Cell) -> Entry | None:
         """Return what a claim says of a cell; nothing where its prompts cannot be read."""

@@ -68,8 +68,8 @@ class ClaimSession:
         self.started = time.time()
         self.results = RunResults()
         self.evidence: Evidence | None = None
-        own = f"{os.getpid()}-{time.time_ns()}"
-        self.run: str = getattr(config, "workerinput", {}).get(RUN, own)
+        part = f"{os.getpid()}-{time.time_ns()}"
+        self.run: str = getattr(config, "workerinput", {}).get(RUN, part)
         self.notes: list[str] = []
         self.problem, self.interrupted = "", False
         self.progress = RunProgress(config)
@@ -96,8 +96,8 @@ class ClaimSession:
     def data_folders(self) -> list[Path]:
         """Folders that suites contribute, then those of plugins, then the package's own."""
         given = self.config.hook.pytest_refutable_data(config=self.config)
-        own = [Path(folder) for folder in given if folder is not None]
-        return [*own, *shared_data()]
+        named = [Path(folder) for folder in given if folder is not None]
+        return [*named, *shared_data()]
 
     @property
     def is_worker(self) -> bool:

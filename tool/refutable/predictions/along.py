@@ -63,8 +63,8 @@ class ContrastAlong(Contrast):
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the difference against that between copies, which must have a training too."""
         copies = tuple(self._all(values) for values in control.values)
-        own = replace(measured, values=self._all(measured.values))
-        return Contrast.read_control(self, own, replace(control, values=copies))
+        along = replace(measured, values=self._all(measured.values))
+        return Contrast.read_control(self, along, replace(control, values=copies))
 
     def _all(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Reduce what the body returned on every model."""

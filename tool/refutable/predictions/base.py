@@ -240,7 +240,7 @@ class Prediction(ABC):
         shared = [n for n in model.names if all(n in c.names for c in copies)]
         if not shared or not copies:
             return None
-        table, own = np.stack([c.of(shared) for c in copies]), model.table(shared)
+        table, model_table = np.stack([c.of(shared) for c in copies]), model.table(shared)
         how: dict[str, Any] = {"n": min(model.n, *(c.n for c in copies)), "unit": measured.unit}
         alone: dict[str, Any] = {"error": measured.error, "part": OF_CONTROL, **how}
         apart: dict[str, Any] = {
@@ -249,11 +249,11 @@ class Prediction(ABC):
         if control.kind == "placebo":
             # It is measured on the model itself: there are no copies to draw from.
             placebo = copies[0].table(shared)
-            if len(own) > 1 and len(placebo) == len(own):
-                return est.two_way(placebo, **alone), est.two_way(own - placebo, **apart)
-            difference = own.mean(axis=0) - table[0]
+            if len(model_table) > 1 and len(placebo) == len(model_table):
+                return est.two_way(placebo, **alone), est.two_way(model_table - placebo, **apart)
+            difference = model_table.mean(axis=0) - table[0]
             return est.unit_mean(table[0], **alone), est.unit_mean(difference, **apart)
-        return est.two_way(table, **alone), control_contrast(own, table, **apart)
+        return est.two_way(table, **alone), control_contrast(model_table, table, **apart)
 
 
 IN_CODE: Mapping[str, object] = {"in_code": True}

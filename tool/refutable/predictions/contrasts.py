@@ -68,12 +68,12 @@ class Contrast(GroupPrediction):
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the difference against that between the copies of the control."""
-        own = _difference(self, measured.values, self.names)
-        if not own.numbers:
+        difference = _difference(self, measured.values, self.names)
+        if not difference.numbers:
             return Prediction.read_control(self, measured, control)
         copies = [self.per_family(c).means for c in control.values]
         return seeds_against_copies(
-            own.table[0], np.concatenate(copies), self.region,
+            difference.table[0], np.concatenate(copies), self.region,
             replace(measured, error=2 * measured.error), control,
         )  # fmt: skip
 

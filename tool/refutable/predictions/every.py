@@ -87,10 +87,10 @@ class Every(Prediction):
         """Count the controls that have a counterexample: there is no interval to contrast."""
         bound = self.bound(measured.error)
         broken = [bool(self.per_family(c).means.max() > bound) for c in control.values]
-        own = bool(self.per_family(measured.values).means.max() > bound)
+        violated = bool(self.per_family(measured.values).means.max() > bound)
         shown = f"{sum(broken)} of {len(broken)} controls have a counterexample"
         rank = (1 + broken.count(False)) / (len(broken) + 1)
-        if own or not broken:
+        if violated or not broken:
             reading = Reading.UNDETERMINED
         elif rank <= decide.ALPHA:
             reading = Reading.INFORMATIVE

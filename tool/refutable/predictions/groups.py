@@ -107,7 +107,7 @@ def seed_mean(
 
 
 def seeds_against_copies(
-    own: Floats, copies: Floats, region: Region, measured: Measured, control: NullControl
+    model: Floats, copies: Floats, region: Region, measured: Measured, control: NullControl
 ) -> Control:
     """Read a control where every training seed and every copy of the control gives one number.
 
@@ -126,5 +126,5 @@ def seeds_against_copies(
     names = tuple(f"copy {i}" for i in range(copies.size))
     error, unit = measured.error, measured.unit
     estimate = replace(est.family_mean(copies, names, error=error, unit=unit), part=OF_CONTROL)
-    contrast = numbers_contrast(own, copies, error=2 * error, unit=unit, part=OF_CONTRAST)
+    contrast = numbers_contrast(model, copies, error=2 * error, unit=unit, part=OF_CONTRAST)
     return read_against(control, estimate, contrast, region)

@@ -115,14 +115,14 @@ class Across(GroupPrediction):
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the difference against that between the copies of the control, taken in pairs."""
-        own, copies = self._compare(measured.values), self._compare(_together(control.values))
-        if own is None or copies is None:
+        model, copies = self._compare(measured.values), self._compare(_together(control.values))
+        if model is None or copies is None:
             return unread(control, "too few copies to pair")
         error, unit = measured.error, measured.unit
         of_copies = pairs.pair_limits(copies.across, copies.within)
         estimate = replace(self._estimate(of_copies, copies, error, unit), part=OF_CONTROL)
-        between = _difference(pairs.pair_limits(own.across, own.within), of_copies)
-        contrast = self._estimate(between, own, 2 * error, unit)
+        between = _difference(pairs.pair_limits(model.across, model.within), of_copies)
+        contrast = self._estimate(between, model, 2 * error, unit)
         return read_against(
             control, estimate, replace(contrast, part=OF_CONTRAST, p=None), self.region
         )
@@ -149,8 +149,8 @@ class Across(GroupPrediction):
         models = [*(first[s] for s in seeds), *(second[s] for s in seeds)]
         count = min(self.kernel.families(model) for model in models)
         likeness = self._likeness(models, count)
-        own, other = slice(None, len(seeds)), slice(len(seeds), None)
-        return _Compared(seeds, count, likeness[:, own, other], likeness[:, other, other])
+        of_first, other = slice(None, len(seeds)), slice(len(seeds), None)
+        return _Compared(seeds, count, likeness[:, of_first, other], likeness[:, other, other])
 
     def _likeness(self, models: Sequence[xr.DataArray], families: int) -> Floats:
         """Return the likeness of all pairs of models, (1 + family, model, model)."""
@@ -193,13 +193,13 @@ def _together(controls: Sequence[_Copies]) -> dict[str, dict[int, xr.DataArray]]
     return members
 
 
-def _difference(own: core.Limits, theirs: core.Limits) -> core.Limits:
+def _difference(model: core.Limits, control: core.Limits) -> core.Limits:
     """Interval of a difference of two independent values (Welch)."""
-    value = own.value - theirs.value
-    variance = own.se**2 + theirs.se**2
+    value = model.value - control.value
+    variance = model.se**2 + control.se**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        df = np.asarray(variance**2 / (own.se**4 / own.df + theirs.se**4 / theirs.df))
+        df = np.asarray(variance**2 / (model.se**4 / model.df + control.se**4 / control.df))
     se = np.sqrt(variance)
     half = core.t_quantile(0.95, df) * se
-    third = own.skew * own.se**3 - theirs.skew * theirs.se**3
+    third = model.skew * model.se**3 - control.skew * control.se**3
     return core.Limits(value, se, df, value - half, value + half, core.standardized(third, se))

@@ -58,10 +58,10 @@ class _OfSeeds(GroupPrediction):
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the training seeds against the copies of the control, one number each."""
         copies = np.concatenate([self.per_family(c).means for c in control.values])
-        own = self.per_family(measured.values).means
+        model = self.per_family(measured.values).means
         if control.kind == "placebo":
-            return self._beside_placebo(measured, control, own - copies)
-        return seeds_against_copies(own, copies, self.region, measured, control)
+            return self._beside_placebo(measured, control, model - copies)
+        return seeds_against_copies(model, copies, self.region, measured, control)
 
     def _beside_placebo(
         self, measured: Measured, control: NullControl, differences: Floats

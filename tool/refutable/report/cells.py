@@ -211,8 +211,8 @@ def _strips(result: Result, claim: ClaimReport, rows: pd.DataFrame | None) -> It
     usable = rows.dropna(subset=["value", "family", "prompt"])
     quantities = list(usable["quantity"].unique())
     for place, quantity in enumerate(quantities):
-        own = usable[usable["quantity"] == quantity]
-        measured = own[own["control"].isna()]
+        of_quantity = usable[usable["quantity"] == quantity]
+        measured = of_quantity[of_quantity["control"].isna()]
         if measured.empty:
             continue
         which = f"{_ORDINALS[place]} quantity" if 1 < len(quantities) <= 3 else str(quantity)
@@ -223,7 +223,7 @@ def _strips(result: Result, claim: ClaimReport, rows: pd.DataFrame | None) -> It
         if extra:
             title += f" (each prompt's mean over {' and '.join(names)})"
         shown = claim if tables.of_values(claim) else None
-        yield _strip(title, by, own, shown)
+        yield _strip(title, by, of_quantity, shown)
 
 
 def _strip(title: str, by: str, rows: pd.DataFrame, claim: ClaimReport | None) -> Strip:
@@ -234,7 +234,7 @@ def _strip(title: str, by: str, rows: pd.DataFrame, claim: ClaimReport | None) -
     texts = measured.drop_duplicates("prompt").set_index("prompt")["text"]
     controls = rows[rows["control"].notna()].groupby(by)["value"].mean()
     hollow = {str(name): float(mean) for name, mean in controls.items()}
-    clouds = {str(name): tuple(own) for name, own in points.groupby(by)["value"]}
+    clouds = {str(name): tuple(values) for name, values in points.groupby(by)["value"]}
     means = points.groupby(by)["value"].mean().sort_values()
     lines = [
         Line(

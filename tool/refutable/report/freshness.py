@@ -73,9 +73,9 @@ def _code() -> list[Path]:
     package = Path(__file__).parents[1]
     kinds = (".py", ".j2", ".css", ".js")
     folders = (package / "report", package / "evidence", *part_folders("figures"))
-    own = sorted(path for base in folders for path in base.rglob("*") if path.suffix in kinds)
+    paths = sorted(path for base in folders for path in base.rglob("*") if path.suffix in kinds)
     other = [package / "records.py", package / "spec" / "references.py"]
-    return [*own, *other, fixtures() / "references.toml"]
+    return [*paths, *other, fixtures() / "references.toml"]
 
 
 def _report(folder: Path) -> list[Path]:

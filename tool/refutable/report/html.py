@@ -202,7 +202,7 @@ def _study(
     views: Mapping[str, FigureView],
 ) -> StudyView:
     kinds = {m.id: m.facts.norm_kind for m in evidence.models if m.facts is not None}
-    own = [f for f in drawn.figures if f.study == matrix.study]
+    figures = [f for f in drawn.figures if f.study == matrix.study]
     claims = []
     for row in matrix.spoken:
         cells = tuple(
@@ -211,7 +211,7 @@ def _study(
                 row.claim,
                 evidence,
                 observed=observed,
-                figures=_figures_of(cell, own),
+                figures=_figures_of(cell, figures),
             )
             if cell is not None
             else None
@@ -227,7 +227,7 @@ def _study(
             for c in matrix.columns
         ),
         claims=tuple(claims),
-        figures=tuple(views[f.name] for f in own),
+        figures=tuple(views[f.name] for f in figures),
         omitted=tuple(o for o in drawn.omitted if o.study == matrix.study),
     )
 

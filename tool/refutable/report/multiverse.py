@@ -41,7 +41,7 @@ class Spec(Protocol):
 
 def draw_curve(
     specs: Sequence[Spec],
-    own: Spec,
+    specification: Spec,
     dimensions: Mapping[str, Sequence[str]],
     *,
     region: Region,
@@ -53,7 +53,7 @@ def draw_curve(
     ----------
     specs : sequence of Spec
         Those with a verdict.
-    own : Spec
+    specification : Spec
         The claim's own, which is marked.
     dimensions : mapping of str to sequence of str
         Options of each dimension; one that has a single option is left out.
@@ -73,7 +73,7 @@ def draw_curve(
     heights = [3.0, max(0.2 * len(rows), 0.2)]
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=heights)
     for place, spec in enumerate(shown):
-        _estimate(top, place, spec, own=spec is own)
+        _estimate(top, place, spec, stated=spec is specification)
     for bound in (region.low, region.high):
         if bound is not None:
             top.axhline(bound, color=style.INK, lw=1, ls="--")
@@ -94,15 +94,16 @@ def draw_curve(
     return figure
 
 
-def _estimate(axis: Axes, place: int, spec: Spec, *, own: bool) -> None:
+def _estimate(axis: Axes, place: int, spec: Spec, *, stated: bool) -> None:
     estimate, verdict = spec.estimate, spec.verdict
     if estimate is None or estimate.value is None or verdict is None:
         return
     low, high = (estimate.value if end is None else end for end in (estimate.low, estimate.high))
     ends = style.whiskers(estimate.value, low, high)
+    fmt, size, edge = ("D", 7, style.INK) if stated else ("o", 3, COLORS[verdict])
     axis.errorbar(
-        place, estimate.value, yerr=ends, fmt="D" if own else "o", color=COLORS[verdict],
-        markersize=7 if own else 3, lw=0.9, markeredgecolor=style.INK if own else COLORS[verdict],
+        place, estimate.value, yerr=ends, fmt=fmt, color=COLORS[verdict],
+        markersize=size, lw=0.9, markeredgecolor=edge,
     )  # fmt: skip
 
 

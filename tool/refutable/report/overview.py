@@ -138,8 +138,8 @@ def leads(cells: Sequence[Cell]) -> tuple[Lead, ...]:
     for cell in cells:
         states.setdefault(cell.claim.id, set()).add(cell.state)
     split = [cell for cell in cells if {"confirmed", "refuted"} <= states[cell.claim.id]]
-    for _, ours in groupby(split, key=lambda cell: cell.claim.id):
-        both = list(ours)
+    for _, of_claim in groupby(split, key=lambda cell: cell.claim.id):
+        both = list(of_claim)
         holds = listed(_where(c.result) for c in both if c.state == "confirmed")
         first = next(c for c in both if c.state == "refuted")
         led.append(_lead("differs between models", first, f"refuted here, confirmed on {holds}"))

@@ -106,15 +106,17 @@ def matrices(evidence: Evidence) -> tuple[Matrix, ...]:
     }
     made = []
     for study in dict.fromkeys(claim.study for claim in claims):
-        own = [claim for claim in claims if claim.study == study]
-        ids = {claim.id for claim in own}
+        of_study = [claim for claim in claims if claim.study == study]
+        ids = {claim.id for claim in of_study}
         tried = {
             column: None
             for (claim, column), result in cells.items()
             if claim in ids and result.outcome is not Outcome.SKIPPED
         } or {column: None for claim, column in cells if claim in ids}
         columns = sorted(tried, key=lambda c: _place(c, order))
-        rows = tuple(Row(c, tuple(cells.get((c.id, column)) for column in columns)) for c in own)
+        rows = tuple(
+            Row(c, tuple(cells.get((c.id, column)) for column in columns)) for c in of_study
+        )
         made.append(Matrix(study, tuple(columns), rows))
     return tuple(made)
 

@@ -47,8 +47,8 @@ def control_limits(model: Floats, control: Floats, *, level: float = 0.95) -> Li
     of_copies, third_copies, rest_copies = _draws(control)
     parts = [(of_copies / copies, copies - 1)]
     if draws > 1:
-        own, third_own, rest_own = _draws(model)
-        parts.append((own / draws, draws - 1))
+        of_model, third_own, rest_own = _draws(model)
+        parts.append((of_model / draws, draws - 1))
         third = third_own / draws**2 - third_copies / copies**2
         rest = rest_own / draws + rest_copies / copies
     else:

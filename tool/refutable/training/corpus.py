@@ -66,10 +66,10 @@ class Corpus:
         """Count documents and characters by source."""
         rows = []
         for source in SOURCES:
-            own = [d for d in self.documents if d.name.startswith(f"{source.name}/")]
-            held = sum(d.held_out for d in own)
-            size = sum(len(d.text) for d in own)
-            rows.append(SourceCount(source.name, source.license, len(own), held, size))
+            of_source = [d for d in self.documents if d.name.startswith(f"{source.name}/")]
+            held = sum(d.held_out for d in of_source)
+            size = sum(len(d.text) for d in of_source)
+            rows.append(SourceCount(source.name, source.license, len(of_source), held, size))
         return tuple(rows)
 
 

@@ -98,7 +98,7 @@ class Stack:
     def _lay_out(self, twins: Sequence[Any], groups: dict[str, list[str]]) -> None:
         """Put all parameters into one buffer ``(member, number)``, group by group."""
         tensors = [dict(twin.named_parameters()) for twin in twins]
-        names = [name for own in groups.values() for name in own]
+        names = [name for group in groups.values() for name in group]
         first = tensors[0]
         flat = torch.stack([torch.cat([t[n].detach().flatten() for n in names]) for t in tensors])
         self.flat = flat.to(self.device)
@@ -106,8 +106,8 @@ class Stack:
         decayed = torch.zeros(flat.shape[1])
         member_of = torch.zeros(flat.shape[1], len(groups))
         at = 0
-        for column, own in enumerate(groups.values()):
-            for name in own:
+        for column, group in enumerate(groups.values()):
+            for name in group:
                 end = at + first[name].numel()
                 view = self.flat[:, at:end].view(len(twins), *first[name].shape)
                 self.parameters[name] = view.detach().requires_grad_(True)
@@ -267,15 +267,15 @@ class Stack:
             flat = self.flat.cpu()
         tensors = []
         for row in flat:
-            own, at = {}, 0
+            tensors_of, at = {}, 0
             for name, parameter in self.parameters.items():
                 size = parameter[0].numel()
-                own[name] = row[at : at + size].view(parameter.shape[1:]).clone()
+                tensors_of[name] = row[at : at + size].view(parameter.shape[1:]).clone()
                 at += size
             if self.variant.positions == "none":
                 shape = (self.config.n_positions, self.config.n_embd)
-                own["transformer.wpe.weight"] = torch.zeros(shape)
-            tensors.append(own)
+                tensors_of["transformer.wpe.weight"] = torch.zeros(shape)
+            tensors.append(tensors_of)
         return tensors
 
     # -- stopping and going on ---------------------------------------------------------------
@@ -309,7 +309,10 @@ class Stack:
 def _groups(twin: Any) -> dict[str, list[str]]:
     """Names of a twin's trained parameters: the groups of the log, then all others."""
     name_of = {id(p): name for name, p in twin.named_parameters() if p.requires_grad}
-    groups = {group: [name_of.pop(id(p)) for p in own] for group, own in groups_of(twin).items()}
+    groups = {
+        group: [name_of.pop(id(p)) for p in parameters]
+        for group, parameters in groups_of(twin).items()
+    }
     groups[_REST] = list(name_of.values())
     return groups
 

@@ -137,7 +137,9 @@ class _Run:
         return value
 
     def _gradient_squares(self) -> torch.Tensor:
-        gradients = [[p.grad for p in own if p.grad is not None] for own in self.groups.values()]
+        gradients = [
+            [p.grad for p in group if p.grad is not None] for group in self.groups.values()
+        ]
         return torch.stack([torch.stack(torch._foreach_norm(g)).square().sum() for g in gradients])
 
     @torch.no_grad()
@@ -145,7 +147,7 @@ class _Run:
         root = torch.stack(self.squares).mean(0).sqrt()
         self.squares.clear()
         weights = torch.stack(
-            [torch.stack(torch._foreach_norm([*own])).norm() for own in self.groups.values()]
+            [torch.stack(torch._foreach_norm([*group])).norm() for group in self.groups.values()]
         )
         self.log.gradient_norms.append([float(f"{x:.5g}") for x in root.tolist()])
         self.log.weight_norms.append([float(f"{x:.5g}") for x in weights.tolist()])

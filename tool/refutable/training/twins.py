@@ -128,7 +128,7 @@ def _in_stacks(
     """Train the seeds of each variant side by side."""
     jobs = []
     for variant in dict.fromkeys(variant for (variant, _), _ in asked):
-        own = [(seed, folder) for (one, seed), folder in asked if one == variant]
-        members = tuple(Member(seed, order.recipe) for seed, _ in own)
-        jobs.append(Job(variant, members, tuple(folder for _, folder in own)))
+        of_variant = [(seed, folder) for (one, seed), folder in asked if one == variant]
+        members = tuple(Member(seed, order.recipe) for seed, _ in of_variant)
+        jobs.append(Job(variant, members, tuple(folder for _, folder in of_variant)))
     train_stacks(jobs, data, device)

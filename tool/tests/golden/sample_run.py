@@ -176,15 +176,15 @@ def _own(frame: pd.DataFrame, model: str, *, control: bool = False) -> pd.DataFr
 
 
 def _gain(frame: pd.DataFrame, model: str) -> Result:
-    own, null = _own(frame, model), _own(frame, model, control=True)
+    model_rows, null = _own(frame, model), _own(frame, model, control=True)
     claim = next(c for c in CLAIMS if c.id == claim_for(model))
-    measured = estimate(own["value"], own["family"], p=0.0003, p_adjusted=0.0024)
+    measured = estimate(model_rows["value"], model_rows["family"], p=0.0003, p_adjusted=0.0024)
     control = replace(estimate(null["value"], null["family"]), seeds=CONTROLS)
-    paired = own.groupby("family")["value"].mean() - null.groupby("family")["value"].mean()
+    paired = model_rows.groupby("family")["value"].mean() - null.groupby("family")["value"].mean()
     contrast = estimate(paired, paired.index.to_series())
     informative = claim.region.high is not None and model == "gpt2-large"
     verdict = decided(measured, claim.region)
-    ratio = np.exp(own["value"])
+    ratio = np.exp(model_rows["value"])
     return Result(
         claim.id,
         claim.study,
@@ -251,9 +251,9 @@ def _skipped(model: str, kind: str) -> Result:
 
 
 def _universal(frame: pd.DataFrame, model: str) -> Result:
-    own = _own(frame, model)
+    rows_of_model = _own(frame, model)
     sign = -1 if PLANTED[model][0] == "LayerNorm" else 1
-    worst = own.loc[(sign * own["value"]).idxmin()]
+    worst = rows_of_model.loc[(sign * rows_of_model["value"]).idxmin()]
     value = float(sign * worst["value"])
     return Result(
         "gain.norm-fixes-sign",

@@ -165,9 +165,9 @@ def within_z(x, y, families, keep) -> float:
     """Fisher z of values about their families' means, pooled."""
     a, b = [], []
     for family in keep:
-        mine = families == family
-        a.append(x[mine] - x[mine].mean())
-        b.append(y[mine] - y[mine].mean())
+        of_family = families == family
+        a.append(x[of_family] - x[of_family].mean())
+        b.append(y[of_family] - y[of_family].mean())
     a, b = np.concatenate(a), np.concatenate(b)
     return float(np.arctanh(a @ b / np.sqrt((a @ a) * (b @ b))))
 
@@ -185,17 +185,19 @@ def between(x, y, families, *, error: float, region: Ends) -> dict:
     """Correlation between families, the noise of their prompts taken off."""
     families = np.asarray(families)
     names = list(dict.fromkeys(families))
-    own = [np.array([v[families == f].mean() for f in names]) for v in (x, y)]
+    sides = [np.array([v[families == f].mean() for f in names]) for v in (x, y)]
     n = len(names)
-    z = np.arctanh(np.corrcoef(*own)[0, 1])
+    z = np.arctanh(np.corrcoef(*sides)[0, 1])
     keep = ~np.eye(n, dtype=bool)
-    pseudo = n * z - (n - 1) * np.arctanh([np.corrcoef(own[0][k], own[1][k])[0, 1] for k in keep])
+    pseudo = n * z - (n - 1) * np.arctanh(
+        [np.corrcoef(sides[0][k], sides[1][k])[0, 1] for k in keep]
+    )
     se, df = max(stats.sem(pseudo), 1 / np.sqrt(n - 3)), n - 2
     sizes = np.array([(families == f).sum() for f in names])
     free, per_mean = (sizes - 1).sum(), (1 / sizes).mean()
-    inner = [v - m[[names.index(f) for f in families]] for v, m in zip((x, y), own, strict=True)]
+    inner = [v - m[[names.index(f) for f in families]] for v, m in zip((x, y), sides, strict=True)]
     within = inner[0] @ inner[1] / np.sqrt((inner[0] @ inner[0]) * (inner[1] @ inner[1]))
-    noise = [(i @ i) / free * per_mean / m.var(ddof=1) for i, m in zip(inner, own, strict=True)]
+    noise = [(i @ i) / free * per_mean / m.var(ddof=1) for i, m in zip(inner, sides, strict=True)]
     factors = [stats.f.ppf(q, n - 1, free) for q in (0.1, 0.9)]
     ways = [(noise[0] * a, noise[1] * b) for a in factors for b in factors]
     lines = [(np.sqrt((1 - a) * (1 - b)), np.sqrt(a * b) * within) for a, b in ways]

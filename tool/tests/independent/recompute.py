@@ -52,8 +52,8 @@ class Run:
         cell = self.cells.get((result["claim"], model, result["prompts"], result["arm"]))
         if cell is None:
             return self.rows.iloc[:0]
-        mine = cell["control"].isna() if control is None else cell["control"] == control
-        return cell[mine]
+        chosen = cell["control"].isna() if control is None else cell["control"] == control
+        return cell[chosen]
 
     def copies(self, result: dict, model: str) -> list[str]:
         """Names of the copies of a model's control, in their order."""
@@ -191,12 +191,12 @@ def estimates(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
         elif kind in ("against_control", "seeds_against_control"):
             first = result["models"][0] if len(result["models"]) > 1 else result["model"]
             copies = [reduced(run, result, c) for c in run.copies(result, first)]
-            own = reduced(run, result).to_numpy()
+            model_table = reduced(run, result).to_numpy()
             if len(copies) == 1:
-                units = own[0] - copies[0].to_numpy()[0]
+                units = model_table[0] - copies[0].to_numpy()[0]
             else:
                 control = np.concatenate([c.to_numpy() for c in copies])
-                yield name, recorded, contrast_with_copies(own, control, **how)
+                yield name, recorded, contrast_with_copies(model_table, control, **how)
                 continue
         elif kind == "across":
             frames = pairs_of(run, result)
@@ -239,15 +239,15 @@ def readings(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
     first = result["model"] if len(result["models"]) == 1 else result["models"][0]
     names = run.copies(result, first)
     copies = [reduced(run, result, name) for name in names]
-    own = reduced(run, result)
-    if control["kind"] == "placebo" or not names or list(own.columns) == ["model"]:
+    of_model = reduced(run, result)
+    if control["kind"] == "placebo" or not names or list(of_model.columns) == ["model"]:
         return
-    shared = [f for f in own.columns if all(f in c.columns for c in copies)]
+    shared = [f for f in of_model.columns if all(f in c.columns for c in copies)]
     table_of = np.concatenate([c[shared].to_numpy() for c in copies])
     estimate, apart = control["estimate"], control["contrast"]
     if AGREED not in (estimate["method"], apart["method"]):
         yield "control", estimate, two_way(table_of, error=estimate["error"])
-        again = contrast_with_copies(own[shared].to_numpy(), table_of, error=apart["error"])
+        again = contrast_with_copies(of_model[shared].to_numpy(), table_of, error=apart["error"])
         yield "model minus control", apart, again
 
 

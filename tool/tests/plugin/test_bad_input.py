@@ -91,7 +91,7 @@ def test_a_bad_model_is_one_line_and_the_others_go_on(
 
 
 @pytest.mark.parametrize(
-    ("prompts", "says"),
+    ("prompts", "expected"),
     [
         ("twice.toml", "prompts a/0 and a/1 are the same: a repeated prompt counts twice"),
         ("empty.toml", "prompt 2 of family 'a' needs token ids of 0 or more, got []"),
@@ -101,7 +101,7 @@ def test_a_bad_model_is_one_line_and_the_others_go_on(
     ],
 )
 def test_prompts_that_cannot_be_used(
-    project: pytest.Pytester, models: Path, prompts: str, says: str
+    project: pytest.Pytester, models: Path, prompts: str, expected: str
 ) -> None:
     project.makepyfile(test_mine=module(claim_source("grows")))
     for name, ids in (("twice", [[1, 2], [1, 2]]), ("empty", [[1], []])):
@@ -113,10 +113,10 @@ def test_prompts_that_cannot_be_used(
     result.assert_outcomes(errors=1)
     (record,) = evidence(project)["results"]
     assert (record["outcome"], record["verdict"]) == ("error", None)
-    assert says in record["reason"]
+    assert expected in record["reason"]
     text = result.stdout.str() + result.stderr.str()
     assert "Traceback" not in text
-    assert any(line.startswith("ERROR") and says in line for line in text.splitlines())
+    assert any(line.startswith("ERROR") and expected in line for line in text.splitlines())
 
 
 def test_a_prompt_that_does_not_fit_one_model_leaves_the_others(
@@ -241,12 +241,12 @@ def test_options_that_name_nothing_are_usage_errors(project: pytest.Pytester) ->
         "--claim-report=perhaps": "--claim-report expects yes or no, got 'perhaps'",
         "--claim-models-from=none.txt": "--claim-models-from cannot read none.txt",
     }
-    for option, says in wrong.items():
+    for option, expected in wrong.items():
         result = project.runpytest_inprocess(option)
         assert result.ret == pytest.ExitCode.USAGE_ERROR, option
         lines = [line for line in result.stderr.lines if line.strip()]
         assert len(lines) == 1, lines
-        assert says in lines[0]
+        assert expected in lines[0]
 
 
 def test_a_broken_baseline_is_a_usage_error(project: pytest.Pytester, models: Path) -> None:
@@ -262,14 +262,14 @@ def test_a_broken_baseline_is_a_usage_error(project: pytest.Pytester, models: Pa
 
 
 @pytest.mark.parametrize(
-    ("prompts", "says"),
+    ("prompts", "expected"),
     [
         ("none.toml", "none.toml has no [[family]] table: add one with a name and prompts"),
         ("five-registers:verse", "prompt set 'five-registers' has no family 'verse'"),
     ],
 )
 def test_prompts_that_cannot_be_used_on_shipped_models(
-    project: pytest.Pytester, prompts: str, says: str
+    project: pytest.Pytester, prompts: str, expected: str
 ) -> None:
     # Whether shipped models are measured ahead is asked before any item runs.
     project.makepyfile(test_mine=module(claim_source("grows")))
@@ -278,7 +278,7 @@ def test_prompts_that_cannot_be_used_on_shipped_models(
     result.assert_outcomes(errors=1)
     (record,) = evidence(project)["results"]
     assert (record["outcome"], record["verdict"]) == ("error", None)
-    assert says in record["reason"]
+    assert expected in record["reason"]
     assert "Traceback" not in result.stdout.str()
 
 

@@ -28,8 +28,8 @@ def test_models_of_one_slug_keep_their_own_results_and_rows(
     assert len(results) == 4
     rows = pd.read_parquet(project.path / "reports" / "latest" / "observations.parquet")
     for (claim, model), estimate in results.items():
-        own = rows[(rows["claim"] == claim) & (rows["model"] == model)]
-        assert len(own) == 30
+        of_cell = rows[(rows["claim"] == claim) & (rows["model"] == model)]
+        assert len(of_cell) == 30
         # Families are of one size here.
-        assert own["value"].mean() == pytest.approx(estimate["value"], abs=1e-6)
+        assert of_cell["value"].mean() == pytest.approx(estimate["value"], abs=1e-6)
     assert results["gain.grows", "one model"] != results["gain.grows", "one-model"]

@@ -78,7 +78,7 @@ def test_verify_decides_records_and_compares(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "expected"),
     [
         (("verify", "gain.layernorm-dampen"), "did you mean gain.layernorm-dampens"),
         (("show", "gain.nothing"), "unknown claim 'gain.nothing'"),
@@ -87,11 +87,11 @@ def test_verify_decides_records_and_compares(tmp_path: Path) -> None:
     ],
 )
 def test_an_error_is_one_line_and_exit_code_2(
-    tmp_path: Path, words: tuple[str, ...], says: str
+    tmp_path: Path, words: tuple[str, ...], expected: str
 ) -> None:
     done = refutable(tmp_path, *words)
     assert done.returncode == 2
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("refutable: ")
-    assert says in line
+    assert expected in line

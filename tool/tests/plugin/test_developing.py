@@ -89,9 +89,9 @@ def test_recipes_work_and_touch_no_list(copy: Path) -> None:
     import pandas as pd
 
     rows = pd.read_parquet(copy / "found" / "observations.parquet")
-    own = rows[(rows["quantity"] == "value") & rows["control"].isna()]
-    medians = own.groupby("family", observed=True)["value"].median()
-    assert (len(own), len(medians)) == (25, 5)
+    of_claim = rows[(rows["quantity"] == "value") & rows["control"].isna()]
+    medians = of_claim.groupby("family", observed=True)["value"].median()
+    assert (len(of_claim), len(medians)) == (25, 5)
     assert (result["estimate"]["n"], result["estimate"]["clusters"]) == (25, 5)
     assert abs(result["estimate"]["value"] - np.mean(medians)) < 1e-9
 

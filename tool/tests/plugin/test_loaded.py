@@ -104,7 +104,7 @@ def test_scopes(nodeid: str, scope: str, cell: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("worker", "visible", "own"),
+    ("worker", "visible", "of_worker"),
     [
         ("gw0", "0,1,2,3", "0"),
         ("gw3", "0,1,2,3", "3"),
@@ -114,5 +114,5 @@ def test_scopes(nodeid: str, scope: str, cell: bool) -> None:
         ("gw0", "", ""),
     ],
 )
-def test_one_device_a_worker(worker: str, visible: str, own: str) -> None:
-    assert device_of(worker, visible) == own
+def test_one_device_a_worker(worker: str, visible: str, of_worker: str) -> None:
+    assert device_of(worker, visible) == of_worker

@@ -69,11 +69,11 @@ def test_parts_of_a_run_from_any_folder(
 ) -> None:
     # A claim's own prompts lie beside it, however pytest is called.
     (project.path / "suite" / "inner").mkdir(parents=True)
-    own = CLAIMS.replace('prompts="mine"', 'prompts="../sets/own.toml"')
-    (project.path / "suite" / "inner" / "test_claims.py").write_text(own)
+    from_file = CLAIMS.replace('prompts="mine"', 'prompts="../sets/own.toml"')
+    (project.path / "suite" / "inner" / "test_claims.py").write_text(from_file)
     (project.path / "suite" / "sets").mkdir()
-    mine = (project.path / "data" / "prompts" / "mine.toml").read_text()
-    (project.path / "suite" / "sets" / "own.toml").write_text(mine)
+    text = (project.path / "data" / "prompts" / "mine.toml").read_text()
+    (project.path / "suite" / "sets" / "own.toml").write_text(text)
     model = named(models)[:1]
     for folder in (".", "suite/inner", "suite/sets"):
         monkeypatch.chdir(project.path / folder)

@@ -149,14 +149,14 @@ def test_a_terminal_gets_one_live_line_and_ci_none(
     project: pytest.Pytester, models: Path, ci: str, live: bool
 ) -> None:
     project.makepyfile(test_mine=MANY)
-    ours, theirs = pty.openpty()
+    reader, writer = pty.openpty()
     environment = {**os.environ, "CI": ci, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
     command = (sys.executable, "-m", "pytest", f"--claim-model={models / 'little'}")
     with subprocess.Popen(
-        command, stdout=theirs, stderr=theirs, cwd=project.path, env=environment
+        command, stdout=writer, stderr=writer, cwd=project.path, env=environment
     ) as process:
-        os.close(theirs)
-        shown = read_all(ours)
+        os.close(writer)
+        shown = read_all(reader)
     assert process.returncode == 0, shown
     assert ("/30 cells" in shown) is live
     assert ("claims ..." in shown) is not live

@@ -58,9 +58,11 @@ class Plan:
         """Values (study, prompt) with true mean 0 and sd 1."""
         rng = np.random.default_rng([seed, self.families, round(100 * self.correlation)])
         families = standard(self.noise, rng, (studies, self.families))
-        own = standard(self.noise, rng, (studies, self.labels.size))
+        apart = standard(self.noise, rng, (studies, self.labels.size))
         index = self.labels.astype(int)
-        return np.sqrt(self.correlation) * families[:, index] + np.sqrt(1 - self.correlation) * own
+        return (
+            np.sqrt(self.correlation) * families[:, index] + np.sqrt(1 - self.correlation) * apart
+        )
 
 
 def decided(limits: Limits, region: Region, *, guard: core.Guard = core.GUARD) -> np.ndarray:

@@ -21,7 +21,7 @@ def plant(noise, draws, copies, families, variances, seed=1):
     rng = np.random.default_rng([seed, draws, copies, families])
     of_copies, of_differences = (np.sqrt(v) for v in variances)
     shared = standard(noise, rng, (STUDIES, 1, families))
-    own = of_differences * standard(noise, rng, (STUDIES, 1, families))
+    differences = of_differences * standard(noise, rng, (STUDIES, 1, families))
 
     def drawn(count):
         return (
@@ -30,7 +30,7 @@ def plant(noise, draws, copies, families, variances, seed=1):
             + 0.2 * standard(noise, rng, (STUDIES, count, families))
         )
 
-    return own + drawn(draws), drawn(copies)
+    return differences + drawn(draws), drawn(copies)
 
 
 @pytest.mark.parametrize("families", [8, 44])
@@ -78,9 +78,9 @@ def test_a_reading_at_its_smallest_effect_errs_in_either_direction_at_most_rarel
     measured = []
     for draws, copies in ((1, 19), (8, 19)):
         model, control = plant("normal", draws, copies, 20, (0.3, 0.1), seed=5)
-        for own, theirs in zip(model[:150] + 0.5, control[:150], strict=True):
-            contrast = controls.control_contrast(own, theirs, n=20)
-            alone = est.two_way(theirs + 5.0)
+        for of_model, of_control in zip(model[:150] + 0.5, control[:150], strict=True):
+            contrast = controls.control_contrast(of_model, of_control, n=20)
+            alone = est.two_way(of_control + 5.0)
             measured.append(readings.reading(alone, contrast, Region(0.0, None), sesoi=0.5)[0])
     said = np.array(measured)
     errs_at_most((said == Reading.INFORMATIVE) * 1 - (said == Reading.UNINFORMATIVE) * 1, 0.03)
@@ -91,6 +91,6 @@ def test_numbers_without_families(copies):
     for noise in ("normal", *SKEWED):
         rng = np.random.default_rng([6, copies])
         for draws in (1, 5, 8):
-            own = standard(noise, rng, (STUDIES, draws))
-            limits = controls.number_limits(own, standard(noise, rng, (STUDIES, copies)))
+            numbers = standard(noise, rng, (STUDIES, draws))
+            limits = controls.number_limits(numbers, standard(noise, rng, (STUDIES, copies)))
             errs_at_most(decided(limits, ABOVE_ZERO), 0.03 if noise == "normal" else 0.05)

@@ -20,8 +20,8 @@ def differences(
     """Paired differences (study, claim, family) of mean 0: claims see the same families."""
     rng = np.random.default_rng([seed, families, claims])
     of_families = standard(noise, rng, (STUDIES, 1, families))
-    own = standard(noise, rng, (STUDIES, claims, families))
-    return np.sqrt(shared) * of_families + np.sqrt(1 - shared) * own
+    families_drawn = standard(noise, rng, (STUDIES, claims, families))
+    return np.sqrt(shared) * of_families + np.sqrt(1 - shared) * families_drawn
 
 
 @pytest.mark.parametrize("families", [5, 8, 15, 30, 44])

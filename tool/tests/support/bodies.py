@@ -22,8 +22,8 @@ def arr(dims: str, values: Any, **coords: Any) -> xr.DataArray:
     """Labelled array; dims in one string, integers along those that no labels are given for."""
     names = dims.split()
     array = np.asarray(values, dtype=float)
-    own = {n: np.arange(size) for n, size in zip(names, array.shape, strict=True)}
-    return xr.DataArray(array, dims=names, coords=own | coords)
+    numbered = {n: np.arange(size) for n, size in zip(names, array.shape, strict=True)}
+    return xr.DataArray(array, dims=names, coords=numbered | coords)
 
 
 def prompts(dims: str, values: Any, **coords: Any) -> xr.DataArray:
@@ -34,7 +34,7 @@ def prompts(dims: str, values: Any, **coords: Any) -> xr.DataArray:
     return array.assign_coords(prompt=ids, family=families)
 
 
-def own(claim_id: str, observables: Mapping[str, Any]) -> Any:
+def body_value(claim_id: str, observables: Mapping[str, Any]) -> Any:
     """What a claim's body returns."""
     claim = CLAIMS[claim_id]
     return call(claim.body, observables, claim.observables)

@@ -69,10 +69,10 @@ def printed(path, folder):
     reader = shutil.which("pdftotext")
     if reader is None:
         pytest.skip("no pdftotext is installed")
-    own = (f"--user-data-dir={folder / 'print'}", f"--print-to-pdf={folder / 'page.pdf'}")
+    options = (f"--user-data-dir={folder / 'print'}", f"--print-to-pdf={folder / 'page.pdf'}")
     words = ("--headless", "--no-sandbox", "--disable-gpu", "--no-pdf-header-footer")
     subprocess.run(
-        [chromium(), *words, *own, path.as_uri()], capture_output=True, timeout=90, check=False
+        [chromium(), *words, *options, path.as_uri()], capture_output=True, timeout=90, check=False
     )
     if not (folder / "page.pdf").is_file():
         pytest.skip("Chromium does not print here")
@@ -92,11 +92,11 @@ def browse(path, profile, fragment=""):
     )
     profile.mkdir(exist_ok=True)
     # A browser without a way out: whatever it asks for fails, and its log of the net tells.
-    own = ("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}",
+    private = ("--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}",
            f"--log-net-log={profile / 'net.json'}",
            path.as_uri() + (f"#{fragment}" if fragment else ""))  # fmt: skip
     done = subprocess.run(
-        [browser, *options.split(), *own],
+        [browser, *options.split(), *private],
         capture_output=True,
         text=True,
         timeout=90,

@@ -112,8 +112,8 @@ class PlantedLM(PreTrainedModel):
             future = torch.full((width, width), -1e30).triu(2)
         mask = future[None, None]
         if position_ids is not None and kind != "leaks-when-packed":
-            own = (position_ids == 0).cumsum(-1)
-            mask = mask.masked_fill((own[:, :, None] != own[:, None, :])[:, None], -1e30)
+            pieces = (position_ids == 0).cumsum(-1)
+            mask = mask.masked_fill((pieces[:, :, None] != pieces[:, None, :])[:, None], -1e30)
         x = self.wte(input_ids) + self.wpe(places)
         if attention_mask is not None and not bool(attention_mask.all()) and kind == "pads-wrong":
             x = x + 0.2 * (1 - attention_mask[..., None].float()).mean(1, keepdim=True)

@@ -29,12 +29,12 @@ def behaviour(values, *, ranks=RANKS, lengths=None, prompts=None, families=None,
     logs = values - np.log(np.exp(values).sum(-1, keepdims=True))
     order = np.argsort(-logs, axis=1)[:, :ranks]
     kept = np.take_along_axis(logs, order, 1)
-    own = np.arange(tokens) % vocab
-    loss = -logs[np.arange(tokens), np.roll(own, -1)]
+    said_tokens = np.arange(tokens) % vocab
+    loss = -logs[np.arange(tokens), np.roll(said_tokens, -1)]
     loss[np.cumsum(lengths) - 1] = np.nan
     ends = np.concatenate([3 * np.arange(1, n + 1) for n in lengths])
     rest = np.clip(1 - np.exp(kept).sum(1), 0.0, 1.0) if ranks < vocab else np.zeros(tokens)
-    return Behaviour(names, groups, lengths, own, ends, loss, order, kept, rest)
+    return Behaviour(names, groups, lengths, said_tokens, ends, loss, order, kept, rest)
 
 
 def facts(**changes):

@@ -160,8 +160,8 @@ def test_a_mosaic_holds_every_head_and_masks_the_future(specs, measured):
     for layer in range(2):
         for head in range(3):
             cell = mosaic[6 * layer : 6 * layer + 5, 6 * head : 6 * head + 5]
-            own = expected.sel(layer=layer, head=head).values
-            np.testing.assert_allclose(cell[np.tril_indices(5)], own[np.tril_indices(5)])
+            of_head = expected.sel(layer=layer, head=head).values
+            np.testing.assert_allclose(cell[np.tril_indices(5)], of_head[np.tril_indices(5)])
             assert np.isnan(cell[np.triu_indices(5, 1)]).all()
 
 
@@ -197,10 +197,10 @@ def test_intervals_are_over_seeds_or_over_the_documents_of_one_seed(specs, measu
 
 def test_prompt_families_weigh_equally(specs, measured):
     table = specs["activations"].table.set_index(["variant", "layer"])
-    own = measured["twin-none-0", "residual_log_variance"].sel(layer=0).values.reshape(4, 2)
-    low, high = stats.ttest_1samp(own.mean(1), 0).confidence_interval(0.95)
+    of_twin = measured["twin-none-0", "residual_log_variance"].sel(layer=0).values.reshape(4, 2)
+    low, high = stats.ttest_1samp(of_twin.mean(1), 0).confidence_interval(0.95)
     row = table.loc["none", 0]
-    assert (row["mean"], row["low"], row["high"]) == pytest.approx((own.mean(), low, high))
+    assert (row["mean"], row["low"], row["high"]) == pytest.approx((of_twin.mean(), low, high))
 
 
 def test_robustness_is_the_rise_over_the_clean_text(specs, measured):
@@ -219,10 +219,10 @@ def test_robustness_is_the_rise_over_the_clean_text(specs, measured):
 
 def test_weights_of_one_seed_show_the_range_of_its_blocks(specs, measured):
     table = specs["weights"].table.set_index(["statistic", "matrix", "variant"])
-    own = measured["twin-none-0", "weight_statistics"].sel(statistic="sd", matrix="o").values
+    of_twin = measured["twin-none-0", "weight_statistics"].sel(statistic="sd", matrix="o").values
     row = table.loc["sd", "o", "none"]
     assert (row["mean"], row["low"], row["high"]) == pytest.approx(
-        (own.mean(), own.min(), own.max())
+        (of_twin.mean(), of_twin.min(), of_twin.max())
     )
     assert table.loc["sd", "o", "layernorm-both"]["over"] == "seeds"
 

@@ -102,10 +102,10 @@ def test_all_matrices_have_one_scale_and_say_their_mean(specs):
     images = [a.images[0] for a in drawn(spec).axes if a.images and a.texts]
     assert len(images) == len(SEEDS) * (len(REFERENCES) + 1)
     assert {image.get_clim() for image in images} == {(0, 1)}
-    own = spec.table[(spec.table["variant"] == "other") & (spec.table["reference"] == "gaussian")]
+    shown = spec.table[(spec.table["variant"] == "other") & (spec.table["reference"] == "gaussian")]
     first = images[-2]
     assert np.asarray(first.get_array()).shape == (5, 2)
-    assert first.axes.texts[0].get_text() == f"{own['value'].mean():.2f}"
+    assert first.axes.texts[0].get_text() == f"{shown['value'].mean():.2f}"
     labels = [image.axes.get_ylabel() for image in images]
     assert [label for label in labels if label] == [
         "layernorm-\nboth\nseeds 1 to 3", "none\nseed 0", "other"
@@ -115,12 +115,12 @@ def test_all_matrices_have_one_scale_and_say_their_mean(specs):
 def test_selectivity_is_task_minus_control_and_only_seeds_have_intervals(specs, measured):
     table = specs["probes"].table
     for variant, models in (("layernorm-both", list(MODELS)[:4]), ("other", ["other"])):
-        own = table[(table["variant"] == variant) & (table["layer"] == 2)]
+        part = table[(table["variant"] == variant) & (table["layer"] == 2)]
         actual = [measured[m]["probe_accuracy"].sel(layer=2).mean("half") for m in models]
         gaps = [float((a.sel(kind="task") - a.sel(kind="control")).mean()) for a in actual]
-        last = own[own["label"].str.startswith("selectivity")].iloc[0]
+        last = part[part["label"].str.startswith("selectivity")].iloc[0]
         assert last["mean"] == pytest.approx(np.mean(gaps))
-        task = own[(own["label"] == "bracket depth") & (own["kind"] == "control")].iloc[0]
+        task = part[(part["label"] == "bracket depth") & (part["kind"] == "control")].iloc[0]
         wanted = [float(a.sel(kind="control", label="bracket depth")) for a in actual]
         assert task["mean"] == pytest.approx(np.mean(wanted))
         assert np.isnan(task["low"]) == (variant == "other")

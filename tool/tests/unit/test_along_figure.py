@@ -76,12 +76,12 @@ def test_each_point_is_the_mean_difference_over_seeds():
     drawing = along_training(sample(frame, *claims))
     assert list(drawing.table["panel"].unique()) == ["N2: distance", "N10: entropy"]
     apart = (values[0] - values[1]).mean(axis=-1)
-    own = drawing.table[drawing.table["panel"] == "N10: entropy"]
-    assert own["tokens"].to_numpy() == pytest.approx(np.array(STEPS) * TOKENS_A_STEP / 1e6)
-    assert own["mean"].to_numpy() == pytest.approx(apart.mean(axis=0))
+    of_panel = drawing.table[drawing.table["panel"] == "N10: entropy"]
+    assert of_panel["tokens"].to_numpy() == pytest.approx(np.array(STEPS) * TOKENS_A_STEP / 1e6)
+    assert of_panel["mean"].to_numpy() == pytest.approx(apart.mean(axis=0))
     half = stats.sem(apart, axis=0) * stats.t.isf(0.025, 3)
-    assert (own["high"] - own["mean"]).to_numpy() == pytest.approx(half)
-    assert set(own["seeds"]) == {4}
+    assert (of_panel["high"] - of_panel["mean"]).to_numpy() == pytest.approx(half)
+    assert set(of_panel["seeds"]) == {4}
     with style.styled():
         panels = drawing.draw(drawing.table).axes
     assert len([axis for axis in panels if axis.get_visible()]) == 2

@@ -35,16 +35,16 @@ def made(arms: tuple[str, ...], prompts: str | None) -> Claim:
 
 @given(
     models=st.lists(texts, unique=True, max_size=5),
-    own=arms,
+    stated=arms,
     asked=st.just(()) | arms,
     prompts=st.tuples(st.none() | texts, st.none() | texts),
 )
 def test_every_model_meets_every_arm_that_both_sides_want_once(
-    models: list[str], own: tuple[str, ...], asked: tuple[str, ...], prompts: Any
+    models: list[str], stated: tuple[str, ...], asked: tuple[str, ...], prompts: Any
 ) -> None:
-    own_prompts = made(own, prompts[1])
+    own_prompts = made(stated, prompts[1])
     cells = cells_of(own_prompts, models, prompts=prompts[0], arms=asked, default="default")
-    wanted = [arm for arm in own if not asked or arm in asked]
+    wanted = [arm for arm in stated if not asked or arm in asked]
     assert [(c.model, c.arm) for c in cells] == list(product(models, wanted))
     assert all(c.models == (c.model,) for c in cells)
     assert {c.prompts for c in cells} <= {prompts[0] or prompts[1] or "default"}
@@ -88,10 +88,10 @@ def test_items_are_sorted_by_model_and_all_else_stays(cells: list[Cell | None]) 
     for old, new, case in zip(before, items, cells, strict=True):
         assert (old is new) or case is not None
     sorted_cases = [i.callspec.params["claim_case"] for i in items]
-    own = [case for case in sorted_cases if case is not None]
+    cases = [case for case in sorted_cases if case is not None]
     # Each model is met once, the models in the order in which they came, groups at the end.
-    met = list(dict.fromkeys(case.model for case in own))
-    assert [case.model for case in own] == [m for m in met for case in own if case.model == m]
+    met = list(dict.fromkeys(case.model for case in cases))
+    assert [case.model for case in cases] == [m for m in met for case in cases if case.model == m]
     single = [c.model for c in cells if c is not None and not c.grouped]
     assert [m for m in met if m != "a~b"] == list(dict.fromkeys(single))
     assert "a~b" not in met[:-1]

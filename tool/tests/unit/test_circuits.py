@@ -66,11 +66,11 @@ def _log_probabilities(weights, tokens):
 def test_forward_from_weights_is_that_of_transformers(activation, tokens):
     model = _random_gpt2(activation)
     with torch.no_grad():
-        theirs = model(tokens, output_hidden_states=True)
-    ours = forward(read_gpt2(model), tokens)
-    torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=1e-5)
+        of_library = model(tokens, output_hidden_states=True)
+    written_out = forward(read_gpt2(model), tokens)
+    torch.testing.assert_close(written_out.logits, of_library.logits, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(
-        ours.sites["blocks.1.resid_post"], theirs.hidden_states[2], atol=1e-4, rtol=1e-5
+        written_out.sites["blocks.1.resid_post"], of_library.hidden_states[2], atol=1e-4, rtol=1e-5
     )
 
 
@@ -240,8 +240,8 @@ def test_published_circuits_on_planted_weights(model):
     ov = ov_circuit_as_published(planted, 1)
     assert float(ov[1, 9, 3]) == 2.0
     assert int(ov.count_nonzero()) == 1
-    own = ov_circuit_as_published(planted, 1, reading_layer=1)
-    assert torch.equal(own[1, 9], 4.0 * weights.blocks[1].w_in[5])
+    circuit = ov_circuit_as_published(planted, 1, reading_layer=1)
+    assert torch.equal(circuit[1, 9], 4.0 * weights.blocks[1].w_in[5])
 
 
 def test_published_layer_1_circuit_is_not_the_models(model, tokens):

@@ -86,7 +86,7 @@ def no_docstring(residual_norm: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "expected"),
     [
         ({"id": "Gain.x"}, "expected id like 'gain.layernorm-dampens', got id='Gain.x'"),
         ({"id": "gain"}, "expected id like"),
@@ -100,13 +100,13 @@ def no_docstring(residual_norm: Any) -> Any:
         ({"function": no_docstring}, "claim gain.grows has no docstring: say in one line"),
     ],
 )
-def test_malformed_claims_are_refused(changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(ClaimError, match=says):
+def test_malformed_claims_are_refused(changes: dict[str, Any], expected: str) -> None:
+    with pytest.raises(ClaimError, match=expected):
         make(**changes)
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("call", "expected"),
     [
         (lambda: untrained(seeds=0), "expected seeds of 1 or more, got seeds=0"),
         (lambda: normalized_by("BatchNorm"), "got kind='BatchNorm'"),
@@ -115,8 +115,8 @@ def test_malformed_claims_are_refused(changes: dict[str, Any], says: str) -> Non
         (lambda: every.below(float("nan")), "expected finite bounds"),
     ],
 )
-def test_malformed_parts_are_refused(call: Any, says: str) -> None:
-    with pytest.raises(ClaimError, match=says):
+def test_malformed_parts_are_refused(call: Any, expected: str) -> None:
+    with pytest.raises(ClaimError, match=expected):
         call()
 
 

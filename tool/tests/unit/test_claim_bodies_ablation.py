@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.bodies import CLAIMS, Case, agrees, arr, own, prompts, untested
+from support.bodies import CLAIMS, Case, agrees, arr, body_value, prompts, untested
 
 from refutable.measurement.subject import call
 
@@ -169,7 +169,7 @@ CASES |= {
 @pytest.mark.parametrize("claim", CASES)
 def test_a_body_by_hand(claim: str) -> None:
     observables, expected = CASES[claim]
-    agrees(own(claim, observables), expected)
+    agrees(body_value(claim, observables), expected)
 
 
 def test_the_placebo_times_two_equal_models() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.bodies import Case, agrees, own, prompts, replicated, untested
+from support.bodies import Case, agrees, body_value, prompts, replicated, untested
 
 STUDY = "last-block-gain"
 
@@ -75,7 +75,7 @@ for _kind in ("layernorm-training-dampens", "rmsnorm-training-expands"):
 @pytest.mark.parametrize("claim", CASES)
 def test_a_body_by_hand(claim: str) -> None:
     observables, expected = CASES[claim]
-    agrees(own(claim, observables), expected)
+    agrees(body_value(claim, observables), expected)
 
 
 @pytest.mark.parametrize("claim", AS_STUDIED)
@@ -89,5 +89,5 @@ def test_no_claim_is_without_a_case() -> None:
 
 
 def test_values_keep_their_families() -> None:
-    returned: Any = own("gain.layernorm-last-block-dampens-more", {"log_growth": GROWTH})
+    returned: Any = body_value("gain.layernorm-last-block-dampens-more", {"log_growth": GROWTH})
     assert list(returned["family"].values) == ["f0", "f0"]

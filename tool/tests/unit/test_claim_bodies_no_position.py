@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.bodies import Case, agrees, arr, own, untested
+from support.bodies import Case, agrees, arr, body_value, untested
 
 from refutable.spec.references import reference
 
@@ -135,7 +135,7 @@ CASES: dict[str, Case] = {
 @pytest.mark.parametrize("claim", CASES)
 def test_a_body_by_hand(claim: str) -> None:
     observables, expected = CASES[claim]
-    agrees(own(claim, observables), expected)
+    agrees(body_value(claim, observables), expected)
 
 
 def test_no_claim_is_without_a_case() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.bodies import Case, agrees, arr, own, replicated, untested
+from support.bodies import Case, agrees, arr, body_value, replicated, untested
 
 STUDY = "gpt2-weights"
 E = np.e
@@ -227,7 +227,7 @@ AS_STUDIED: dict[str, Case] = {
 @pytest.mark.parametrize("claim", CASES)
 def test_a_body_by_hand(claim: str) -> None:
     observables, expected = CASES[claim]
-    agrees(own(claim, observables), expected)
+    agrees(body_value(claim, observables), expected)
 
 
 @pytest.mark.parametrize("claim", AS_STUDIED)

@@ -81,7 +81,7 @@ def test_the_cache_is_shown_and_cleared(
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "expected"),
     [
         (("show", "gain.layernorm-dampen"), "did you mean gain.layernorm-dampens"),
         (("verify", "nothing.like-it"), "no claim matches 'nothing.like-it'"),
@@ -115,14 +115,14 @@ def test_errors_are_one_line_with_code_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     words: tuple[str, ...],
-    says: str,
+    expected: str,
 ) -> None:
     code, out, err = run(monkeypatch, capsys, *words)
     assert code == 2
     assert out == ""
     (line,) = err.splitlines()
     assert line.startswith("refutable: ")
-    assert says in line
+    assert expected in line
 
 
 def test_a_command_without_its_words_shows_its_help(

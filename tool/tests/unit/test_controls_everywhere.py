@@ -84,24 +84,24 @@ def study(rng: np.random.Generator, shift: float, seeds: int = 8, copies: int = 
         noise = 0.3 * rng.normal(size=len(FAMILIES))
         return by_prompt(families + rng.normal() + shifted + noise)
 
-    own = {"toy": {seed: draw(shift) for seed in range(seeds)}}
+    of_models = {"toy": {seed: draw(shift) for seed in range(seeds)}}
     null = tuple({"toy": {place: draw(0.0)}} for place in range(copies))
-    return own, NullControl("untrained", (), null, 0.1)
+    return of_models, NullControl("untrained", (), null, 0.1)
 
 
-def tables(own: Any, null: NullControl) -> tuple[np.ndarray, np.ndarray]:
+def tables(of_models: Any, null: NullControl) -> tuple[np.ndarray, np.ndarray]:
     copies = [next(iter(c["toy"].values())).values for c in null.values]
-    return np.array([v.values for v in own["toy"].values()]), np.array(copies)
+    return np.array([v.values for v in of_models["toy"].values()]), np.array(copies)
 
 
 def test_training_seeds_and_copies_are_both_draws() -> None:
-    own, null = study(np.random.default_rng(1), 2.0)
+    of_models, null = study(np.random.default_rng(1), 2.0)
     predicted = over_seeds("toy").above(0.0).against_control()
-    estimate = predicted.judge(Measured(own), null).estimate
-    expected = control_contrast(*tables(own, null), n=20, region=predicted.region)
+    estimate = predicted.judge(Measured(of_models), null).estimate
+    expected = control_contrast(*tables(of_models, null), n=20, region=predicted.region)
     for name in ("value", "low", "high", "p"):
         assert getattr(estimate, name) == pytest.approx(getattr(expected, name)), name
-    control = predicted.read_control(Measured(own), null)
+    control = predicted.read_control(Measured(of_models), null)
     assert control.reading is None
     assert control.contrast is not None
 
@@ -110,20 +110,20 @@ def test_models_that_are_draws_of_their_controls_rarely_decide() -> None:
     rng, wrong, runs = np.random.default_rng(2), 0, 200
     predicted = over_seeds("toy").above(0.0).against_control()
     for _ in range(runs):
-        own, null = study(rng, 0.0)
-        verdict = predicted.judge(Measured(own), null).decision.verdict
+        of_models, null = study(rng, 0.0)
+        verdict = predicted.judge(Measured(of_models), null).decision.verdict
         wrong += verdict is not Verdict.INCONCLUSIVE
     assert stats.binomtest(wrong, runs, 0.05, alternative="greater").pvalue > 1e-3
 
 
 def test_a_number_per_seed_is_held_against_a_number_per_copy() -> None:
     rng = np.random.default_rng(3)
-    own, copies = rng.normal(3, 1, 8), rng.normal(0, 1, 19)
-    values = {"toy": dict(enumerate(own))}
+    of_models, copies = rng.normal(3, 1, 8), rng.normal(0, 1, 19)
+    values = {"toy": dict(enumerate(of_models))}
     null = NullControl("untrained", (), tuple({"toy": {i: c}} for i, c in enumerate(copies)))
     judgement = over_seeds("toy").above(0.0).against_control().judge(Measured(values), null)
     assert judgement.decision.verdict is Verdict.CONFIRMED
-    welch = stats.ttest_ind(own, copies, equal_var=False).confidence_interval(0.95)
+    welch = stats.ttest_ind(of_models, copies, equal_var=False).confidence_interval(0.95)
     assert (judgement.estimate.low, judgement.estimate.high) == pytest.approx(tuple(welch))
     assert judgement.estimate.p is not None
 
@@ -136,27 +136,29 @@ def test_without_its_control_it_is_an_error() -> None:
 def test_a_placebo_stands_beside_each_seed() -> None:
     rng = np.random.default_rng(4)
     level = 100 * rng.normal(size=8)
-    own, null = level + 1 + 0.1 * rng.normal(size=8), level
+    seeds, null = level + 1 + 0.1 * rng.normal(size=8), level
     control = NullControl("placebo", (), ({"toy": dict(enumerate(null))},), 0.1)
     reading = (
-        over_seeds("toy").above(0.0).read_control(Measured({"toy": dict(enumerate(own))}), control)
+        over_seeds("toy")
+        .above(0.0)
+        .read_control(Measured({"toy": dict(enumerate(seeds))}), control)
     )
     # Seeds differ a hundredfold of what is looked for; pairs do not.
     assert reading.reading is Reading.INFORMATIVE
     assert reading.contrast is not None
-    pairs = stats.ttest_1samp(own - null, 0.0).confidence_interval(0.95)
+    pairs = stats.ttest_1samp(seeds - null, 0.0).confidence_interval(0.95)
     assert (reading.contrast.low, reading.contrast.high) == pytest.approx(tuple(pairs))
 
 
 def test_a_placebo_of_values_by_prompt_pairs_seeds_and_families() -> None:
     rng = np.random.default_rng(5)
     base = 50 * rng.normal(size=(8, 1)) + rng.normal(size=(8, len(FAMILIES)))
-    own = {"toy": {s: by_prompt(row + 1) for s, row in enumerate(base)}}
+    of_models = {"toy": {s: by_prompt(row + 1) for s, row in enumerate(base)}}
     null = {"toy": {s: by_prompt(row + 0.1 * rng.normal()) for s, row in enumerate(base)}}
     reading = (
         over_seeds("toy")
         .above(0.0)
-        .read_control(Measured(own), NullControl("placebo", (), (null,), 0.1))
+        .read_control(Measured(of_models), NullControl("placebo", (), (null,), 0.1))
     )
     assert reading.reading is Reading.INFORMATIVE
     assert reading.contrast is not None
@@ -186,11 +188,11 @@ def test_each_step_of_an_order_has_its_own_control(
         return {k: by_prompt(level + 0.05 * rng.normal(size=20)) for k in range(count)}
 
     levels = {"a": 0.0, "b": steps[0], "c": sum(steps)}
-    own = {name: values(level, 8) for name, level in levels.items()}
+    of_models = {name: values(level, 8) for name, level in levels.items()}
     flat = {name: values(0.0, 8) for name in levels}
     null = tuple({name: {k: flat[name][k]} for name in levels} for k in range(8))
     predicted = ordered("a", "b", "c", over="models", by=0.5)
-    measured = predicted.read_control(Measured(own), NullControl("untrained", (), null, 0.5))
+    measured = predicted.read_control(Measured(of_models), NullControl("untrained", (), null, 0.5))
     assert measured.reading is reading
     if shown is not None:
         assert measured.reason.startswith(shown)

@@ -44,11 +44,11 @@ def test_what_is_kept_is_read_back_and_replaced_by_a_smaller_one(tmp_path: Path)
 def test_a_shipped_one_comes_first_and_is_never_dropped(tmp_path: Path) -> None:
     CounterexampleStore(tmp_path / "shipped").put(ONE)
     store = CounterexampleStore(tmp_path / "own", [tmp_path / "shipped"])
-    mine = replace(ONE, ids=(1,))
-    store.put(mine)
-    assert store.of("gain.mine") == [ONE, mine]
+    stored = replace(ONE, ids=(1,))
+    store.put(stored)
+    assert store.of("gain.mine") == [ONE, stored]
     assert not store.drop(ONE)
-    assert store.drop(mine)
+    assert store.drop(stored)
     assert store.of("gain.mine") == [ONE]
 
 

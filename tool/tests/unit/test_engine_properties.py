@@ -87,10 +87,10 @@ def ragged(item: Any) -> bool:
     return bool(item.dims[:1] == ("token",))
 
 
-def assert_equal(kind: str, ours: Any, theirs: Any, places: list[int], of: Prompts) -> None:
-    """`ours` at `places` holds what `theirs` holds of the same prompts, in order."""
+def assert_equal(kind: str, part: Any, whole: Any, places: list[int], of: Prompts) -> None:
+    """`part` at `places` holds what `whole` holds of the same prompts, in order."""
     for item in recorded(kind):
-        a, b = ours[item.name].values, theirs[item.name].values
+        a, b = part[item.name].values, whole[item.name].values
         if ragged(item):
             ends = np.cumsum([0, *(len(ids) for ids in of)])
             a = np.concatenate([a[ends[i] : ends[i + 1]] for i in places])

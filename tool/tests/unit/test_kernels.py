@@ -40,12 +40,12 @@ def measured(prompts):
 
 
 def test_the_inner_product_of_two_models_is_their_alignment(measured):
-    (kernel, own), (other_kernel, others) = measured
+    (kernel, some), (other_kernel, others) = measured
     assert dict(kernel.sizes) == {"draw": DRAWS, "layer": 6, "pair": 21}
     assert kernels.families_of(kernel) == FAMILIES
     np.testing.assert_allclose((kernel**2).mean("pair"), 1.0, rtol=1e-5)
     expected = np.mean(
-        [debiased_cka(own[d, b], others[d, b]) for d in range(DRAWS) for b in range(6)]
+        [debiased_cka(some[d, b], others[d, b]) for d in range(DRAWS) for b in range(6)]
     )
     actual = kernels.alignment_features(kernel) @ kernels.alignment_features(other_kernel)
     assert actual == pytest.approx(expected, abs=1e-5)
@@ -56,10 +56,10 @@ def test_the_inner_product_of_two_models_is_their_alignment(measured):
 
 @pytest.mark.parametrize("family", [0, 3, 6])
 def test_a_family_that_is_left_out_is_out_of_every_sum(measured, family):
-    (kernel, own), (other_kernel, others) = measured
+    (kernel, some), (other_kernel, others) = measured
     kept = np.delete(np.arange(FAMILIES), family)
     expected = np.mean(
-        [debiased_cka(own[d, b][kept], others[d, b][kept]) for d in range(DRAWS) for b in range(6)]
+        [debiased_cka(some[d, b][kept], others[d, b][kept]) for d in range(DRAWS) for b in range(6)]
     )
     left, right = (kernels.alignment_features(k, family) for k in (kernel, other_kernel))
     assert left @ right == pytest.approx(expected, abs=1e-5)

@@ -72,10 +72,10 @@ def test_a_control_of_a_large_model_keeps_every_family(families: int, each: int,
     if kept < len(prompts):
         # Neither the shortest nor the longest of a family stands for it alone.
         for family in set(labels):
-            own = sorted(len(i) for i, f in zip(prompts.ids, labels, strict=True) if f == family)
+            sizes = sorted(len(i) for i, f in zip(prompts.ids, labels, strict=True) if f == family)
             taken = [len(i) for i, f in zip(few.ids, few.families, strict=True) if f == family]
-            assert own[0] < min(taken)
-            assert max(taken) < own[-1] or own[-2] == own[-1]
+            assert sizes[0] < min(taken)
+            assert max(taken) < sizes[-1] or sizes[-2] == sizes[-1]
 
 
 def harness_in(folder: Path, monkeypatch: pytest.MonkeyPatch, profile: bool = False) -> Harness:
@@ -175,10 +175,10 @@ def by_hand(model: Any, prompts: list[list[int]]) -> tuple[list[int], list[list[
                 out = super().forward(hidden_states, *args, **kwargs)
                 return (hidden_states, *out[1:]) if isinstance(out, tuple) else hidden_states
 
-        own = block.__class__
+        kind_of_block = block.__class__
         blocks[place].__class__ = Nothing
         columns.append([top(ids) for ids in prompts])
-        blocks[place].__class__ = own
+        blocks[place].__class__ = kind_of_block
     return intact, np.array(columns).T.tolist()
 
 

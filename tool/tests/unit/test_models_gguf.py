@@ -53,11 +53,11 @@ def test_rope_scaling_of_a_gguf_file_is_the_models(
 ) -> None:
     fields = {"rope_parameters": {**scaling, "rope_theta": 1e4}, "tie_word_embeddings": False}
     model = checkpoints.llama(rms_norm_eps=1e-5, **fields).requires_grad_(False)
-    own = model.model.rotary_emb.inv_freq.numpy()
-    plain = 1e4 ** -(np.arange(len(own)) / len(own))
+    frequencies = model.model.rotary_emb.inv_freq.numpy()
+    plain = 1e4 ** -(np.arange(len(frequencies)) / len(frequencies))
     path = tmp_path / "scaled.gguf"
     if state is None:
-        write_gguf(path, model, factors=plain / own)
+        write_gguf(path, model, factors=plain / frequencies)
     else:
         write_gguf(path, model, state=state)
     loaded = load(resolve(str(path)))

@@ -41,8 +41,8 @@ def test_what_could_have_been_chosen_is_crossed(measured: Multiverse) -> None:
     assert set(measured.absent) == {"prompts", "model"}
     assert len({(s.arm, s.dtype, s.tokens) for s in measured.specifications}) == 8
     assert len(measured.specifications) == 8
-    own = measured.own
-    assert (own.arm, own.dtype, own.tokens) == ("no-bos", "float32", "last token")
+    stated = measured.as_stated
+    assert (stated.arm, stated.dtype, stated.tokens) == ("no-bos", "float32", "last token")
     values = {s.estimate.value for s in measured.tested if s.estimate is not None}
     assert len(values) == len(measured.tested) >= 4
 
@@ -95,7 +95,7 @@ def test_agreement_counts_those_that_gave_a_verdict(tmp_path: Path) -> None:
     assert list(shown.columns[1].cells) == ["2 of 2", "0 of 1", "1 of 2", "1 of 1"]
     with style.styled():
         figure = draw_curve(
-            made.tested, made.own, made.dimensions, region=made.region, unit="nats"
+            made.tested, made.as_stated, made.dimensions, region=made.region, unit="nats"
         )  # fmt: skip
         record, picture = write_curve({"value": float("nan"), "n": (1, 2)}, figure, tmp_path)
     assert json.loads(record.read_text()) == {

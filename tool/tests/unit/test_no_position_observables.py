@@ -104,8 +104,8 @@ def test_mean_attention_is_that_of_the_eager_model(trained):
     eager.set_attn_implementation("eager")
     with torch.no_grad():
         tokens = activations.held_out(trained)
-        own = torch.stack(eager(tokens, output_attentions=True).attentions)
-    np.testing.assert_allclose(pattern, own.mean((1, 2)), atol=1e-5)
+        patterns = torch.stack(eager(tokens, output_attentions=True).attentions)
+    np.testing.assert_allclose(pattern, patterns.mean((1, 2)), atol=1e-5)
 
 
 def test_other_models_are_refused(trained):

@@ -142,8 +142,8 @@ def test_document_losses_are_the_models_own(model):
     document_losses = text.document_losses(Subject(model), PROSE)
     for prose, value in zip(PROSE, document_losses, strict=True):
         ids = torch.tensor([ord(c) % VOCAB for c in prose[: 20 * text.WINDOWS]]).reshape(-1, 20)
-        own = [float(model(input_ids=row[None], labels=row[None]).loss) for row in ids]
-        assert value == pytest.approx(np.mean(own), rel=1e-5)
+        losses = [float(model(input_ids=row[None], labels=row[None]).loss) for row in ids]
+        assert value == pytest.approx(np.mean(losses), rel=1e-5)
 
 
 def test_a_text_shorter_than_a_window_is_refused(model):
@@ -161,9 +161,9 @@ def test_relative_gradients_against_autograd_by_hand(model, monkeypatch):
     twin = copy.deepcopy(model).requires_grad_(True)
     ids = torch.tensor([ord(c) % VOCAB for c in PROSE[1][: 20 * text.WINDOWS]]).reshape(-1, 20)
     twin(input_ids=ids, labels=ids).loss.backward()
-    own = [p for n, p in twin.transformer.h[2].named_parameters() if p.dim() == 2]
-    gradient = torch.cat([p.grad.flatten() for p in own]).norm()
-    weight = torch.cat([p.detach().flatten() for p in own]).norm()
+    matrices = [p for n, p in twin.transformer.h[2].named_parameters() if p.dim() == 2]
+    gradient = torch.cat([p.grad.flatten() for p in matrices]).norm()
+    weight = torch.cat([p.detach().flatten() for p in matrices]).norm()
     assert float(values[1, 2]) == pytest.approx(math.log(gradient / weight), abs=1e-4)
 
 

@@ -114,7 +114,7 @@ def by_hand(model: Any, ids: list[int]) -> dict[str, np.ndarray[Any, Any]]:
             after = torch.stack([post[-1] for post in kept["post"]])
             pre = torch.stack([stream[-1] for stream in before])
             logs = out.logits[0].log_softmax(-1)
-            own = -logs[:-1].gather(-1, torch.tensor(ids[1:])[:, None])
+            of_next = -logs[:-1].gather(-1, torch.tensor(ids[1:])[:, None])
             lens = model.lm_head(model.model.norm(after)).amax(-1)
     finally:
         for hook in hooks:
@@ -124,7 +124,7 @@ def by_hand(model: Any, ids: list[int]) -> dict[str, np.ndarray[Any, Any]]:
         "own_z": torch.stack(kept["z"]).numpy(),
         "own_last_to_first": torch.stack([a[0, :, -1, 0] for a in out.attentions]).numpy(),
         "own_mlp_norm": kept["mlp"][0].norm(dim=-1).mean().numpy(),
-        "own_log_top_and_loss": torch.stack([logs[-1].max(), own.mean()]).numpy(),
+        "own_log_top_and_loss": torch.stack([logs[-1].max(), of_next.mean()]).numpy(),
         "own_lens": lens.numpy(),
     }
 

@@ -97,14 +97,14 @@ def test_a_fact_is_read_against_its_placebo_too() -> None:
 
 def test_what_the_placebo_reads_is_measured_and_no_copy_is() -> None:
 
-    def own(residual_norm: Any) -> Any:
+    def read_off(residual_norm: Any) -> Any:
         """Norms."""
         return residual_norm
 
     def other(step_time_log_ratio: Any) -> Any:
         return step_time_log_ratio
 
-    need = Need(made(own, control=placebo(other, statement="x")), "m", "battery", "no-bos")
+    need = Need(made(read_off, control=placebo(other, statement="x")), "m", "battery", "no-bos")
     assert need.observables == {"residual_norm", "step_time_log_ratio"} == need.of_controls
     assert need.controls == ()
 

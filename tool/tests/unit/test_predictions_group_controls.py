@@ -29,7 +29,7 @@ def copies(**groups):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "reading"),
+    ("of_copies", "reading"),
     [
         ([0.01, -0.02, 0.00, 0.02, -0.01], Reading.INFORMATIVE),
         ([1.01, 0.98, 1.00, 1.02, 0.99], Reading.UNINFORMATIVE),
@@ -37,14 +37,14 @@ def copies(**groups):
     ],
     ids=["control at zero", "control as high", "too few copies"],
 )
-def test_seeds_are_read_against_copies(theirs, reading):
-    own = [1.00, 1.03, 0.98, 1.01, 0.99]
-    measured = read(over_seeds("toy").above(0.5), {"toy": by_seed(own)}, copies(toy=theirs))
+def test_seeds_are_read_against_copies(of_copies, reading):
+    of_seeds = [1.00, 1.03, 0.98, 1.01, 0.99]
+    measured = read(over_seeds("toy").above(0.5), {"toy": by_seed(of_seeds)}, copies(toy=of_copies))
     assert measured.reading is reading
     assert measured.contrast is not None
-    assert measured.contrast.value == pytest.approx(np.mean(own) - np.mean(theirs))
-    if len(theirs) == 5:
-        welch = stats.ttest_ind(own, theirs, equal_var=False).confidence_interval(0.95)
+    assert measured.contrast.value == pytest.approx(np.mean(of_seeds) - np.mean(of_copies))
+    if len(of_copies) == 5:
+        welch = stats.ttest_ind(of_seeds, of_copies, equal_var=False).confidence_interval(0.95)
         assert (measured.contrast.low, measured.contrast.high) == pytest.approx(tuple(welch))
 
 

@@ -47,7 +47,7 @@ def test_the_value_is_the_mean_over_pairs_of_different_seeds() -> None:
     straight, turned = axes(0.5)
     values = {"a": models(turned, 0.05, 1), "b": models(straight, 0.05, 2)}
     judgement = cross_similarity("a", "b", kernel=LIKE).below(-0.02).judge(Measured(values, **HOW))
-    unit = {name: [features(m) for m in own.values()] for name, own in values.items()}
+    unit = {name: [features(m) for m in members.values()] for name, members in values.items()}
     apart = [(i, j) for i in range(SEEDS) for j in range(SEEDS) if i != j]
     expected = np.mean([unit["a"][i] @ unit["b"][j] for i, j in apart]) - np.mean(
         [unit["b"][i] @ unit["b"][j] for i, j in apart]
@@ -136,9 +136,9 @@ def test_the_word_wants_two_groups_and_words_itself() -> None:
 def planted_study(source: np.random.Generator) -> tuple[Any, Any]:
     """Likenesses whose expected difference is (.8 - 1) E|m|^2 with m random over families."""
     families = 1.0 + 0.8 * source.standard_normal((FAMILIES, 3))
-    own = 0.1 * source.standard_normal((2, SEEDS, 1, 3))
+    of_seeds = 0.1 * source.standard_normal((2, SEEDS, 1, 3))
     cells = 0.2 * source.standard_normal((2, SEEDS, FAMILIES, 3))
-    first, second = np.array([0.8, 1.0])[:, None, None, None] * families + own + cells
+    first, second = np.array([0.8, 1.0])[:, None, None, None] * families + of_seeds + cells
     both = [np.einsum("ifd,jfd->fij", a, second) for a in (first, second)]
     whole = [table.mean(axis=0) for table in both]
     return tuple(

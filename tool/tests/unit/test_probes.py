@@ -170,8 +170,8 @@ def test_accuracy_on_a_twin_is_that_of_its_own_hidden_states(twin, monkeypatch):
     for label, layer, half in (("place in word", 2, 1), ("capitalisation", -1, 0)):
         # hidden_states starts with the embedding; its last is after the final norm.
         rows = hidden[layer + 1][:, 1:].reshape(-1, 72).double().numpy()
-        own, truth = groups % 2 == half, classes[list(LABELS).index(label)]
-        wanted = np.mean(plain_recalls(rows[own], truth[own], 3, groups[own]))
+        chosen, truth = groups % 2 == half, classes[list(LABELS).index(label)]
+        wanted = np.mean(plain_recalls(rows[chosen], truth[chosen], 3, groups[chosen]))
         got = float(values.sel(label=label, kind="task", layer=layer, half=half))
         assert got == pytest.approx(wanted, abs=2e-3)
 

@@ -94,9 +94,9 @@ def test_a_claim_over_several_models_has_a_row_for_each():
 
 
 def test_other_claims_prompts_and_arms_are_left_alone():
-    own = rows("m", "value", [3.0, 5.0, 1.0, 2.0])
-    others = [own.assign(**{k: "other"}, value=99.0) for k in ("claim", "prompts", "arm", "model")]
-    shown = cell(pd.concat([own, *others]), 2.75).strips
+    here = rows("m", "value", [3.0, 5.0, 1.0, 2.0])
+    others = [here.assign(**{k: "other"}, value=99.0) for k in ("claim", "prompts", "arm", "model")]
+    shown = cell(pd.concat([here, *others]), 2.75).strips
     assert len(shown) == 1
     assert names(shown[0]) == [("b", "1.50"), ("a", "4.00")]
 

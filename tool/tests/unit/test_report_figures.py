@@ -54,8 +54,8 @@ def test_all_figures_of_the_study_can_be_drawn(specs):
 
 def test_gain_is_the_ratio_of_the_last_two_norms(specs, frame):
     table = specs["gain-histogram"].table
-    own = frame[frame["control"].isna() & (frame["quantity"] == "value")]
-    expected = own.set_index(["model", "prompt"])["value"]
+    of_claim = frame[frame["control"].isna() & (frame["quantity"] == "value")]
+    expected = of_claim.set_index(["model", "prompt"])["value"]
     measured = table.set_index(["model", "prompt"])["g"]
     assert len(measured) == 4 * 5 * 3 * 3
     np.testing.assert_allclose(np.log(measured), expected.loc[measured.index], rtol=1e-9)
@@ -63,26 +63,26 @@ def test_gain_is_the_ratio_of_the_last_two_norms(specs, frame):
 
 def test_histogram_bars_count_the_prompts(specs):
     spec = specs["gain-histogram"]
-    for axis, (_, own) in zip(
+    for axis, (_, part) in zip(
         drawn(spec).axes, spec.table.groupby("model", sort=False), strict=True
     ):
         heights = [patch.get_height() for patch in axis.patches]
-        assert sum(heights) == len(own)
+        assert sum(heights) == len(part)
         lines = {
             round(line.get_xdata()[0], 6) for line in axis.lines if len(set(line.get_xdata())) == 1
         }
         assert {1.0, 0.8} <= lines
-        mean = own.groupby("family")["g"].mean().mean()
+        mean = part.groupby("family")["g"].mean().mean()
         assert round(mean, 6) in lines
 
 
 def test_scatter_marks_are_the_prompts_and_family_means(specs):
     spec = specs["entropy-gain"]
     axis = drawn(spec).axes[0]
-    own = spec.table[spec.table["model"] == "gpt2-medium"]
+    part = spec.table[spec.table["model"] == "gpt2-medium"]
     points = np.concatenate([c.get_offsets() for c in axis.collections if len(c.get_offsets())])
-    expected = own[["entropy", "g"]].to_numpy()
-    means = own.groupby("family")[["entropy", "g"]].mean().to_numpy()
+    expected = part[["entropy", "g"]].to_numpy()
+    means = part.groupby("family")[["entropy", "g"]].mean().to_numpy()
     for row in (*expected, *means):
         assert np.isclose(points, row).all(axis=1).any()
 
@@ -90,8 +90,8 @@ def test_scatter_marks_are_the_prompts_and_family_means(specs):
 def test_boxes_hold_the_quartiles(specs):
     spec = specs["gain-by-register"]
     axis = drawn(spec).axes[0]
-    own = spec.table[spec.table["model"] == "gpt2-medium"]
-    first = own.loc[own["register"] == "factual", "g"]
+    part = spec.table[spec.table["model"] == "gpt2-medium"]
+    first = part.loc[part["register"] == "factual", "g"]
     box = axis.patches[0].get_path().vertices[:, 1]
     assert box.min() == pytest.approx(first.quantile(0.25))
     assert box.max() == pytest.approx(first.quantile(0.75))
@@ -125,8 +125,8 @@ def test_sorted_bars_start_at_one(specs):
 
 def test_depth_profile_is_the_log_growth_of_every_block(specs, frame):
     table = specs["depth-profile"].table
-    own = table[(table["model"] == "gemma-3-270m") & (table["whose"] == "model")]
-    assert own["block"].tolist() == list(range(1, 18))
+    part = table[(table["model"] == "gemma-3-270m") & (table["whose"] == "model")]
+    assert part["block"].tolist() == list(range(1, 18))
     values = frame[
         (frame["model"] == "gemma-3-270m")
         & frame["control"].isna()
@@ -136,7 +136,7 @@ def test_depth_profile_is_the_log_growth_of_every_block(specs, frame):
     wide = values.pivot(index=["family", "prompt"], columns="layer", values="value")
     growth = np.log(wide[9] / wide[8]).groupby(level="family").mean()
     low, high = stats.ttest_1samp(growth, 0).confidence_interval(0.95)
-    row = own[own["block"] == 9].iloc[0]
+    row = part[part["block"] == 9].iloc[0]
     assert (row["mean"], row["low"], row["high"]) == pytest.approx((growth.mean(), low, high))
     controls = table[(table["model"] == "gemma-3-270m") & (table["whose"] == "control")]
     assert (controls["low"] < controls["mean"]).all()

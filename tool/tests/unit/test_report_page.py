@@ -126,10 +126,10 @@ def test_each_cell_opens_to_all_that_is_behind_it(sample_report):
 
 def test_strip_has_every_observation_of_the_claim(sample_report, sample_frame):
     source = (sample_report / "report.html").read_text()
-    own = sample_frame[(sample_frame["quantity"] == "value") & sample_frame["control"].isna()]
+    of_claim = sample_frame[(sample_frame["quantity"] == "value") & sample_frame["control"].isna()]
     clouds = re.findall(r'class="pt" d="([^"]*)"', source)
     # Universal claims have no rows of their own in this run; four gain cells have.
-    assert sorted(cloud.count("h0") for cloud in clouds) == sorted(own.groupby("model").size())
+    assert sorted(cloud.count("h0") for cloud in clouds) == sorted(of_claim.groupby("model").size())
 
 
 def test_links_inside_the_page_arrive(sample_report):

@@ -91,8 +91,8 @@ def test_whatever_is_read_at_single_tokens_is_the_same(observable: str) -> None:
     alone = Objective(about(observable), subject)
     made = [ids for ids in prompts() if len(ids) >= 2]
     for worst in scoring(made):
-        (own,) = alone([worst.ids], layout="single")
-        assert worst.value == pytest.approx(own.value, rel=1e-4, abs=1e-5)
+        (by_itself,) = alone([worst.ids], layout="single")
+        assert worst.value == pytest.approx(by_itself.value, rel=1e-4, abs=1e-5)
     assert scoring.problem == ""
     assert scoring.scored > len(made)
 

@@ -115,9 +115,9 @@ def test_twins_are_compared_block_by_block_with_those_of_seed_0(twin, prompts):
     itself = values.sel(reference="layernorm-both").values
     np.testing.assert_allclose(np.diagonal(itself, axis1=1, axis2=2), 1.0, atol=1e-5)
     none = load(resolve("twin-none-0"))
-    mine, theirs = last_vectors(twin, encoded, 4), last_vectors(none, encoded, 2)
+    of_twin, of_other = last_vectors(twin, encoded, 4), last_vectors(none, encoded, 2)
     for name, form in (("debiased", debiased_cka), ("plain", plain_cka)):
-        wanted = np.mean([form(mine[k::3], theirs[k::3]) for k in range(3)])
+        wanted = np.mean([form(of_twin[k::3], of_other[k::3]) for k in range(3)])
         got = values.sel(estimator=name, reference="none", reference_layer=2, layer=4)
         assert float(got) == pytest.approx(wanted, abs=1e-4)
     noise = values.sel(reference="gaussian")

@@ -222,12 +222,12 @@ def test_no_hook_stays_behind(case: str) -> None:
 
 
 def test_reasons_for_missing_sites() -> None:
-    learned, rotary, own = (find_sites(make(case)) for case in ("gpt2", "llama", "gptj"))
+    learned, rotary, gptj = (find_sites(make(case)) for case in ("gpt2", "llama", "gptj"))
     assert "blocks.0.attn.q" in learned
     assert "nothing is rotated" in learned.reason("blocks.0.attn.rot_q")
     assert "use rot_q" in rotary.reason("blocks.0.attn.q")
-    assert "does not go through transformers' attention interface" in own.reason("blocks.0.attn.v")
-    assert own["blocks.0.attn.pattern"].writable is False
+    assert "does not go through transformers' attention interface" in gptj.reason("blocks.0.attn.v")
+    assert gptj["blocks.0.attn.pattern"].writable is False
     assert "not a learned table" in rotary.reason("pos_embed")
     assert rotary.reason("embed") == ""
     with pytest.raises(NotAvailableError, match=r"did you mean blocks\.0\.resid_post"):

@@ -44,9 +44,9 @@ def test_a_stack_takes_the_steps_of_single_runs(variant: Variant, data: TwinData
         run = _Run(variant, member.seed, member.recipe, data, "cpu")
         losses = [run.step() for _ in range(5)]
         np.testing.assert_allclose(stack.losses[index, :5], losses, rtol=1e-5)
-        own = dict(run.model.named_parameters())
-        assert set(own) == set(tensors)
-        for name, tensor in own.items():
+        parameters = dict(run.model.named_parameters())
+        assert set(parameters) == set(tensors)
+        for name, tensor in parameters.items():
             torch.testing.assert_close(tensors[name], tensor.detach(), atol=2e-4, rtol=0)
 
 

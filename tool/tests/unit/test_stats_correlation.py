@@ -78,11 +78,11 @@ def test_within_part_is_a_jackknife_over_pooled_centred_values():
     y = 0.5 * x + rng.normal(size=families.size)
 
     def z(kept):
-        own = [
+        pair = [
             np.concatenate([v[families == f] - v[families == f].mean() for f in kept])
             for v in (x, y)
         ]
-        return np.arctanh((own[0] @ own[1]) / np.sqrt((own[0] @ own[0]) * (own[1] @ own[1])))
+        return np.arctanh((pair[0] @ pair[1]) / np.sqrt((pair[0] @ pair[0]) * (pair[1] @ pair[1])))
 
     # The family of one prompt says nothing of what is within families.
     names = list("abcdefg")

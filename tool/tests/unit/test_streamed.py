@@ -76,13 +76,13 @@ def assert_same(swept: dict[str, Any], whole: dict[str, Any]) -> None:
 def test_a_sweep_gives_what_the_model_gives_whole(kind: str) -> None:
     model, encoded = build(kind), prompts()
     streamed, sites = streamed_of(reader_of(model))
-    own = find_sites(model)
-    assert set(sites) == set(own)
-    assert sites.places == own.places
+    whole_sites = find_sites(model)
+    assert set(sites) == set(whole_sites)
+    assert sites.places == whole_sites.places
     jobs = [Job(encoded, ITEMS, "single"), Job(encoded.only((0, 2, 4)), ITEMS[:3], "packed")]
     first, second = sweep(streamed, sites, jobs)
-    assert_same(first, measure(model, own, encoded, ITEMS, layout="single"))
-    wanted = measure(model, own, encoded.only((0, 2, 4)), ITEMS[:3], layout="packed")
+    assert_same(first, measure(model, whole_sites, encoded, ITEMS, layout="single"))
+    wanted = measure(model, whole_sites, encoded.only((0, 2, 4)), ITEMS[:3], layout="packed")
     assert_same(second, wanted)
     # It is as empty as it was, and nothing hangs on it.
     assert all(parameter.is_meta for parameter in streamed.model.parameters())
@@ -163,14 +163,14 @@ def test_a_model_that_does_not_fit_is_measured_block_by_block(
         measured[name] = made.subject(need)
         reports[name] = made.report("rmsnorm")
     whole, streamed = measured["whole"], measured["streamed"]
-    for mine, theirs in ((whole.observations, streamed.observations),):
-        np.testing.assert_allclose(mine["residual_norm"], theirs["residual_norm"], rtol=1e-5)
+    for in_memory, by_block in ((whole.observations, streamed.observations),):
+        np.testing.assert_allclose(in_memory["residual_norm"], by_block["residual_norm"], rtol=1e-5)
     assert whole.check is not None
     assert streamed.check is not None
     assert len(streamed.check[0]["residual_norm"]["prompt"]) == 6
     # Copies that were drawn part by part are others than those that were made whole.
-    for mine, theirs in zip(whole.controls, streamed.controls, strict=True):
-        a, b = mine["residual_norm"], theirs["residual_norm"]
+    for in_memory, by_block in zip(whole.controls, streamed.controls, strict=True):
+        a, b = in_memory["residual_norm"], by_block["residual_norm"]
         assert a.shape == b.shape
         assert not np.allclose(a, b, rtol=1e-3)
         assert float(a.mean()) == pytest.approx(float(b.mean()), rel=0.2)

@@ -98,9 +98,9 @@ def test_every_figure_draws_its_table(sample: Any) -> None:
 
 def test_attention_is_in_per_cent_by_block(sample: Any) -> None:
     table = attention.attention(sample).table
-    own = table[(table["subject"] == "large") & (table["thought"] == "4") & (table["layer"] == 1)]
+    part = table[(table["subject"] == "large") & (table["thought"] == "4") & (table["layer"] == 1)]
     wanted = mean_of(sample.frames["mean_thought_attention"], "large", "thought=4", 1)
-    assert own["value"].item() == pytest.approx(100 * wanted)
+    assert part["value"].item() == pytest.approx(100 * wanted)
 
 
 def test_importance_and_attention_stand_on_one_axis(sample: Any) -> None:
@@ -124,10 +124,10 @@ def test_intervals_are_over_training_runs(sample: Any) -> None:
     table = attention.correlation(sample).table
     frame = sample.frames["correlation_over_problems"]
     values = frame[(frame["at"] == "thought=3") & frame["model"].str.startswith("small")]["value"]
-    own = table[(table["subject"] == "small") & (table["thought"] == "3")]
+    part = table[(table["subject"] == "small") & (table["thought"] == "3")]
     wanted = style.interval(values.to_list())
-    assert own[["value", "low", "high"]].to_numpy()[0] == pytest.approx(wanted)
-    assert own["runs"].item() == 3
+    assert part[["value", "low", "high"]].to_numpy()[0] == pytest.approx(wanted)
+    assert part["runs"].item() == 3
 
 
 def test_summaries_are_made_of_what_was_recorded_and_of_nothing_else() -> None:

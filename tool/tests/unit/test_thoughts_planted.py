@@ -93,8 +93,8 @@ def measured() -> Any:
 
 
 def wanted(weights: Any, layer: int, length: int, shift: int = 0) -> Any:
-    own = weights[layer, length + shift : length + shift + 6]
-    return own / own.sum()
+    of_thoughts = weights[layer, length + shift : length + shift + 6]
+    return of_thoughts / of_thoughts.sum()
 
 
 def test_attention_set_by_hand_comes_back(measured: Any) -> None:

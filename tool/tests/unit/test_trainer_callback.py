@@ -119,8 +119,8 @@ def test_readings_are_those_of_the_checkpoints_and_training_is_the_same(tmp_path
 
     plain = trainer(tmp_path / "plain")
     plain.train()
-    for ours, theirs in zip(run.model.parameters(), plain.model.parameters(), strict=True):
-        assert torch.equal(ours, theirs)
+    for read, unread in zip(run.model.parameters(), plain.model.parameters(), strict=True):
+        assert torch.equal(read, unread)
     losses = [entry["loss"] for entry in run.state.log_history if "loss" in entry]
     assert losses == [entry["loss"] for entry in plain.state.log_history if "loss" in entry]
     assert len(losses) == STEPS

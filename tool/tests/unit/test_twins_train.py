@@ -107,8 +107,8 @@ def test_training_learns_and_the_log_says_so(data, tmp_path):
     model.load_state_dict(weights, strict=False)
     rows = held_out_rows(data.held_out, recipe.final_rows, recipe.context)
     assert loss_on(model.eval(), rows) == pytest.approx(log.held_out_loss, abs=1e-5)
-    own = groups_of(model)["blocks.1"]
-    norm = torch.cat([p.detach().flatten() for p in own]).norm().item()
+    of_block = groups_of(model)["blocks.1"]
+    norm = torch.cat([p.detach().flatten() for p in of_block]).norm().item()
     assert log.weight_norms[-1][2] == pytest.approx(norm, rel=1e-4)
 
 

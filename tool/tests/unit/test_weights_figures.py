@@ -166,9 +166,9 @@ def test_views_are_in_standard_deviations_of_the_copies(specs, measured):
     row = table[
         (table["model"] == "small") & (table["view"] == "row_spread") & (table["kind"] == "model")
     ]
-    own = float(measured["small", "weight_views"].sel(view="row_spread"))
+    of_model = float(measured["small", "weight_views"].sel(view="row_spread"))
     copies = measured["small", "untrained_weight_views"].sel(view="row_spread").values
-    expected = (own - copies.mean()) / copies.std(ddof=1)
+    expected = (of_model - copies.mean()) / copies.std(ddof=1)
     assert float(row["deviation"].iloc[0]) == pytest.approx(expected)
 
 

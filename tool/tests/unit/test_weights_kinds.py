@@ -202,8 +202,8 @@ def test_rules_for_a_whole_head_hold_in_an_untrained_copy() -> None:
     config = config_of("modernbert-decoder", global_attn_every_n_layers=2, local_attention=8)
     fresh = WeightReader({}, config).untrained(0)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    own = AutoModelForCausalLM.from_config(config).lm_head.dense.weight.std().item()
-    assert fresh.tensor("lm_head.dense.weight").std() == pytest.approx(own, rel=0.15)
+    spread = AutoModelForCausalLM.from_config(config).lm_head.dense.weight.std().item()
+    assert fresh.tensor("lm_head.dense.weight").std() == pytest.approx(spread, rel=0.15)
 
 
 def test_a_parameter_that_nothing_sets_is_refused_in_an_untrained_model(

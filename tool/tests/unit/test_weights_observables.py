@@ -144,8 +144,8 @@ def test_rotated_and_untrained_copies_keep_their_places(planted):
     xr.testing.assert_identical(trees, again)
     assert list(trees.layer.values) == [0, 1, 2, 4, 5, 6]
     whole = tables_heads.head_cophenetic(planted)
-    own = trees.sel(tree="cophenetic", copy=-1, drop=True)
-    np.testing.assert_allclose(own, whole.sel(layer=own.layer), atol=1e-9)
+    of_model = trees.sel(tree="cophenetic", copy=-1, drop=True)
+    np.testing.assert_allclose(of_model, whole.sel(layer=of_model.layer), atol=1e-9)
     model, copies = views.weight_views(planted), views.untrained_weight_views(planted)
     for view in ("query_spread", "dominant_share"):
         assert float(rank_among(model.sel(view=view), copies.sel(view=view))) == 0.05

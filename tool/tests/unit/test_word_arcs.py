@@ -105,12 +105,12 @@ def test_maps_and_arcs_are_those_of_eager_attention():
     texts = documents()[1]
     ids = torch.tensor([[ord(c) % VOCAB for c in text[:20]] for text in texts])
     model.set_attn_implementation("eager")
-    own = model(input_ids=ids, output_attentions=True).attentions
+    patterns = model(input_ids=ids, output_attentions=True).attentions
     assert values.sizes["query"] == syntax.MAP_TOKENS
     for layer in range(3):
-        expected = own[layer][:, :, :16, :16].mean(0)
+        expected = patterns[layer][:, :, :16, :16].mean(0)
         np.testing.assert_allclose(values.sel(layer=layer), expected, atol=1e-5)
     starts = syntax.word_starts(subject.tokenizer.convert_ids_to_tokens(ids[3].tolist()))
     on, off = syntax.arc_weights([starts], 20)
-    by_hand = (own[2][3] * (on - off)).sum((1, 2))
+    by_hand = (patterns[2][3] * (on - off)).sum((1, 2))
     np.testing.assert_allclose(arcs.isel(text=3, layer=2), by_hand.detach(), atol=1e-5)

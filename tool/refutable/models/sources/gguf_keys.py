@@ -70,7 +70,7 @@ class GGUFKeys:
         fields = self._reader.fields
         self.architecture = str(fields["general.architecture"].contents())
         prefix = f"{self.architecture}."
-        self._own: dict[str, Field] = {
+        self._stated: dict[str, Field] = {
             name.removeprefix(prefix): field.contents()
             for name, field in fields.items()
             if name.startswith(prefix)
@@ -96,7 +96,7 @@ class GGUFKeys:
         """
         text = config.get_text_config()
         changed = [*self._rope(text), *self._factors(text)]
-        for name, value in sorted(self._own.items()):
+        for name, value in sorted(self._stated.items()):
             if not name.startswith(_ROPE) and self._field(text, name, value):
                 changed.append(name)
         return tuple(changed)
@@ -149,9 +149,9 @@ class GGUFKeys:
     # -- rope scaling ------------------------------------------------------------------------
 
     def _rope(self, config: PreTrainedConfig) -> Iterator[str]:
-        stated = {n.removeprefix(_ROPE): v for n, v in self._own.items() if n.startswith(_ROPE)}
+        stated = {n.removeprefix(_ROPE): v for n, v in self._stated.items() if n.startswith(_ROPE)}
         kind = str(stated.pop("type", "none"))
-        linear = self._own.get("rope.scale_linear")
+        linear = self._stated.get("rope.scale_linear")
         if kind == "none" and linear not in (None, 0.0, 1.0):
             kind, stated["factor"] = "linear", linear or 1.0
         factor = float(str(stated.pop("factor", 1.0)))
@@ -192,7 +192,7 @@ class GGUFKeys:
 
     def _base(self, config: PreTrainedConfig) -> float:
         parameters = getattr(config, "rope_parameters", None) or {}
-        stated = self._own.get("rope.freq_base") or parameters.get("rope_theta")
+        stated = self._stated.get("rope.freq_base") or parameters.get("rope_theta")
         return float(str(stated or getattr(config, "default_theta", None) or 10000.0))
 
     def _factors(self, config: PreTrainedConfig) -> Iterator[str]:

@@ -110,8 +110,8 @@ def _probed(key: _Key, holder: _Holder, head_dim: int) -> Ranges:
             "queries, keys and values of its fused projection cannot be told apart"
         ) from None
     config = model.config.get_text_config()
-    own = int(_width(after)) // int(config.num_attention_heads)
-    letters, heads = _Probe(model, fused, after, own).letters()
+    size = int(_width(after)) // int(config.num_attention_heads)
+    letters, heads = _Probe(model, fused, after, size).letters()
     return _ranges(letters, heads, head_dim)
 
 

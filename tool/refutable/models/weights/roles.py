@@ -217,11 +217,13 @@ class _MatrixFinder:
             for path, module in self.modules.items()
             if path.startswith(inside) and _orientation(module) is not None
         ]
-        own = [item for item in linear if attention and item[0].startswith(f"{attention}.")]
-        rest = [item for item in linear if item not in own]
+        of_attention = [
+            item for item in linear if attention and item[0].startswith(f"{attention}.")
+        ]
+        rest = [item for item in linear if item not in of_attention]
         matrices: dict[str, Place] = {}
         reasons = [] if attention else [f"block {layer} has no attention module"]
-        finders = (partial(self._attention, own, layer), partial(self._feed_forward, rest))
+        finders = (partial(self._attention, of_attention, layer), partial(self._feed_forward, rest))
         for find in finders if attention else finders[1:]:
             try:
                 matrices |= find()

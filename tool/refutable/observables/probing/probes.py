@@ -221,9 +221,11 @@ def probe_accuracy(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     )
     values = np.empty((len(KINDS), len(LABELS), len(by_layer), HALVES))
     for half in range(HALVES):
-        own = halves == half
+        chosen = halves == half
         for layer, rows in enumerate(by_layer):
-            recalls = probe_recalls(rows[own], classes[:, own], sizes, prose.documents[own])
+            recalls = probe_recalls(
+                rows[chosen], classes[:, chosen], sizes, prose.documents[chosen]
+            )
             accuracies = [_balanced(recall) for recall in recalls]
             values[:, :, layer, half] = np.reshape(accuracies, values.shape[:2])
     return xr.DataArray(

@@ -76,10 +76,10 @@ def arc_weights(starts: Sequence[Integers], length: int) -> tuple[torch.Tensor, 
 
     arcs = torch.zeros(len(starts), length, length)
     elsewhere = torch.zeros_like(arcs)
-    for text, own in enumerate(starts):
+    for text, of_text in enumerate(starts):
         for distance in range(1, FARTHEST + 1):
             queries = torch.arange(distance + 1, length)
-            on = torch.as_tensor(own)[queries] == queries - distance
+            on = torch.as_tensor(of_text)[queries] == queries - distance
             if not on.any() or on.all():
                 continue
             arcs[text, queries[on], queries[on] - distance] = 1.0

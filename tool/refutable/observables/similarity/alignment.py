@@ -292,7 +292,7 @@ def representation_alignment(loaded: LoadedModel, encoded: Encoded) -> xr.DataAr
 
     encoded = some(encoded, sorted(place for taken in draws(encoded.families) for place in taken))
     vectors = last_residuals(loaded, encoded)
-    own = _units(vectors, encoded.families)
+    model_units = _units(vectors, encoded.families)
     prompts = _Prompts.of(loaded, encoded)
     specs = reference_models()
     kernels = [_reference_units(s, prompts, loaded.device, loaded.dtype) for s in specs]
@@ -301,9 +301,9 @@ def representation_alignment(loaded: LoadedModel, encoded: Encoded) -> xr.DataAr
         (len(vectors), blocks, vectors.shape[2])
     )
     kernels.append(_units(noise, encoded.families))
-    values = np.full((len(ESTIMATORS), len(kernels), blocks, own.shape[2]), np.nan)
+    values = np.full((len(ESTIMATORS), len(kernels), blocks, model_units.shape[2]), np.nan)
     for place, units in enumerate(kernels):
-        aligned = np.einsum("edri,edli->edrl", units, own, optimize=True)
+        aligned = np.einsum("edri,edli->edrl", units, model_units, optimize=True)
         values[:, place, : units.shape[2]] = aligned.mean(1)
     return xr.DataArray(
         values.astype(np.float32),
@@ -312,6 +312,6 @@ def representation_alignment(loaded: LoadedModel, encoded: Encoded) -> xr.DataAr
             "estimator": list(ESTIMATORS),
             "reference": [*(spec.group for spec in specs), GAUSSIAN],
             "reference_layer": range(blocks),
-            "layer": range(own.shape[2]),
+            "layer": range(model_units.shape[2]),
         },
     )

@@ -200,9 +200,9 @@ class _Ablation:
 
         for row, other in enumerate(self.other):
             there = mask[row].nonzero()[:, 0]
-            theirs = known[other, mask[other]]
-            turn = torch.arange(len(there), device=there.device) % len(theirs)
-            new[row, there] = theirs[turn]
+            donated = known[other, mask[other]]
+            turn = torch.arange(len(there), device=there.device) % len(donated)
+            new[row, there] = donated[turn]
 
 
 def _affordable(loaded: LoadedModel, encoded: Encoded) -> Encoded:

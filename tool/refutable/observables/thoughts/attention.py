@@ -109,32 +109,32 @@ def _spans(thoughts: Thoughts, names: Sequence[str]) -> torch.Tensor:
     """Masks of all spans, (span, prompt, position); empty where prompts lack one."""
     import torch
 
-    own = [thoughts.thought(number) for number in range(THOUGHTS)]
+    of_thoughts = [thoughts.thought(number) for number in range(THOUGHTS)]
     nothing = torch.zeros_like(thoughts.present)
     ends = [thoughts.spans.get(name, nothing) for name in ("begin", "end")]
     if not thoughts.latent:
         # The last token of a written prompt is called begin while prompts are laid out.
         ends = [nothing, nothing]
-    return torch.stack([*own, *_random_spans(own, thoughts, names), *ends])
+    return torch.stack([*of_thoughts, *_random_spans(of_thoughts, thoughts, names), *ends])
 
 
 def _random_spans(
-    own: list[torch.Tensor], thoughts: Thoughts, names: Sequence[str]
+    taken: list[torch.Tensor], thoughts: Thoughts, names: Sequence[str]
 ) -> list[torch.Tensor]:
     """Draw spans before the first thought, as long as each thought; never the first token."""
     import numpy as np
     import torch
 
-    drawn = [torch.zeros_like(mask) for mask in own]
+    drawn = [torch.zeros_like(mask) for mask in taken]
     for row, name in enumerate(names):
         start = int(thoughts.present[row].float().argmax()) + 1
-        stop = int(own[0][row].float().argmax())
+        stop = int(taken[0][row].float().argmax())
         if thoughts.latent:
             # Begin stands right before the thoughts and is a span of its own.
             stop -= 1
         entropy = int.from_bytes(hashlib.sha256(str(name).encode()).digest()[:8], "big")
         random = np.random.default_rng(entropy)
-        for number, mask in enumerate(own):
+        for number, mask in enumerate(taken):
             length = min(int(mask[row].sum()), stop - start)
             if length < 1:
                 raise NotMeasurableError("a problem is too short to draw a random span from it")
@@ -178,10 +178,10 @@ def _rows(thoughts: Thoughts, spans: torch.Tensor) -> torch.Tensor:
     last = torch.where(spans, places, -1).amax(dim=-1, keepdim=True)
     later = ((places > last) & thoughts.present & (last >= 0)).float()
     later = later / later.sum(dim=-1, keepdim=True)
-    own = (places == last).float()
+    at_last = (places == last).float()
     # The mean over its keys: a row's weights are divided by how many positions it sees.
     seen = thoughts.present.long().cumsum(dim=1).clamp(min=1)
-    return torch.stack([later, own / seen])
+    return torch.stack([later, at_last / seen])
 
 
 def _reduced(pattern: torch.Tensor, rows: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:

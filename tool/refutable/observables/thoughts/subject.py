@@ -56,7 +56,9 @@ def laid_out(loaded: LoadedModel, encoded: Encoded, *, count: int = THOUGHTS) ->
 
     if not is_latent(encoded):
         answers = known(encoded)
-        asked = [(*own, *answer[:-1]) for own, answer in zip(encoded.ids, answers, strict=True)]
+        asked = [
+            (*tokens, *answer[:-1]) for tokens, answer in zip(encoded.ids, answers, strict=True)
+        ]
         return written_thoughts(loaded.model, asked, encoded.spans, THOUGHTS)
     prompts: list[tuple[int, ...]] = []
     ends: set[tuple[int, ...]] = set()

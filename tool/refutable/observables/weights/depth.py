@@ -65,9 +65,11 @@ def rank_among(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
     """
     import xarray as xr
 
-    own = value.reset_coords(drop=True).expand_dims("copy")
+    model_value = value.reset_coords(drop=True).expand_dims("copy")
     others = copies.reset_coords(drop=True).drop_vars("copy", errors="ignore")
-    middle = xr.concat([others, own.drop_vars("copy", errors="ignore")], "copy").median("copy")
+    middle = xr.concat([others, model_value.drop_vars("copy", errors="ignore")], "copy").median(
+        "copy"
+    )
     far = abs(copies - middle) >= abs(value - middle)
     return _counted(far, value, copies)
 

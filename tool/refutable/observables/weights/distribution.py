@@ -126,8 +126,8 @@ def ks_to_normal(values: Floats, mean: float | None = None, sd: float | None = N
     from scipy.special import ndtr
 
     if mean is None or sd is None:
-        own = moments([values])
-        mean, sd = own.mean, own.sd
+        of_values = moments([values])
+        mean, sd = of_values.mean, of_values.sd
     if not sd > 0:
         return math.nan
     ordered = np.sort(values, axis=None)

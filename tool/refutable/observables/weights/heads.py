@@ -112,12 +112,12 @@ def _cosines(first: Floats, second: Floats, heads: int) -> Doubles:
 
 def _grams(factors: Floats, heads: int) -> Floats:
     """Gram matrices of all pairs of heads, (head, head_dim, head, head_dim)."""
-    wide, own, size = factors.shape
-    flat = factors.reshape(wide, own * size)
-    gram = (flat.T @ flat).reshape(own, size, own, size)
-    if own == heads:
+    wide, inner, size = factors.shape
+    flat = factors.reshape(wide, inner * size)
+    gram = (flat.T @ flat).reshape(inner, size, inner, size)
+    if inner == heads:
         return np.asarray(gram)
-    of = np.arange(heads) // (heads // own)
+    of = np.arange(heads) // (heads // inner)
     return np.asarray(gram[of][:, :, of])
 
 
@@ -224,8 +224,8 @@ def rotated(factors: Floats, rng: np.random.Generator) -> Floats:
     rotated_heads = np.empty(factors.shape, dtype=np.float32)
     # Head by head: a wide block at once takes three matrices more on the way.
     for head in range(heads):
-        own = factors[:, head] * signs[0][:, head]
-        turned = dct(own, axis=0, norm="ortho", overwrite_x=True) * signs[1][:, head]
+        turned_once = factors[:, head] * signs[0][:, head]
+        turned = dct(turned_once, axis=0, norm="ortho", overwrite_x=True) * signs[1][:, head]
         rotated_heads[:, head] = turned[order[:, head]]
     return rotated_heads
 

@@ -113,8 +113,8 @@ def attention_input_histogram(weights: WeightReader) -> xr.DataArray:
 
     def shares(reader: WeightReader, layer: int) -> Doubles:
         matrix = reader.attention_input(layer).reshape(-1)
-        own = moments([matrix])
-        scaled = (matrix - np.float32(own.mean)) / np.float32(own.sd or 1.0)
+        of_matrix = moments([matrix])
+        scaled = (matrix - np.float32(of_matrix.mean)) / np.float32(of_matrix.sd or 1.0)
         inside = np.clip(scaled, -REACH + 1e-6, REACH - 1e-6)
         return np.histogram(inside, edges)[0] / matrix.size
 

@@ -52,8 +52,8 @@ def head_distance(weights: WeightReader) -> xr.DataArray:
     """Distance of two heads' W_Q W_K^T, and W_V W_O, each scaled to length 1."""
 
     def measure(reader: WeightReader, layer: int) -> list[Doubles]:
-        own = heads.head_weights(reader, layer)
-        return [heads.head_distances(own, operator) for operator in heads.OPERATORS]
+        weights_of_heads = heads.head_weights(reader, layer)
+        return [heads.head_distances(weights_of_heads, operator) for operator in heads.OPERATORS]
 
     distances = np.array(over_layers(weights, measure))
     many = range(weights.layout.heads)
@@ -71,8 +71,8 @@ def head_cophenetic(weights: WeightReader) -> xr.DataArray:
     """Cophenetic correlation of the Ward tree of a block's heads; 1 is a perfect tree."""
 
     def measure(reader: WeightReader, layer: int) -> list[float]:
-        own = heads.head_weights(reader, layer)
-        trees = (heads.cluster(heads.head_distances(own, o)) for o in heads.OPERATORS)
+        weights_of_heads = heads.head_weights(reader, layer)
+        trees = (heads.cluster(heads.head_distances(weights_of_heads, o)) for o in heads.OPERATORS)
         return [tree.cophenetic for tree in trees]
 
     correlations = np.array(over_layers(weights, measure))
@@ -97,10 +97,13 @@ def head_clustering(weights: WeightReader) -> xr.DataArray:
 
 def _clusterings(reader: WeightReader, layer: int) -> Doubles:
     """One block's measures, (tree, copy, operator); the weights themselves come first."""
-    own = heads.head_weights(reader, layer)
+    weights_of_heads = heads.head_weights(reader, layer)
     rng = np.random.default_rng([layer, 12])
     # One copy at a time: those of a large block take as much memory as the block each.
-    grown = [_trees(own), *(_rotated_trees(own, rng) for _ in range(COPIES))]
+    grown = [
+        _trees(weights_of_heads),
+        *(_rotated_trees(weights_of_heads, rng) for _ in range(COPIES)),
+    ]
     columns = []
     for trees in zip(*grown, strict=True):
         rows = []

@@ -100,9 +100,11 @@ def _input_views(weights: WeightReader, layer: int) -> tuple[float, float, float
 
 def _head_views(weights: WeightReader, layer: int) -> list[float]:
     """Spread of the query heads' norms, and how well a tree describes each operator's heads."""
-    own = heads.head_weights(weights, layer)
-    norms = np.sqrt((own.query.astype(np.float64) ** 2).sum(axis=(0, 2)))
-    trees = [heads.cluster(heads.head_distances(own, o)).cophenetic for o in heads.OPERATORS]
+    weights_of_heads = heads.head_weights(weights, layer)
+    norms = np.sqrt((weights_of_heads.query.astype(np.float64) ** 2).sum(axis=(0, 2)))
+    trees = [
+        heads.cluster(heads.head_distances(weights_of_heads, o)).cophenetic for o in heads.OPERATORS
+    ]
     return [_spread(norms), *trees]
 
 

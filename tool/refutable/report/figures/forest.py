@@ -107,10 +107,12 @@ def draw_forest(table: pd.DataFrame) -> Figure:
     axis = fig.subplots()
     places = np.arange(len(table))
     for state, (color, marker, fill) in LOOKS.items():
-        own = (table["state"] == state).to_numpy()
-        x = table["value"].to_numpy()[own]
-        ends = np.array([x - table["low"].to_numpy()[own], table["high"].to_numpy()[own] - x])
-        axis.errorbar(x, places[own], xerr=ends, fmt=marker, color=color, markersize=4.2,
+        in_state = (table["state"] == state).to_numpy()
+        x = table["value"].to_numpy()[in_state]
+        ends = np.array(
+            [x - table["low"].to_numpy()[in_state], table["high"].to_numpy()[in_state] - x]
+        )
+        axis.errorbar(x, places[in_state], xerr=ends, fmt=marker, color=color, markersize=4.2,
                       fillstyle=fill, elinewidth=1.1, lw=0)  # fmt: skip
     axis.axvline(0, color=style.INK, lw=1)
     axis.axvspan(0, 1e9, color=style.GRID, alpha=0.35, lw=0)

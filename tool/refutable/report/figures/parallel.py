@@ -42,11 +42,11 @@ class ParallelDrawing:
         if len(specs) < FEWEST or worker.cores() < 2:
             return
         # Every other one: figures of one study, which are alike, follow each other.
-        mine = [spec for spec in specs[1::2] if _travels(spec)]
-        job = (mine, str(folder), date)
+        given_away = [spec for spec in specs[1::2] if _travels(spec)]
+        job = (given_away, str(folder), date)
         self._process = worker.start(__name__, job, speaks=True)
         if self._process is not None:
-            self.taken = frozenset(spec.name for spec in mine)
+            self.taken = frozenset(spec.name for spec in given_away)
 
     def __enter__(self) -> Self:
         return self

@@ -234,12 +234,12 @@ def _samples(evidence: Evidence, frame: pd.DataFrame) -> Iterator[Sample]:
     for study, prompts, arm in cells:
         results = tuple(r for r in tried if (r.study, r.prompts, r.arm) == (study, prompts, arm))
         models = {r.model for r in results} | {m for r in results for m in r.models}
-        mine = marks["model"].isin(models)
+        chosen = marks["model"].isin(models)
         if prompts:
-            mine &= marks["prompts"] == prompts
+            chosen &= marks["prompts"] == prompts
         if arm:
-            mine &= marks["arm"] == arm
-        yield Sample(study, prompts, arm, evidence, results, frame[mine])
+            chosen &= marks["arm"] == arm
+        yield Sample(study, prompts, arm, evidence, results, frame[chosen])
 
 
 def _whole(sample: Sample) -> Sample:

@@ -34,8 +34,8 @@ def position_table(sample: Sample) -> Drawing:
 def _draw_table(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     fig, axes = style.panels(len(groups), columns=1, height=3.2, share_x=False, share_y=False)
-    for axis, (model, own) in zip(axes, groups, strict=True):
-        _map(axis, own, "dimension", "position")
+    for axis, (model, part) in zip(axes, groups, strict=True):
+        _map(axis, part, "dimension", "position")
         axis.set_title(short(model))
     return fig
 
@@ -87,9 +87,9 @@ def _curves(sample: Sample, which: str) -> Drawing:
 def _draw_curves(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("dim", sort=False))
     fig, axes = style.panels(len(groups), height=2.0, share_y=False)
-    for axis, (dim, own) in zip(axes, groups, strict=True):
-        axis.plot(own["position"], own["value"], color=style.BLUE, linewidth=1)
-        first = own.iloc[0]
+    for axis, (dim, part) in zip(axes, groups, strict=True):
+        axis.plot(part["position"], part["value"], color=style.BLUE, linewidth=1)
+        first = part.iloc[0]
         axis.set_title(
             f"dimension {dim}\nvariance {first['variance']:.2g}, R2 {first['r2_sinusoid']:.2f}, "
             f"period {first['period']:.0f}",
@@ -116,10 +116,10 @@ def adjacent_positions(sample: Sample) -> Drawing:
 def _draw_adjacent(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     fig, axes = style.panels(len(groups), height=2.4, share_x=False)
-    for axis, (model, own) in zip(axes, groups, strict=True):
+    for axis, (model, rows) in zip(axes, groups, strict=True):
         said = []
         for place, kind in enumerate(KINDS):
-            part = own[own["kind"] == kind].sort_values("position")
+            part = rows[rows["kind"] == kind].sort_values("position")
             axis.plot(part["position"], part["value"], color=style.GROUPS[place][0],
                       linewidth=(2.0, 1.2, 0.9)[place], alpha=(0.55, 0.9, 1.0)[place],
                       linestyle=("-", "--", ":")[place], label=str(kind))  # fmt: skip

@@ -41,16 +41,18 @@ def _tied(sample: Sample) -> str:
         rows = facts(sample, "tied_parameter", "names")
     except MissingDataError:
         return ""
-    said = [f"{short(m)} {', '.join(own['names'])}" for m, own in rows.groupby("model", sort=False)]
+    said = [
+        f"{short(m)} {', '.join(part['names'])}" for m, part in rows.groupby("model", sort=False)
+    ]
     return f" Tied: {'; '.join(said)}."
 
 
 def _draw_parameters(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     fig, axes = style.panels(len(groups), height=2.1, share_y=False)
-    for axis, (model, own) in zip(axes, groups, strict=True):
-        names = [c for c in CATEGORIES if c in set(own["category"])]
-        values = own.set_index("category")["value"].reindex(names)
+    for axis, (model, rows) in zip(axes, groups, strict=True):
+        names = [c for c in CATEGORIES if c in set(rows["category"])]
+        values = rows.set_index("category")["value"].reindex(names)
         share = values / values.sum()
         axis.barh(range(len(names)), share, color=style.BLUE, alpha=0.75, edgecolor=style.INK)
         for place, (count, part) in enumerate(zip(values, share, strict=True)):
@@ -83,8 +85,8 @@ def _draw_sizes(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     fig, axes = style.panels(len(groups), height=2.3, share_x=False, share_y=False)
     names = [c for c in CATEGORIES if c in set(table["category"])]
-    for axis, (model, own) in zip(axes, groups, strict=True):
-        wide = own.pivot_table(index="layer", columns="category", values="value", aggfunc="sum")
+    for axis, (model, rows) in zip(axes, groups, strict=True):
+        wide = rows.pivot_table(index="layer", columns="category", values="value", aggfunc="sum")
         below = np.zeros(len(wide))
         for name in names:
             part = wide[name].fillna(0).to_numpy() / 1e3 if name in wide else np.zeros(len(wide))
@@ -123,17 +125,17 @@ def weight_histogram(sample: Sample) -> Drawing:
 def _draw_weights(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["model", "layer"], sort=False))
     fig, axes = style.panels(len(groups), height=2.3)
-    for axis, ((model, layer), own) in zip(axes, groups, strict=True):
-        x = own["bin"].to_numpy()
+    for axis, ((model, layer), part) in zip(axes, groups, strict=True):
+        x = part["bin"].to_numpy()
         width = x[1] - x[0]
-        density = np.maximum(own["value"].to_numpy() / width, 1e-7)
+        density = np.maximum(part["value"].to_numpy() / width, 1e-7)
         axis.bar(x, density, width=width, color=style.BLUE, alpha=0.6)
         axis.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color=style.INK, linewidth=1.3)
-        axis.axvline(_farthest(x + width / 2, own["value"]), color=style.VERMILION, linestyle=":")
+        axis.axvline(_farthest(x + width / 2, part["value"]), color=style.VERMILION, linestyle=":")
         axis.set_yscale("log")
         axis.set_ylim(1e-6, 3)
         plain(axis.yaxis)
-        first = own.iloc[0]
+        first = part.iloc[0]
         axis.set_title(
             f"{short(model)}, block {layer}\nKS {first['ks_normal']:.4f}, "
             f"excess kurtosis {first['excess_kurtosis']:+.2f}",
@@ -172,14 +174,14 @@ def _draw_maps(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["model", "layer", "part"], sort=False))
     groups.sort(key=lambda item: (str(item[0][0]), int(str(item[0][1])), item[0][2] != "whole"))
     fig, axes = style.panels(len(groups), height=2.7, share_x=False, share_y=False)
-    for axis, ((model, layer, part), own) in zip(axes, groups, strict=True):
-        _map(axis, own, "output feature", "input feature")
+    for axis, ((model, layer, part), rows) in zip(axes, groups, strict=True):
+        _map(axis, rows, "output feature", "input feature")
         axis.set_title(f"{short(model)}, block {layer}, {part}")
     return fig
 
 
-def _map(axis: Axes, own: pd.DataFrame, across: str, down: str) -> None:
-    grid = own.pivot_table(index="row", columns="column", values="value")
+def _map(axis: Axes, part: pd.DataFrame, across: str, down: str) -> None:
+    grid = part.pivot_table(index="row", columns="column", values="value")
     values = grid.to_numpy()
     reach = float(np.quantile(np.abs(values), 0.995)) or 1.0
     rows, columns = grid.index.to_numpy(dtype=float), grid.columns.to_numpy(dtype=float)
@@ -212,9 +214,9 @@ def _draw_depth(table: pd.DataFrame) -> Figure:
     names = [m for m in MATRICES if m in set(table["matrix"])]
     for axis, statistic in zip(axes, ("mean", "sd", "maximum", "minimum"), strict=True):
         for place, name in enumerate(names):
-            own = table[(table["statistic"] == statistic) & (table["matrix"] == name)]
+            part = table[(table["statistic"] == statistic) & (table["matrix"] == name)]
             color, marker = style.GROUPS[place % len(style.GROUPS)]
-            axis.plot(own["layer"].astype(int), own["value"], color=color, marker=marker,
+            axis.plot(part["layer"].astype(int), part["value"], color=color, marker=marker,
                       markersize=3.5, linewidth=1, label=name)  # fmt: skip
         axis.set_title(statistic)
         axis.set_xlabel("block")
@@ -242,8 +244,8 @@ def row_variances(sample: Sample) -> Drawing:
 def _draw_rows(table: pd.DataFrame) -> Figure:
     fig, axes = style.panels(4, height=2.3, share_y=False)
     for at, name in enumerate(("q", "in")):
-        own = table[table["matrix"] == name]
-        grid = own.pivot_table(index="quantile", columns="layer", values="value")
+        part = table[table["matrix"] == name]
+        grid = part.pivot_table(index="quantile", columns="layer", values="value")
         blocks = grid.columns.astype(int).to_list()
         boxes, violins = axes[2 * at], axes[2 * at + 1]
         boxes.bxp([_box(grid[block]) for block in grid.columns], positions=blocks, widths=0.6,

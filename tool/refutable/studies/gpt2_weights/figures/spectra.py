@@ -49,8 +49,8 @@ def cumulative_variance(sample: Sample) -> Drawing:
 def _draw_cumulative(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     fig, axes = style.panels(len(groups), height=2.6)
-    for axis, (model, own) in zip(axes, groups, strict=True):
-        for place, (layer, part) in enumerate(own.groupby("layer")):
+    for axis, (model, rows) in zip(axes, groups, strict=True):
+        for place, (layer, part) in enumerate(rows.groupby("layer")):
             color, marker = style.GROUPS[place % len(style.GROUPS)]
             x, y = [0, *part["point"]], [0, *part["value"]]
             axis.plot(x, y, color=color, marker=marker, markevery=(4 + place, 12), markersize=4,
@@ -87,9 +87,9 @@ def component_scatter(sample: Sample) -> Drawing:
 def _draw_scatter(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby(["model", "layer"], sort=False))
     fig, axes = style.panels(len(groups), columns=3, height=2.2, share_x=False, share_y=False)
-    for axis, ((_, layer), own) in zip(axes, groups, strict=True):
-        axis.scatter(own["first"], own["second"], s=5, color=style.BLUE, alpha=0.5, lw=0)
-        first = own.iloc[0]
+    for axis, ((_, layer), part) in zip(axes, groups, strict=True):
+        axis.scatter(part["first"], part["second"], s=5, color=style.BLUE, alpha=0.5, lw=0)
+        first = part.iloc[0]
         axis.set_title(
             f"block {layer}: {first['silhouette']:.2f}, copies to {first['rotated']:.2f}",
             fontsize=8,
@@ -115,8 +115,8 @@ def query_heads(sample: Sample) -> Drawing:
 def _draw_queries(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     fig, axes = style.panels(len(groups), height=3.0, share_x=False, share_y=False)
-    for axis, (model, own) in zip(axes, groups, strict=True):
-        grid = own.pivot_table(index="layer", columns="head", values="value").astype(float)
+    for axis, (model, part) in zip(axes, groups, strict=True):
+        grid = part.pivot_table(index="layer", columns="head", values="value").astype(float)
         values = grid.div(grid.mean(axis=1), axis=0).to_numpy()
         reach = max(float(np.abs(values - 1).max()), 0.01)
         shown = axis.imshow(values, cmap="RdBu", vmin=1 - reach, vmax=1 + reach, aspect="auto")
@@ -157,15 +157,15 @@ def _draw_trees(table: pd.DataFrame) -> Figure:
 
     groups = list(table.groupby("layer"))
     fig, axes = style.panels(len(groups), columns=3, height=1.9)
-    for axis, (layer, own) in zip(axes, groups, strict=True):
-        grid = own.pivot_table(index="head", columns="other", values="value").to_numpy(dtype=float)
+    for axis, (layer, part) in zip(axes, groups, strict=True):
+        grid = part.pivot_table(index="head", columns="other", values="value").to_numpy(dtype=float)
         links = ward(squareform(grid, checks=False))
         tree = dendrogram(links, no_plot=True)
         for x, y in zip(tree["icoord"], tree["dcoord"], strict=True):
             axis.plot((np.array(x) - 5) / 10, y, color=style.BLUE, linewidth=1.2)
         axis.set_xticks(range(len(grid)), tree["ivl"], fontsize=7)
         axis.grid(visible=False, axis="x")
-        axis.set_title(f"block {layer}: {own['cophenetic'].iloc[0]:.2f}")
+        axis.set_title(f"block {layer}: {part['cophenetic'].iloc[0]:.2f}")
         axis.set_xlabel("head")
         axis.set_ylabel("distance")
     axes[0].set_ylim(0, 1.05 * max(axis.dataLim.y1 for axis in axes))
@@ -175,13 +175,13 @@ def _draw_trees(table: pd.DataFrame) -> Figure:
 @figure(study=STUDY, name="against-untrained", title="Each view against untrained copies")
 def against_untrained(sample: Sample) -> Drawing:
     """Every measure of a model in units of the spread of its untrained copies."""
-    own = facts(sample, "weight_views", "view")
+    views = facts(sample, "weight_views", "view")
     copies = facts(sample, "untrained_weight_views", "copy", "view")
     spread = copies.groupby(["model", "view"])["value"].agg(["mean", "std"]).reset_index()
     copies = copies.assign(kind="untrained")
     import pandas as pd
 
-    both = pd.concat([own.assign(kind="model", copy=-1), copies], ignore_index=True)
+    both = pd.concat([views.assign(kind="model", copy=-1), copies], ignore_index=True)
     table = both.merge(spread, on=["model", "view"])
     table = table[table["std"] > 0].reset_index(drop=True)
     table["deviation"] = (table["value"] - table["mean"]) / table["std"]
@@ -202,14 +202,14 @@ def _draw_copies(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     names = [v for v in VIEWS if v in set(table["view"])]
     fig, axes = style.panels(len(groups), height=0.6 + 0.19 * len(names), share_x=False)
-    for axis, (model, own) in zip(axes, groups, strict=True):
-        place = own["view"].map(names.index)
-        copies = own["kind"] == "untrained"
-        axis.plot(own["deviation"][copies], place[copies], "|", color=style.MUTED, markersize=6)
-        axis.plot(own["deviation"][~copies], place[~copies], "D", color=style.VERMILION,
+    for axis, (model, part) in zip(axes, groups, strict=True):
+        place = part["view"].map(names.index)
+        copies = part["kind"] == "untrained"
+        axis.plot(part["deviation"][copies], place[copies], "|", color=style.MUTED, markersize=6)
+        axis.plot(part["deviation"][~copies], place[~copies], "D", color=style.VERMILION,
                   markeredgecolor=style.INK, markersize=5.5)  # fmt: skip
         axis.set_xscale("symlog", linthresh=3)
-        reach = max(float(own["deviation"].abs().max()) * 1.5, 10.0)
+        reach = max(float(part["deviation"].abs().max()) * 1.5, 10.0)
         axis.set_xlim(-reach, reach)
         axis.set_xticks([t for t in (-1000, -100, -10, 0, 10, 100, 1000) if abs(t) <= reach])
         axis.xaxis.set_minor_locator(NullLocator())

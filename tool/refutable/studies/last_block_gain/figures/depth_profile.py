@@ -55,16 +55,16 @@ def _growth(norms: pd.DataFrame) -> pd.DataFrame:
 
 
 def _profile(norms: pd.DataFrame, whose: str) -> Iterator[ProfileRow]:
-    for model, own in norms.groupby("model", sort=False):
-        families = _growth(own).groupby(level="family").mean()
+    for model, part in norms.groupby("model", sort=False):
+        families = _growth(part).groupby(level="family").mean()
         for block in families.columns:
             yield (model, whose, int(block), *style.interval(families[block].to_list()))
 
 
 def _control_profile(norms: pd.DataFrame) -> Iterator[ProfileRow]:
-    for model, own in norms.groupby("model", sort=False):
+    for model, part in norms.groupby("model", sort=False):
         seeds = [
-            _growth(one).groupby(level="family").mean().mean() for _, one in own.groupby("control")
+            _growth(one).groupby(level="family").mean().mean() for _, one in part.groupby("control")
         ]
         for block in seeds[0].index:
             means = [float(seed[block]) for seed in seeds]
@@ -75,14 +75,14 @@ def _draw_profile(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     fig, axes = style.panels(len(groups), height=2.5)
     for axis, (model, both) in zip(axes, groups, strict=True):
-        own = both[both["whose"] == "model"]
+        part = both[both["whose"] == "model"]
         null = both[both["whose"] == "control"]
         color, _ = style.NORMS[both["norm"].iloc[0]]
         axis.fill_between(null["block"], null["low"], null["high"], color=style.MUTED, alpha=0.35,
                           lw=0, label="untrained controls")  # fmt: skip
-        axis.fill_between(own["block"], own["low"], own["high"], color=color, alpha=0.3, lw=0)
-        axis.plot(own["block"], own["mean"], color=color, marker=".")
-        axis.plot(own["block"].iloc[-1], own["mean"].iloc[-1], "o", color=style.INK, markersize=7,
+        axis.fill_between(part["block"], part["low"], part["high"], color=color, alpha=0.3, lw=0)
+        axis.plot(part["block"], part["mean"], color=color, marker=".")
+        axis.plot(part["block"].iloc[-1], part["mean"].iloc[-1], "o", color=style.INK, markersize=7,
                   markerfacecolor="none")  # fmt: skip
         axis.axhline(0, color=style.INK, linewidth=1)
         if len(null):

@@ -55,9 +55,9 @@ def model_means(table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for model, own in table.groupby("model", sort=False):
-        mean, low, high = style.interval(own.groupby("family")["g"].mean().to_list())
-        rows.append((model, own["norm"].iloc[0], "measured", mean, low, high))
+    for model, part in table.groupby("model", sort=False):
+        mean, low, high = style.interval(part.groupby("family")["g"].mean().to_list())
+        rows.append((model, part["norm"].iloc[0], "measured", mean, low, high))
     return pd.DataFrame(rows, columns=["model", "norm", "origin", "mean", "low", "high"])
 
 
@@ -85,18 +85,18 @@ def _draw_histogram(table: pd.DataFrame) -> Figure:
     low, high = table["g"].min(), table["g"].max()
     reference = table["pythia"].iloc[0]
     edges = np.linspace(low, high if high > low else low + 0.1, 25)
-    for axis, (model, own) in zip(axes, groups, strict=True):
-        color, hatch = style.NORMS[own["norm"].iloc[0]]
-        axis.hist(own["g"], bins=edges.tolist(), color=color, alpha=0.75, hatch=hatch,
+    for axis, (model, part) in zip(axes, groups, strict=True):
+        color, hatch = style.NORMS[part["norm"].iloc[0]]
+        axis.hist(part["g"], bins=edges.tolist(), color=color, alpha=0.75, hatch=hatch,
                   edgecolor=style.PAPER, linewidth=0.4)  # fmt: skip
         _unity(axis, vertical=True)
         if not np.isnan(reference):
             axis.axvline(reference, color=style.INK, linestyle=":", linewidth=1.4)
-        mean, left, right = style.interval(own.groupby("family")["g"].mean().to_list())
+        mean, left, right = style.interval(part.groupby("family")["g"].mean().to_list())
         axis.errorbar(mean, 1.06, xerr=style.whiskers(mean, left, right), fmt="D", markersize=4,
                       color=style.INK, capsize=3, clip_on=False,
                       transform=axis.get_xaxis_transform())  # fmt: skip
-        axis.set_title(f"{short(model)} ({own['norm'].iloc[0]})", pad=14)
+        axis.set_title(f"{short(model)} ({part['norm'].iloc[0]})", pad=14)
         axis.set_xlabel(GAIN)
         axis.set_ylabel("prompts")
     return fig
@@ -124,9 +124,9 @@ def _draw_scatter(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("model", sort=False))
     fig, axes = style.panels(len(groups), height=2.6)
     looks = _looks(table)
-    for axis, (model, own) in zip(axes, groups, strict=True):
+    for axis, (model, rows) in zip(axes, groups, strict=True):
         for name, (color, marker) in looks.items():
-            part = own[own["register"].fillna("") == name]
+            part = rows[rows["register"].fillna("") == name]
             means = part.groupby("family")[["entropy", "g"]].mean()
             axis.scatter(
                 part["entropy"],
@@ -140,13 +140,13 @@ def _draw_scatter(table: pd.DataFrame) -> Figure:
             )
             axis.scatter(means["entropy"], means["g"], s=38, c=color, marker=marker, zorder=3,
                          edgecolors=style.INK, linewidths=0.7, label=name or "other")  # fmt: skip
-        means = own.groupby("family")[["entropy", "g"]].mean()
+        means = rows.groupby("family")[["entropy", "g"]].mean()
         x, left, right = style.interval(means["entropy"].to_list())
         y, low, high = style.interval(means["g"].to_list())
         axis.errorbar(x, y, xerr=style.whiskers(x, left, right), yerr=style.whiskers(y, low, high),
                       color=style.INK, capsize=3, zorder=4)  # fmt: skip
         _unity(axis, vertical=False)
-        axis.set_title(f"{short(model)} ({own['norm'].iloc[0]})")
+        axis.set_title(f"{short(model)} ({rows['norm'].iloc[0]})")
         axis.set_xlabel("entropy of the next token (nats)")
         axis.set_ylabel(BRIEF)
     if list(looks) != [""]:
@@ -175,8 +175,8 @@ def _draw_registers(table: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(table["register"]))
     fig, axes = style.panels(len(groups), height=2.5)
     looks = _looks(table)
-    for axis, (model, own) in zip(axes, groups, strict=True):
-        parts = [own.loc[own["register"] == name, "g"].to_numpy() for name in names]
+    for axis, (model, rows) in zip(axes, groups, strict=True):
+        parts = [rows.loc[rows["register"] == name, "g"].to_numpy() for name in names]
         ink = {"color": style.INK}
         fliers = {"markersize": 3, "markeredgecolor": style.INK}
         boxes = axis.boxplot(parts, widths=0.6, patch_artist=True, medianprops=ink, capprops=ink,
@@ -184,7 +184,7 @@ def _draw_registers(table: pd.DataFrame) -> Figure:
         for box, name in zip(boxes["boxes"], names, strict=True):
             box.set(facecolor=looks[name][0], alpha=0.55, edgecolor=style.INK)
         for place, name in enumerate(names, start=1):
-            part = own[own["register"] == name]
+            part = rows[rows["register"] == name]
             if part.empty:
                 continue
             mean, low, high = style.interval(part.groupby("family")["g"].mean().to_list())
@@ -193,7 +193,7 @@ def _draw_registers(table: pd.DataFrame) -> Figure:
         _unity(axis, vertical=False)
         axis.set_xticks(range(1, len(names) + 1), names, rotation=20, ha="right")
         axis.grid(visible=False, axis="x")
-        axis.set_title(f"{short(model)} ({own['norm'].iloc[0]})")
+        axis.set_title(f"{short(model)} ({rows['norm'].iloc[0]})")
         axis.set_ylabel(BRIEF)
     return fig
 

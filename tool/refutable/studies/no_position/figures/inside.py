@@ -21,8 +21,8 @@ STUDY = "no-position"
 
 def one_model(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of the first seed, for pictures of a single model."""
-    own: pd.DataFrame = rows[rows["model"] == rows["model"].min()]
-    return own
+    table: pd.DataFrame = rows[rows["model"] == rows["model"].min()]
+    return table
 
 
 @figure(study=STUDY, name="attention", title="Mean attention pattern of each layer")
@@ -52,10 +52,10 @@ def _draw_attention(table: pd.DataFrame) -> Figure:
     largest = table["value"].max()
     image = None
     for axis, layer in zip(axes, layers, strict=True):
-        own = table[table["layer"] == layer]
+        part = table[table["layer"] == layer]
         size = int(table["query"].max()) + 1
         grid = np.full((size, size), np.nan)
-        grid[own["query"], own["key"]] = own["value"]
+        grid[part["query"], part["key"]] = part["value"]
         image = axis.imshow(grid, cmap="cividis_r", norm=PowerNorm(0.5, 0, largest))
         axis.set_title(f"layer {layer}")
         axis.set_xlabel("key position")
@@ -145,11 +145,11 @@ def attribution(sample: Sample) -> Drawing:
 
 def _draw_attribution(table: pd.DataFrame) -> Figure:
     fig, axis = style.single(3.8)
-    for (part, own), (color, marker) in zip(
+    for (part, rows), (color, marker) in zip(
         table.groupby("part", sort=False), style.GROUPS, strict=False
     ):
-        axis.fill_between(own["position"], own["min"], own["max"], color=color, alpha=0.2, lw=0)
-        axis.plot(own["position"], own["mean"], color=color, marker=marker, markevery=6,
+        axis.fill_between(rows["position"], rows["min"], rows["max"], color=color, alpha=0.2, lw=0)
+        axis.plot(rows["position"], rows["mean"], color=color, marker=marker, markevery=6,
                   markersize=4.5, label=str(part))  # fmt: skip
     axis.axhline(0, color=style.INK, linewidth=1)
     axis.set_xlabel("position")
@@ -182,10 +182,10 @@ def _draw_neurons(table: pd.DataFrame) -> Figure:
     fig = Canvas(figsize=(style.WIDTH, 4.6), layout="constrained")
     grid = fig.subplots(len(statistics), len(layers), squeeze=False, sharey=True)
     for column, layer in enumerate(layers):
-        own = table[table["layer"] == layer]
+        rows = table[table["layer"] == layer]
         maps = {
             name: part.pivot_table(index="position", columns="neuron", values="value")
-            for name, part in own.groupby("statistic", sort=False)
+            for name, part in rows.groupby("statistic", sort=False)
         }
         order = maps[statistics[0]].mean().sort_values(ascending=False).index
         for row, name in enumerate(statistics):

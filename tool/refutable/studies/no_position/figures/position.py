@@ -56,8 +56,8 @@ def _draw_maps(table: pd.DataFrame, row_name: str, column_name: str) -> Figure:
     grid = fig.subplots(len(forms), len(layers), squeeze=False)
     for at, form in enumerate(forms):
         for column, layer in enumerate(layers):
-            own = table[(table["form"] == form) & (table["layer"] == layer)]
-            values = own.pivot_table(index="row", columns="column", values="value").to_numpy()
+            part = table[(table["form"] == form) & (table["layer"] == layer)]
+            values = part.pivot_table(index="row", columns="column", values="value").to_numpy()
             values = values - values.mean(axis=1, keepdims=True)
             reach = float(np.quantile(np.abs(values), 0.995))
             axis = grid[at, column]
@@ -96,14 +96,14 @@ def implicit_position(sample: Sample) -> Drawing:
 
 def _draw_variance(table: pd.DataFrame) -> Figure:
     fig, axis = style.single(3.4)
-    for (training, own), (color, marker) in zip(
+    for (training, part), (color, marker) in zip(
         table.groupby("training", sort=False), style.GROUPS, strict=False
     ):
-        place = own["position"].to_numpy(dtype=float)
-        axis.fill_between(place, own["min"], own["max"], color=color, alpha=0.25, lw=0)
-        axis.plot(place, own["mean"], color=color, marker=marker, markersize=3.5, label=training)
+        place = part["position"].to_numpy(dtype=float)
+        axis.fill_between(place, part["min"], part["max"], color=color, alpha=0.25, lw=0)
+        axis.plot(place, part["mean"], color=color, marker=marker, markersize=3.5, label=training)
         even = place / (place + 1) ** 2
-        last = own["mean"].to_numpy()[-1]
+        last = part["mean"].to_numpy()[-1]
         axis.plot(place, even * last / even[-1], color=color, linestyle="--", lw=1)
     axis.set_xscale("log")
     axis.set_yscale("log")

@@ -80,9 +80,9 @@ def _draw_curve(table: pd.DataFrame) -> Figure:
             known["step"], known["low"], known["high"], color=style.SKY, alpha=0.35, lw=0,
             label="prediction band from the seeds",
         )  # fmt: skip
-    for place, (model, own) in enumerate(table.groupby("model", sort=False)):
+    for place, (model, part) in enumerate(table.groupby("model", sort=False)):
         label = "training seeds" if place == 0 else None
-        axis.plot(own["step"], own["loss"], color=style.BLUE, lw=0.8, label=label, gid=str(model))
+        axis.plot(part["step"], part["loss"], color=style.BLUE, lw=0.8, label=label, gid=str(model))
     axis.plot(known["step"], known["published"], "o", color=style.INK, markersize=4,
               markerfacecolor="none", label="published run")  # fmt: skip
     for level, name in ((CHANCE, "chance"), (BAG, "guess among preceding tokens")):
@@ -126,9 +126,9 @@ def schedules(sample: Sample) -> Drawing:
 def _draw_schedules(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("schedule", sort=False))
     fig, axes = style.panels(len(groups), height=3.0)
-    for axis, (schedule, own) in zip(axes, groups, strict=True):
+    for axis, (schedule, part) in zip(axes, groups, strict=True):
         for (_, seed), (color, _) in zip(
-            own.groupby("model", sort=False), style.GROUPS, strict=False
+            part.groupby("model", sort=False), style.GROUPS, strict=False
         ):
             axis.plot(seed["step"], seed["loss"], color=color, lw=0.5, rasterized=True)
         axis.set_yscale("log")

@@ -50,8 +50,8 @@ def attribution_gap(loaded: LoadedModel, prompts: None) -> xr.DataArray:
 
     _, values, logits, targets = _attribution(loaded)
     centred = logits - logits.mean(dim=-1, keepdim=True)
-    own = centred.gather(-1, targets[..., None])[..., 0]
-    return xr.DataArray(float((values.sum(dim=0) - own).abs().max()))
+    of_target = centred.gather(-1, targets[..., None])[..., 0]
+    return xr.DataArray(float((values.sum(dim=0) - of_target).abs().max()))
 
 
 def _attribution(
@@ -80,7 +80,7 @@ def rewriting_gap(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     tokens = held_out(loaded, 64)
     model = in_double(loaded)
     with torch.no_grad():
-        own = model(tokens).logits.log_softmax(dim=-1)
+        logs = model(tokens).logits.log_softmax(dim=-1)
     weights = read_gpt2(model)
     rewritten = {
         "folded": fold_norms(weights),
@@ -89,7 +89,7 @@ def rewriting_gap(loaded: LoadedModel, prompts: None) -> xr.DataArray:
         "all": centre_unembedding(centre_writing(fold_norms(weights))),
     }
     gaps = [
-        float((forward(new, tokens).logits.log_softmax(dim=-1) - own).abs().max())
+        float((forward(new, tokens).logits.log_softmax(dim=-1) - logs).abs().max())
         for new in rewritten.values()
     ]
     return xr.DataArray(gaps, dims=("rewriting",), coords={"rewriting": list(rewritten)})

@@ -88,21 +88,21 @@ def _difference(rows: pd.DataFrame, sample: Sample, claim: ClaimReport) -> pd.Da
     if not first.startswith("none"):
         panel = f"{claim.ref}, {first.split('-')[0]} minus {second.split('-')[0]}: {claim.quantity}"
     made = []
-    for step, own in apart.groupby(level="step"):
-        if len(own) >= FEWEST_SEEDS:
-            mean, low, high = style.interval(own.to_list())
-            made.append((panel, int(str(step)) * TOKENS_A_STEP / 1e6, mean, low, high, len(own)))
+    for step, part in apart.groupby(level="step"):
+        if len(part) >= FEWEST_SEEDS:
+            mean, low, high = style.interval(part.to_list())
+            made.append((panel, int(str(step)) * TOKENS_A_STEP / 1e6, mean, low, high, len(part)))
     return pd.DataFrame(made, columns=["panel", "tokens", "mean", "low", "high", "seeds"])
 
 
 def _draw(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("panel", sort=False))
     fig, axes = style.panels(len(groups), columns=3, height=2.4, share_y=False)
-    for place, (axis, (panel, own)) in enumerate(zip(axes, groups, strict=True)):
+    for place, (axis, (panel, part)) in enumerate(zip(axes, groups, strict=True)):
         color = style.GROUPS[0][0]
         axis.axhline(0, color=style.INK, lw=0.8, ls=":")
-        axis.fill_between(own["tokens"], own["low"], own["high"], color=color, alpha=0.25, lw=0)
-        axis.plot(own["tokens"], own["mean"], color=color, marker="o", markersize=3, lw=1.4)
+        axis.fill_between(part["tokens"], part["low"], part["high"], color=color, alpha=0.25, lw=0)
+        axis.plot(part["tokens"], part["mean"], color=color, marker="o", markersize=3, lw=1.4)
         axis.set_xscale("log")
         plain_log_labels(axis.xaxis)
         axis.set_title("\n".join(_two_lines(str(panel))), fontsize=7)
@@ -110,7 +110,7 @@ def _draw(table: pd.DataFrame) -> Figure:
             axis.set_xlabel("tokens (millions)")
         if place % 3 == 0:
             axis.set_ylabel("difference")
-        axis.set_xlim(*np.array([0.85, 1.18]) * (own["tokens"].min(), own["tokens"].max()))
+        axis.set_xlim(*np.array([0.85, 1.18]) * (part["tokens"].min(), part["tokens"].max()))
     return fig
 
 

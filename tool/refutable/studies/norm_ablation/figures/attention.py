@@ -34,9 +34,9 @@ def _maps(sample: Sample) -> pd.DataFrame:
     return table
 
 
-def _picked(own: pd.DataFrame, column: str, most: int) -> pd.DataFrame:
-    kept = evenly(sorted(int(x) for x in own[column].unique()), most)
-    table: pd.DataFrame = own[own[column].isin(kept)]
+def _picked(table_of: pd.DataFrame, column: str, most: int) -> pd.DataFrame:
+    kept = evenly(sorted(int(x) for x in table_of[column].unique()), most)
+    table: pd.DataFrame = table_of[table_of[column].isin(kept)]
     return table
 
 
@@ -47,8 +47,8 @@ def attention_heads(sample: Sample) -> Drawing:
 
     rows = _maps(sample)
     parts = [
-        _picked(_picked(own, "layer", MOST_BLOCKS), "head", MOST_HEADS)
-        for _, own in rows.groupby("variant", sort=False)
+        _picked(_picked(part, "layer", MOST_BLOCKS), "head", MOST_HEADS)
+        for _, part in rows.groupby("variant", sort=False)
     ]
     table = pd.concat(parts, ignore_index=True)
     return Drawing(
@@ -68,8 +68,8 @@ def attention_blocks(sample: Sample) -> Drawing:
 
     rows = _maps(sample)
     parts = []
-    for variant, own in rows.groupby("variant", sort=False):
-        by_block = own.groupby(["layer", "query", "key"])["value"].mean().reset_index()
+    for variant, part in rows.groupby("variant", sort=False):
+        by_block = part.groupby(["layer", "query", "key"])["value"].mean().reset_index()
         whole = by_block.groupby(["query", "key"])["value"].mean().reset_index()
         if rows["variant"].nunique() > 1:
             by_block = _picked(by_block, "layer", MOST_BLOCKS)
@@ -87,15 +87,15 @@ def attention_blocks(sample: Sample) -> Drawing:
 
 
 def _mosaic(
-    own: pd.DataFrame, rows: list[Scalar], columns: list[Scalar]
+    part: pd.DataFrame, rows: list[Scalar], columns: list[Scalar]
 ) -> tuple[NDArray[np.float64], int]:
     """Put maps side by side with a gap of one cell: rows by ``layer``, columns by ``head``."""
-    size = int(own["query"].max()) + 1
+    size = int(part["query"].max()) + 1
     step = size + 1
     canvas = np.full((len(rows) * step - 1, len(columns) * step - 1), np.nan)
-    top = own["layer"].map({name: place * step for place, name in enumerate(rows)})
-    left = own["head"].map({name: place * step for place, name in enumerate(columns)})
-    canvas[top + own["query"], left + own["key"]] = own["value"]
+    top = part["layer"].map({name: place * step for place, name in enumerate(rows)})
+    left = part["head"].map({name: place * step for place, name in enumerate(columns)})
+    canvas[top + part["query"], left + part["key"]] = part["value"]
     return canvas, step
 
 
@@ -118,10 +118,10 @@ def _draw_mosaics(table: pd.DataFrame, across: int, tall: float) -> tuple[Figure
     for spare in axes[len(groups) :]:
         spare.set_visible(False)
     image = None
-    for axis, (variant, own) in zip(axes, groups, strict=False):
-        rows = list(dict.fromkeys(own["layer"]))
-        columns = sorted(own["head"].unique())
-        canvas, step = _mosaic(own, rows, columns)
+    for axis, (variant, part) in zip(axes, groups, strict=False):
+        rows = list(dict.fromkeys(part["layer"]))
+        columns = sorted(part["head"].unique())
+        canvas, step = _mosaic(part, rows, columns)
         image = axis.imshow(canvas, cmap="magma_r", norm=PowerNorm(0.5, 0, 1),
                             interpolation="nearest")  # fmt: skip
         middle = (step - 2) / 2
@@ -172,8 +172,8 @@ def _draw_one_model(table: pd.DataFrame) -> Figure:
     if len(groups) == 1:
         fig.set_size_inches(5.4, 4.7)
     image = None
-    for axis, (layer, own) in zip(axes, groups, strict=True):
-        square = own.pivot_table(index="query", columns="key", values="value")
+    for axis, (layer, part) in zip(axes, groups, strict=True):
+        square = part.pivot_table(index="query", columns="key", values="value")
         image = axis.imshow(square.to_numpy(), cmap="magma_r", norm=PowerNorm(0.5, 0, 1),
                             interpolation="nearest")  # fmt: skip
         axis.set_title("all blocks" if layer == ALL else f"block {layer}", fontsize=7.5)

@@ -92,10 +92,10 @@ def means(table: pd.DataFrame, by: Sequence[str], family: str) -> pd.DataFrame:
 
     whole = table.groupby(["variant", "seed", *by, family], sort=False)["value"].mean()
     rows = []
-    for key, own in whole.groupby(level=["variant", *by], sort=False):
-        seeds = own.groupby(level="seed").mean()
+    for key, part in whole.groupby(level=["variant", *by], sort=False):
+        seeds = part.groupby(level="seed").mean()
         over = SEEDS if len(seeds) >= FEWEST_SEEDS else FAMILIES
-        units = seeds if over == SEEDS else own.groupby(level=family).mean()
+        units = seeds if over == SEEDS else part.groupby(level=family).mean()
         mean, low, high = style.interval(units.to_list())
         if over == FAMILIES:
             mean = float(seeds.mean())
@@ -107,11 +107,11 @@ def means(table: pd.DataFrame, by: Sequence[str], family: str) -> pd.DataFrame:
 def intervals_said(table: pd.DataFrame, family: str = "families") -> str:
     """Say for a caption what the intervals of `means` are over."""
     said = []
-    for over, own in table.groupby("over", sort=False):
-        counts = sorted(set(own["n"].astype(int)))
+    for over, part in table.groupby("over", sort=False):
+        counts = sorted(set(part["n"].astype(int)))
         numbers = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         what = "training seeds" if over == SEEDS else f"{family} of the one seed at hand"
-        names = ", ".join(text.visible(str(v), 40) for v in own["variant"].unique())
+        names = ", ".join(text.visible(str(v), 40) for v in part["variant"].unique())
         said.append(f"{numbers} {what} ({names})")
     return f"95 % t intervals over {'; over '.join(said)}."
 

@@ -38,11 +38,11 @@ def _draw_curves(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("variant", sort=False))
     present = [str(name) for name, _ in groups]
     fig, axes = style.panels(len(groups), columns=4, height=2.2)
-    for place, (axis, (variant, own)) in enumerate(zip(axes, groups, strict=True)):
+    for place, (axis, (variant, part)) in enumerate(zip(axes, groups, strict=True)):
         color, _ = look(str(variant), present)
-        for _, line in own.groupby("direction", sort=False):
+        for _, line in part.groupby("direction", sort=False):
             axis.plot(line["step"], line["value"], color=color, lw=0.8, alpha=0.7)
-        middle = own.groupby("step")["value"].mean()
+        middle = part.groupby("step")["value"].mean()
         axis.plot(middle.index, middle, color=color, lw=2)
         axis.set_title(titled(str(variant)), fontsize=8)
         axis.set_xlabel("step (share of a filter's norm)")
@@ -76,8 +76,8 @@ def _draw_surface(table: pd.DataFrame) -> Figure:
     # The lowest band reaches down to the lowest value, which may lie a little below the middle.
     levels = [min(least, 0.0), *(x for x in MaxNLocator(12).tick_values(0, most) if x > 0)]
     image = None
-    for place, (axis, (variant, own)) in enumerate(zip(axes, groups, strict=True)):
-        grid = own.pivot_table(index="first", columns="second", values="value")
+    for place, (axis, (variant, part)) in enumerate(zip(axes, groups, strict=True)):
+        grid = part.pivot_table(index="first", columns="second", values="value")
         image = axis.contourf(grid.columns, grid.index, grid, levels=levels, cmap="cividis")
         axis.contour(grid.columns, grid.index, grid, levels=levels, colors=style.INK,
                      linewidths=0.3)  # fmt: skip

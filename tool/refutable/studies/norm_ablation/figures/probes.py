@@ -49,9 +49,9 @@ def _over_seeds(values: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     keys = ["label", "kind", "variant", "layer"]
-    for key, own in values.groupby(keys, sort=False):
-        mean, low, high = style.interval(own["value"].to_list())
-        if len(own) < FEWEST_SEEDS:
+    for key, part in values.groupby(keys, sort=False):
+        mean, low, high = style.interval(part["value"].to_list())
+        if len(part) < FEWEST_SEEDS:
             low = high = float("nan")
         rows.append((*key, mean, low, high))
     return pd.DataFrame(rows, columns=[*keys, "mean", "low", "high"])
@@ -66,9 +66,9 @@ def _draw_probes(table: pd.DataFrame) -> Figure:
     # Between many blocks there is no room for a 0 beside the embedding.
     ticks = [EMBEDDING, *range(0 if step == 1 else step, blocks + 1, step)]
     for axis, label in zip(axes, labels, strict=True):
-        own = table[table["label"] == label]
+        part = table[table["label"] == label]
         for kind in ("control", "task"):
-            _lines(axis, own[own["kind"] == kind], present, kind)
+            _lines(axis, part[part["kind"] == kind], present, kind)
         axis.set_title(label)
         axis.set_xticks(ticks, ["emb.", *map(str, ticks[1:])], fontsize=7)
         axis.set_xlabel("block")
@@ -80,10 +80,10 @@ def _draw_probes(table: pd.DataFrame) -> Figure:
 
 def _lines(axis: Axes, table: pd.DataFrame, present: list[str], kind: str) -> None:
     task = kind == "task"
-    for variant, own in table.groupby("variant", sort=False):
+    for variant, part in table.groupby("variant", sort=False):
         color, marker = look(str(variant), present)
-        own = own.sort_values("layer")
-        places = own["layer"].astype(float).to_numpy()
-        axis.fill_between(places, own["low"], own["high"], color=color, alpha=0.2, lw=0)
-        axis.plot(places, own["mean"], color=color, marker=marker if task else "", markersize=3.5,
+        part = part.sort_values("layer")
+        places = part["layer"].astype(float).to_numpy()
+        axis.fill_between(places, part["low"], part["high"], color=color, alpha=0.2, lw=0)
+        axis.plot(places, part["mean"], color=color, marker=marker if task else "", markersize=3.5,
                   lw=1.2, ls="-" if task else "--", label=str(variant))  # fmt: skip

@@ -57,11 +57,11 @@ def alignment(sample: Sample) -> Drawing:
 
 
 def _seeds(seeds: pd.Series[int]) -> str:
-    own = sorted(set(seeds))
-    if len(own) == 1:
-        return f"seed {own[0]}"
-    whole = own == list(range(own[0], own[-1] + 1))
-    return f"seeds {own[0]} to {own[-1]}" if whole else f"{len(own)} seeds"
+    different = sorted(set(seeds))
+    if len(different) == 1:
+        return f"seed {different[0]}"
+    whole = different == list(range(different[0], different[-1] + 1))
+    return f"seeds {different[0]} to {different[-1]}" if whole else f"{len(different)} seeds"
 
 
 def _draw_alignment(table: pd.DataFrame) -> Figure:
@@ -75,8 +75,8 @@ def _draw_alignment(table: pd.DataFrame) -> Figure:
     image = None
     for place, variant in enumerate(rows):
         for axis, reference in zip(grid[place], columns, strict=True):
-            own = table[(table["variant"] == variant) & (table["reference"] == reference)]
-            image = _matrix(axis, own)
+            part = table[(table["variant"] == variant) & (table["reference"] == reference)]
+            image = _matrix(axis, part)
             if place == 0:
                 axis.set_title(_short(reference), fontsize=6.5, loc="center")
         seeds = table.loc[table["variant"] == variant, "seeds"].iloc[0]
@@ -88,8 +88,8 @@ def _draw_alignment(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def _matrix(axis: Axes, own: pd.DataFrame) -> AxesImage:
-    wide = own.pivot_table(index="layer", columns="reference_layer", values="value")
+def _matrix(axis: Axes, part: pd.DataFrame) -> AxesImage:
+    wide = part.pivot_table(index="layer", columns="reference_layer", values="value")
     image = axis.imshow(wide.to_numpy(), cmap="cividis", vmin=0, vmax=1, aspect="auto",
                         origin="lower", interpolation="nearest")  # fmt: skip
     mean = float(np.nanmean(wide.to_numpy()))

@@ -71,8 +71,8 @@ def activations(sample: Sample) -> Drawing:
 def _moments_said(table: pd.DataFrame) -> str:
     """Say what the intervals are over, for moments that are known of different seeds."""
     said: dict[str, list[str]] = {}
-    for moment, own in table.groupby("moment", sort=False):
-        said.setdefault(intervals_said(own), []).append(str(moment))
+    for moment, part in table.groupby("moment", sort=False):
+        said.setdefault(intervals_said(part), []).append(str(moment))
     if len(said) == 1:
         return next(iter(said))
     return " ".join(f"{', '.join(moments)}: {what}" for what, moments in said.items())
@@ -81,11 +81,11 @@ def _moments_said(table: pd.DataFrame) -> str:
 def _draw_activations(table: pd.DataFrame) -> Figure:
     groups = list(table.groupby("moment", sort=False))
     fig, axes = style.panels(len(groups), height=2.3, share_y=False)
-    for axis, (moment, own) in zip(axes, groups, strict=True):
-        _lines(axis, own, "layer", list(table["variant"].unique()))
+    for axis, (moment, part) in zip(axes, groups, strict=True):
+        _lines(axis, part, "layer", list(table["variant"].unique()))
         axis.set_title(str(moment))
         axis.set_xlabel("block")
-        missing = [v for v in table["variant"].unique() if v not in set(own["variant"])]
+        missing = [v for v in table["variant"].unique() if v not in set(part["variant"])]
         if missing:
             said = f"not measured: {', '.join(map(str, missing))}"
             axis.text(0.02, 0.97, said, transform=axis.transAxes, va="top", fontsize=6,
@@ -97,11 +97,11 @@ def _draw_activations(table: pd.DataFrame) -> Figure:
 
 def _lines(axis: Axes, table: pd.DataFrame, x: str, present: list[str]) -> None:
     """Draw one line with its interval for each variant."""
-    for variant, own in table.groupby("variant", sort=False):
+    for variant, part in table.groupby("variant", sort=False):
         color, marker = look(str(variant), present)
-        places = own[x].astype(float).to_numpy()
-        axis.fill_between(places, own["low"], own["high"], color=color, alpha=0.12, lw=0)
-        axis.plot(places, own["mean"], color=color, marker=marker, markersize=4, lw=1.2,
+        places = part[x].astype(float).to_numpy()
+        axis.fill_between(places, part["low"], part["high"], color=color, alpha=0.12, lw=0)
+        axis.plot(places, part["mean"], color=color, marker=marker, markersize=4, lw=1.2,
                   label=str(variant))  # fmt: skip
 
 
@@ -118,8 +118,8 @@ def weights(sample: Sample) -> Drawing:
     rows = rows[rows["statistic"].isin(STATISTICS)]
     table = pd.DataFrame(
         [
-            (*key, *_over_seeds_or_blocks(own))
-            for key, own in rows.groupby(["statistic", "matrix", "variant"], sort=False)
+            (*key, *_over_seeds_or_blocks(part))
+            for key, part in rows.groupby(["statistic", "matrix", "variant"], sort=False)
         ],
         columns=["statistic", "matrix", "variant", "mean", "low", "high", "over"],
     )
@@ -136,11 +136,11 @@ def weights(sample: Sample) -> Drawing:
     )
 
 
-def _over_seeds_or_blocks(own: pd.DataFrame) -> tuple[float, float, float, str]:
-    seeds = own.groupby("seed")["value"].mean()
+def _over_seeds_or_blocks(part: pd.DataFrame) -> tuple[float, float, float, str]:
+    seeds = part.groupby("seed")["value"].mean()
     if len(seeds) >= FEWEST_SEEDS:
         return (*style.interval(seeds.to_list()), "seeds")
-    blocks = own.groupby("layer")["value"].mean()
+    blocks = part.groupby("layer")["value"].mean()
     return float(blocks.mean()), float(blocks.min()), float(blocks.max()), "blocks"
 
 
@@ -152,13 +152,13 @@ def _draw_weights(table: pd.DataFrame) -> Figure:
     offsets = np.linspace(-0.32, 0.32, len(present)) if len(present) > 1 else [0.0]
     for axis, statistic in zip(axes, shown, strict=True):
         for variant, offset in zip(present, offsets, strict=True):
-            own = table[(table["statistic"] == statistic) & (table["variant"] == variant)]
-            own = own.set_index("matrix").reindex(matrices)
+            part = table[(table["statistic"] == statistic) & (table["variant"] == variant)]
+            part = part.set_index("matrix").reindex(matrices)
             color, marker = look(variant, present)
-            ends = np.array([own["mean"] - own["low"], own["high"] - own["mean"]])
+            ends = np.array([part["mean"] - part["low"], part["high"] - part["mean"]])
             # Ranges over blocks are no intervals: they are pale, without caps, around hollow marks.
-            seeds = (own["over"] == "seeds").any()
-            axis.errorbar(np.arange(len(matrices)) + offset, own["mean"], yerr=ends, fmt=marker,
+            seeds = (part["over"] == "seeds").any()
+            axis.errorbar(np.arange(len(matrices)) + offset, part["mean"], yerr=ends, fmt=marker,
                           color=color, markersize=3.5, lw=1.1 if seeds else 0.6,
                           alpha=1.0 if seeds else 0.6, capsize=1.8 if seeds else 0,
                           fillstyle="full" if seeds else "none", label=variant)  # fmt: skip
@@ -222,8 +222,8 @@ def _draw_robustness(table: pd.DataFrame) -> Figure:
         variant=table["variant"],
         label=[f"{v} ({c:.2f})" for v, c in zip(table["variant"], table["clean"], strict=True)],
     )
-    for axis, (noise, own) in zip(axes, groups, strict=True):
-        _lines(axis, own, "rate", present)
+    for axis, (noise, part) in zip(axes, groups, strict=True):
+        _lines(axis, part, "rate", present)
         axis.set_title(str(noise))
         axis.set_xlabel(CHANGED.get(str(noise), "share of words changed"))
         axis.set_ylabel("rise of the loss (nats)")

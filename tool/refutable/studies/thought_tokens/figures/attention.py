@@ -46,8 +46,8 @@ def _draw_heat(table: pd.DataFrame) -> Figure:
     axes = list(fig.subplots(1, len(subjects), squeeze=False)[0])
     image, most = None, float(table["value"].max())
     for axis, subject in zip(axes, subjects, strict=True):
-        own = table[table["subject"] == subject]
-        grid = own.pivot(index="layer", columns="thought", values="value").sort_index()
+        part = table[table["subject"] == subject]
+        grid = part.pivot(index="layer", columns="thought", values="value").sort_index()
         image = axis.imshow(
             grid, cmap="cividis_r", vmin=0, vmax=most, aspect="auto", origin="lower"
         )
@@ -102,14 +102,14 @@ def _draw_bars(table: pd.DataFrame) -> Figure:
     fig, axes = style.panels(len(subjects), height=2.6)
     for axis, subject in zip(axes, subjects, strict=True):
         for place, (kind, (color, hatch)) in enumerate(zip(kinds, looks, strict=False)):
-            own = table[(table["subject"] == subject) & (table["what"] == kind)]
+            part = table[(table["subject"] == subject) & (table["what"] == kind)]
             width = 0.8 / len(kinds)
-            x = np.arange(len(own)) + (place - (len(kinds) - 1) / 2) * width
+            x = np.arange(len(part)) + (place - (len(kinds) - 1) / 2) * width
             axis.bar(
-                x, own["value"], width, color=color, hatch=hatch, edgecolor=style.INK,
+                x, part["value"], width, color=color, hatch=hatch, edgecolor=style.INK,
                 linewidth=0.6, label=kind,
             )  # fmt: skip
-            for at, row in zip(x, own.itertuples(), strict=True):
+            for at, row in zip(x, part.itertuples(), strict=True):
                 axis.errorbar(
                     at, row.value, style.whiskers(row.value, row.low, row.high),
                     color=style.INK, capsize=2, linewidth=1,
@@ -152,10 +152,10 @@ def _draw_scatter(table: pd.DataFrame) -> Figure:
     fig, axes = style.panels(len(layers), columns=len(layers), height=2.9)
     for axis, layer in zip(axes, layers, strict=True):
         for place, subject in enumerate(dict.fromkeys(table["subject"])):
-            own = table[(table["layer"] == layer) & (table["subject"] == subject)]
+            part = table[(table["layer"] == layer) & (table["subject"] == subject)]
             color, marker = style.GROUPS[place]
             axis.scatter(
-                own["value_attention"], own["value_importance"], s=18, color=color, marker=marker,
+                part["value_attention"], part["value_importance"], s=18, color=color, marker=marker,
                 alpha=0.7, label=subject,
             )  # fmt: skip
         axis.set_title(f"block {layer}")
@@ -182,14 +182,14 @@ def correlation(sample: Sample) -> Drawing:
 def _draw_correlation(table: pd.DataFrame) -> Figure:
     fig, axis = style.single(3.2)
     for place, subject in enumerate(dict.fromkeys(table["subject"])):
-        own = table[table["subject"] == subject]
+        part = table[table["subject"] == subject]
         color, marker = style.GROUPS[place]
-        x = own["thought"].astype(float) + 0.12 * place
-        for at, row in zip(x, own.itertuples(), strict=True):
+        x = part["thought"].astype(float) + 0.12 * place
+        for at, row in zip(x, part.itertuples(), strict=True):
             axis.errorbar(
                 at, row.value, style.whiskers(row.value, row.low, row.high), color=color, capsize=2
             )
-        axis.scatter(x, own["value"], color=color, marker=marker, label=subject, zorder=3)
+        axis.scatter(x, part["value"], color=color, marker=marker, label=subject, zorder=3)
     axis.axhline(0, color=style.MUTED, linewidth=1)
     axis.set_ylim(-1, 1)
     axis.set_xlabel("thought")

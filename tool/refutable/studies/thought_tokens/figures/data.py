@@ -48,7 +48,7 @@ def over_runs(table: pd.DataFrame, *keys: str) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for key, own in table.groupby(list(keys), dropna=False, sort=False):
-        mean, low, high = style.interval(own["value"].to_list())
-        rows.append([*(key if isinstance(key, tuple) else (key,)), mean, low, high, len(own)])
+    for key, part in table.groupby(list(keys), dropna=False, sort=False):
+        mean, low, high = style.interval(part["value"].to_list())
+        rows.append([*(key if isinstance(key, tuple) else (key,)), mean, low, high, len(part)])
     return pd.DataFrame(rows, columns=[*keys, "value", "low", "high", "runs"])

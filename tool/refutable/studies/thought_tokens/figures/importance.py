@@ -38,15 +38,15 @@ def _draw_importance(table: pd.DataFrame) -> Figure:
     fig, axes = style.panels(len(subjects), height=2.6)
     for axis, subject in zip(axes, subjects, strict=True):
         for place, kind in enumerate(kinds):
-            own = table[(table["subject"] == subject) & (table["what"] == kind)]
+            part = table[(table["subject"] == subject) & (table["what"] == kind)]
             color, marker = style.GROUPS[place]
-            x = own["thought"].astype(float) + 0.12 * place
-            for at, row in zip(x, own.itertuples(), strict=True):
+            x = part["thought"].astype(float) + 0.12 * place
+            for at, row in zip(x, part.itertuples(), strict=True):
                 axis.errorbar(
                     at, row.value, style.whiskers(row.value, row.low, row.high), color=color,
                     capsize=2,
                 )  # fmt: skip
-            axis.scatter(x, own["value"], color=color, marker=marker, label=kind, zorder=3)
+            axis.scatter(x, part["value"], color=color, marker=marker, label=kind, zorder=3)
         axis.axhline(0, color=style.MUTED, linewidth=1)
         axis.set_xticks(range(6), [f"t{number}" for number in range(6)])
         axis.set_title(subject)
@@ -74,9 +74,9 @@ def accuracy(sample: Sample) -> Drawing:
 def _draw_accuracy(table: pd.DataFrame) -> Figure:
     fig, axis = style.single(3.4)
     for place, subject in enumerate(dict.fromkeys(table["subject"])):
-        own = table[table["subject"] == subject]
+        part = table[table["subject"] == subject]
         color, marker = style.GROUPS[place]
-        grid = own.pivot(index="thoughts", columns="model", values="value")
+        grid = part.pivot(index="thoughts", columns="model", values="value")
         x = grid.index.astype(float)
         axis.plot(x, grid.to_numpy(), color=color, linewidth=0.5, alpha=0.5)
         axis.plot(x, grid.mean(axis=1), color=color, marker=marker, linewidth=2, label=subject)
@@ -112,9 +112,9 @@ def _draw_steering(table: pd.DataFrame) -> Figure:
     fig, axes = style.panels(len(subjects) * len(modes), height=2.3)
     cells = [(subject, mode) for subject in subjects for mode in modes]
     for axis, (subject, mode) in zip(axes, cells, strict=True):
-        own = table[(table["subject"] == subject) & (table["later"] == mode)]
+        part = table[(table["subject"] == subject) & (table["later"] == mode)]
         for place, outcome in enumerate(outcomes):
-            line = own[own["outcome"] == outcome]
+            line = part[part["outcome"] == outcome]
             color, marker = style.GROUPS[place]
             x = np.arange(len(line)) + 0.1 * place
             for at, row in zip(x, line.itertuples(), strict=True):

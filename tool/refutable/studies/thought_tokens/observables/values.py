@@ -56,7 +56,7 @@ def thought_steering(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
 
     _check(loaded)
     other = donors(encoded)
-    own = np.array([answer[-1] for answer in known(encoded)])
+    answers = np.array([answer[-1] for answer in known(encoded)])
     intact = laid_out(loaded, encoded)
     values = np.empty((len(encoded), len(LATER), len(OUTCOMES), SLOTS))
     for number in range(SLOTS):
@@ -73,7 +73,7 @@ def thought_steering(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
             after(encoded.ids[row], number + 1, _values(encoded.ids[donor])[number])
             for row, donor in enumerate(other)
         ]
-        targets = np.stack([own[other], np.array(continued), own], axis=1)
+        targets = np.stack([answers[other], np.array(continued), answers], axis=1)
         for place, made in enumerate(inputs):
             said = answer_logits(loaded.model, made).argmax(dim=-1).cpu().numpy()
             values[:, place, :, number] = said[:, None] == targets
