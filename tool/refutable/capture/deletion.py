@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from refutable.capture.edits import block_outputs, starting_behind
+from refutable.capture.plain import written
 from refutable.models.sites import find_sites
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ def tops_without_blocks(
     block was seen to give the very same.
     """
     # Weights that were changed in place since are other weights.
-    written = hash(tuple((p.data_ptr(), p._version) for p in model.parameters()))
-    key = (written, *(tuple(ids) for ids in prompts))
+    key = (written(model), *(tuple(ids) for ids in prompts))
     known = _last.get(model)
     if known is None or known[0] != key:
         sites = find_sites(model)

@@ -48,3 +48,8 @@ def state_of(model: PreTrainedModel) -> tuple[int, tuple[str, ...]]:
         if hasattr(m, "config")
     }
     return hooks, tuple(sorted(implementations))
+
+
+def written(model: PreTrainedModel) -> int:
+    """Tell whether a model's weights were changed in place since: another number then."""
+    return hash(tuple((p.data_ptr(), p._version) for p in model.parameters()))

@@ -6,17 +6,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from refutable.capture.packing import Pack
+from refutable.models import large
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 # Sets of no more prompts are checked whole; of larger ones a few passes, chosen for what they mix.
 _WHOLE = 48
 MOST_PACKS = 6
 # The layout of a model that was found right on one set is checked on fewer passes of others.
 MOST_PACKS_AGAIN = 2
+# Of a large model: the longest prompt, the widest range of lengths, and one more.
+MOST_PACKS_LARGE = 3
 _MOST_COMPARED = 5
 _SWITCHES = ("window", "chunk", "original_max", "block_size", "local", "threshold", "switch")
+
+
+def packs_to_check(model: PreTrainedModel, *, again: bool) -> int:
+    """How many passes of a large set are checked: fewer the second time, and of a large model.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        The model whose layout is checked.
+    again : bool
+        Whether its layout was found right on another set.
+    """
+    if again:
+        return MOST_PACKS_AGAIN
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return MOST_PACKS_LARGE if parameters > large.LARGE else MOST_PACKS
 
 
 def checked_packs(

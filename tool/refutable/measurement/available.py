@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from refutable.capture.recorder import ALL_LOGITS, LOGITS, PATTERN
+from refutable.capture.recorder import ALL_LOGITS, LOGITS, PATTERN, Recordable
 from refutable.errors import InstrumentError, NotAvailableError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def checked_apart(
     return result, reasons | dict.fromkeys(attention, why)
 
 
-def lacking(item: Observable, sites: Sites) -> str:
+def lacking(item: Recordable, sites: Sites) -> str:
     """Say why a model does not have what a recorded observable reads; empty if it has it."""
     blocks = len(sites.blocks)
     for wanted in _reads(item):
@@ -79,6 +79,6 @@ def lacking(item: Observable, sites: Sites) -> str:
     return ""
 
 
-def _reads(item: Observable) -> tuple[str, ...]:
+def _reads(item: Recordable) -> tuple[str, ...]:
     recorder: Any = item.recorder
     return tuple(getattr(recorder, "reads", ()))

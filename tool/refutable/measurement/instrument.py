@@ -22,7 +22,7 @@ from refutable.capture.measure import measure
 from refutable.capture.packing import LAYOUTS, choose
 from refutable.capture.plain import plain_logits, state_of
 from refutable.capture.plan import needs_attention
-from refutable.capture.selection import MOST_PACKS, MOST_PACKS_AGAIN
+from refutable.capture.selection import packs_to_check
 from refutable.errors import NotAvailableError, one_line
 from refutable.models.structure import stated_counts
 from refutable.observables.registry import REGISTRY, Observable
@@ -87,7 +87,7 @@ def check(
         Its parts.
     encoded : Encoded
         The prompts it will be measured on. Their passes are checked as the run makes them: all of
-        a small set, of a larger one those that mix most.
+        a small set, of a larger one those that mix most, and of a large model fewer of these.
     observables : sequence of Observable
         The recorded observables that will be asked for.
     bound : float, optional
@@ -106,8 +106,8 @@ def check(
     NotAvailableError
         If the model does not have what an observable reads.
     """
-    most = MOST_PACKS_AGAIN if again else MOST_PACKS
-    return _Check(loaded, sites, encoded, observables, (bound, most)).run()
+    limits = bound, packs_to_check(loaded.model, again=again)
+    return _Check(loaded, sites, encoded, observables, limits).run()
 
 
 class _Check:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from refutable.capture.last_states import LAST_STATES, handing_over
 from refutable.capture.measure import measure
 from refutable.errors import NotAvailableError, NotHereError, told
 from refutable.measurement.archive import (
@@ -14,13 +16,13 @@ from refutable.measurement.archive import (
     measured_on_a_model,
     recorded_only,
 )
-from refutable.measurement.available import checked_apart
+from refutable.measurement.available import checked_apart, lacking
 from refutable.measurement.control_prompts import few_of_each_family, thinned
 from refutable.measurement.costs import CostLedger
 from refutable.measurement.needs import ControlCopy
 from refutable.models.encode import encode
 from refutable.models.weights.reading import WeightReader
-from refutable.observables.registry import REGISTRY
+from refutable.observables.registry import REGISTRY, Observable
 from refutable.system.progress import Say
 
 if TYPE_CHECKING:
@@ -245,6 +247,7 @@ class ModelRunner:
         items = [REGISTRY[name] for name in sorted(names)]
         recorded = [item for item in items if item.recorder is not None]
         encoded: Encoded | None = None
+        states: xr.DataArray | None = None
         if recorded or any(item.per_prompt for item in items):
             encoded = self._encoded(loaded, prompts, arm, shuffle)
             if thinned(role, self.state.facts):
@@ -253,11 +256,27 @@ class ModelRunner:
             layout = self._layout(prompts, arm)
             with self._ledger.of("one pass", prompts, arm, role):
                 sites = self._sites_of(loaded)
-                arrays = measure(
-                    loaded.model, sites, encoded, recorded, layout=layout, say=self.say
-                )
+                riding = any(item.last_states for item in items) and not lacking(LAST_STATES, sites)
+                wanted = [*recorded, *([LAST_STATES] if riding else [])]
+                arrays = measure(loaded.model, sites, encoded, wanted, layout=layout, say=self.say)
+            states = arrays.pop(LAST_STATES.name, None)
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
+        reading = [item for item in items if item.last_states and item.experiment is not None]
+        # First, while the weights are what they were in the pass.
+        with handing_over(loaded.model, encoded, states) if encoded else nullcontext():
+            self._experiments(reading, loaded, encoded, (prompts, arm, role))
+        others = [item for item in items if item not in reading]
+        self._experiments(others, loaded, encoded, (prompts, arm, role))
+
+    def _experiments(
+        self,
+        items: Sequence[Observable],
+        loaded: LoadedModel,
+        encoded: Encoded | None,
+        place: tuple[str, str, str],
+    ) -> None:
+        prompts, arm, role = place
         for item in items:
             if item.experiment is not None:
                 make = partial(item.experiment, loaded, encoded if item.per_prompt else None)

@@ -6,7 +6,7 @@ from refutable.records import ModelFacts
 
 LARGE = 20_000_000
 """Parameters above which experiments read less, and null controls read some of the prompts."""
-ECONOMY = 2
+ECONOMY = 3
 """Version of what is read less of large models; raise it when that changes."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from refutable.capture.last_states import handed_over
 from refutable.errors import NotAvailableError
 from refutable.observables.registry import observable
 
@@ -42,7 +43,7 @@ def deletion_keeps_other(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     return _by_block(deleted == np.roll(intact, 1)[:, None], encoded, picked)
 
 
-@observable(source="model", dims=("prompt", "layer"), unit="nats")
+@observable(source="model", dims=("prompt", "layer"), unit="nats", last_states=True)
 def lens_divergence(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """KL of the final distribution from that read off each block by the final norm and head."""
     import numpy as np
@@ -56,10 +57,17 @@ def lens_divergence(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
         raise NotAvailableError("the model has no final norm or no unembedding to read a block by")
     picked = _one_a_family(encoded, len(encoded))
     rows = []
-    for place in picked:
-        with torch.no_grad(), _kept(sites.blocks) as states:
-            _logits(loaded, encoded.ids[place])
-            early = sites.unembedding(sites.final_norm(torch.stack(states)))
+    known = handed_over(loaded.model, [encoded.ids[place] for place in picked])
+    like = next(sites.unembedding.parameters())
+    for row, place in enumerate(picked):
+        with torch.no_grad():
+            if known is None:
+                with _kept(sites.blocks) as kept:
+                    _logits(loaded, encoded.ids[place])
+                states = torch.stack(kept)
+            else:
+                states = torch.as_tensor(known[row]).to(like)
+            early = sites.unembedding(sites.final_norm(states))
         logs = log_softmax(early.float(), dim=-1)
         final = logs[-1]
         rows.append((final.exp() * (final - logs)).sum(-1).cpu().numpy())

@@ -55,6 +55,8 @@ class Observable:
     """Whether it stays out of a run's observations: large, and of use to claims alone."""
     economical: bool = False
     """Whether less is read of a large model (`refutable.models.large`)."""
+    last_states: bool = False
+    """Whether an experiment reads `refutable.capture.last_states`, recorded by the pass before."""
     by_prompt: bool = False
     """Whether what an experiment gives for a prompt follows from its token ids and the model alone,
     so that a search may ask it about any prompt."""

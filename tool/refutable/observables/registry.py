@@ -175,6 +175,7 @@ def observable(
     of_training: bool = False,
     in_store_only: bool = False,
     economical: bool = False,
+    last_states: bool = False,
     by_prompt: bool = False,
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
     error: float = 0.0,
@@ -205,6 +206,7 @@ def observable(
     of_config: bool = False,
     in_store_only: bool = False,
     economical: bool = False,
+    last_states: bool = False,
     by_prompt: bool = False,
     compared_with: Callable[[], Iterable[ModelSpec]] | None = None,
     reads: str | tuple[str, ...] = (),
@@ -241,6 +243,9 @@ def observable(
     economical : bool
         Whether it reads less of a large model; `refutable.models.large.ECONOMY` is then part of
         the store's key.
+    last_states : bool
+        Whether it reads the residual stream at the last tokens of its prompts
+        (`refutable.capture.last_states`), which the pass before it then records.
     by_prompt : bool
         Of a function of a model: whether a prompt's value follows from its token ids and the model
         alone. The text, the family and the other prompts have no part in it, so that a search may
@@ -301,6 +306,7 @@ def observable(
             of_config=of_config,
             in_store_only=in_store_only,
             economical=economical,
+            last_states=last_states,
             by_prompt=by_prompt,
             compared_with=compared_with,
             error=error,

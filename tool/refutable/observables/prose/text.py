@@ -90,8 +90,11 @@ def document_losses(
         for batch in rows.split(max(1, min(32, _MOST_LOGITS // (rows.shape[1] * vocabulary)))):
             logits = loaded.model(input_ids=batch, use_cache=False).logits[:, :-1]
             targets = batch[:, 1:]
-            loss = cross_entropy(logits.transpose(1, 2).float(), targets, reduction="none")
-            losses.append(loss.mean(1))
+            # Token by token: with the vocabulary last in memory it takes half the time.
+            each = cross_entropy(
+                logits.reshape(-1, logits.shape[-1]).float(), targets.flatten(), reduction="none"
+            )
+            losses.append(each.view(targets.shape).mean(1))
     per_row = torch.cat(losses).double().cpu().numpy()
     ends = np.cumsum([len(part) for part in parts])[:-1]
     return np.array([piece.mean() for piece in np.split(per_row, ends)])
@@ -155,7 +158,8 @@ def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     -----
     A model of 10 million parameters or more reads one window of a document instead of two, and its
     untrained copies, the null control, read every seventh document. One of more than 20 million
-    reads the first 48 tokens of that window.
+    reads the first 48 tokens of that window, and of its copies no claim asks what swapped letters
+    do: they read the words alone.
     """
     import numpy as np
     import xarray as xr
@@ -163,7 +167,8 @@ def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     names, texts = documents()
     small = loaded.facts.parameters < SMALL
     seeds = NOISE_SEED + np.arange(len(texts))
-    if not small and loaded.weights_digest.startswith("untrained-"):
+    copy = loaded.weights_digest.startswith("untrained-")
+    if not small and copy:
         some = slice(None, None, CONTROL_EVERY)
         names, texts, seeds = names[some], texts[some], seeds[some]
     short = [text[:1500] for text in texts]
@@ -175,12 +180,12 @@ def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
         noisy = [change(t, rate, int(n)) for t, n in zip(short, seeds, strict=True)]
         return document_losses(loaded, noisy, windows, tokens=tokens)
 
-    rows = [
-        [clean, *(loss(change, rate) for rate in RATES[1:])]
-        for change in (noisy_words, swapped_characters)
-    ]
+    noises = {"words": noisy_words, "characters": swapped_characters}
+    if copy and is_large(loaded.facts):
+        del noises["characters"]
+    rows = [[clean, *(loss(change, rate) for rate in RATES[1:])] for change in noises.values()]
     coords = {
-        "noise": ["words", "characters"],
+        "noise": list(noises),
         "rate": list(RATES),
         "text": names,
         "family": ("text", names),

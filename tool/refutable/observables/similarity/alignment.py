@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refutable.capture.compare import relative_difference
+from refutable.capture.last_states import LAST_STATES, handed_over
 from refutable.capture.measure import measure
 from refutable.capture.packing import LAYOUTS, choose
-from refutable.capture.recorder import RESID_POST, BlockRecorder
 from refutable.errors import NotAvailableError
 from refutable.models.registry import all_specs
 from refutable.models.spec import ModelSource
-from refutable.observables.registry import Observable, observable
+from refutable.observables.registry import observable
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from refutable.capture.recorder import Tokens
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
     from refutable.models.sites import Sites
@@ -123,35 +122,21 @@ def u_centred(kernel: Floats) -> Floats:
 # -- representations -------------------------------------------------------------------------
 
 
-class _LastResidual(BlockRecorder):
-    name = "last_residual"
-    reads = (RESID_POST,)
-
-    def read(self, site: str, layer: int, view: Tokens) -> None:
-        self.keep(layer, view.last().float())
-
-
-_VECTORS = Observable(
-    name=_LastResidual.name,
-    description="Residual stream at the last token after each block, before the final norm.",
-    dims=("prompt", "layer", "dim"),
-    unit="",
-    version=1,
-    recorder=_LastResidual,
-)
-
-
 def last_residuals(loaded: LoadedModel, encoded: Encoded) -> Floats:
     """Residual stream at each prompt's last token after each block, ``(prompt, layer, dim)``.
 
-    Prompts share forward passes only where that was seen to give what single prompts give.
+    What the pass before recorded is taken; otherwise prompts share forward passes only where that
+    was seen to give what single prompts give.
     """
     from refutable.models.sites import find_sites
 
+    known = handed_over(loaded.model, encoded.ids)
+    if known is not None:
+        return known.astype(np.float64)
     sites = find_sites(loaded.model)
     layout = _layout(loaded, sites, encoded)
-    measured = measure(loaded.model, sites, encoded, [_VECTORS], layout=layout)
-    return np.asarray(measured[_VECTORS.name].values, dtype=np.float64)
+    measured = measure(loaded.model, sites, encoded, [LAST_STATES], layout=layout)
+    return np.asarray(measured[LAST_STATES.name].values, dtype=np.float64)
 
 
 def _layout(loaded: LoadedModel, sites: Sites, encoded: Encoded) -> str:
@@ -159,7 +144,9 @@ def _layout(loaded: LoadedModel, sites: Sites, encoded: Encoded) -> str:
     bound = _EQUAL.get(loaded.dtype, _EQUAL_HALF)
 
     def vectors(layout: str) -> Floats:
-        return measure(loaded.model, sites, few, [_VECTORS], layout=layout)[_VECTORS.name].values
+        return measure(loaded.model, sites, few, [LAST_STATES], layout=layout)[
+            LAST_STATES.name
+        ].values
 
     wanted = vectors("single")
     for layout in LAYOUTS[:-1]:
@@ -274,6 +261,7 @@ def _reference_units(spec: ModelSpec, prompts: _Prompts, device: str, dtype: str
     per_prompt=True,
     unit="alignment",
     compared_with=reference_models,
+    last_states=True,
 )
 def representation_alignment(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Centred kernel alignment of each block with the blocks of the seed-0 twins and with noise.

@@ -13,9 +13,9 @@ from refutable.observables.thoughts.subject import (
     THOUGHTS,
     by_prompt,
     donors,
+    first_of_each_family,
     is_latent,
     laid_out,
-    one_of_each_family,
     scored,
 )
 
@@ -133,7 +133,6 @@ class _Ablation:
         self.blocks = find_structure(loaded.model).blocks
         self.thoughts = laid_out(loaded, encoded)
         self.other = donors(encoded)
-        self._rerun = Rerun(loaded.model, self.thoughts)
         self._streams: dict[str, torch.Tensor] = {INPUT: self.thoughts.embeddings}
 
         def keep(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -145,6 +144,7 @@ class _Ablation:
 
         edits = {number: keep(name) for number, name in self._of_blocks()}
         logits = answer_logits(loaded.model, self.thoughts, edits=edits, blocks=self.blocks)
+        self._rerun = Rerun(loaded.model, self.thoughts, logits)
         self.intact = scored(logits, encoded)
 
     def _of_blocks(self) -> Iterator[tuple[int, str]]:
@@ -207,11 +207,13 @@ class _Ablation:
 
 def _affordable(loaded: LoadedModel, encoded: Encoded) -> Encoded:
     large = loaded.facts.blocks > _MOST_BLOCKS
-    return one_of_each_family(encoded) if large else encoded
+    return first_of_each_family(encoded) if large else encoded
 
 
 def _without_steps(full: Thoughts) -> Thoughts:
     """Hide the steps and move what follows them up: no position is left out of the count."""
     from dataclasses import replace
 
-    return replace(full, present=full.present & ~full.spans["thoughts"])
+    from refutable.capture.thought_parts import without_gaps
+
+    return without_gaps(replace(full, present=full.present & ~full.spans["thoughts"]))

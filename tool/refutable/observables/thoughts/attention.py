@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from refutable.errors import NotMeasurableError
+from refutable.models.large import is_large
 from refutable.observables.registry import observable
-from refutable.observables.thoughts.subject import NAMES, THOUGHTS, by_prompt, laid_out
+from refutable.observables.thoughts.subject import (
+    NAMES,
+    THOUGHTS,
+    by_prompt,
+    first_of_each_family,
+    laid_out,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +30,8 @@ if TYPE_CHECKING:
 CONTROLS = tuple(f"random{number}" for number in range(THOUGHTS))
 SPANS = (*NAMES, *CONTROLS, "begin", "end")
 FROM = ("answer", "later", "published")
+PROMPTS_LARGE = 2
+"""Prompts of each family that a large model reads (`refutable.models.large`)."""
 
 
 @observable(
@@ -30,6 +39,7 @@ FROM = ("answer", "later", "published")
     dims=("prompt", "received_from", "layer", "head", "span"),
     unit="share",
     in_store_only=True,
+    economical=True,
 )
 def attention_to_spans(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Attention weight that a span receives, as share of the whole row, by block and head.
@@ -38,8 +48,9 @@ def attention_to_spans(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     all positions behind the span. ``published``: not what the span receives but the mean over its
     keys of the span's own row, as the study's script takes it. ``random0`` to ``random5``: as
     many tokens as the thought of that number has, at random in the problem. Of several tokens the
-    weights are added up; of a row, the last one's.
+    weights are added up; of a row, the last one's. Of a large model two prompts a family.
     """
+    encoded = _affordable(loaded, encoded)
     thoughts = laid_out(loaded, encoded)
     spans = _spans(thoughts, encoded.prompt_ids)
     received = _received(loaded.model, thoughts, spans)
@@ -50,9 +61,10 @@ def attention_to_spans(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     )  # fmt: skip
 
 
-@observable(source="model", dims=("prompt", "span"), unit="tokens")
+@observable(source="model", dims=("prompt", "span"), unit="tokens", economical=True)
 def span_lengths(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Number of tokens of each thought; 1 of a latent one."""
+    encoded = _affordable(loaded, encoded)
     thoughts = laid_out(loaded, encoded)
     counts = [thoughts.thought(number).sum(dim=1) for number in range(THOUGHTS)]
     values = [[float(count[row]) for count in counts] for row in range(len(encoded))]
@@ -61,9 +73,10 @@ def span_lengths(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     return by_prompt(np.array(values), encoded, ("span",), span=NAMES)
 
 
-@observable(source="model", dims=("prompt", "span"), unit="tokens")
+@observable(source="model", dims=("prompt", "span"), unit="tokens", economical=True)
 def keys_seen(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Number of positions that the last token of each thought sees, its own included."""
+    encoded = _affordable(loaded, encoded)
     thoughts = laid_out(loaded, encoded)
     seen = thoughts.present.long().cumsum(dim=1)
     import torch
@@ -103,6 +116,12 @@ def among_six(
     if "received_from" not in attention.dims:
         share = share.drop_vars("received_from")
     return share.transpose(*dims)
+
+
+def _affordable(loaded: LoadedModel, encoded: Encoded) -> Encoded:
+    """Families are the units, and the prompts of one are alike: of a large model a few decide."""
+    large = is_large(loaded.facts)
+    return first_of_each_family(encoded, PROMPTS_LARGE) if large else encoded
 
 
 def _spans(thoughts: Thoughts, names: Sequence[str]) -> torch.Tensor:
@@ -147,8 +166,9 @@ def _received(model: PreTrainedModel, thoughts: Thoughts, spans: torch.Tensor) -
     """Reduce each block's pattern as it is computed: (prompt, from, layer, head, span)."""
     import torch
 
-    from refutable.capture.answers import answer_logits
+    from refutable.capture.answers import each_part
     from refutable.capture.interface import attending, eager_attention
+    from refutable.capture.thought_parts import Part, gathered
     from refutable.models.structure import find_structure
 
     structure = find_structure(model)
@@ -156,18 +176,27 @@ def _received(model: PreTrainedModel, thoughts: Thoughts, spans: torch.Tensor) -
         raise NotMeasurableError("its attention does not go through transformers' interface")
     layers = {id(module): layer for layer, module in enumerate(structure.attentions)}
     rows = _rows(thoughts, spans)
-    kept: dict[int, torch.Tensor] = {}
+    ran: list[Part] = []
+    kept: list[dict[int, torch.Tensor]] = []
+    cut: list[torch.Tensor] = []
+
+    def begins(part: Part) -> None:
+        ran.append(part)
+        kept.append({})
+        # (..., span, prompt, position), of the part's prompts and positions.
+        cut[:] = [x[..., part.rows, part.start :] for x in (rows, spans.float())]
 
     def attend(
         module: nn.Module, *args: torch.Tensor, **kwargs: object
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         out, pattern = eager_attention(module)(module, *args, **kwargs)
-        kept[layers[id(module)]] = _reduced(pattern.float(), rows, spans.float())
+        kept[-1][layers[id(module)]] = _reduced(pattern.float(), *cut)
         return out, pattern
 
     with attending(model, attend):
-        answer_logits(model, thoughts)
-    return torch.stack([kept[layer] for layer in sorted(kept)], dim=2).cpu()
+        each_part(model, thoughts, begins)
+    found = [torch.stack([of[layer] for layer in sorted(of)], dim=2) for of in kept]
+    return gathered(ran, found).cpu()
 
 
 def _rows(thoughts: Thoughts, spans: torch.Tensor) -> torch.Tensor:

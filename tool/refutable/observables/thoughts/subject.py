@@ -135,9 +135,12 @@ def donors(encoded: Encoded) -> list[int]:
     return donors_of
 
 
-def one_of_each_family(encoded: Encoded) -> Encoded:
-    """Keep the first prompt of every family: for what takes many passes of a large model."""
-    return encoded.only([encoded.families.index(name) for name in dict.fromkeys(encoded.families)])
+def first_of_each_family(encoded: Encoded, count: int = 1) -> Encoded:
+    """Keep the first prompts of every family: for what takes many passes of a large model."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(encoded.families):
+        places.setdefault(name, []).append(place)
+    return encoded.only(sorted(place for of in places.values() for place in of[:count]))
 
 
 def by_prompt(

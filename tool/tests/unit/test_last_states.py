@@ -1,0 +1,70 @@
+"""States that the pass recorded serve those who would run the prompts again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from refutable.capture import last_states
+from refutable.measurement.harness import open_harness
+from refutable.models.load import load
+from refutable.models.registry import resolve
+from refutable.observables.similarity.alignment import last_residuals
+from refutable.spec.prompts import PromptLibrary
+from refutable.store.store import Store
+from refutable.system.paths import fixtures
+
+MODEL, PROMPTS = "tiny-rmsnorm", "five-registers"
+NAMES = ("lens_divergence", "representation_alignment")
+
+
+def observed(tmp_path: Any, *names: str) -> Any:
+    harness = open_harness(PromptLibrary([fixtures()]), store=Store(tmp_path))
+    harness.ask(MODEL, PROMPTS, "no-bos", names)
+    return harness.observations(MODEL, PROMPTS, "no-bos")
+
+
+def test_what_is_handed_over_gives_what_a_pass_of_ones_own_gives(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = []
+    asked = last_states.handed_over
+
+    def counted(model: Any, prompts: Any) -> Any:
+        found = asked(model, prompts)
+        served.append(found is not None)
+        return found
+
+    for module in ("depth", "similarity.alignment"):
+        monkeypatch.setattr(f"refutable.observables.{module}.handed_over", counted)
+    # With a recorded observable there is a pass, alone there is none.
+    beside = observed(tmp_path / "beside", "residual_norm", *NAMES)
+    assert served[:2] == [True, True]
+    served.clear()
+    alone = observed(tmp_path / "alone", *NAMES)
+    assert not any(served)
+    for name in NAMES:
+        np.testing.assert_allclose(beside[name], alone[name], rtol=1e-3, atol=1e-5)
+    assert "last_residual" not in set(beside)
+
+
+def test_states_of_other_prompts_or_after_the_block_are_not_given() -> None:
+    loaded = load(resolve(MODEL))
+    from refutable.models.encode import encode
+
+    encoded = encode(PromptLibrary([fixtures()])(PROMPTS), loaded.tokenizer, loaded.facts, "no-bos")
+    some, other = encoded.only(range(4)), encoded.only(range(2, 6))
+    from refutable.capture.measure import measure
+    from refutable.models.sites import find_sites
+
+    sites = find_sites(loaded.model)
+    states = measure(loaded.model, sites, some, [last_states.LAST_STATES])["last_residual"]
+    with last_states.handing_over(loaded.model, some, states):
+        found = last_states.handed_over(loaded.model, [some.ids[2], some.ids[0]])
+        assert found is not None
+        np.testing.assert_array_equal(found, states.values[[2, 0]])
+        np.testing.assert_array_equal(last_residuals(loaded, some), states.values)
+        assert last_states.handed_over(loaded.model, other.ids) is None
+    assert last_states.handed_over(loaded.model, some.ids) is None
