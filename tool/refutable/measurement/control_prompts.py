@@ -3,7 +3,7 @@
 A verdict, and the reading of a control, rest on family means and on copies; prompts of one family
 count as one unit. Untrained copies differ little from prompt to prompt, so a few prompts of each
 family decide as all do, and the nineteen copies of a large model no longer cost nineteen times what
-the model itself costs.
+the model itself costs. The same holds of the model's own prompts with their tokens shuffled.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ENOUGH = 40
 
 def thinned(role: str, facts: ModelFacts) -> bool:
     """Whether the copies of a role are measured on some prompts of each family alone."""
-    return role.startswith("untrained-") and is_large(facts)
+    return role.startswith(("untrained-", "shuffled-")) and is_large(facts)
 
 
 def few_of_each_family(encoded: Encoded, enough: int = ENOUGH) -> Encoded:

@@ -83,12 +83,16 @@ def harness_in(folder: Path, monkeypatch: pytest.MonkeyPatch, profile: bool = Fa
     return open_harness(PromptLibrary([fixtures()]), Settings(profile=profile))
 
 
-def test_copies_of_a_large_model_read_a_few_prompts_and_are_kept_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("name", "prompts", "fewest"),
+    [(CLAIM, "battery", 44), ("gain.register-orders-gain", "length-matched", 60)],
+)
+def test_controls_of_a_large_model_read_a_few_prompts_and_are_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, prompts: str, fewest: int
 ) -> None:
-    claim = find_claim(CLAIM)
+    claim = find_claim(name)
     claim = replace(claim, control=replace(claim.control, seeds=2))
-    need = Need(claim, MODEL, "battery", "no-bos")
+    need = Need(claim, MODEL, prompts, "no-bos")
     counts = []
     for most in (large.LARGE, 1):
         monkeypatch.setattr(large, "LARGE", most)
@@ -97,11 +101,11 @@ def test_copies_of_a_large_model_read_a_few_prompts_and_are_kept_apart(
         subject = made.subject(need)
         counts.append([len(o["residual_norm"]) for o in (subject.observations, *subject.controls)])
         seen = {str(family) for family in subject.controls[0]["residual_norm"]["family"].values}
-        assert seen == set(made.sources.prompts("battery").families)
+        assert seen == set(made.sources.prompts(prompts).families)
     (whole, *copies), (again, *few) = counts
     assert copies == [whole, whole]
     assert again == whole
-    assert few == [44, 44]
+    assert few == [fewest, fewest]
 
 
 def test_what_each_part_took_is_told_once_and_nothing_when_it_was_read(
