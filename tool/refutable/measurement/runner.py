@@ -28,6 +28,7 @@ from refutable.system.progress import Say
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refutable.capture.recorder import Recordable
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
     from refutable.models.sites import Sites
@@ -257,7 +258,9 @@ class ModelRunner:
             with self._ledger.of("one pass", prompts, arm, role):
                 sites = self._sites_of(loaded)
                 riding = any(item.last_states for item in items) and not lacking(LAST_STATES, sites)
-                wanted = [*recorded, *([LAST_STATES] if riding else [])]
+                wanted: list[Recordable] = [*recorded]
+                if riding:
+                    wanted.append(LAST_STATES)
                 arrays = measure(loaded.model, sites, encoded, wanted, layout=layout, say=self.say)
             states = arrays.pop(LAST_STATES.name, None)
             for name, array in arrays.items():
