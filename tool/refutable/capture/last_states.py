@@ -88,6 +88,6 @@ def handed_over(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Vec
         Their token ids.
     """
     known = _handed.get(model, {})
-    found = [known.get(tuple(ids)) for ids in prompts]
-    vectors = [one for one in found if one is not None]
-    return np.stack(vectors) if vectors and len(vectors) == len(found) else None
+    asked = [known.get(tuple(ids)) for ids in prompts]
+    vectors = [one for one in asked if one is not None]
+    return np.stack(vectors) if vectors and len(vectors) == len(asked) else None
