@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
 )
 _VOCABULARIES = TOKENIZER_FILES[:5]
+_POINTER = 1024
+_LFS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +73,45 @@ def read_checkpoint(
     Raises
     ------
     ModelError
-        If the folder lacks a config or weights, or an index names files that are not there.
+        If the folder lacks a config or weights, an index names files that are not there, or files
+        are git-lfs pointers.
     """
     config = folder / "config.json"
     if not config.is_file():
         raise ModelError(f"{folder} has no config.json: {_instead(folder)}")
+    refuse_pointers(sorted(path for path in folder.iterdir() if path.is_file()))
     read_json(config)
     weights = weight_files(folder, safe_only=safe_only)
     if weights_digest is None:
         weights_digest = combine([config, *weights])
     tokenizer = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
     return Checkpoint(folder, weights, weights_digest, combine(tokenizer) if tokenizer else "")
+
+
+def refuse_pointers(paths: Sequence[Path]) -> None:
+    """Refuse files that were checked out without git-lfs: each says only where its content lies.
+
+    Raises
+    ------
+    ModelError
+        One line that names them and what fetches them.
+    """
+    pointers = [path for path in paths if _is_pointer(path)]
+    if pointers:
+        more = f" and {len(pointers) - 1} more" if len(pointers) > 1 else ""
+        folder = pointers[0].parent
+        raise ModelError(
+            f"{pointers[0]}{more}: a git-lfs pointer, not the file itself; run `git lfs pull` in "
+            f"{folder}, or download the model again"
+        )
+
+
+def _is_pointer(path: Path) -> bool:
+    # Format: https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md (always below 1024 bytes).
+    if path.stat().st_size >= _POINTER:
+        return False
+    with path.open("rb") as handle:
+        return handle.read(_POINTER).startswith(_LFS)
 
 
 def _instead(folder: Path) -> str:

@@ -35,8 +35,9 @@ def build(
     Returns
     -------
     list of Path
-        The files written or kept: ``report.html``, ``report.md``, ``observations.csv`` and, in
-        ``figures/``, a PNG and an SVG of each figure.
+        The files written or kept: ``report.html``, in ``report/`` a page for each study where the
+        first would be too large, ``report.md``, ``observations.csv`` and, in ``figures/``, a PNG
+        and an SVG of each figure.
 
     Raises
     ------
@@ -57,8 +58,11 @@ def build(
         rendered = render(specs, drawn.folder, evidence.environment.started[:10])
         drawn = html.Drawn(drawn.folder, rendered, omitted)
     written: list[Path] = []
-    page = html.render(evidence, frame, drawn)
-    for name, content in (("report.html", page), ("report.md", markdown.render(evidence))):
+    pages = html.pages(evidence, frame, drawn)
+    for old in (folder / html.FOLDER).glob("*.html"):
+        if f"{html.FOLDER}/{old.name}" not in pages:
+            old.unlink()
+    for name, content in (*pages.items(), ("report.md", markdown.render(evidence))):
         files.write(folder / name, content.encode("utf-8", "backslashreplace"))
         written.append(folder / name)
     if frame is not None:

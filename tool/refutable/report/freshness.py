@@ -79,5 +79,5 @@ def _code() -> list[Path]:
 
 
 def _report(folder: Path) -> list[Path]:
-    figures = sorted((folder / "figures").glob("*"))
-    return [path for path in (*(folder / name for name in _PARTS), *figures) if path.is_file()]
+    beside = sorted([*(folder / "figures").glob("*"), *(folder / "report").glob("*.html")])
+    return [path for path in (*(folder / name for name in _PARTS), *beside) if path.is_file()]

@@ -1,115 +1,62 @@
 """``report.html``: one file that needs no network, no script and no other file to be read.
 
 Every text of the evidence is escaped and its invisible characters are named; a content security
-policy forbids scripts other than the page's own few lines, and any request.
+policy forbids scripts other than the page's own few lines, and any request. A run whose page would
+grow too large has a page for each study beside it, in ``report/``, with what the first leaves out.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refutable.records import ClaimReport, Evidence, Result
+from refutable.records import Evidence
 from refutable.report import overview, tables, text
-from refutable.report.cells import Cell, Key, by_result, make_cell
-from refutable.report.charts import Line, number_line
+from refutable.report.cells import by_result
 from refutable.report.counterexamples import attacked
-from refutable.report.figures.inline import inline, pixels
 from refutable.report.figures.registry import Omitted
 from refutable.report.findings import head
-from refutable.report.tables import Matrix
+from refutable.report.views import Drawn as Drawn
+from refutable.report.views import StudyView, figure_view, study_view
 
 if TYPE_CHECKING:
     import pandas as pd
     from jinja2 import Environment
     from markupsafe import Markup
 
-    from refutable.report.figures.draw import Rendered
-
 
 LIMIT = 3_000_000
-"""Bytes of a page; past it the strips of observations are left out, then the largest figures, and
-the page says so."""
+"""Bytes of a page. Past it the first page leaves its strips of observations and its largest figures
+to the pages of the studies; these leave out the largest figures, then the strips, and say so."""
 
-
-FIGURE_LIMIT = 60_000
-"""Characters of a drawing past which a figure becomes an image in the page, if that is smaller."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """The figures of a run on disk."""
-
-    folder: Path
-    figures: tuple[Rendered, ...] = ()
-    omitted: tuple[Omitted, ...] = ()
-    """Figures that could not be drawn, with the reason."""
+PAGE = "report.html"
+FOLDER = "report"
+"""Where the pages of the studies lie, where there are any."""
 
 
 @dataclass(frozen=True, slots=True)
-class FigureView:
-    """A figure as the page shows it."""
+class _Part:
+    """What stands on one page."""
 
-    anchor: str
-    title: str
-    caption: str
-    footer: str
-    svg: Markup
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimView:
-    """A claim with all its cells."""
-
-    claim: ClaimReport
-    anchor: str
-    forest: Markup | str
-    cells: tuple[Cell | None, ...]
-
-    @property
-    def tried(self) -> tuple[Cell, ...]:
-        """Cells that hold a result about a model that the claim speaks of."""
-        return tuple(c for c in self.cells if c is not None and c.state != "skipped")
-
-    @property
-    def skipped(self) -> tuple[tuple[str, str], ...]:
-        """Models that the claim does not speak of, each once, with the reason."""
-        cells = (c for c in self.cells if c is not None and c.state == "skipped")
-        return tuple(dict.fromkeys((c.result.model, c.result.reason) for c in cells))
+    evidence: Evidence
+    studies: tuple[StudyView, ...]
+    has_observations: bool
+    strips: bool = True
+    folder: str = ""
+    """Where, seen from this page, the page of each study lies that holds more; empty for none."""
+    whole: str = ""
+    """Where, seen from this page, the page of the whole run lies; empty for that page itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class StudyView:
-    """One study: its matrix, claims and figures."""
-
-    matrix: Matrix
-    anchor: str
-    heads: tuple[tuple[tables.Column, str, tuple[str, ...]], ...]
-    """Column, norm kind, and what tells the column apart."""
-    claims: tuple[ClaimView, ...]
-    figures: tuple[FigureView, ...]
-    omitted: tuple[Omitted, ...]
-
-    @property
-    def block(self) -> overview.Block:
-        """Its part of the first screen."""
-        heads = [(c.model, " · ".join(filter(None, (k, *more)))) for c, k, more in self.heads]
-        claims = [(view.claim.ref, view.cells) for view in self.claims]
-        return overview.block(self.matrix.study, self.anchor, heads, claims)
-
-
-def render(
-    evidence: Evidence,
-    frame: pd.DataFrame | None,
-    drawn: Drawn | None = None,
-) -> str:
-    """Return the report as one HTML page.
+def pages(
+    evidence: Evidence, frame: pd.DataFrame | None, drawn: Drawn | None = None
+) -> dict[str, str]:
+    """Return the report as HTML pages.
 
     Parameters
     ----------
@@ -122,148 +69,102 @@ def render(
 
     Returns
     -------
-    str
-        The page.
+    dict of str to str
+        Pages by their names in the folder of the report: ``report.html``, and one for each study
+        in ``report/`` where the first would be too large with everything on it.
     """
     drawn = drawn or Drawn(Path())
-    views = {figure.name: _figure(figure, drawn.folder) for figure in drawn.figures}
-    page = _page(evidence, frame, by_result(frame) if frame is not None else {}, drawn, views)
-    if _size(page) > LIMIT:
-        page = _page(evidence, frame, {}, drawn, views, shortened=True)
-    if _size(page) > LIMIT:
-        fewer = _without_largest(drawn, views, _size(page) - LIMIT)
-        page = _page(evidence, frame, {}, fewer, views, shortened=True)
-    return page
+    views = {figure.name: figure_view(figure, drawn.folder) for figure in drawn.figures}
+    observed = by_result(frame) if frame is not None else {}
+    studies = tuple(
+        study_view(matrix, evidence, observed, drawn, views) for matrix in tables.matrices(evidence)
+    )
+    first = _Part(evidence, studies, frame is not None)
+    if len(studies) == 1:
+        return {PAGE: _fitted(first)}
+    whole = _page(first)
+    if _size(whole) <= LIMIT:
+        return {PAGE: whole}
+    made = {}
+    for study in studies:
+        ids = {view.claim.id for view in study.claims}
+        results = tuple(r for r in evidence.results if r.claim in ids)
+        used = {name for r in results for name in (r.model, *r.models)}
+        part = replace(
+            evidence,
+            claims=tuple(c for c in evidence.claims if c.id in ids),
+            results=results,
+            models=tuple(m for m in evidence.models if m.id in used),
+            over_models=tuple(m for m in evidence.over_models if m.claim in ids),
+        )
+        page = _Part(part, (study,), frame is not None, whole=f"../{PAGE}")
+        made[f"{FOLDER}/{study.file}"] = _fitted(page)
+    short = replace(first, strips=False, folder=FOLDER)
+    return {PAGE: _fitted(short, "on the page of the study"), **made}
 
 
-def _size(page: str) -> int:
-    return len(page.encode("utf-8", "backslashreplace"))
+def render(evidence: Evidence, frame: pd.DataFrame | None, drawn: Drawn | None = None) -> str:
+    """Return the first page; see `pages`."""
+    return pages(evidence, frame, drawn)[PAGE]
 
 
-def _without_largest(drawn: Drawn, views: Mapping[str, FigureView], excess: int) -> Drawn:
-    """Leave the largest figures to the folder beside the page, until the page fits."""
-    sizes = {name: _size(str(view.svg)) for name, view in views.items()}
+def _fitted(part: _Part, why: str = "too large for this page: see the folder of figures") -> str:
+    """Lay out a page, without its largest figures where it is too large, then without strips."""
+    page = _page(part)
+    excess = _size(page) - LIMIT
+    if excess <= 0:
+        return page
+    sizes = {f.name: _size(str(f.svg)) for study in part.studies for f in study.figures}
     left: set[str] = set()
     for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
         if excess <= 0:
             break
         left.add(name)
         excess -= sizes[name]
-    said = tuple(
-        Omitted(f.study, f.name, f.title, f"too large for this page: see figures/{f.png}")
-        for f in drawn.figures
-        if f.name in left
-    )
-    kept = tuple(f for f in drawn.figures if f.name not in left)
-    return Drawn(drawn.folder, kept, (*drawn.omitted, *said))
+    fewer = replace(part, studies=tuple(_without(study, left, why) for study in part.studies))
+    page = _page(fewer)
+    if _size(page) > LIMIT and part.strips:
+        return _page(replace(fewer, strips=False))
+    return page
 
 
-def _page(
-    evidence: Evidence,
-    frame: pd.DataFrame | None,
-    observed: Mapping[Key, pd.DataFrame],
-    drawn: Drawn,
-    views: Mapping[str, FigureView],
-    *,
-    shortened: bool = False,
-) -> str:
-    studies = tuple(
-        _study(matrix, evidence, observed, drawn, views) for matrix in tables.matrices(evidence)
+def _without(study: StudyView, left: set[str], why: str) -> StudyView:
+    said = (
+        Omitted(study.matrix.study, f.name, f.title, why) for f in study.figures if f.name in left
     )
+    kept = tuple(f for f in study.figures if f.name not in left)
+    return replace(study, figures=kept, omitted=(*study.omitted, *said))
+
+
+def _size(page: str) -> int:
+    return len(page.encode("utf-8", "backslashreplace"))
+
+
+def _page(part: _Part) -> str:
+    evidence = part.evidence
     script = _asset("report.js")
-    tried = [cell for study in studies for view in study.claims for cell in view.tried]
+    tried = [cell for study in part.studies for view in study.claims for cell in view.tried]
     template = _environment().get_template("report.html.j2")
     return template.render(
+        page=part,
         evidence=evidence,
-        studies=studies,
+        studies=part.studies,
+        present={figure.name for study in part.studies for figure in study.figures},
         tally=tables.tally(evidence.results),
         findings=overview.counts(evidence.results),
         leads=overview.leads(tried),
-        choices=overview.choices((study.matrix.study for study in studies), tried),
+        choices=overview.choices((study.matrix.study for study in part.studies), tried),
         readings=tables.readings(evidence.results),
         changes=tuple(cell for cell in tried if cell.changed),
         failed=tables.failed_models(evidence),
-        attacked=attacked(c for s in studies for v in s.claims for c in v.tried),
-        has_observations=frame is not None,
-        shortened=shortened,
+        attacked=attacked(tried),
+        has_observations=part.has_observations,
         style=_asset("report.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         symbols=tables.SYMBOLS,
         reading_words=tables.READINGS,
     )
-
-
-def _study(
-    matrix: Matrix,
-    evidence: Evidence,
-    observed: Mapping[Key, pd.DataFrame],
-    drawn: Drawn,
-    views: Mapping[str, FigureView],
-) -> StudyView:
-    kinds = {m.id: m.facts.norm_kind for m in evidence.models if m.facts is not None}
-    figures = [f for f in drawn.figures if f.study == matrix.study]
-    claims = []
-    for row in matrix.spoken:
-        cells = tuple(
-            make_cell(
-                cell,
-                row.claim,
-                evidence,
-                observed=observed,
-                figures=_figures_of(cell, figures),
-            )
-            if cell is not None
-            else None
-            for cell in row.cells
-        )
-        anchor = f"claim-{tables.slug(row.claim.id, 80)}"
-        claims.append(ClaimView(row.claim, anchor, _forest(row.claim, cells, matrix), cells))
-    return StudyView(
-        matrix=matrix,
-        anchor=f"study-{tables.slug(matrix.study)}",
-        heads=tuple(
-            (c, kinds.get(c.model, ""), tables.column_label(c, matrix.columns))
-            for c in matrix.columns
-        ),
-        claims=tuple(claims),
-        figures=tuple(views[f.name] for f in figures),
-        omitted=tuple(o for o in drawn.omitted if o.study == matrix.study),
-    )
-
-
-def _figures_of(result: Result, figures: Sequence[Rendered]) -> tuple[str, ...]:
-    """Names of the figures that show a result: those it lists, else those of its data."""
-    listed = [f.name for f in figures if any(name in f.name for name in result.figures if name)]
-    slugs = [tables.slug(part, 60) for part in (result.prompts, result.arm) if part]
-    same = [f.name for f in figures if f.name.split(".")[2:] in (slugs, [])]
-    return tuple(listed or same)
-
-
-def _forest(claim: ClaimReport, cells: Sequence[Cell | None], matrix: Matrix) -> Markup | str:
-    lines = []
-    for column, cell in zip(matrix.columns, cells, strict=True):
-        if cell is None or cell.result.estimate is None or cell.result.estimate.value is None:
-            continue
-        label = " · ".join((cell.result.model, *tables.column_label(column, matrix.columns)))
-        lines.append(Line(label, cell.result.estimate, state=cell.state, href=cell.anchor))
-    if len(lines) < 2:
-        return ""
-    return number_line(lines, claim.region, unit=claim.unit, label=f"{claim.id} in every model")
-
-
-def _figure(figure: Rendered, folder: Path) -> FigureView:
-    from markupsafe import Markup
-
-    name = tables.slug(figure.name, 120)
-    label = f"{figure.title}: {figure.caption}"
-    drawing = inline(folder / figure.svg, f"{name}-", label)
-    source = pixels(folder / figure.png) if len(drawing) > FIGURE_LIMIT else ""
-    if source and len(source) < len(drawing):
-        shown = Markup('<img src="data:image/png;base64,{}" alt="{}">').format(source, label)
-    else:
-        shown = Markup(drawing)  # noqa: S704 - reduced to drawing elements by `inline`
-    return FigureView(f"figure-{name}", figure.title, figure.caption, figure.footer, shown)
 
 
 @cache
@@ -285,6 +186,7 @@ def _environment() -> Environment:
         "probability": text.probability,
         "duration": text.duration,
         "state": tables.state,
+        "zip": zip,
         "head": head,
         "figure_anchor": lambda name: f"figure-{tables.slug(name, 120)}",
         "model_anchor": _model_anchor,

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from html.parser import HTMLParser
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from refutable.evidence.json import write
 from refutable.evidence.observations import write_observations
@@ -62,6 +64,20 @@ def chromium():
     if path is None:
         pytest.skip("no Chromium is installed")
     return path
+
+
+@contextmanager
+def opened(path, fragment="", *, width=1400, height=900, scripts=True):
+    """Open a file in headless Chromium and lend the page to click, type and measure on."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        try:
+            size = {"width": width, "height": height}
+            page = browser.new_page(viewport=size, java_script_enabled=scripts)
+            page.goto(path.as_uri() + (f"#{fragment}" if fragment else ""))
+            yield page
+        finally:
+            browser.close()
 
 
 def printed(path, folder):

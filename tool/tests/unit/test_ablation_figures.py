@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -145,7 +147,7 @@ def images(spec):
 
 def test_all_attention_maps_have_one_colour_scale(specs):
     heads, blocks = images(specs["attention-heads"]), images(specs["attention-blocks"])
-    assert (len(heads), len(blocks)) == (2, 2)
+    assert (len(heads), len(blocks)) == (2 * 4, 2)
     levels = np.linspace(0, 1, 21)
     colors = [image.cmap(image.norm(levels)) for image in (*heads, *blocks)]
     for other in colors[1:]:
@@ -153,8 +155,37 @@ def test_all_attention_maps_have_one_colour_scale(specs):
     assert {image.norm.vmax for image in (*heads, *blocks)} == {1}
 
 
-def test_a_mosaic_holds_every_head_and_masks_the_future(specs, measured):
-    mosaic = np.asarray(images(specs["attention-heads"])[1].get_array().filled(np.nan))
+def test_of_several_models_the_most_uneven_heads_are_drawn(specs, measured):
+    with_image = [a for a in drawn(specs["attention-heads"]).axes if a.get_images()]
+    maps = measured["twin-none-0", "attention_map"]
+    spread = np.arange(1, 6)[:, None]
+    nats = {
+        (layer, head): np.sum(weights * np.log(np.maximum(weights, 1e-12) * spread)) / 4
+        for layer in range(2)
+        for head in range(3)
+        for weights in [np.tril(maps.sel(layer=layer, head=head).values)]
+    }
+    expected = sorted(nats, key=lambda key: -nats[key])[:4]
+    shown_of = with_image[4:]
+    assert [axis.get_xlabel() for axis in shown_of] == [
+        f"{layer}.{head}: {nats[layer, head]:.2f}" for layer, head in expected
+    ]
+    below = np.tril_indices(5)
+    for axis, (layer, head) in zip(shown_of, expected, strict=True):
+        shown = np.ma.filled(axis.get_images()[0].get_array(), np.nan)
+        np.testing.assert_allclose(shown[below], maps.sel(layer=layer, head=head).values[below])
+        assert np.isnan(shown[np.triu_indices(5, 1)]).all()
+
+
+def test_a_mosaic_of_one_model_holds_every_head_and_masks_the_future(evidence, frame, measured):
+    alone = replace(
+        evidence,
+        models=tuple(m for m in evidence.models if m.id == "twin-none-0"),
+        results=tuple(r for r in evidence.results if r.model == "twin-none-0"),
+    )
+    specs, _ = figures_for(alone, frame[frame["model"] == "twin-none-0"])
+    spec = next(s for s in specs if "attention-heads" in s.name)
+    mosaic = np.asarray(images(spec)[0].get_array().filled(np.nan))
     expected = measured["twin-none-0", "attention_map"]
     assert mosaic.shape == (2 * 6 - 1, 3 * 6 - 1)
     for layer in range(2):

@@ -73,6 +73,37 @@ def test_missing_shard_is_named(tmp_path: Path) -> None:
         load(resolve(str(tmp_path)))
 
 
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\noid sha256:"
+    "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\nsize 12345\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["model.safetensors"], r"model\.safetensors: a git-lfs pointer"),
+        (["tokenizer.json"], r"tokenizer\.json: a git-lfs pointer"),
+        (["config.json", "model.safetensors"], r"config\.json and 1 more: a git-lfs pointer"),
+    ],
+)
+def test_files_that_git_lfs_did_not_fetch_are_named(
+    tmp_path: Path, names: list[str], said: str
+) -> None:
+    folder = checkpoints.save(checkpoints.gpt2(), tmp_path)
+    for name in names:
+        (tmp_path / name).write_text(POINTER, encoding="utf-8")
+    with pytest.raises(ModelError, match=rf"{said}.*run `git lfs pull` in {tmp_path}") as caught:
+        load(resolve(folder))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_gguf_file_that_git_lfs_did_not_fetch_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_text(POINTER, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"model\.gguf: a git-lfs pointer"):
+        load(resolve(str(tmp_path / "model.gguf")))
+
+
 def test_truncated_weights_are_one_line(tmp_path: Path) -> None:
     folder = checkpoints.save(checkpoints.gpt2(), tmp_path)
     path = tmp_path / "model.safetensors"

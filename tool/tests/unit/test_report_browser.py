@@ -43,8 +43,14 @@ def test_chromium_opens_the_cell_that_a_link_names(sample_report, tmp_path):
         next(r for r in read(sample_report / "evidence.json").results if r.control)
     )
     dom, _ = browse(sample_report / "report.html", tmp_path, fragment=anchor)
-    opened = re.findall(r'<details id="([^"]*)"[^>]*\sopen', dom)
-    assert opened == [anchor]
+    opened = re.findall(r"<details([^>]*)\sopen", dom)
+    # The cell, and what it lies in: its claim and its study.
+    assert [re.search(r'id="([^"]*)"', tag)[1].split("-")[0] for tag in opened] == [
+        "study",
+        "claim",
+        "r",
+    ]
+    assert f'id="{anchor}"' in opened[-1]
 
 
 def test_chromium_filters_by_a_link_that_can_be_shared(sample_report, tmp_path):
@@ -53,7 +59,7 @@ def test_chromium_filters_by_a_link_that_can_be_shared(sample_report, tmp_path):
         sample_report / "report.html", tmp_path, fragment="?state=refuted&q=norm"
     )
     assert complaints == []
-    cards = re.findall(r'<section class="claim card" id="[^"]*"([^>]*)>', dom)
+    cards = re.findall(r'<details class="claim card" id="[^"]*"([^>]*)>', dom)
     kept = {re.search(r'data-claim="([^"]*)"', card)[1] for card in cards if "hidden" not in card}
     said = {c.id: f"{c.id} {c.statement}" for c in evidence.claims}
     expected = {
@@ -76,7 +82,7 @@ def test_chromium_filters_by_a_link_that_can_be_shared(sample_report, tmp_path):
 
 def test_chromium_sorts_the_claims(sample_report, tmp_path):
     dom, _ = browse(sample_report / "report.html", tmp_path, fragment="?order=id")
-    order = re.findall(r'<section class="claim card"[^>]*data-claim="(gain[^"]*)"', dom)
+    order = re.findall(r'<details class="claim card"[^>]*data-claim="(gain[^"]*)"', dom)
     assert order == sorted(order)
     assert len(order) == 3
 

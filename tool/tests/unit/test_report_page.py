@@ -46,7 +46,7 @@ def test_every_estimate_of_the_evidence_is_on_the_page_exactly(sample_report):
 def test_matrix_cells_show_verdict_estimate_and_reading(sample_report):
     evidence = read(sample_report / "evidence.json")
     source = (sample_report / "report.html").read_text()
-    matrix = source[source.index('<table class="matrix">') : source.index("claim by claim")]
+    matrix = "".join(re.findall(r'<table class="matrix.*?</table>', source, re.DOTALL))
     claims = {c.id: c for c in evidence.claims}
     shown = [r for r in evidence.results if r.outcome is not Outcome.SKIPPED]
     for result in shown:
@@ -60,7 +60,7 @@ def test_matrix_cells_show_verdict_estimate_and_reading(sample_report):
         if result.control is not None:
             assert f"control {result.control.reading}" in cell
     moved = sum(r.expected is not None and r.expected is not r.verdict for r in shown)
-    assert matrix[: matrix.index("</section>")].count("≠ recorded") == moved > 0
+    assert matrix.count("≠ recorded") == moved > 0
 
 
 def test_the_first_screen_has_a_mark_for_every_cell_and_counts_claims(sample_report):
@@ -106,7 +106,6 @@ def test_each_cell_opens_to_all_that_is_behind_it(sample_report):
     detail = Page(source[start : source.index("</details>", start)]).text
     assert detail.count("Rerun exactly this cell") == 1
     for expected in (
-        "The last block of an RMSNorm decoder expands the residual stream.",
         "the mean log gain over prompt families lies below 0.02",
         "above 0.02 log ratio",
         "no verdict recorded",
@@ -130,6 +129,16 @@ def test_strip_has_every_observation_of_the_claim(sample_report, sample_frame):
     clouds = re.findall(r'class="pt" d="([^"]*)"', source)
     # Universal claims have no rows of their own in this run; four gain cells have.
     assert sorted(cloud.count("h0") for cloud in clouds) == sorted(of_claim.groupby("model").size())
+
+
+def test_the_page_is_short_until_something_is_opened(sample_report):
+    source = (sample_report / "report.html").read_text()
+    studies = re.findall(r'<section class="study">\n<details id="study-[^"]*"( open)?>', source)
+    assert studies == ["", ""]
+    assert " open>" not in source
+    opening = source.index('<details class="claim card"')
+    assert opening < source.index('<details id="r-')
+    assert re.search(r'<details class="figures"[^>]*>.*<figure', source, re.DOTALL)
 
 
 def test_links_inside_the_page_arrive(sample_report):
@@ -161,27 +170,64 @@ def test_sizes(sample_report, hostile_report):
         assert (folder / "report.md").stat().st_size <= LIMIT
 
 
-def test_a_page_that_grows_too_large_leaves_out_the_observations(
-    monkeypatch, tmp_path, sample_frame
+@pytest.mark.parametrize("studies", [1, 2])
+def test_a_page_that_grows_too_large_leaves_values_and_figures_to_a_page_a_study(
+    studies, monkeypatch, tmp_path, sample_frame
 ):
     from refutable.report import html
 
-    source = save(tmp_path, sample_run.evidence(sample_frame), sample_frame)
-    build(source, figures=False)
+    evidence = sample_run.evidence(sample_frame)
+    several = dict.fromkeys(claim.study for claim in evidence.claims)
+    assert len(several) == 2
+    kept = {claim.id for claim in evidence.claims if claim.study in list(several)[:studies]}
+    evidence = replace(
+        evidence,
+        claims=tuple(c for c in evidence.claims if c.id in kept),
+        results=tuple(r for r in evidence.results if r.claim in kept),
+    )
+    source = save(tmp_path, evidence, sample_frame)
+    build(source)
     whole = (tmp_path / "report.html").read_text("utf-8")
     assert "because the page would pass" not in whole
+    assert not (tmp_path / "report").exists()
+    figures = whole.count("<figure")
+    strips = whole.count("<h4><bdi>Observations by family")
+    cells = whole.count("Rerun exactly this cell")
+    assert figures >= 7
+    assert strips == 4
     monkeypatch.setattr(html, "LIMIT", len(whole) - 1)
-    build(source, figures=False)
+    build(source)
     short = page_of(tmp_path)
+    assert short.text.count("Rerun exactly this cell") == cells
+    if studies == 1:
+        # The largest figure is enough; it lies in the folder of figures.
+        assert "too large for this page" in short.text
+        assert short.text.count("Observations by family") == strips
+        assert not (tmp_path / "report").exists()
+        return
     assert "because the page would pass 3 MB" in short.text
     assert "Observations by family" not in short.text
-    assert short.text.count("Rerun exactly this cell") == 9
+    own = [path.read_text("utf-8") for path in (tmp_path / "report").iterdir()]
+    assert len(own) == 2
+    assert sum(page.count("<h4><bdi>Observations by family") for page in own) == strips
+    assert sum(page.count("Rerun exactly this cell") for page in own) == cells
+    assert sum(page.count("<figure") for page in own) == figures
+    # Every link to a page of a study arrives at a cell of it.
+    links = [v for _, k, v in short.attributes if k == "href" and v.startswith("report/")]
+    named = [link.split("#") for link in links if "#" in link]
+    assert len(named) == strips
+    for page, anchor in named:
+        assert f'id="{anchor}"' in (tmp_path / page).read_text("utf-8")
+    # They go when they are no longer needed.
+    monkeypatch.undo()
+    build(source)
+    assert list((tmp_path / "report").iterdir()) == []
 
 
 def test_a_figure_of_very_many_marks_becomes_an_image(monkeypatch, tmp_path, sample_frame):
-    from refutable.report import html
+    from refutable.report import views
 
-    monkeypatch.setattr(html, "FIGURE_LIMIT", 30_000)
+    monkeypatch.setattr(views, "FIGURE_LIMIT", 30_000)
     build(save(tmp_path, sample_run.evidence(sample_frame), sample_frame))
     page = page_of(tmp_path)
     images = [v for t, k, v in page.attributes if (t, k) == ("img", "src")]
@@ -295,7 +341,7 @@ def test_a_model_that_was_not_measured_was_not_measured_live(sample_report, tmp_
         write(replace(evidence, models=gone), tmp_path / "evidence.json")
         build(tmp_path / "evidence.json")
         source = (tmp_path / "report.html").read_text()
-        pages.append(source[source.index('<h2 id="models">') : source.index('<h2 id="run">')])
+        pages.append(source[source.index('id="models">') : source.index('id="run">')])
     measured, failed = pages
     assert measured.count("live</bdi>") == len(models)
     assert "live</bdi>" not in failed

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from refutable.errors import ModelError, one_line
 from refutable.models.build import quiet
-from refutable.models.checkpoint import Checkpoint, read_checkpoint, read_json
+from refutable.models.checkpoint import Checkpoint, read_checkpoint, read_json, refuse_pointers
 from refutable.models.digests import file_sha256
 from refutable.models.spec import ModelSpec
 from refutable.system import files
@@ -39,6 +39,7 @@ def locate(spec: ModelSpec) -> Checkpoint:
     path = Path(spec.location)
     if not path.is_file():
         raise ModelError(f"no file {path}: give the path of an existing .gguf file")
+    refuse_pointers([path])
     return convert(spec, path, file_sha256(path))
 
 

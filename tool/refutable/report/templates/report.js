@@ -24,12 +24,12 @@ function field(name) { var found = form.elements[name]; return found ? found.val
 
 // What each claim's text and cells are, read once from its card.
 var claims = [];
-each("section.claim", function (card, place) {
+each("details.claim", function (card, place) {
   var cells = card.querySelectorAll("details[data-state]");
   claims.push({
     card: card, place: place, study: card.dataset.study, id: card.dataset.claim,
     row: document.querySelector('tr[data-for="' + card.id + '"]'),
-    text: (card.querySelector("header").textContent + " " + card.dataset.claim).toLowerCase(),
+    text: (card.querySelector("summary").textContent + " " + card.dataset.claim).toLowerCase(),
     cells: Array.prototype.map.call(cells, function (box) {
       return { id: box.id, state: box.dataset.state, reading: box.dataset.reading || "",
                model: box.dataset.model, moved: box.dataset.moved ? "1" : "", size: +box.dataset.size || 0 };
@@ -55,8 +55,13 @@ function filter() {
     if (keep) { shown += 1; cells.forEach(function (cell) { marks[cell.id] = true; }); }
   });
   each(".dots a", function (mark) { mark.classList.toggle("off", !marks[mark.hash.slice(1)]); });
-  each("section.study, .byclaim", function (box) {
-    box.hidden = !box.querySelector("tbody tr:not([hidden]), section.claim:not([hidden])");
+  // What a filter keeps is shown, and folded again when nothing is filtered.
+  var asked = words.length || moved || ["study", "state", "reading", "model"].some(field);
+  each("section.study", function (section) {
+    var box = section.querySelector("details");
+    section.hidden = !section.querySelector("details.claim:not([hidden])") && asked;
+    if (asked && !section.hidden && !box.open) { box.open = true; box.dataset.filtered = "1"; }
+    if (!asked && box.dataset.filtered) { box.open = false; delete box.dataset.filtered; }
   });
   form.querySelector("output").value = shown + " of " + claims.length + " claims";
 }
@@ -99,6 +104,12 @@ if (form) {
   form.addEventListener("submit", function (event) { event.preventDefault(); });
   form.addEventListener("input", filter);
   form.addEventListener("change", function () { sort(); filter(); keep(); });
+  form.elements.all.addEventListener("click", function () {
+    var open = this.getAttribute("aria-pressed") !== "true";
+    this.setAttribute("aria-pressed", open);
+    this.textContent = open ? "Fold every study" : "Open every study";
+    each("section.study > details", function (box) { box.open = open; });
+  });
   form.addEventListener("reset", function () { setTimeout(function () { sort(); filter(); keep(); }); });
   filter();
 }

@@ -235,8 +235,9 @@ def row_variances(sample: Sample) -> Drawing:
         table,
         _draw_rows,
         "A row holds the weights of one input feature. Boxes: the middle half of the rows, "
-        "whiskers from the 5th to the 95th percentile; violins: their density, from the smallest "
-        "to the largest row. W_Q above, the feed-forward input below; the scale is logarithmic.",
+        "whiskers from the 5th to the 95th percentile; violins: their density (Gaussian kernel), "
+        "from the 1st to the 99th percentile. W_Q above, the feed-forward input below; the scale "
+        "is logarithmic.",
         table,
     )
 
@@ -263,7 +264,15 @@ def _draw_rows(table: pd.DataFrame) -> Figure:
             axis.set_xlabel("block")
             axis.set_ylabel("variance of a row")
             _whole_blocks(axis)
+        # Both show the same rows: one scale.
+        ends = [axis.get_ylim() for axis in (boxes, violins)]
+        for axis in (boxes, violins):
+            axis.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
     return fig
+
+
+_POINTS = 400
+"""Points of the quantile function that a violin is drawn from."""
 
 
 def _box(quantiles: pd.Series) -> dict[str, float]:
@@ -271,20 +280,21 @@ def _box(quantiles: pd.Series) -> dict[str, float]:
     return {name: float(quantiles.loc[q]) for name, q in ends.items()}
 
 
-KERNEL = np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-"""Weights of neighbours in the outline of a violin."""
-
-
 def _outline(quantiles: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Density between quantiles, on the log scale that it is drawn on."""
-    values = np.log(np.maximum(quantiles.to_numpy(dtype=float), 1e-12))
-    steps = np.maximum(np.diff(values), 1e-9)
-    density = np.diff(quantiles.index.to_numpy(dtype=float)) / steps
-    middle = (values[:-1] + values[1:]) / 2
-    # Few quantiles make a jagged outline: neighbours are averaged, as a kernel would.
-    smooth = np.convolve(np.pad(density, 2, mode="edge"), KERNEL, mode="valid")
-    y = np.concatenate([values[:1], middle, values[-1:]])
-    return np.exp(y), np.concatenate([[0.0], smooth, [0.0]])
+    """Density of the rows on the log scale that it is drawn on, without the outermost hundredths.
+
+    One row that is far from all others would otherwise take the axis for itself.
+    """
+    shares = np.linspace(0.01, 0.99, _POINTS)
+    logs = np.log(np.maximum(quantiles.to_numpy(dtype=float), 1e-12))
+    values = np.interp(shares, quantiles.index.to_numpy(dtype=float), logs)
+    # Silverman's rule; what is known of a density are its quantiles, so these are the sample.
+    middle = np.subtract(*np.interp([0.75, 0.25], shares, values)) / 1.34
+    spread = min(float(values.std()), middle) or float(values.std()) or 1e-3
+    width = 0.9 * spread * len(quantiles) ** -0.2
+    y = np.linspace(values[0], values[-1], _POINTS // 2)
+    density = np.exp(-0.5 * ((y[:, None] - values[None, :]) / width) ** 2).mean(axis=1)
+    return np.exp(y), density
 
 
 def _whole_blocks(axis: Axes) -> None:

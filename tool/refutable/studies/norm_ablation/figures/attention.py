@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refutable.report import text
 from refutable.report.figures import style
 from refutable.report.figures.coordinates import evenly
 from refutable.report.figures.registry import Drawing, Sample, figure
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from refutable.system.typing import Scalar
 
 MOST_BLOCKS, MOST_HEADS = 8, 8
+MOST_UNEVEN = 4
+"""Heads of each of several models that are drawn."""
 ALL = "all"
 SCALE = (
     "The colour scale is the same on all attention figures of the study, from 0 to 1, and that of "
@@ -42,23 +45,37 @@ def _picked(table_of: pd.DataFrame, column: str, most: int) -> pd.DataFrame:
 
 @figure(study=STUDY, name="attention-heads", title="Attention of single heads")
 def attention_heads(sample: Sample) -> Drawing:
-    """Maps of each model: blocks are rows, heads are columns."""
-    import pandas as pd
-
+    """Maps of one model, blocks as rows and heads as columns; of several the most uneven heads."""
     rows = _maps(sample)
-    parts = [
-        _picked(_picked(part, "layer", MOST_BLOCKS), "head", MOST_HEADS)
-        for _, part in rows.groupby("variant", sort=False)
-    ]
-    table = pd.concat(parts, ignore_index=True)
-    return Drawing(
-        table[["variant", "layer", "head", "query", "key", "value"]],
-        _draw_heads,
+    columns = ["variant", "layer", "head", "query", "key", "value"]
+    said = (
         "Attention weight of each query (row) on each key (column) of the first tokens of held-out "
-        "documents, mean over documents. Of models with more than eight blocks or heads, eight "
-        f"evenly spaced ones. {SCALE}",
-        rows,
+        "documents, mean over documents. "
     )
+    if rows["variant"].nunique() == 1:
+        table = _picked(_picked(rows, "layer", MOST_BLOCKS), "head", MOST_HEADS)
+        said += "Of more than eight blocks or heads, eight evenly spaced ones. "
+        return Drawing(table[columns], _draw_heads, said + SCALE, rows)
+    said += (
+        f"Of each model the {MOST_UNEVEN} heads that are furthest from attending to all tokens "
+        "alike (mean over queries of the relative entropy to an even spread, in nats, below each "
+        f"map behind block.head). {SCALE}"
+    )
+    return Drawing(_most_uneven(rows), _draw_uneven, said, rows)
+
+
+def _most_uneven(rows: pd.DataFrame) -> pd.DataFrame:
+    """Keep the heads of each model whose mean relative entropy to an even spread is largest."""
+    shares = rows["value"].clip(lower=1e-12)
+    gained = rows["value"] * np.log(shares * (rows["query"] + 1))
+    keys = ["variant", "layer", "head"]
+    total = rows.assign(nats=gained).groupby(keys, sort=False)["nats"].sum()
+    # The first query sees one token alone: it is even whatever the head does.
+    uneven = (total / rows["query"].max()).rename("nats").reset_index()
+    strongest = uneven.sort_values("nats", ascending=False, kind="stable")
+    kept = strongest.groupby("variant", sort=False).head(MOST_UNEVEN)
+    table = rows.merge(kept, on=keys)
+    return table[[*keys, "query", "key", "value", "nats"]]
 
 
 @figure(study=STUDY, name="attention-blocks", title="Attention by block, mean over heads")
@@ -149,6 +166,46 @@ def _draw_heads(table: pd.DataFrame) -> Figure:
     fig, axes = _draw_mosaics(table, 4, 0.42 * blocks + 0.5)
     for axis in axes:
         axis.set_xlabel("head")
+    return fig
+
+
+def _draw_uneven(table: pd.DataFrame) -> Figure:
+    """Draw each model's most uneven heads beside each other, two models in a row."""
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure as Canvas
+
+    groups = list(table.groupby("variant", sort=False))
+    down = -(-len(groups) // 2)
+    fig = Canvas(figsize=(style.WIDTH, 1.5 * down + 0.6), layout="constrained")
+    # A narrow empty column between the two models of a row.
+    ratios = [*[1.0] * MOST_UNEVEN, 0.2, *[1.0] * MOST_UNEVEN]
+    grid = fig.subplots(down, len(ratios), squeeze=False, gridspec_kw={"width_ratios": ratios})
+    for axis in grid.flat:
+        axis.set_visible(False)
+    image = None
+    for place, (variant, part) in enumerate(groups):
+        axes = grid[place // 2, (MOST_UNEVEN + 1) * (place % 2) :]
+        heads = part.sort_values("nats", ascending=False).groupby(["layer", "head"], sort=False)
+        for at, (axis, ((layer, head), maps)) in enumerate(zip(axes, heads, strict=False)):
+            square = maps.pivot_table(index="query", columns="key", values="value")
+            axis.set_visible(True)
+            image = axis.imshow(square.to_numpy(), cmap="magma_r", norm=PowerNorm(0.5, 0, 1),
+                                interpolation="nearest")  # fmt: skip
+            if at == 0:
+                name = axis.set_title(text.visible(str(variant), 40), fontsize=8)
+                # It may be wider than its map.
+                name.set_in_layout(False)
+            else:
+                axis.set_title(" ", fontsize=8)
+            axis.set_xlabel(f"{layer}.{head}: {maps['nats'].iloc[0]:.2f}", fontsize=7.5)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.grid(visible=False)
+            for spine in axis.spines.values():
+                spine.set_visible(False)
+    if image is not None:
+        fig.colorbar(image, ax=list(grid.flat), label="attention weight (share)", shrink=0.6,
+                     aspect=30)  # fmt: skip
     return fig
 
 
