@@ -151,7 +151,9 @@ def _lines(answer: Answer) -> list[str]:
         lines += [f"told: {fact.text}" for fact in model.facts if not fact.suspect]
         lines += [f"note: {note}" for note in model.notes]
     lines += [f"note: {note}" for note in answer.notes]
-    lines += [f"note: {note}" for note in (answer.claims.notes if answer.claims else ())]
+    said = set(lines)
+    notes = answer.claims.notes if answer.claims else ()
+    lines += [f"note: {note}" for note in notes if note not in said]
     return list(dict.fromkeys(" ".join(line.split()) for line in lines))
 
 

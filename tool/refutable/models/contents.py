@@ -174,8 +174,11 @@ class _Scan:
         run = _longest_run((low == 0) & (high == 0))
         if run >= max(_LEAST, _EMPTY * len(low)):
             self.empty.append(f"{run} of {len(low)} rows of {name} in a run")
-        # A matrix with a value or less in each row was set by hand.
-        if name.startswith(self._blocks) and int(value.count_nonzero()) > max(value.shape):
+        # A matrix with a value or less in each row was set by hand, and one whose rows are all
+        # alike by a formula, such as the decay rates that state-space blocks begin with.
+        alike = bool((low == low[0]).all() and (high == high[0]).all())
+        by_hand = alike or int(value.count_nonzero()) <= max(value.shape)
+        if name.startswith(self._blocks) and not by_hand:
             total = low.double().sum().item(), high.double().sum().item()
             self._prints[tuple(value.shape), *total].append(name)
 

@@ -186,7 +186,8 @@ def _shown(entries: Sequence[Entry], room: int) -> list[tuple[Piece, ...]]:
     out: list[tuple[Piece, ...]] = []
     for place, entry in enumerate(entries):
         left = len(entries) - place
-        if len(out) + len(entry.lines) > room - (left > 1):
+        # The first is shown whatever its length: a screen that says only how many helps nobody.
+        if place and len(out) + len(entry.lines) > room - (left > 1):
             said = f"{'':{VERDICT_WIDTH}}and {left} more: -v or the report shows them"
             return [*out, ((said, {}),)]
         out += _printed(entry)
@@ -205,14 +206,15 @@ def _errors(results: Iterable[Result], width: int) -> Iterable[Entry]:
     for result in results:
         if result.outcome is Outcome.ERROR:
             met.setdefault(result.reason, []).append(result)
+    # What helps stands at the end of a reason: it is cut only where there are many.
+    most = 9 if len(met) <= 2 else 4
     for reason, reports in met.items():
         models = list(dict.fromkeys(r.model for r in reports))
         claims = list(dict.fromkeys(r.claim for r in reports))
         what = claims[0] if len(claims) == 1 else f"{len(claims)} claims"
         where = models[0] if len(models) == 1 else f"{len(models)} models"
-        yield Entry(
-            0, "ERROR", {"red": True}, _folded(f"{what} on {where}: {reason or 'no reason'}", width)
-        )
+        said = f"{what} on {where}: {reason or 'no reason'}"
+        yield Entry(0, "ERROR", {"red": True}, _folded(said, width, most))
 
 
 def _entry(result: Result, claims: Mapping[str, ClaimReport], screen: Screen, width: int) -> Entry:
@@ -232,10 +234,10 @@ def _entry(result: Result, claims: Mapping[str, ClaimReport], screen: Screen, wi
     return Entry(urgency, verdict(result), style, _folded(shown, width))
 
 
-def _folded(text: str, width: int) -> tuple[str, ...]:
-    """Break a text into lines beside the column of verdicts, two at most."""
+def _folded(text: str, width: int, most: int = 3) -> tuple[str, ...]:
+    """Break a text into lines beside the column of verdicts."""
     room = max(20, width - VERDICT_WIDTH)
-    return tuple(textwrap.wrap(text, room, max_lines=3, placeholder=" …"))
+    return tuple(textwrap.wrap(text, room, max_lines=most, placeholder=" …"))
 
 
 def _short(text: str, width: int) -> str:

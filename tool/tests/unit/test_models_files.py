@@ -133,3 +133,26 @@ def test_config_that_is_no_json_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelError, match=r"cannot read .*config\.json"):
         identify(resolve(folder))
+
+
+def test_rates_that_a_formula_began_and_training_left_are_no_copies(tmp_path: Path) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "state_size": 8, "vocab_size": 97}
+    model = MambaForCausalLM(MambaConfig(**sizes))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                parameter += 0.1 * torch.randn_like(parameter)
+    decay = [p for name, p in model.named_parameters() if name.endswith("A_log")]
+    assert torch.equal(decay[0], decay[2])
+    model.save_pretrained(tmp_path)
+    assert [c.name for c in load(resolve(str(tmp_path))).checks if not c.passed] == []
+    # A matrix of another kind that lies there twice is still one.
+    with torch.no_grad():
+        first, _, third = (layer.mixer.in_proj.weight for layer in model.backbone.layers)
+        third.copy_(first)
+    model.save_pretrained(tmp_path)
+    checks = {c.name: c.detail for c in load(resolve(str(tmp_path))).checks if not c.passed}
+    assert "layers.2.mixer.in_proj.weight" in checks["weights-alive"]
