@@ -75,7 +75,7 @@ def near(name: str, known: Iterable[str], *, most: int = 4) -> str:
     Parameters
     ----------
     name : str
-        What was asked for.
+        What was asked for; of a pattern such as ``gain.*`` the part before the dot is compared.
     known : iterable of str
         The names that exist.
     most : int
@@ -89,6 +89,16 @@ def near(name: str, known: Iterable[str], *, most: int = 4) -> str:
     import difflib
 
     names = sorted(set(known))
+    wild = bool(set(name) & set("*?["))
+    head = name.partition(".")[0].rstrip("*?[")
+    heads = sorted({known.partition(".")[0] for known in names})
+    if wild and head in heads:
+        names = [known for known in names if known.partition(".")[0] == head]
+    elif wild:
+        # Of a pattern the part before the dot is what was meant to select.
+        alike = difflib.get_close_matches(head, heads, n=most, cutoff=0.5)
+        if alike:
+            return f"did you mean {', '.join(f'{one}.*' for one in alike)}?"
     close = difflib.get_close_matches(name, names, n=most, cutoff=0.5)
     if close:
         return f"did you mean {', '.join(close)}?"

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from refutable.api.opening import Model, Prompts, named_prompts, opened
 from refutable.api.results import Results
-from refutable.errors import RefutableError, one_line
+from refutable.errors import RefutableError, near, one_line
 from refutable.evaluation.cell import evaluate_cell
 from refutable.evaluation.observation_log import ObservationLog
 from refutable.evaluation.outcome import CellOutcome
@@ -180,9 +180,11 @@ def claims_of(claims: ClaimLike | Sequence[ClaimLike]) -> list[Claim]:
 def _matching(claim: ClaimLike) -> list[Claim]:
     if not isinstance(claim, str) or not set(claim) & set("*?["):
         return [claim_of(claim)]
-    matching = [one for one in bundled_claims() if fnmatchcase(one.id, claim)]
+    bundled = list(bundled_claims())
+    matching = [one for one in bundled if fnmatchcase(one.id, claim)]
     if not matching:
-        raise RefutableError(f"no claim matches {claim!r}: see `refutable list claims`")
+        hint = near(claim, (one.id for one in bundled))
+        raise RefutableError(f"no claim matches {claim!r}: {hint}")
     return matching
 
 

@@ -85,6 +85,7 @@ def test_the_cache_is_shown_and_cleared(
     [
         (("show", "gain.layernorm-dampen"), "did you mean gain.layernorm-dampens"),
         (("verify", "nothing.like-it"), "no claim matches 'nothing.like-it'"),
+        (("verify", "gian.*"), "no claim matches 'gian.*': did you mean gain.*?"),
         (("report", "no-such-file.json"), "no evidence at no-such-file.json"),
         (("fetch", "tiny-layernrm"), "did you mean tiny-layernorm"),
         (("verify", "--model", ""), "--model is empty: name a model"),
