@@ -80,7 +80,11 @@ def train_twins_command(
     ] = None,
     recipe: Annotated[
         str,
-        typer.Option(metavar="RECIPE", help="early (1 min a run) or trained (20 min a run)."),
+        typer.Option(
+            metavar="RECIPE",
+            help="early (1 min a run), trained (20 min), or tuned (the same, each variant at its "
+            "best rate).",
+        ),
     ] = "early",
     out: Annotated[
         Path | None,
@@ -95,6 +99,10 @@ def train_twins_command(
         int | None,
         typer.Option(metavar="N", help="Training steps of a run, in place of the recipe's."),
     ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(metavar="RATE", help="Peak learning rate, in place of the recipe's."),
+    ] = None,
 ) -> None:
     """Train the twins; prints their held-out losses.
 
@@ -108,9 +116,10 @@ def train_twins_command(
     one = variant_named(variant) if variant is not None else None
     if norm_kind is not None:
         one = variant_of(norm_kind, norm_place)
-    order = Order(recipe, one, seed, steps)
+    order = Order(recipe, one, seed, steps, rate)
+    first = order.planned()[0][0]
     # Told before the text is fetched.
-    config_of(order.planned()[0][0], order.recipe)
+    config_of(first, order.recipe_of(first))
     folder = out or trained_twins()
     _check(folder, device)
     train_twins(order, folder, device, typer.echo)

@@ -106,7 +106,16 @@ TRAINED = TwinRecipe(
     log_every=100,
 )
 """Twenty-three times as many tokens; checkpoints are evenly spaced in the log of the steps."""
-RECIPES = {"early": TwinRecipe(), "trained": TRAINED}
+TUNED_RATES = {"none": 6e-3}
+"""Variants whose best rate is not the shared one of `TRAINED`, by the same rule: docs/twins.md."""
+RECIPES = {"early": TwinRecipe(), "trained": TRAINED, "tuned": TRAINED}
+"""By name; in "tuned" each variant has its own learning rate (`rate_of`)."""
+
+
+def rate_of(recipe_name: str, variant: str) -> float:
+    """Return the peak learning rate of a variant under a recipe."""
+    shared = RECIPES[recipe_name].learning_rate
+    return TUNED_RATES.get(variant, shared) if recipe_name == "tuned" else shared
 
 
 def recipe_from(fields: Mapping[str, Any]) -> TwinRecipe:

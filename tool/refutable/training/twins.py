@@ -15,6 +15,7 @@ from refutable.training.recipe import (
     TwinRecipe,
     Variant,
     folder_name,
+    rate_of,
     runs,
     seeds_of,
     variant_named,
@@ -38,10 +39,11 @@ class Order:
     seed: int | None = None
     steps: int | None = None
     """Training steps of a run, in place of the recipe's."""
+    rate: float | None = None
+    """Peak learning rate, in place of the recipe's."""
 
-    @property
-    def recipe(self) -> TwinRecipe:
-        """The recipe, with the steps that are asked for.
+    def recipe_of(self, variant: Variant) -> TwinRecipe:
+        """Return the recipe of a variant, with the steps and the rate that are asked for.
 
         Raises
         ------
@@ -51,7 +53,8 @@ class Order:
         if self.recipe_name not in RECIPES:
             hint = near(self.recipe_name, RECIPES)
             raise RefutableError(f"no recipe named {self.recipe_name!r}: {hint}")
-        recipe = RECIPES[self.recipe_name]
+        rate = rate_of(self.recipe_name, variant.name) if self.rate is None else self.rate
+        recipe = replace(RECIPES[self.recipe_name], learning_rate=rate)
         if self.steps is None:
             return recipe
         if self.steps <= recipe.warmup:
@@ -102,7 +105,7 @@ def _trained(order: Order, out: Path, device: str, say: Callable[[str], None]) -
     asked = order.planned()
     folders = [out / f"{folder_name(v, order.recipe_name)}-{seed}" for v, seed in asked]
     left = sum(not (folder / LOG).exists() for folder in folders)
-    minutes = left * order.recipe.steps * SECONDS_OF_A_STEP / 60
+    minutes = left * order.recipe_of(asked[0][0]).steps * SECONDS_OF_A_STEP / 60
     say(f"{left} of {len(asked)} runs to train, about {minutes:.0f} min on one CPU core")
     data = load_data()
     if device.startswith("cuda"):
@@ -110,7 +113,7 @@ def _trained(order: Order, out: Path, device: str, say: Callable[[str], None]) -
     logs = []
     for (variant, seed), folder in zip(asked, folders, strict=True):
         if not device.startswith("cuda"):
-            train_twin(variant, seed, order.recipe, data, folder, device=device)
+            train_twin(variant, seed, order.recipe_of(variant), data, folder, device=device)
         if not (folder / "checkpoint" / "config.json").exists():
             ship(folder, folder / "checkpoint")
         log = read_log(folder)
@@ -129,6 +132,6 @@ def _in_stacks(
     jobs = []
     for variant in dict.fromkeys(variant for (variant, _), _ in asked):
         of_variant = [(seed, folder) for (one, seed), folder in asked if one == variant]
-        members = tuple(Member(seed, order.recipe) for seed, _ in of_variant)
+        members = tuple(Member(seed, order.recipe_of(variant)) for seed, _ in of_variant)
         jobs.append(Job(variant, members, tuple(folder for _, folder in of_variant)))
     train_stacks(jobs, data, device)
