@@ -19,6 +19,7 @@ from refutable.evidence.rows import named_arrays, put_rows
 from refutable.evidence.table import Table
 from refutable.measurement.harness import Harness
 from refutable.measurement.needs import copies_of
+from refutable.measurement.subject import Observations
 from refutable.observables.registry import REGISTRY
 from refutable.spec.cell import Cell
 from refutable.spec.claim import Claim
@@ -175,7 +176,9 @@ class ObservationLog:
                     self._write(f"{key}|{quantity}", prompts, [(array, columns)])
             if not role and key not in self._summed and not self._has(f"{key}|summaries"):
                 self._summed.add(key)
-                rows = [(a, {**common, "quantity": q}) for q, a in summaries(arrays).items()]
+                known = self._harness.derived(model, (name, arm, role))
+                found = summaries(arrays, known).items()
+                rows = [(a, {**common, "quantity": q}) for q, a in found]
                 self._write(f"{key}|summaries", prompts, rows)
 
     def _has(self, key: str) -> bool:
@@ -203,29 +206,26 @@ class ObservationLog:
             table.frame(ordered=False).to_parquet(part)
 
 
-def summaries(arrays: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+def summaries(
+    arrays: Mapping[str, xr.DataArray], derived: dict[str, xr.DataArray] | None = None
+) -> dict[str, xr.DataArray]:
     """Return the derived observables that sum up recorded ones for figures.
 
     Parameters
     ----------
     arrays : mapping
         Recorded observables of one model by name; what rests on others is left out.
+    derived : dict, optional
+        What claims have already derived from the same arrays; it is added to.
     """
-    import xarray as xr
-
-    def value(name: str) -> xr.DataArray:
-        item = REGISTRY[name]
-        if name in arrays or item.function is None:
-            return arrays[name]
-        return item.function(**{need: value(need) for need in item.needs})
-
-    summary = {}
-    with xr.set_options(arithmetic_join="exact"):  # type: ignore[no-untyped-call]
-        for item in REGISTRY:
-            if item.derived and item.recorded_with in arrays:
-                with suppress(KeyError):
-                    summary[item.name] = value(item.name)
-    return summary
+    observed = Observations(arrays, derived)
+    return {
+        item.name: observed[item.name]
+        for item in REGISTRY
+        if item.derived
+        and item.recorded_with in arrays
+        and REGISTRY.recorded([item.name], drawn=False) <= arrays.keys()
+    }
 
 
 def _key(claim: Claim, cell: Cell) -> str:

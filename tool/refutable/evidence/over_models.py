@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from refutable.records import ClaimReport, Estimate, OverModels, Result, Verdict
+from refutable.stats.core import t_quantile
 from refutable.stats.heterogeneity import random_effects
 from refutable.system import wording
 
@@ -65,8 +66,6 @@ def summed_up(
 
 def standard_error(estimate: Estimate | None) -> float | None:
     """Return the standard error behind a t interval; nothing where it is no such interval."""
-    from scipy import stats
-
     if estimate is None or estimate.value is None or not estimate.df:
         return None
     if estimate.low is None or estimate.high is None:
@@ -76,7 +75,7 @@ def standard_error(estimate: Estimate | None) -> float | None:
         # On another scale, such as Fisher z.
         return None
     half = (above + below) / 2 - estimate.error
-    error = half / float(stats.t.isf((1 - estimate.level) / 2, estimate.df))
+    error = half / float(t_quantile(estimate.level, estimate.df))
     return error if error > 0 else None
 
 

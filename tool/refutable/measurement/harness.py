@@ -193,7 +193,7 @@ class Harness:
         def observed(role: str) -> Observations:
             arrays = state.arrays[prompts, arm, role]
             measured = {n: arrays[n] for n in need.observables if n in arrays}
-            return Observations(measured, state.derived.setdefault((prompts, arm, role), {}))
+            return Observations(measured, self.derived(need.model, (prompts, arm, role)))
 
         checks = [
             observed(role)
@@ -222,6 +222,10 @@ class Harness:
         """All arrays of a model by (prompts, arm, role); role is empty for the model itself."""
         state = self._states.get(model)
         return state.arrays if state else {}
+
+    def derived(self, model: str, role: Role) -> dict[str, xr.DataArray]:
+        """Return what claims have made of the arrays of a role so far; it may be added to."""
+        return self.state(model).derived.setdefault(role, {})
 
     def forget(self, model: str) -> None:
         """Drop a model's arrays when those of all models fill memory; the store keeps them.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from refutable.stats.core import Floats
+from refutable.stats.core import Floats, t_quantile
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,6 @@ def random_effects(values: ArrayLike, errors: ArrayLike, *, level: float = 0.95)
     ValueError
         If there are fewer than three models, or a number is not finite or an error not above 0.
     """
-    from scipy import stats
-
     y, variances = np.asarray(values, dtype=float), np.asarray(errors, dtype=float) ** 2
     if y.size < 3 or not (np.isfinite(y).all() and np.isfinite(variances).all()):
         raise ValueError("expected three models or more, with finite estimates")
@@ -65,8 +63,8 @@ def random_effects(values: ArrayLike, errors: ArrayLike, *, level: float = 0.95)
     mean = float(weights @ y / weights.sum())
     scatter = float(weights @ (y - mean) ** 2) / (k - 1)
     se = float(np.sqrt(max(scatter, 1.0) / weights.sum()))
-    half = stats.t.isf((1 - level) / 2, k - 1) * se
-    reach = stats.t.isf((1 - level) / 2, k - 2) * np.sqrt(between + se**2)
+    half = t_quantile(level, k - 1) * se
+    reach = t_quantile(level, k - 2) * np.sqrt(between + se**2)
     q = _q(0.0, y, variances)
     return RandomEffects(
         mean, mean - half, mean + half, mean - reach, mean + reach, float(np.sqrt(between)),

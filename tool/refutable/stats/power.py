@@ -41,7 +41,7 @@ def families_needed(
         ``None`` where it is undefined: a value on the bound, no spread, or an estimate that is
         not a mean over families or a difference of two such means.
     """
-    from scipy import stats
+    from scipy.special import gammaincinv
 
     value, sd = estimate.value, estimate.sd
     if value is None or not sd or estimate.clusters < 2:
@@ -55,8 +55,9 @@ def families_needed(
     if distance <= 0:
         return None
     df = estimate.clusters - 1
+    # A quantile of chi-square with df degrees of freedom is twice one of a gamma with df / 2.
     ends = [
-        units_for(distance / (sd * float(np.sqrt(df / stats.chi2.ppf(q, df)))), power=power)
+        units_for(distance / (sd * float(np.sqrt(df / (2 * gammaincinv(df / 2, q))))), power=power)
         for q in (0.95, 0.05)
     ]
     if ends[0] is None or ends[1] is None:
@@ -84,14 +85,12 @@ def seeds_needed(estimate: Estimate, region: Region, *, power: float = 0.8) -> i
     int or None
         ``None`` where no number of seeds decides it, or none below a thousand.
     """
-    from scipy import stats
-
     value, sd, high, df = estimate.value, estimate.sd, estimate.high, estimate.df
     if value is None or not sd or high is None or not df or not estimate.seeds:
         return None
     distance = min((abs(value - b) for b in limiting_bounds(value, region)), default=0.0)
     distance -= estimate.error
-    se = (high - value - estimate.error) / float(stats.t.isf((1 - estimate.level) / 2, df))
+    se = (high - value - estimate.error) / float(core.t_quantile(estimate.level, df))
     of_families = max(se**2 - sd**2 / estimate.seeds, 0.0)
     for seeds in range(GRID[0], 1001):
         # The share of seeds in the variance decides how many degrees of freedom there are.
@@ -150,10 +149,12 @@ def violation_bound(n: int, *, level: float = 0.95) -> float:
 
 def exact_interval(count: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
     """Clopper and Pearson's interval of a share, from `count` of `n` independent draws."""
-    from scipy.stats import binomtest
+    from scipy.special import betainccinv, betaincinv
 
-    interval = binomtest(count, n).proportion_ci(level, method="exact")
-    return float(interval.low), float(interval.high)
+    tail = (1 - level) / 2
+    low = float(betaincinv(count, n - count + 1, tail)) if count > 0 else 0.0
+    high = float(betainccinv(count + 1, n - count, tail)) if count < n else 1.0
+    return low, high
 
 
 def _read(units: int, power: float, *, margin: bool) -> float:

@@ -106,16 +106,25 @@ def among_six(
     names
         The six spans.
     """
-    each = attention.sel(span=list(names)).assign_coords(span=list(range(THOUGHTS)))
-    of_tokens = lengths.assign_coords(span=list(range(THOUGHTS)))
+    import numpy as np
+
+    # In plain arrays: claims over seeds come here a hundred times a run.
+    each = attention.sel(span=list(names)).transpose("prompt", ..., "span")
+    if not each.indexes["prompt"].equals(lengths.indexes["prompt"]):
+        raise ValueError("expected attention and lengths of the same prompts in the same order")
+    tokens = lengths.transpose("prompt", "span").values
+    between = each.dims[1:-1]
     # The mean over keys of a row is no sum over the span's tokens.
-    added_up = attention["received_from"] != "published"
-    per_token = each / of_tokens.where(added_up, 1.0)
-    share = (per_token / per_token.sum("span", skipna=False)).rename(span="thought")
-    dims = [dim for dim in (*attention.dims, "thought") if dim != "span"]
-    if "received_from" not in attention.dims:
+    published = (each["received_from"] == "published").values
+    if "received_from" in between:
+        published = published.reshape([-1 if dim == "received_from" else 1 for dim in between])
+    inner = (slice(None), *(None for _ in between))
+    per_token = each.values / np.where(published[..., None], 1.0, tokens[inner])
+    share = each.copy(data=per_token / per_token.sum(axis=-1, keepdims=True))
+    share = share.rename(span="thought").assign_coords(thought=list(range(THOUGHTS)))
+    if "received_from" not in between:
         share = share.drop_vars("received_from")
-    return share.transpose(*dims)
+    return share.transpose(*(dim for dim in attention.dims if dim != "span"), "thought")
 
 
 def _affordable(loaded: LoadedModel, encoded: Encoded) -> Encoded:

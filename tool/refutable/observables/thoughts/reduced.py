@@ -99,12 +99,15 @@ def attention_follows_direct_importance(
 
 def _correlation(attention: xr.DataArray, importance: xr.DataArray) -> xr.DataArray:
     """Pearson's r over the six thoughts; 0 where the importance of all is the same."""
-    lost = importance.sel(quantity="log-probability", drop=True)
-    share = attention.sel(prompt=lost["prompt"]).mean("layer")
-    a, b = share - share.mean("thought"), lost - lost.mean("thought")
-    size = (a**2).sum("thought") * (b**2).sum("thought")
-    r = (a * b).sum("thought") / size.where(size > 0) ** 0.5
-    return r.where(size > 0, 0.0)
+    import numpy as np
+
+    lost = importance.sel(quantity="log-probability", drop=True).transpose("prompt", "thought")
+    share = attention.sel(prompt=lost["prompt"], thought=lost["thought"]).mean("layer")
+    pair = (share.transpose("prompt", "thought").values, lost.values)
+    a, b = (values - values.mean(axis=1, keepdims=True) for values in pair)
+    size = (a**2).sum(axis=1) * (b**2).sum(axis=1)
+    r = (a * b).sum(axis=1) / np.sqrt(np.where(size == 0, 1.0, size))
+    return lost.isel(thought=0, drop=True).copy(data=np.where(size == 0, 0.0, r))
 
 
 @observable(dims=(), unit="thoughts")
