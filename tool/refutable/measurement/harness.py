@@ -220,8 +220,7 @@ class Harness:
 
     def arrays(self, model: str) -> Mapping[Role, Mapping[str, xr.DataArray]]:
         """All arrays of a model by (prompts, arm, role); role is empty for the model itself."""
-        state = self._states.get(model)
-        return state.arrays if state else {}
+        return self._states[model].arrays if model in self._states else {}
 
     def derived(self, model: str, role: Role) -> dict[str, xr.DataArray]:
         """Return what claims have made of the arrays of a role so far; it may be added to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 import warnings
@@ -197,6 +198,8 @@ class ClaimSession:
         """
         if not self._planned:
             return
+        # What collection made lives to the end; going over it again took 6 % of a warm run.
+        gc.freeze()
         writable(self.options.out, "name another folder with --claim-out")
         self.registrar.register(self._items, run=True, recorded=self._baseline)
         if not self.is_worker:

@@ -44,14 +44,14 @@ def pairs_beyond_singles(thought_pair_importance: xr.DataArray) -> xr.DataArray:
     Above 0: one thought stands in for the other.
     """
     import numpy as np
-    import xarray as xr
 
-    both = thought_pair_importance
-    size = both.sizes["first"]
-    single = xr.concat([both.isel(first=i, second=i, drop=True) for i in range(size)], dim="first")
-    more = both.drop_vars(("first", "second")) - single - single.rename(first="second")
-    upper = xr.DataArray(np.triu(np.ones((size, size), dtype=bool), 1), dims=("first", "second"))
-    return more.where(upper).mean(("first", "second"))
+    both = thought_pair_importance.transpose(..., "first", "second")
+    values = both.values
+    single = np.diagonal(values, axis1=-2, axis2=-1)
+    more = values - single[..., None] - single[..., None, :]
+    first, second = np.triu_indices(values.shape[-1], 1)
+    one = both.isel(first=0, second=0, drop=True)
+    return one.copy(data=more[..., first, second].mean(axis=-1))
 
 
 @observable(dims=("prompt", "layer", "thought"), unit="share")
@@ -97,14 +97,20 @@ def attention_follows_direct_importance(
     return _correlation(attention_from_answer, direct_importance)
 
 
+def of_prompts(attention: xr.DataArray, others: xr.DataArray) -> xr.DataArray:
+    """Return attention on the prompts of another array, in its order."""
+    if attention.indexes["prompt"].equals(others.indexes["prompt"]):
+        return attention
+    return attention.sel(prompt=others["prompt"])
+
+
 def _correlation(attention: xr.DataArray, importance: xr.DataArray) -> xr.DataArray:
     """Pearson's r over the six thoughts; 0 where the importance of all is the same."""
     import numpy as np
 
     lost = importance.sel(quantity="log-probability", drop=True).transpose("prompt", "thought")
-    share = attention.sel(prompt=lost["prompt"], thought=lost["thought"]).mean("layer")
-    pair = (share.transpose("prompt", "thought").values, lost.values)
-    a, b = (values - values.mean(axis=1, keepdims=True) for values in pair)
+    share = of_prompts(attention, lost).mean("layer").transpose("prompt", "thought")
+    a, b = (values - values.mean(axis=1, keepdims=True) for values in (share.values, lost.values))
     size = (a**2).sum(axis=1) * (b**2).sum(axis=1)
     r = (a * b).sum(axis=1) / np.sqrt(np.where(size == 0, 1.0, size))
     return lost.isel(thought=0, drop=True).copy(data=np.where(size == 0, 0.0, r))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from refutable.observables.registry import observable
+from refutable.observables.thoughts.reduced import of_prompts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,8 +43,14 @@ def correlation_over_problems(
     attention_from_answer: xr.DataArray, total_importance: xr.DataArray
 ) -> xr.DataArray:
     """Correlation over problems of a thought's attention, mean over blocks, and importance."""
-    import xarray as xr
+    import numpy as np
 
     lost = total_importance.sel(quantity="log-probability", drop=True)
-    share = attention_from_answer.sel(prompt=lost["prompt"]).mean("layer")
-    return xr.corr(share, lost, dim="prompt")
+    share = of_prompts(attention_from_answer, lost).mean("layer")
+    a, b = (
+        values - values.mean(axis=0)
+        for values in (one.transpose("prompt", "thought").values for one in (share, lost))
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = (a * b).sum(axis=0) / np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
+    return lost.isel(prompt=0, drop=True).copy(data=r)
