@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,12 +49,14 @@ class Order:
         Raises
         ------
         RefutableError
-            When there is no such recipe, or there are fewer steps than the warm-up has.
+            When there is no such recipe, a rate that is none, or fewer steps than the warm-up has.
         """
         if self.recipe_name not in RECIPES:
             hint = near(self.recipe_name, RECIPES)
             raise RefutableError(f"no recipe named {self.recipe_name!r}: {hint}")
         rate = rate_of(self.recipe_name, variant.name) if self.rate is None else self.rate
+        if not 0 < rate < math.inf:
+            raise RefutableError(f"expected --rate above 0, got {rate:g}")
         recipe = replace(RECIPES[self.recipe_name], learning_rate=rate)
         if self.steps is None:
             return recipe

@@ -83,12 +83,29 @@ def test_rows_come_over_again_after_one_pass_and_count_once_for_the_trigram(data
     assert log.trigram_loss == pytest.approx(expected, rel=1e-5)
 
 
+NONE, BOTH = variant_named("none"), variant_named("layernorm-both")
+
+
 def test_steps_change_the_length_alone():
-    longer = Order(steps=5000).recipe
+    longer = Order(steps=5000).recipe_of(NONE)
     assert longer == replace(TwinRecipe(), steps=5000)
-    assert Order().recipe == TwinRecipe()
+    assert Order().recipe_of(NONE) == TwinRecipe()
     with pytest.raises(RefutableError, match="above the 30 steps of the warm-up, got 30"):
-        _ = Order(steps=30).recipe
+        Order(steps=30).recipe_of(NONE)
+
+
+def test_a_rate_changes_the_rate_alone():
+    assert Order(rate=1e-3).recipe_of(NONE) == replace(TwinRecipe(), learning_rate=1e-3)
+    for rate in (0.0, -1e-3, float("nan"), float("inf")):
+        with pytest.raises(RefutableError, match="expected --rate above 0"):
+            Order(rate=rate).recipe_of(NONE)
+
+
+def test_the_tuned_recipe_is_the_trained_one_at_each_variants_best_rate():
+    assert Order("tuned").recipe_of(BOTH) == Order("trained").recipe_of(BOTH)
+    shared = Order("trained").recipe_of(NONE)
+    assert Order("tuned").recipe_of(NONE) == replace(shared, learning_rate=6e-3)
+    assert Order("tuned", rate=1e-3).recipe_of(NONE) == replace(shared, learning_rate=1e-3)
 
 
 def test_training_learns_and_the_log_says_so(data, tmp_path):
