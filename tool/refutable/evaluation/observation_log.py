@@ -177,8 +177,8 @@ class ObservationLog:
             if not role and key not in self._summed and not self._has(f"{key}|summaries"):
                 self._summed.add(key)
                 known = self._harness.derived(model, (name, arm, role))
-                found = summaries(arrays, known).items()
-                rows = [(a, {**common, "quantity": q}) for q, a in found]
+                of_model = summaries(arrays, known).items()
+                rows = [(a, {**common, "quantity": q}) for q, a in of_model]
                 self._write(f"{key}|summaries", prompts, rows)
 
     def _has(self, key: str) -> bool:
