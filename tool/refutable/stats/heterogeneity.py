@@ -63,8 +63,8 @@ def random_effects(values: ArrayLike, errors: ArrayLike, *, level: float = 0.95)
     mean = float(weights @ y / weights.sum())
     scatter = float(weights @ (y - mean) ** 2) / (k - 1)
     se = float(np.sqrt(max(scatter, 1.0) / weights.sum()))
-    half = t_quantile(level, k - 1) * se
-    reach = t_quantile(level, k - 2) * np.sqrt(between + se**2)
+    half = float(t_quantile(level, k - 1)) * se
+    reach = float(t_quantile(level, k - 2)) * np.sqrt(between + se**2)
     q = _q(0.0, y, variances)
     return RandomEffects(
         mean, mean - half, mean + half, mean - reach, mean + reach, float(np.sqrt(between)),
