@@ -253,6 +253,8 @@ class ClaimReport:
     """False for exact facts (weights, counts), which have no p and no multiplicity."""
     no_control: str = ""
     """Why it has no null control."""
+    advisory: bool = False
+    """Whether the gate tells of a change and lets it pass."""
 
     @property
     def region(self) -> Region:

@@ -1,17 +1,18 @@
-"""What a model says without one of its blocks, for each block: prompts share passes."""
+"""What a model says without one of its blocks, for each block: prompts and blocks share passes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from refutable.capture.edits import block_outputs, starting_behind
-from refutable.capture.plain import written
+from refutable.capture.edits import outputs_of, starting_behind, starts_behind
+from refutable.capture.last_answer import LastAnswer
+from refutable.capture.rows import in_groups, last_logits, padded, run
 from refutable.models.sites import find_sites
 
 if TYPE_CHECKING:
@@ -21,17 +22,14 @@ if TYPE_CHECKING:
     from refutable.models.sites import Sites
 
     Tokens = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+    Handed = torch.Tensor | tuple[torch.Tensor, ...] | list[torch.Tensor]
 
-_LIKE = 2
-"""Longest row of a pass against its shortest."""
-_EQUAL = 1e-3
-"""Largest difference, relative to the range, of logits of a shared pass and a prompt alone."""
+_TOKENS = 512
+"""Tokens of a pass in which several blocks are left out, each in other rows."""
 
-_last: WeakKeyDictionary[Any, tuple[tuple[Any, ...], tuple[Tokens, Tokens]]] = WeakKeyDictionary()
-"""By model, the last answer: two observables ask for the same one after the other."""
+_last: LastAnswer[tuple[Tokens, Tokens]] = LastAnswer()
 
 
-@torch.no_grad()
 def tops_without_blocks(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]]
 ) -> tuple[Tokens, Tokens]:
@@ -52,108 +50,97 @@ def tops_without_blocks(
 
     Notes
     -----
-    Prompts lie in the rows of one pass, padded on the right: what comes later changes nothing in a
-    causal model. That is seen to hold before it counts, and prompts run alone where it does not.
+    Prompts lie in the rows of one pass, padded on the right, where that is seen to change nothing.
     What lies before the block that is left out is computed once, where a pass that starts behind a
-    block was seen to give the very same.
+    block was seen to give the very same. Neighbouring blocks are left out in rows of one pass.
     """
-    # Weights that were changed in place since are other weights.
-    key = (written(model), *(tuple(ids) for ids in prompts))
-    known = _last.get(model)
-    if known is None or known[0] != key:
-        sites = find_sites(model)
-        rows = [list(ids) for ids in prompts]
-        alone = torch.cat([_logits(model, sites, [ids]) for ids in rows])
-        shared = len(rows) > 1 and _equal(_logits(model, sites, rows), alone)
-        deleted = np.empty((len(rows), len(sites.blocks)), dtype=np.int64)
-        groups = _like_lengths(rows) if shared else [[place] for place in range(len(rows))]
-        for places in groups:
-            deleted[places] = _without_each(model, sites, [rows[place] for place in places])
-        known = (key, (alone.argmax(-1).cpu().numpy(), deleted))
-        _last[model] = known
-    return known[1]
+    rows = [list(ids) for ids in prompts]
+    question = tuple(tuple(ids) for ids in rows)
+    return _last.of(model, question, lambda: _tops(model, rows))
 
 
-def _like_lengths(rows: list[list[int]]) -> list[list[int]]:
-    """Places of rows that share a pass: of like length, so that little is padded."""
-    groups: list[list[int]] = []
-    for place in sorted(range(len(rows)), key=lambda place: len(rows[place])):
-        if groups and len(rows[place]) <= _LIKE * len(rows[groups[-1][0]]) + _LIKE:
-            groups[-1].append(place)
-        else:
-            groups.append([place])
-    return groups
+@torch.no_grad()
+def _tops(model: PreTrainedModel, rows: list[list[int]]) -> tuple[Tokens, Tokens]:
+    sites = find_sites(model)
+    groups = in_groups(model, sites, rows)
+    intact = np.empty(len(rows), dtype=np.int64)
+    deleted = np.empty((len(rows), len(sites.blocks)), dtype=np.int64)
+    short = sorted(rows, key=len)[:1] * 2
+    prefix = starts_behind(model, sites, torch.tensor(short))
+    for places in groups:
+        some = [rows[place] for place in places]
+        intact[places] = last_logits(model, sites, some).argmax(-1).cpu().numpy()
+        deleted[places] = _without_each(model, sites, some, prefix=prefix)
+    return intact, deleted
 
 
-def _equal(shared: torch.Tensor, alone: torch.Tensor) -> bool:
-    span = float(alone.max() - alone.min())
-    return bool((shared - alone).abs().max() <= _EQUAL * span)
-
-
-def _without_each(model: PreTrainedModel, sites: Sites, rows: list[list[int]]) -> Tokens:
+def _without_each(
+    model: PreTrainedModel, sites: Sites, rows: list[list[int]], *, prefix: bool
+) -> Tokens:
     """Top tokens, (prompt, layer)."""
-    tokens, last = _padded(rows)
-    with _only_last(sites, last):
-        outputs = block_outputs(model, sites, tokens)
-        shortened: list[Tokens] = []
-        for layer, block in enumerate(sites.blocks):
-            behind = layer if outputs is not None else 0
-            handle = block.register_forward_hook(_passed_on, with_kwargs=True)
-            try:
-                with starting_behind(sites, outputs or (), behind):
-                    shortened.append(_run(model, tokens, last).argmax(-1).cpu().numpy())
-            finally:
-                handle.remove()
-    return np.stack(shortened, axis=1)
+    tokens, last = padded(rows)
+    outputs = outputs_of(model, sites, tokens)[0]
+    together = max(1, _TOKENS // tokens.numel())
+    if not all(_by_row(output, len(rows)) for output in outputs):
+        together = 1
+    tops: list[Tokens] = []
+    for first in range(0, len(sites.blocks), together):
+        layers = range(first, min(first + together, len(sites.blocks)))
+        count = len(layers)
+        # Of what is handed on, the next block reads the last alone.
+        known = [_repeated(outputs[first - 1], count)] * first if prefix and first else []
+        left_out = _left_out(sites, {layer: at for at, layer in enumerate(layers)}, len(rows))
+        with left_out, starting_behind(sites, known, len(known)):
+            logits = run(model, sites, tokens.repeat(count, 1), last.repeat(count))
+        tops.extend(logits.argmax(-1).cpu().numpy().reshape(count, len(rows)))
+    return np.stack(tops, axis=1)
 
 
-def _passed_on(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-    """Hand on what a block was given in place of what it made."""
-    given = args[0] if args else kwargs["hidden_states"]
-    if isinstance(output, (tuple, list)):
-        return type(output)((given, *output[1:]))
-    return given
+def _by_row(output: object, rows: int) -> bool:
+    """Whether a block hands on a tensor, or several, with the rows of the pass first."""
+    parts = output if isinstance(output, (tuple, list)) else (output,)
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    return bool(tensors) and all(t.ndim == 3 and t.shape[0] == rows for t in tensors)
 
 
-def _logits(model: PreTrainedModel, sites: Sites, rows: list[list[int]]) -> torch.Tensor:
-    """Logits after the last token of each row, (prompt, vocabulary)."""
-    tokens, last = _padded(rows)
-    with _only_last(sites, last):
-        return _run(model, tokens, last).float()
-
-
-def _run(model: PreTrainedModel, tokens: torch.Tensor, last: torch.Tensor) -> torch.Tensor:
-    device = next(model.parameters()).device
-    out = model(input_ids=tokens.to(device), use_cache=False, return_dict=True)
-    logits: torch.Tensor = out.logits
-    if logits.shape[1] == 1:
-        return logits[:, 0]
-    return logits[torch.arange(len(tokens), device=device), last.to(device)]
-
-
-def _padded(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of one length, (prompt, position), and where each ends."""
-    width = max(len(row) for row in rows)
-    padded = [row + row[-1:] * (width - len(row)) for row in rows]
-    return torch.tensor(padded), torch.tensor([len(row) - 1 for row in rows])
+def _repeated(output: object, count: int) -> object:
+    if count == 1:
+        return output
+    if isinstance(output, torch.Tensor):
+        return output.repeat(count, 1, 1)
+    assert isinstance(output, (tuple, list))  # noqa: S101  (`_by_row` saw to it)
+    return type(output)(_repeated(i, count) if isinstance(i, torch.Tensor) else i for i in output)
 
 
 @contextmanager
-def _only_last(sites: Sites, last: torch.Tensor) -> Iterator[None]:
-    """Let the unembedding, where there is one, see the last token of each row alone."""
-    if sites.unembedding is None:
-        yield
-        return
-
-    def select(module: nn.Module, args: Any) -> Any:
-        states = args[0]
-        if states.ndim != 3 or states.shape[1] <= int(last.max()):
-            return None
-        rows = torch.arange(len(states), device=states.device)
-        return (states[rows, last[: len(states)].to(states.device)][:, None], *args[1:])
-
-    handle = sites.unembedding.register_forward_pre_hook(select)
+def _left_out(sites: Sites, places: Mapping[int, int], rows: int) -> Iterator[None]:
+    """Leave each of some blocks out in other rows of a pass."""
+    handles = []
+    for layer, at in places.items():
+        where = slice(at * rows, (at + 1) * rows) if len(places) > 1 else slice(None)
+        hook = partial(_passed_on, where)
+        handles.append(sites.blocks[layer].register_forward_hook(hook, with_kwargs=True))
     try:
         yield
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
+
+
+def _passed_on(
+    where: slice,
+    module: nn.Module,
+    args: tuple[torch.Tensor, ...],
+    kwargs: Mapping[str, torch.Tensor],
+    output: Handed,
+) -> Handed:
+    """Hand on, in some rows, what a block was given in place of what it made."""
+    given = args[0] if args else kwargs["hidden_states"]
+    made = output[0] if isinstance(output, (tuple, list)) else output
+    if where != slice(None):
+        changed = made.clone()
+        changed[where] = given[where]
+        given = changed
+    if isinstance(output, (tuple, list)):
+        return type(output)((given, *output[1:]))
+    return given

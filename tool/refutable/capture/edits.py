@@ -77,20 +77,30 @@ def block_outputs(
     Returns
     -------
     list or None
-        ``None`` where a pass of two sequences that starts behind some block does not give the very
-        same logits: later blocks of such a model read more than the stream.
+        ``None`` where `starts_behind` does not hold.
     """
-    outputs, logits = _outputs(model, sites, tokens[:2])
+    if not starts_behind(model, sites, tokens[:2]):
+        return None
+    return outputs_of(model, sites, tokens)[0]
+
+
+def starts_behind(model: PreTrainedModel, sites: Sites, tokens: torch.Tensor) -> bool:
+    """Whether a pass that starts behind any block gives the very same logits.
+
+    It does not where later blocks read more than the stream.
+    """
+    outputs, logits = outputs_of(model, sites, tokens)
     for layers in range(1, len(sites.blocks) + 1):
         with starting_behind(sites, outputs, layers):
-            if not torch.equal(run_edited(model, sites, tokens[:2], {}), logits):
-                return None
-    return _outputs(model, sites, tokens)[0]
+            if not torch.equal(run_edited(model, sites, tokens, {}), logits):
+                return False
+    return True
 
 
-def _outputs(
+def outputs_of(
     model: PreTrainedModel, sites: Sites, tokens: torch.Tensor
 ) -> tuple[list[object], torch.Tensor]:
+    """Return what each block hands on in one pass, and the logits."""
     outputs: list[object] = []
     with ExitStack() as stack:
         for block in sites.blocks:

@@ -13,6 +13,7 @@ from refutable.capture.plan import make_plan
 from refutable.capture.recorder import LOGITS, Recordable, Recorder
 from refutable.capture.selection import (
     MOST_PACKS,
+    MOST_PACKS_AGAIN,
     checked_packs,
     compared_prompts,
     switches_of,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from transformers import PreTrainedModel
 
+    from refutable.capture.measure import Made
     from refutable.capture.packing import Pack
     from refutable.capture.views import LogitView
     from refutable.models.encode import Encoded
@@ -61,6 +63,8 @@ class Trial:
         What the run records: it decides how many prompts share a pass.
     probes : sequence of Recordable
         What is compared besides.
+    riding : sequence of Recordable
+        What the run's passes record besides; it is kept in `made` and not compared.
     bound : float
         Largest relative difference that counts as equal.
     most_packs : int
@@ -75,13 +79,17 @@ class Trial:
         *,
         asked: Sequence[Recordable],
         probes: Sequence[Recordable],
+        riding: Sequence[Recordable] = (),
         bound: float,
         most_packs: int = MOST_PACKS,
     ) -> None:
         self._most_packs = most_packs
         self._model, self._sites, self._encoded = model, sites, encoded
         self._asked, self._probes, self._bound = asked, probes, bound
+        self._riding = riding
         self._lengths = [len(ids) for ids in encoded.ids]
+        self.made: Made = {}
+        """What the passes of the layout tried last gave: they need not be made again."""
 
     def run(self, layout: str) -> tuple[Arrays | None, Arrays, Difference]:
         """Compare a layout with single prompts.
@@ -102,7 +110,11 @@ class Trial:
         chosen = self._encoded.only(places)
         ran = self._encoded.only(sorted(prompt for pack in packs for prompt in pack.prompts))
         items = {item.name: item for item in (*self._asked, *self._probes)}.values()
-        measured = only(self._measure(list(items), packs), chosen, ran)
+        self.made = {}
+        measured = self._measure([*items, *self._riding], packs, self.made)
+        for item in self._riding:
+            measured.pop(item.name, None)
+        measured = only(measured, chosen, ran)
         alone = measure(
             self._model, self._sites, chosen, list(items), layout="single", finite=False
         )
@@ -110,14 +122,23 @@ class Trial:
         if plan.attention and difference.value <= self._bound:
             # Read through our own function, attention is right even where the model's own mask
             # lets packed prompts see each other; the model must be right without it too.
-            probed = only(self._measure(self._probes, packs), chosen, ran)
-            wanted = {item.name: alone[item.name] for item in self._probes}
+            packs = packs[:MOST_PACKS_AGAIN]
+            inside = {prompt for pack in packs for prompt in pack.prompts}
+            some = self._encoded.only([place for place in places if place in inside])
+            probed = only(
+                self._measure(self._probes, packs), some, self._encoded.only(sorted(inside))
+            )
+            wanted = only({item.name: alone[item.name] for item in self._probes}, some, chosen)
             other = compare(probed, wanted, ranged=LastLogits.name)
             difference = max(difference, other, key=lambda item: item.value)
         return measured, alone, difference
 
-    def _measure(self, items: Sequence[Recordable], packs: Sequence[Pack]) -> Arrays:
-        return measure(self._model, self._sites, self._encoded, items, packs=packs, finite=False)
+    def _measure(
+        self, items: Sequence[Recordable], packs: Sequence[Pack], made: Made | None = None
+    ) -> Arrays:
+        return measure(
+            self._model, self._sites, self._encoded, items, packs=packs, finite=False, made=made
+        )
 
 
 def only(arrays: Arrays, chosen: Encoded, ran: Encoded) -> Arrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from refutable.models.sites import Sites
 
     Array = NDArray[np.generic]
+    Made = MutableMapping[Pack, dict[str, Array]]
+    """What passes gave that were made already: by pass, each observable's numbers."""
 
 # Tokens per pass where the caller gives none. On a CPU a few hundred rows fill the matrix units,
 # and masked attention grows with the square of the width: in a model of 135M parameters it is a
@@ -42,6 +44,7 @@ def measure(
     token_budget: int | None = None,
     packs: Sequence[Pack] | None = None,
     finite: bool = True,
+    made: Made | None = None,
     say: Callable[[str], None] | None = None,
 ) -> dict[str, xr.DataArray]:
     """Record observables of a model on a prompt set.
@@ -67,6 +70,9 @@ def measure(
         Some of the passes of `passes_of`: only they are run, and only their prompts come back.
     finite : bool
         Whether to refuse numbers that are not finite where a sound model gives none.
+    made : mutable mapping, optional
+        Passes over the same prompts that were made already, with what they gave: they are not made
+        again where they hold all that is asked for. Passes that are made are added.
     say : callable, optional
         Told in one line when passes did not fit in memory and smaller ones were made.
 
@@ -87,7 +93,17 @@ def measure(
     plan = make_plan(observables)
     if packs is None:
         packs = passes_of(model, encoded, plan, layout, token_budget)
+    names = [item.name for item in plan.observables]
+    known = [pack for pack in packs if made and made.get(pack, {}).keys() >= set(names)]
+    packs = [pack for pack in packs if pack not in known]
     packs, parts = _run(model, sites, encoded, observables, packs=packs, say=say)
+    if made is not None:
+        for at, pack in enumerate(packs):
+            made.setdefault(pack, {}).update({name: parts[name][at] for name in names})
+        for pack in known:
+            packs.append(pack)
+            for name in names:
+                parts[name].append(made[pack][name])
     return gathered(plan, packs, parts, encoded, dtype=_dtype(model) if finite else "")
 
 

@@ -100,7 +100,7 @@ def _controls(
     spec = claim.control
     if spec is not None and spec.body is not None:
         value = call(spec.body, subject.observations, spec.observables)
-        if spec.kind == "placebo":
+        if spec.kind == "placebo" and "copy" not in getattr(value, "dims", ()):
             return (value,), (f"{model}@placebo",)
         copies = _along_copies(claim, value)
         return copies, tuple(f"{model}@{spec.kind}-{place}" for place in range(len(copies)))

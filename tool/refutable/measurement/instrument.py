@@ -9,7 +9,7 @@ right, else right-padded, else single prompts. No architecture is known by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
+    from refutable.capture.measure import Made
+    from refutable.capture.recorder import Recordable
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
     from refutable.models.sites import Sites
@@ -56,6 +58,8 @@ class InstrumentResult:
     """The same on the same prompts in the chosen layout."""
     error: float
     """Largest relative difference between the two, or between plain and hooked runs."""
+    made: Made = field(default_factory=dict)
+    """Passes of the run itself that were made for it, with what they gave."""
 
 
 _LOGITS = Observable(
@@ -76,6 +80,7 @@ def check(
     *,
     bound: float | None = None,
     again: bool = False,
+    riding: Sequence[Recordable] = (),
 ) -> InstrumentResult:
     """Check the instrument on one model and choose how prompts share forward passes.
 
@@ -95,6 +100,8 @@ def check(
     again : bool
         Whether the layout was found right for this very model on other prompts in this run: fewer
         passes of a large set are then compared.
+    riding : sequence of Recordable
+        What the run's passes record besides, so that those made here need not be made again.
 
     Returns
     -------
@@ -107,7 +114,7 @@ def check(
         If the model does not have what an observable reads.
     """
     limits = bound, packs_to_check(loaded.model, again=again)
-    return _Check(loaded, sites, encoded, observables, limits).run()
+    return _Check(loaded, sites, encoded, (observables, riding), limits).run()
 
 
 class _Check:
@@ -118,17 +125,17 @@ class _Check:
         loaded: LoadedModel,
         sites: Sites,
         encoded: Encoded,
-        observables: Sequence[Observable],
+        recorded: tuple[Sequence[Observable], Sequence[Recordable]],
         limits: tuple[float | None, int],
     ) -> None:
         bound, most_packs = limits
+        observables, riding = recorded
         self.model: PreTrainedModel = loaded.model
         self.sites = sites
         self.dtype = str(next(self.model.parameters()).dtype).removeprefix("torch.")
         self.bound = bound or BOUNDS.get(self.dtype, BOUNDS["float32"])
         self.whole = encoded
-        lengths = [len(ids) for ids in encoded.ids]
-        self.encoded = encoded.only(choose(lengths))
+        self.encoded = encoded.only(choose([len(ids) for ids in encoded.ids]))
         self.asked = {item.name: item for item in observables}
         self.stream = not sites.reason("blocks.0.resid_post")
         probes = [_LOGITS] if sites.unembedding is not None else []
@@ -139,21 +146,16 @@ class _Check:
         self.probes = probes
         self.attention = needs_attention([*observables, *probes])
         self.trial = Trial(
-            self.model,
-            sites,
-            encoded,
-            asked=list(self.asked.values()),
-            probes=probes,
-            bound=self.bound,
-            most_packs=most_packs,
-        )
+            self.model, sites, encoded, asked=list(self.asked.values()), probes=probes,
+            riding=riding, bound=self.bound, most_packs=most_packs,
+        )  # fmt: skip
         self.checks: list[InstrumentCheck] = []
 
     def run(self) -> InstrumentResult:
         before = state_of(self.model)
         plain = self._plain(self.encoded)
         self._memory(plain)
-        reference = self._measure("single")
+        reference = self._alone()
         self._blocks(reference)
         if not self._finite(reference):
             return self._result("single", reference, reference, 0.0)
@@ -178,25 +180,19 @@ class _Check:
             reference={name: reference[name] for name in self.asked},
             packed={name: measured[name] for name in self.asked},
             error=error,
+            made=self.trial.made if layout != "single" else {},
         )
 
-    def _measure(self, layout: str, *, asked: bool = True) -> Arrays:
-        items = [*self.asked.values(), *self.probes] if asked else self.probes
-        return measure(self.model, self.sites, self.encoded, items, layout=layout, finite=False)
+    def _alone(self) -> Arrays:
+        every = [*self.asked.values(), *self.probes]
+        return measure(self.model, self.sites, self.encoded, every, layout="single", finite=False)
 
     def _add(
         self, name: str, passed: bool, detail: str, value: float | None = None, bound: float = 0.0
     ) -> None:
         known = value is not None and np.isfinite(value)
-        self.checks.append(
-            InstrumentCheck(
-                name=name,
-                passed=passed,
-                value=value if known else None,
-                bound=None if value is None else bound,
-                detail=detail,
-            )
-        )
+        limits = (value if known else None, None if value is None else bound)
+        self.checks.append(InstrumentCheck(name, passed, *limits, detail))
 
     def _plain(self, encoded: Encoded) -> Mapping[str, NDArray[np.generic]]:
         if self.sites.unembedding is None:

@@ -28,6 +28,7 @@ from refutable.system.progress import Say
 if TYPE_CHECKING:
     import xarray as xr
 
+    from refutable.capture.measure import Made
     from refutable.capture.recorder import Recordable
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
@@ -62,6 +63,8 @@ class ModelRunner:
         self._packed = False
         """Whether prompts were found to share passes rightly, on some set in this run."""
         self._ledger = CostLedger(archive.settings.profile)
+        self._made: Made = {}
+        """Passes over the prompts at hand that were made to check the instrument."""
 
     def say(self, line: str) -> None:
         """Tell what begins, and how many of the passes over this model lie behind it."""
@@ -185,8 +188,10 @@ class ModelRunner:
         for (prompts, arm), by_control in self.archive.groups.items():
             names = self._missing_on_model(prompts, arm, None)
             if names:
+                self._made = {}
                 names = names - self._check(prompts, arm, names)
                 self._measure(loaded, prompts, arm, "", names)
+                self._made = {}
             for control in by_control:
                 if control is not None and control.kind == "shuffled":
                     lacking = self._missing_on_model(prompts, arm, control)
@@ -214,7 +219,8 @@ class ModelRunner:
         loaded = self._model()
         encoded, sites = self._encoded(loaded, prompts, arm, None), self._sites_of(loaded)
         with self._ledger.of("instrument check", prompts, arm):
-            checking = partial(check, loaded, sites, encoded, again=self._packed)
+            riding = self._riding(names)
+            checking = partial(check, loaded, sites, encoded, again=self._packed, riding=riding)
             checks, reasons = checked_apart(recorded, sites, checking)
         for name, reason in reasons.items():
             for control in self.archive.groups[prompts, arm]:
@@ -228,6 +234,7 @@ class ModelRunner:
                 self.archive.put(name, prompts, arm, role, array)
         self.archive.put_notes(prompts, arm, checks.layout, checks.attention)
         self._packed |= checks.layout == "packed"
+        self._made = checks.made
         return set(reasons)
 
     def _layout(self, prompts: str, arm: str) -> str:
@@ -257,11 +264,11 @@ class ModelRunner:
             layout = self._layout(prompts, arm)
             with self._ledger.of("one pass", prompts, arm, role):
                 sites = self._sites_of(loaded)
-                riding = any(item.last_states for item in items) and not lacking(LAST_STATES, sites)
-                wanted: list[Recordable] = [*recorded]
-                if riding:
-                    wanted.append(LAST_STATES)
-                arrays = measure(loaded.model, sites, encoded, wanted, layout=layout, say=self.say)
+                made = {} if role else self._made
+                wanted: list[Recordable] = [*recorded, *self._riding(names)]
+                arrays = measure(
+                    loaded.model, sites, encoded, wanted, layout=layout, made=made, say=self.say
+                )
             states = arrays.pop(LAST_STATES.name, None)
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
@@ -271,6 +278,12 @@ class ModelRunner:
             self._experiments(reading, loaded, encoded, (prompts, arm, role))
         others = [item for item in items if item not in reading]
         self._experiments(others, loaded, encoded, (prompts, arm, role))
+
+    def _riding(self, names: set[str]) -> list[Recordable]:
+        """What the pass records besides, for observables that read the last tokens' states."""
+        asked = any(REGISTRY[name].last_states for name in names)
+        there = asked and not lacking(LAST_STATES, self._sites_of(self._model()))
+        return [LAST_STATES] if there else []
 
     def _experiments(
         self,

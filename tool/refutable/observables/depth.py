@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from refutable.capture.last_answer import LastAnswer
 from refutable.capture.last_states import handed_over
 from refutable.errors import NotAvailableError
 from refutable.observables.registry import observable
@@ -15,26 +15,31 @@ if TYPE_CHECKING:
     import torch
     import xarray as xr
     from numpy.typing import NDArray
-    from torch import nn
 
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
 
-PROMPTS = 12
-"""Prompts, one a family, on which blocks are deleted: a pass for each block and prompt."""
+PROMPTS, TOKENS = 12, 12
+"""Prompts, one a family, after whose first tokens blocks are deleted: a pass for each block."""
 SEQUENCES, HALF = 12, 24
 """Sequences of random tokens, each half as long as the sequence that repeats it."""
+_BACK = {"copied": HALF - 1, "elsewhere": HALF + 4}
+"""How far back the token after the previous copy lies, and one where nothing was copied."""
 _SEED = 20_240_711
+_last_repeated: LastAnswer[Mapping[str, xr.DataArray]] = LastAnswer()
 
 
-@observable(source="model", dims=("prompt", "layer"), unit="share")
+@observable(source="model", dims=("prompt", "layer"), unit="share", version=2)
 def deletion_keeps_top(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
-    """Whether the most probable next token stays when a block is deleted; one prompt a family."""
+    """Whether the most probable next token stays when a block is deleted.
+
+    After the first twelve tokens of twelve prompts, one a family.
+    """
     intact, deleted, picked = _deletions(loaded, encoded)
     return _by_block(deleted == intact[:, None], encoded, picked)
 
 
-@observable(source="model", dims=("prompt", "layer"), unit="share")
+@observable(source="model", dims=("prompt", "layer"), unit="share", version=2)
 def deletion_keeps_other(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """As `deletion_keeps_top`, against what the intact model says after another prompt."""
     import numpy as np
@@ -50,24 +55,22 @@ def lens_divergence(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     import torch
     from torch.nn.functional import log_softmax
 
+    from refutable.capture.rows import last_states
     from refutable.models.sites import find_sites
 
     sites = find_sites(loaded.model)
     if sites.unembedding is None or sites.final_norm is None:
         raise NotAvailableError("the model has no final norm or no unembedding to read a block by")
     picked = _one_a_family(encoded, len(encoded))
-    rows = []
-    known = handed_over(loaded.model, [encoded.ids[place] for place in picked])
+    prompts = [list(encoded.ids[place]) for place in picked]
+    states = handed_over(loaded.model, prompts)
+    if states is None:
+        states = last_states(loaded.model, sites, prompts)
     like = next(sites.unembedding.parameters())
-    for row, place in enumerate(picked):
+    rows = []
+    for state in states:
         with torch.no_grad():
-            if known is None:
-                with _kept(sites.blocks) as kept:
-                    _logits(loaded, encoded.ids[place])
-                states = torch.stack(kept)
-            else:
-                states = torch.as_tensor(known[row]).to(like)
-            early = sites.unembedding(sites.final_norm(states))
+            early = sites.unembedding(sites.final_norm(torch.as_tensor(state).to(like)))
         logs = log_softmax(early.float(), dim=-1)
         final = logs[-1]
         rows.append((final.exp() * (final - logs)).sum(-1).cpu().numpy())
@@ -77,13 +80,13 @@ def lens_divergence(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
 @observable(source="model", dims=("prompt", "layer", "head"), unit="share", per_prompt=False)
 def induction_attention(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Attention to the token after the previous copy, on random tokens that are repeated."""
-    return _repeated(loaded, HALF - 1)
+    return _repeated(loaded)["copied"]
 
 
 @observable(source="model", dims=("prompt", "layer", "head"), unit="share", per_prompt=False)
 def off_induction_attention(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """As `induction_attention`, to a token five places further back, where nothing was copied."""
-    return _repeated(loaded, HALF + 4)
+    return _repeated(loaded)["elsewhere"]
 
 
 @observable(source="model", dims=(), unit="dimensions")
@@ -130,30 +133,6 @@ def _logits(loaded: LoadedModel, ids: Sequence[int]) -> torch.Tensor:
     return out
 
 
-@contextmanager
-def _kept(blocks: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
-    """Keep the last token's state after each block of one pass."""
-    states: list[torch.Tensor] = []
-
-    def keep(
-        module: nn.Module, args: object, output: torch.Tensor | tuple[torch.Tensor, ...]
-    ) -> None:
-        states.append((output[0] if isinstance(output, (tuple, list)) else output)[0, -1])
-
-    with _hooked(blocks, keep):
-        yield states
-
-
-@contextmanager
-def _hooked(blocks: Sequence[nn.Module], hook: Callable[..., object]) -> Iterator[None]:
-    handles = [block.register_forward_hook(hook, with_kwargs=False) for block in blocks]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _deletions(
     loaded: LoadedModel, encoded: Encoded
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
@@ -161,7 +140,8 @@ def _deletions(
     from refutable.capture.deletion import tops_without_blocks
 
     picked = _one_a_family(encoded, PROMPTS)
-    intact, deleted = tops_without_blocks(loaded.model, [encoded.ids[i] for i in picked])
+    begun = [encoded.ids[place][:TOKENS] for place in picked]
+    intact, deleted = tops_without_blocks(loaded.model, begun)
     return intact, deleted, picked
 
 
@@ -188,28 +168,38 @@ def _random_tokens(vocab: int, rows: int, length: int) -> list[list[int]]:
     return [[int(token) for token in row] for row in drawn]
 
 
-def _repeated(loaded: LoadedModel, back: int) -> xr.DataArray:
-    """Mean attention to the key so many places back, over the second half of repeated tokens."""
+def _repeated(loaded: LoadedModel) -> Mapping[str, xr.DataArray]:
+    """Attention over the second half of repeated tokens, by the key that it goes to."""
+    if 2 * HALF > loaded.facts.context:
+        raise NotAvailableError(f"{loaded.facts.id} reads fewer than {2 * HALF} tokens")
+    return _last_repeated.of(loaded.model, loaded.facts.d_vocab, lambda: _of_repeated(loaded))
+
+
+def _of_repeated(loaded: LoadedModel) -> Mapping[str, xr.DataArray]:
     import numpy as np
     import torch
-    import xarray as xr
 
     from refutable.capture.interface import attention_implementation
 
-    if 2 * HALF > loaded.facts.context:
-        raise NotAvailableError(f"{loaded.facts.id} reads fewer than {2 * HALF} tokens")
-    repeated = []
+    by_key: dict[str, list[list[NDArray[np.float32]]]] = {name: [] for name in _BACK}
+    device = next(loaded.model.parameters()).device
     for half in _random_tokens(loaded.facts.d_vocab, SEQUENCES, HALF):
-        device = next(loaded.model.parameters()).device
         tokens = torch.tensor([half + half], device=device)
         with torch.no_grad(), attention_implementation(loaded.model, "eager"):
             out = loaded.model(input_ids=tokens, use_cache=False, output_attentions=True)
         if not out.attentions or out.attentions[0] is None:
             raise NotAvailableError("the model's attention returns no weights")
-        rows = torch.arange(max(HALF + 1, back), 2 * HALF, device=device)
-        repeated.append([w[0][:, rows, rows - back].float().mean(-1).cpu().numpy()
-                      for w in out.attentions])  # fmt: skip
-    table = np.array(repeated)
+        for name, back in _BACK.items():
+            rows = torch.arange(max(HALF + 1, back), 2 * HALF, device=device)
+            by_key[name].append([w[0][:, rows, rows - back].float().mean(-1).cpu().numpy()
+                                 for w in out.attentions])  # fmt: skip
+    return {name: _by_head(np.array(tables)) for name, tables in by_key.items()}
+
+
+def _by_head(table: NDArray[np.float32]) -> xr.DataArray:
+    import numpy as np
+    import xarray as xr
+
     names = [f"repeat-{i}" for i in range(SEQUENCES)]
     return xr.DataArray(
         table,

@@ -79,6 +79,8 @@ class Claim:
     """Models that it is tried on where a run names none, in place of the suite's."""
     no_control: str = ""
     """Why it has no null control, where none can exist or the quantity holds its own."""
+    advisory: bool = False
+    """Whether the gate only tells of a change."""
 
     def report(self) -> ClaimReport:
         """Return the claim as a plain record for the evidence."""
@@ -100,6 +102,7 @@ class Claim:
             no_control=self.no_control,
             citation=self.source.citation,
             sampled=self.predicts.sampled,
+            advisory=self.advisory,
         )
 
 
@@ -124,6 +127,7 @@ def claim(
     groups: tuple[str, ...] = (),
     default_models: tuple[str, ...] = (),
     no_control: str = "",
+    advisory: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make a test function a claim.
 
@@ -167,6 +171,9 @@ def claim(
     no_control : str, optional
         Why no null control stands beside it, in one phrase: none can exist, or the quantity holds
         its own. The report shows it.
+    advisory : bool
+        Whether the gate between two releases tells of a change and lets it pass: for a quantity of
+        which nobody knows how much it may move.
 
     Returns
     -------
@@ -215,6 +222,7 @@ def claim(
             groups=tuple(groups),
             default_models=tuple(default_models),
             no_control=no_control,
+            advisory=advisory,
         )
         return function
 

@@ -88,7 +88,8 @@ def placebo(body: Callable[..., Any], *, statement: str) -> ControlSpec:
     ----------
     body : callable
         A function of observables that gives values in the form of the claim's own body, of a
-        comparison in which nothing differs, such as the times of two equal models.
+        comparison in which nothing differs, such as the times of two equal models; along a dim
+        ``copy`` where it was drawn several times.
     statement : str
         What it does, in one phrase.
     """

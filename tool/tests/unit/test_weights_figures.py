@@ -59,7 +59,7 @@ def measured():
     arrays = {}
     for model, reader in readers.items():
         for item in REGISTRY:
-            if item.weights is None or item.name == "spectral_exponent":
+            if item.weights is None:
                 continue
             try:
                 arrays[model, item.name] = item.weights(reader)

@@ -131,8 +131,6 @@ def test_every_weight_observable_says_its_dims(planted):
     for name, item in named.items():
         assert not item.per_prompt
         assert not item.derived
-        if name == "spectral_exponent":
-            continue
         array = item.weights(planted)
         assert array.dims == item.dims, name
         assert np.isfinite(array.values).all(), name

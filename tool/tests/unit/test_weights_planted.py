@@ -8,7 +8,6 @@ import pytest
 from refutable.observables.weights import heads as hd
 from refutable.observables.weights import pca
 from refutable.observables.weights import positions as pos
-from refutable.observables.weights.spectra import tail_exponent
 
 RNG = np.random.default_rng
 
@@ -202,11 +201,3 @@ def test_few_heads_and_flat_scatters_have_no_number():
     assert np.isnan(two.cophenetic)
     assert hd.gap(two, [two]) == (0.0, 1)
     assert np.isnan(pca.best_silhouette(np.zeros((20, 2))))
-
-
-@pytest.mark.parametrize("alpha", [2.5, 4.0])
-def test_a_power_law_of_known_exponent(alpha):
-    pytest.importorskip("powerlaw")
-    values = (1 - RNG(12).random(1500)) ** (-1 / (alpha - 1))
-    assert tail_exponent(values) == pytest.approx(alpha, rel=0.06)
-    assert np.isnan(tail_exponent(np.ones(5)))

@@ -8,7 +8,7 @@ import numpy as np
 
 from refutable.models.weights.roles import CATEGORIES
 from refutable.observables.registry import observable
-from refutable.observables.weights import distribution, pca, spectra
+from refutable.observables.weights import distribution, pca
 from refutable.observables.weights.counts import count, count_stored
 from refutable.observables.weights.labelled import labelled
 from refutable.observables.weights.work import ends, over_layers, over_matrices, side_by_side
@@ -190,13 +190,3 @@ def scatter_silhouette_rotated(weights: WeightReader) -> xr.DataArray:
 
     silhouettes = np.array(over_layers(some, copies))
     return labelled(silhouettes.T, copy=range(COPIES), layer=some.layers)
-
-
-@observable(source="weights", dims=("layer", "matrix"), unit="exponent")
-def spectral_exponent(weights: WeightReader) -> xr.DataArray:
-    """Power-law exponent of the tail of each matrix's spectrum (needs the extra ``spectra``)."""
-
-    def exponents(reader: WeightReader, layer: int) -> list[float]:
-        return [spectra.spectral_exponent(reader.matrix(layer, name)) for name in reader.matrices]
-
-    return labelled(over_layers(weights, exponents), layer=weights.layers, matrix=weights.matrices)
