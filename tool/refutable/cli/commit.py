@@ -19,19 +19,33 @@ from refutable.models.spec import ModelSource
 from refutable.observables.registry import REGISTRY
 from refutable.spec.cell import DEFAULT_PROMPTS
 from refutable.spec.prompts import PromptLibrary
-from refutable.store.committed import Committed, CommittedModel, CommittedWriter
+from refutable.store.committed import SMALL, Committed, CommittedModel, CommittedWriter
 from refutable.studies.catalogue import bundled_claims
 from refutable.system.paths import fixtures, writable
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from refutable.models.spec import ModelSpec
     from refutable.spec.claim import Claim
+    from refutable.store.store import ObservationKey
 
 
 BITS = {"twin": 14, "thoughts": 19}
 """Binary digits behind the leading one that large arrays of a tag keep: an error of 3e-5 of each
 number where claims are about means of thousands, and of 1e-6, the rounding of a pass, where some
 ask for equality."""
+
+OF_EACH_SEED = frozenset({"no-position"})
+"""Tags of models whose study states the untrained model of each seed."""
+BEFORE_TRAINING = frozenset(
+    {
+        "untrained_replaced_loss",
+        "untrained_loss_without_position",
+        "untrained_previous_token_attribution",
+    }
+)
+"""What is asked of these models and takes longer to measure than to read."""
 
 
 def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> int:
@@ -87,7 +101,8 @@ def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> i
 def observe_copies(out: Path, say: Callable[[str], None], tag: str = "twin") -> int:
     """Add what claims ask of untrained copies of the shipped models to a file of observations.
 
-    All else that the file holds is left as it is; a copy that was measured before is read.
+    All else that the file holds is left as it is; a copy that was measured before is read. Models
+    of a study that states an untrained model for each seed leave `BEFORE_TRAINING` of it.
 
     Parameters
     ----------
@@ -112,7 +127,7 @@ def observe_copies(out: Path, say: Callable[[str], None], tag: str = "twin") -> 
     writer = CommittedWriter(bits=BITS.get(tag))
     writer.take(Committed(out))
     for spec in all_specs():
-        if tag in spec.tags and spec.seed == 0 and weights_available(spec):
+        if tag in spec.tags and (spec.seed == 0 or tag in OF_EACH_SEED) and weights_available(spec):
             of_group = [
                 claim
                 for claim in bundled_claims()
@@ -123,6 +138,11 @@ def observe_copies(out: Path, say: Callable[[str], None], tag: str = "twin") -> 
             _observe(spec, of_group, True, writer, say, copies_alone=True)
     writer.write(out)
     return len(writer.models)
+
+
+def _before_training(key: ObservationKey, value: xr.DataArray) -> bool:
+    """Whether an array is of a study's own model before training, and small."""
+    return key.observable in BEFORE_TRAINING and not key.role and value.size <= SMALL
 
 
 def _trained_here(tag: str) -> list[ModelSpec]:
@@ -164,7 +184,9 @@ def _observe(
             say(f"{spec.id}, {need.claim.id}: {one_line(problem)}")
     if copies_alone:
         for key, value in harness.archive(spec.id).keyed():
-            if key.role.startswith("untrained-") and value is not None:
+            if value is None or isinstance(value, dict):
+                continue
+            if key.role.startswith("untrained-") or _before_training(key, value):
                 writer.put(key, value)
         return
     state = harness.state(spec.id)

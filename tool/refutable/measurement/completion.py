@@ -8,6 +8,7 @@ from refutable.errors import InstrumentError, NotAvailableError, RefutableError,
 from refutable.measurement.archive import ObservationArchive
 from refutable.measurement.room import is_streamed
 from refutable.measurement.runner import ModelRunner
+from refutable.measurement.state import State
 from refutable.models.sources.twin import measured_when_trained
 from refutable.system.progress import Say
 
@@ -54,7 +55,7 @@ def _origin(archive: ObservationArchive, say: Say) -> str:
             return "committed"
         archive.replay = False
     # Two workers may want the same model: the second waits and finds it done.
-    with archive.store.locked(state.report.weights_digest[:32]):
+    with archive.store.locked(lock_of(state)):
         origin = "store"
         if not archive.read():
             origin = "live"
@@ -67,6 +68,11 @@ def _origin(archive: ObservationArchive, say: Say) -> str:
                 )
     archive.refuse_failed()
     return origin
+
+
+def lock_of(state: State) -> str:
+    """Name of the lock that whoever measures a model holds."""
+    return state.report.weights_digest[:32]
 
 
 def _runner(archive: ObservationArchive, say: Say) -> ModelRunner:

@@ -2,9 +2,9 @@
 
 The passes of a model of half a million parameters keep one core busy, with Python as much as with
 arithmetic; more threads do not help. So where a run has several such models to measure and a core
-to spare, a second process takes them from the other end of the list. Both share the store and its
-locks: what one has measured the other reads, and when the second one fails the first measures
-itself.
+to spare, a second process takes them from the other end of the list, and first of all what takes
+longest. Both share the store and its locks: what one has measured the other reads, a model that one
+is at the other leaves to it, and when the second one fails the first measures itself.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from refutable.errors import RefutableError
+from refutable.measurement.completion import lock_of
 from refutable.measurement.harness import Harness, open_harness
 from refutable.measurement.needs import Need
 from refutable.measurement.state import Settings
@@ -24,6 +25,7 @@ from refutable.models.identify import known
 from refutable.models.registry import all_specs, resolve
 from refutable.models.sources.twin import measured_when_trained
 from refutable.models.spec import ModelSource
+from refutable.observables.registry import REGISTRY
 from refutable.spec.claim import Claim
 from refutable.spec.claim_files import claims_of_file, file_of
 from refutable.spec.prompts import PromptLibrary, PromptSet
@@ -88,7 +90,13 @@ def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
     models = dict.fromkeys(need.model for need in wanted)
     waiting = {model for model in models if _unmeasured(harness, model)}
     sets = _prompt_sets(harness, wanted)
-    given_away = [n for n in reversed(wanted) if n.model in waiting and n.prompts in sets]
+    given_away = [
+        need
+        for model in _order(harness, wanted)
+        if model in waiting
+        for need in wanted
+        if need.model == model and need.prompts in sets
+    ]
     if len({need.model for need in given_away}) < FEWEST:
         return None
     job = Job(
@@ -108,6 +116,17 @@ def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
         os.environ["OMP_NUM_THREADS"] = str(share)
         worker.set_threads(share)
     return Prefetch(process, cores, shares)
+
+
+def _order(harness: Harness, needs: list[Need]) -> list[str]:
+    """Models in the order in which the second process takes them.
+
+    The run comes to them in the order of their first claims, so that the last of these is first.
+    What takes longest goes before: begun last it would leave the other process with nothing to do.
+    """
+    models = list(dict.fromkeys(need.model for need in needs))[::-1]
+    long = {n.model for n in needs if any(REGISTRY[name].long for name in n.observables)}
+    return sorted(models, key=lambda model: model not in long)
 
 
 def _prompt_sets(harness: Harness, needs: list[Need]) -> dict[str, PromptSet]:
@@ -156,7 +175,9 @@ def run(job: Job) -> None:
     for model in dict.fromkeys(need.model for need in needs):
         # The run meets the same error, and tells it.
         with suppress(RefutableError):
-            harness.measure(model)
+            # One that the run is at is left to it: waiting for it would leave a core idle.
+            if not harness.sources.store.is_locked(lock_of(harness.state(model))):
+                harness.measure(model)
         harness.forget(model)
 
 

@@ -44,8 +44,11 @@ class Observable:
     what one recorded pass cannot give: interventions, gradients, probes, training logs."""
 
     of_training: bool = False
-    """Whether it needs the checkpoints of training, which are not shipped: a committed value then
-    stands for it."""
+    """Whether it needs the checkpoints of training, or the model before it, which are not shipped:
+    a committed value then stands for it."""
+    long: bool = False
+    """Whether it takes longer than all else that is asked of a model, such as a training run: a
+    second process starts with it."""
     recorded_with: str = ""
     """Name of an observable that this one illustrates: it is recorded whenever that one is."""
 

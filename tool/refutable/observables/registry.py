@@ -173,6 +173,7 @@ def observable(
     recorded_with: str = "",
     per_prompt: bool | None = None,
     of_training: bool = False,
+    long: bool = False,
     in_store_only: bool = False,
     economical: bool = False,
     last_states: bool = False,
@@ -203,6 +204,7 @@ def observable(
     recorded_with: str = "",
     per_prompt: bool | None = None,
     of_training: bool = False,
+    long: bool = False,
     of_config: bool = False,
     in_store_only: bool = False,
     economical: bool = False,
@@ -235,7 +237,10 @@ def observable(
         Whether it depends on the prompts; by default where `dims` has ``prompt``. A function of a
         model gets ``None`` for the prompts where it does not.
     of_training : bool
-        Whether it needs the checkpoints of training.
+        Whether it needs the checkpoints of training, or the model before it: a committed value
+        then stands for it.
+    long : bool
+        Whether it takes longer than all else that is asked of a model, such as a training run.
     of_config : bool
         Whether it follows from the config alone: models of one config then share it.
     in_store_only : bool
@@ -303,6 +308,7 @@ def observable(
             per_prompt="prompt" in dims if per_prompt is None else per_prompt,
             recorded_with=recorded_with,
             of_training=of_training,
+            long=long,
             of_config=of_config,
             in_store_only=in_store_only,
             economical=economical,

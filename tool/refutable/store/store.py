@@ -238,12 +238,25 @@ class Store:
         """
         from filelock import FileLock
 
+        with FileLock(self._lock_file(name)):
+            yield
+
+    def is_locked(self, name: str) -> bool:
+        """Whether another process (or thread) holds a lock at this moment."""
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self._lock_file(name), blocking=False):
+                return False
+        except Timeout:
+            return True
+
+    def _lock_file(self, name: str) -> Path:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
         short = hashlib.sha256(name.encode()).hexdigest()[:12]
         slug = re.sub(r"[^A-Za-z0-9]+", "-", name)[:40].strip("-")
-        with FileLock(folder / f"{slug}-{short}.lock"):
-            yield
+        return folder / f"{slug}-{short}.lock"
 
     def _files(self) -> list[Path]:
         folder = self.root / "observations"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,14 +12,18 @@ import pytest
 import torch
 import xarray as xr
 
+from refutable.cli.commit import BEFORE_TRAINING
 from refutable.errors import NotAvailableError, RefutableError
+from refutable.measurement.harness import open_harness
 from refutable.models.load import load
 from refutable.models.registry import resolve
 from refutable.observables.registry import REGISTRY
 from refutable.report.figures.coordinates import placed
+from refutable.spec.prompts import PromptLibrary
 from refutable.spec.references import reference
 from refutable.studies.no_position.figures.training import _band
 from refutable.studies.no_position.observables import activations, training, weights
+from refutable.system.paths import fixtures
 
 
 def _pattern(rows):
@@ -168,3 +173,19 @@ def test_before_training_the_model_of_each_seed_recalls_nothing():
     other = REGISTRY["untrained_mean_attention"].experiment(load(resolve("no-position-2")), None)
     assert float(abs(other - measured["mean_attention"]).max()) > 1e-3
     assert torch.equal(trained.model.transformer.wte.weight, table)
+
+
+def test_what_is_committed_of_a_model_before_training_is_what_it_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFUTABLE_CACHE", str(tmp_path))
+    lab = open_harness(PromptLibrary([fixtures()]))
+    archive = lab.archive("no-position-3")
+    assert archive.committed is not None
+    loaded = load(resolve("no-position-3"))
+    for name in sorted(BEFORE_TRAINING):
+        known = archive.committed.get(archive.key(REGISTRY[name], "battery", "no-bos", ""))
+        assert known is not None
+        measure = REGISTRY[name].experiment
+        assert measure is not None
+        xr.testing.assert_allclose(known, measure(loaded, None), rtol=1e-4, atol=1e-6)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from refutable.measurement import prefetch
+from refutable.measurement.completion import lock_of
 from refutable.measurement.harness import Harness, open_harness
 from refutable.measurement.needs import Need
 from refutable.spec.prompts import PromptLibrary, load_prompts
@@ -102,6 +103,7 @@ KILLED = """
 import sys, time
 from unit import test_prefetch
 from refutable.measurement import prefetch
+from refutable.measurement.completion import lock_of
 from refutable.system import worker
 worker.cores = lambda: 2
 second = prefetch.start(*test_prefetch.harness(test_prefetch.TWINS))
@@ -138,3 +140,27 @@ def test_nothing_is_measured_on_after_a_kill(folder: Path) -> None:
         os.kill(second, signal.SIGKILL)
     assert not survived
     assert len(list(folder.glob("observations/locks/*"))) < len(TWINS)
+
+
+def test_what_takes_longest_is_begun_first_and_then_what_the_run_comes_to_last() -> None:
+    lab, needs = harness((*TWINS, "no-position-0"))
+    live = find_claim("noposition.converges-live")
+    needs.insert(0, Need(live, "no-position-0", "battery", "no-bos", controlled=False))
+    order = prefetch._order(lab, needs)
+    assert order == ["no-position-0", "twin-none-0", "twin-rmsnorm-both-0", "twin-layernorm-both-0"]
+
+
+def test_a_model_that_the_run_is_at_is_left_to_it(folder: Path) -> None:
+    """Waiting for it would leave a core idle; the others are measured."""
+    lab, needs = harness(TWINS)
+    busy = lock_of(lab.state(TWINS[1]))
+    with lab.sources.store.locked(busy):
+        assert lab.sources.store.is_locked(busy)
+        second = prefetch.start(lab, needs)
+        assert second is not None
+        assert second.process.wait(timeout=240) == 0
+        second.end()
+    assert not lab.sources.store.is_locked(busy)
+    again, _ = harness(TWINS)
+    left = {model for model in TWINS if prefetch._unmeasured(again, model)}
+    assert left == {TWINS[1]}

@@ -14,7 +14,8 @@ from refutable.cli.base import app
 def observe_twins_command(
     out: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
     tag: Annotated[
-        str, typer.Option(metavar="TAG", help="Which twins: twin (the norms) or thoughts.")
+        str,
+        typer.Option(metavar="TAG", help="Which twins: twin (the norms), thoughts or no-position."),
     ] = "twin",
     copies: Annotated[
         bool,
@@ -27,6 +28,7 @@ def observe_twins_command(
 
     For this project's own fixtures/twins/observations.safetensors, after `refutable train twins`,
     and with --tag thoughts fixtures/thoughts/observations.safetensors, after `train thoughts`.
+    With --copies --tag no-position fixtures/noposition/observations.safetensors.
     """
     from refutable.cli.commit import observe_copies, observe_twins
 

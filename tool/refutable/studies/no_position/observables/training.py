@@ -46,7 +46,7 @@ def _sibling(loaded: LoadedModel, recipe: str) -> xr.DataArray:
     return _curve(read_run(folder_of(loaded).parent / f"{recipe}-{run_of(loaded).seed}").losses)
 
 
-@observable(source="model", dims=("step",), unit="nats", version=3)
+@observable(source="model", dims=("step",), unit="nats", version=3, long=True)
 def live_training_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     """Training loss of the fast recipe, trained now from the model's seed."""
     _, run = train_no_position(run_of(loaded).seed, "fast", None, device=loaded.device)

@@ -1,7 +1,9 @@
 """The same observables on a model of this study before its training, one for each training seed.
 
 Untrained copies of the config alone would be other models: it states neither the scale of the
-study's initial values nor that the positional embedding is zero and stays so.
+study's initial values nor that the positional embedding is zero and stays so. They follow from the
+seed, so that those which take long are committed (``fixtures/noposition/observations.safetensors``,
+`refutable observe-twins FILE --copies --tag no-position`).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def _before_training(name: str) -> Callable[[Any, None], xr.DataArray]:
     function.__name__ = f"untrained_{name}"
     function.__qualname__ = function.__name__
     function.__doc__ = f"Before training: {known.description}"
-    return observable(source="model", dims=known.dims, unit=known.unit)(function)
+    made = observable(source="model", dims=known.dims, unit=known.unit, of_training=True)
+    return made(function)
 
 
 untrained_mean_attention = _before_training(activations.mean_attention.__name__)
