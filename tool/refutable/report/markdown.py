@@ -9,7 +9,7 @@ from refutable.records import Evidence
 from refutable.report import overview, tables, text
 from refutable.report.cells import Cell, make_cell
 from refutable.report.findings import FINDINGS, by_study, findings, head
-from refutable.report.tables import Matrix
+from refutable.report.tables import Matrix, Row
 
 LIMIT = 60_000
 """Bytes; a GitHub step summary takes 1 MiB in all steps together, a comment 65,536 characters."""
@@ -117,17 +117,39 @@ def _matrix(matrix: Matrix, evidence: Evidence) -> Iterator[str]:
         for c in matrix.columns
         for extra in [tables.column_label(c, matrix.columns)]
     ]
-    yield "| " + " | ".join(["claim", *heads]) + " |"
-    yield "|" + " --- |" * (len(heads) + 1)
-    for row in matrix.spoken:
-        cells = [
-            _cell(make_cell(r, row.claim, evidence)) if r is not None else "" for r in row.cells
-        ]
-        name = f"{text.markdown(row.claim.ref)} {text.markdown(row.claim.id)}"
-        yield "| " + " | ".join([name, *cells]) + " |"
+    if matrix.sparse:
+        yield from _beside(matrix, evidence)
+    else:
+        yield "| " + " | ".join(["claim", *heads]) + " |"
+        yield "|" + " --- |" * (len(heads) + 1)
+        for row in matrix.spoken:
+            cells = [
+                _cell(make_cell(r, row.claim, evidence)) if r is not None else "" for r in row.cells
+            ]
+            yield "| " + " | ".join([_name(row), *cells]) + " |"
     if matrix.unspoken:
         names = text.listed((text.markdown(row.claim.id) for row in matrix.unspoken), 40)
         yield f"\nThese claims speak of none of these models: {names}."
+
+
+def _beside(matrix: Matrix, evidence: Evidence) -> Iterator[str]:
+    """Put a claim's cells beside it, a line each: columns would be empty in most rows."""
+    yield "| claim | on | found |"
+    yield "| --- | --- | --- |"
+    for row in matrix.spoken:
+        name = _name(row)
+        for column, result in zip(matrix.columns, row.cells, strict=True):
+            if result is None or tables.state(result) == "skipped":
+                continue
+            label = (result.model, *tables.column_label(column, matrix.columns))
+            where = " · ".join(text.markdown(part, 60) for part in label)
+            shown = _cell(make_cell(result, row.claim, evidence)).replace("<br>", " ")
+            yield f"| {name} | {where} | {shown} |"
+            name = ""
+
+
+def _name(row: Row) -> str:
+    return f"{text.markdown(row.claim.ref)} {text.markdown(row.claim.id)}"
 
 
 def _cell(cell: Cell) -> str:

@@ -23,6 +23,9 @@ from refutable.records import (
 SEVERAL = "several models"
 """Heads the column of claims that compare models, or speak about their training seeds."""
 
+SPARSE = 1 / 3
+"""Share of empty cells past which a claim's cells stand beside it, without columns."""
+
 STATES = ("confirmed", "refuted", "inconclusive", "error", "skipped", "undecided")
 """What a cell can be: a verdict, or why there is none."""
 
@@ -76,6 +79,13 @@ class Matrix:
         """Rows of claims that speak of none of these models."""
         spoken = set(map(id, self.spoken))
         return tuple(row for row in self.rows if id(row) not in spoken)
+
+    @property
+    def sparse(self) -> bool:
+        """Whether most columns are empty in most rows, so that columns carry little."""
+        cells = [cell for row in self.spoken for cell in row.cells]
+        empty = sum(cell is None or state(cell) == "skipped" for cell in cells)
+        return len(self.columns) > 2 and empty > SPARSE * len(cells)
 
     @property
     def results(self) -> tuple[Result, ...]:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 FIGURE_LIMIT = 60_000
 """Characters of a drawing past which a figure becomes an image in the page, if that is smaller."""
 
-_SPARSE = 1 / 3
-"""Share of empty cells past which each claim's cells stand beside it without columns."""
 _COLUMNS = 4
 """Columns that fit a sheet of paper."""
 
@@ -92,9 +90,7 @@ class StudyView:
 
         Of both, the cells of a claim stand beside it, each with its own heading.
         """
-        cells = [cell for view in self.claims for cell in view.cells]
-        empty = sum(cell is None or cell.state == "skipped" for cell in cells)
-        if len(self.heads) > 2 and empty > _SPARSE * len(cells):
+        if self.matrix.sparse:
             return "sparse"
         return "wide" if len(self.heads) > _COLUMNS else ""
 
