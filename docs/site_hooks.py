@@ -32,9 +32,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     }
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
-    for path in sorted(GALLERY.iterdir()):
+    for path in sorted(GALLERY.rglob("*")):
         if path.suffix in (".html", ".png"):
-            files.append(File.generated(config, f"gallery/{path.name}", content=path.read_bytes()))
+            name = path.relative_to(GALLERY).as_posix()
+            files.append(File.generated(config, f"gallery/{name}", content=path.read_bytes()))
     return files
 
 
