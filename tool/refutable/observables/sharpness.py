@@ -91,9 +91,14 @@ def _displaced(
     saved = {name: parameter.detach().clone() for name, parameter in parameters.items()}
 
     def move(steps: Sequence[tuple[float, Direction]]) -> None:
+        first, others = steps[:1], steps[1:]
         for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
-            for length, direction in steps:
+            if not first:
+                parameter.copy_(saved[name])
+            for length, direction in first:
+                # From where it was to the first step at once: memory is what large models wait for.
+                torch.add(saved[name], direction[name], alpha=length, out=parameter)
+            for length, direction in others:
                 parameter.add_(direction[name], alpha=length)
 
     with torch.no_grad():
@@ -162,14 +167,20 @@ def sharpness_of(
     """
     import numpy as np
 
-    (here,) = losses_along(model, loss, [()])
+    here = loss()
     rises = []
-    for index in range(directions):
-        drawn = random_direction(model, seed, index)
-        there, back = losses_along(model, loss, [[(radius, drawn)], [(-radius, drawn)]])
-        rises.append((there + back) / 2 - here)
-    sharpness: Losses = np.mean(rises, axis=0)
-    return sharpness
+    with _displaced(model) as move:
+        for index in range(directions):
+            # A direction has the length of the filters as they were.
+            move(())
+            drawn = random_direction(model, seed, index)
+            ends = []
+            for length in (radius, -radius):
+                move([(length, drawn)])
+                ends.append(loss())
+            rises.append((ends[0] + ends[1]) / 2 - here)
+    mean: Losses = np.mean(rises, axis=0)
+    return mean
 
 
 def held_out(loaded: LoadedModel, every: int = 1) -> tuple[list[str], Callable[[], Losses]]:
