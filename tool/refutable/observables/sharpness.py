@@ -13,8 +13,8 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
+from refutable.capture.last_answer import LastAnswer
 from refutable.models.large import is_large
 from refutable.observables.prose.text import documents, windows_of
 from refutable.observables.registry import observable
@@ -296,18 +296,17 @@ def landscape_surface(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     return xr.DataArray(table, dims=("first", "second"), coords=coords)
 
 
-_last_plane: WeakKeyDictionary[PreTrainedModel, tuple[int, Losses]] = WeakKeyDictionary()
-"""By model, its plane: the curve of a large one is read off it, right before the surface."""
+_last_plane: LastAnswer[Losses] = LastAnswer()
+"""The curve of a large model is read off its plane, right before the surface."""
 
 
 def _plane(loaded: LoadedModel) -> tuple[Losses, tuple[float, ...]]:
     """Rise of the loss over a plane, (first, second), and the steps along either axis."""
-    from refutable.capture.plain import written
-
     steps = SURFACE_LARGE if is_large(loaded.facts) else SURFACE
-    known = _last_plane.pop(loaded.model, None)
-    if known is not None and known[0] == written(loaded.model):
-        return known[1], steps
+    return _last_plane.of(loaded.model, steps, lambda: _rises(loaded, steps)), steps
+
+
+def _rises(loaded: LoadedModel, steps: tuple[float, ...]) -> Losses:
     _, loss = held_out(loaded, every=6)
     u, v = (random_direction(loaded.model, loaded.spec.seed or 0, index) for index in range(2))
     points = [[(a, u), (b, v)] for a in steps for b in steps]
@@ -315,5 +314,4 @@ def _plane(loaded: LoadedModel) -> tuple[Losses, tuple[float, ...]]:
     table = losses.reshape(len(steps), len(steps))
     middle = steps.index(0.0)
     rise: Losses = table - table[middle, middle]
-    _last_plane[loaded.model] = written(loaded.model), rise
-    return rise, steps
+    return rise

@@ -9,6 +9,7 @@ from support.architectures import VOCAB, build
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from refutable.models import large
 from refutable.observables import sharpness
 
 
@@ -141,6 +142,19 @@ def test_curves_and_surface_meet_in_the_model_and_agree(subject):
     assert along == pytest.approx(curve.sel(direction=0, step=[-0.3, 0.3]).values, abs=1e-6)
     across = [float(surface.sel(first=0.0, second=x)) for x in (-0.3, 0.3)]
     assert across == pytest.approx(curve.sel(direction=1, step=[-0.3, 0.3]).values, abs=1e-6)
+
+
+def test_of_a_large_model_the_curve_is_read_off_the_plane(subject, monkeypatch):
+    monkeypatch.setattr(large, "LARGE", 1)
+    calls = []
+    handle = subject.model.register_forward_hook(lambda *_: calls.append(1))
+    curve = sharpness.landscape_curve(subject, None)
+    surface = sharpness.landscape_surface(subject, None)
+    handle.remove()
+    assert len(calls) == len(sharpness.SURFACE_LARGE) ** 2
+    assert curve.sizes == {"direction": 2, "step": len(sharpness.SURFACE_LARGE)}
+    assert curve.sel(direction=0).values.tolist() == surface.sel(second=0.0).values.tolist()
+    assert curve.sel(direction=1).values.tolist() == surface.sel(first=0.0).values.tolist()
 
 
 def test_sharpness_by_document_takes_the_models_seed(subject):
