@@ -57,6 +57,11 @@ class ObservationArchive:
         self.groups: dict[tuple[str, str], dict[ControlCopy | None, set[str]]] = defaultdict(dict)
         for (prompts, arm, control), names in plan.wanted.items():
             self.groups[prompts, arm][control] = names
+        if state.brought is not None:
+            self._failed |= state.brought.failed
+            for (prompts, arm, role, name), reason in state.brought.unavailable.items():
+                key = self.key(REGISTRY[name], prompts, arm, role)
+                self._not_here[self._reason_key(key)] = reason
 
     def lacking(self) -> str:
         """Say what is not committed of a model whose weights are not here."""

@@ -43,6 +43,9 @@ def _origin(archive: ObservationArchive, say: Say) -> str:
     state = archive.state
     if archive.read():
         archive.refuse_failed()
+        if state.brought is not None:
+            # Other processes of this run measured it.
+            return "live"
         # What only training shows may be committed all the same.
         return "store" if state.weights_available else "committed"
     if not state.weights_available:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from refutable.errors import RefutableError
 from refutable.measurement.completion import lock_of
+from refutable.measurement.engine import Engine
 from refutable.measurement.harness import Harness, open_harness
 from refutable.measurement.needs import Need
 from refutable.measurement.state import Settings
@@ -46,7 +47,7 @@ class Job:
 
 
 @dataclass(slots=True)
-class Prefetch:
+class Prefetch(Engine):
     """The second process of a run, and the cores that it was left."""
 
     process: worker.WorkerProcess
@@ -54,8 +55,8 @@ class Prefetch:
     shares: bool
     """Whether the threads of this process were limited for it."""
 
-    def settle(self) -> None:
-        """Take its cores back if it is done."""
+    def bring(self, model: str) -> None:
+        """Take its cores back if it is done; what it has not measured, this process measures."""
         if not self.process.running:
             self.end()
 

@@ -54,6 +54,16 @@ class Sources:
     remarks: Remarks = field(default_factory=Remarks)
 
 
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What another process found that no store keeps: by (prompts, arm, role, observable)."""
+
+    unavailable: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
+    """Why the model does not have an observable."""
+    failed: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
+    """What went wrong when it was measured."""
+
+
 @dataclass(slots=True)
 class State:
     """What is known of one model in this run."""
@@ -81,6 +91,8 @@ class State:
     """What measuring took in this run, part by part."""
     failed: dict[tuple[str, str, str, str], str] = field(default_factory=dict)
     """The same: what went wrong when it was measured in this run."""
+    brought: Brought | None = None
+    """What other processes of this run measured of it and found; ``None`` where none did."""
 
     def forget(self) -> None:
         """Drop the arrays, and what was made of them."""

@@ -37,6 +37,11 @@ _VALUES = {
         "(three quarters of the machine's by default)",
         "",
     ),
+    "engine": (
+        "local|ray|ray://HOST:PORT",
+        "where models are measured: on this machine, or by the workers of a ray cluster that runs",
+        "local",
+    ),
     "baseline": ("FILE", "recorded verdicts", "reports/baseline.json"),
     "revision": ("R", "revision of hub models", ""),
     "unrecorded": (
@@ -90,6 +95,8 @@ class Options:
     measure_only: bool
     register: bool
     profile: bool
+    engine: str
+    """Where models are measured."""
     memory: int
     """Bytes; 0 where nothing was stated."""
 
@@ -174,6 +181,7 @@ def read_options(config: pytest.Config) -> Options:
         measure_only=flag("measure-only"),
         register=flag("register"),
         profile=flag("profile"),
+        engine=_engine(config, value("engine")),
         memory=_memory(value("memory")),
     )
 
@@ -197,6 +205,18 @@ def _memory(text: str) -> int:
         return parse_memory(text)
     except RefutableError as problem:
         raise pytest.UsageError(f"--claim-memory: {one_line(problem)}") from None
+
+
+def _engine(config: pytest.Config, text: str) -> str:
+    if text not in ("local", "ray") and not text.startswith("ray://"):
+        raise pytest.UsageError(
+            f"--claim-engine expects local, ray or ray://HOST:PORT, got {text!r}"
+        )
+    if text != "local" and config.getoption("numprocesses", None):
+        raise pytest.UsageError(
+            f"--claim-engine {text} and -n do not go together: the cluster has the workers"
+        )
+    return text
 
 
 def _count(text: str) -> int:

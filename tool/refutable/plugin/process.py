@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,12 @@ import pytest
 from refutable.system.worker import cores, set_threads
 
 if TYPE_CHECKING:
+    from refutable.measurement.engine import Engine
     from refutable.measurement.harness import Harness
     from refutable.measurement.needs import Need
-    from refutable.measurement.prefetch import Prefetch
+
+LOCAL = "local"
+"""The engine that is this machine."""
 
 
 def share_cores(config: pytest.Config) -> None:
@@ -61,17 +65,39 @@ def device_of(worker: str, visible: str) -> str:
     return devices[number % len(devices)] if devices else ""
 
 
-def start_prefetch(config: pytest.Config, harness: Harness, needs: list[Need]) -> Prefetch | None:
-    """Start a second process on the models at the end of the list, where that pays."""
+def start_engine(
+    config: pytest.Config, harness: Harness, needs: list[Need], engine: str
+) -> Engine | None:
+    """Start what measures models besides this process.
+
+    On this machine that is a second process on the models at the end of the list, where that pays.
+
+    Raises
+    ------
+    RefutableError
+        If a cluster that was asked for cannot be reached.
+    """
     if config.getoption("numprocesses", None):
         return None
-    from refutable.measurement.prefetch import start
+    found: Engine | None
+    if engine == LOCAL:
+        from refutable.measurement.prefetch import start
 
-    prefetch = start(harness, needs)
-    if prefetch is not None:
+        found = start(harness, needs)
+    else:
+        from refutable.measurement.engine import RemoteEngine
+        from refutable.measurement.ray_pool import RayPool
+
+        tell = partial(say_line, config)
+        pool = RayPool(engine, tell)
+        # Before any task is handed over: an error on the way must not leave tasks behind.
+        config.add_cleanup(pool.close)
+        found = remote = RemoteEngine(harness, pool, tell)
+        remote.start(needs)
+    if found is not None:
         # Whatever else happens, it ends with this run.
-        config.add_cleanup(prefetch.end)
-    return prefetch
+        config.add_cleanup(found.end)
+    return found
 
 
 def say_line(config: pytest.Config, line: str) -> None:

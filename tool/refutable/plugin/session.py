@@ -23,7 +23,7 @@ from refutable.observables.registry import REGISTRY
 from refutable.plugin.cases import MESSAGE, OUTCOME, cell_of, claim_of
 from refutable.plugin.live import RunProgress
 from refutable.plugin.options import Options, read_options
-from refutable.plugin.process import share_cores, start_prefetch
+from refutable.plugin.process import share_cores, start_engine
 from refutable.plugin.registering import Registrar
 from refutable.plugin.results import RunResults
 from refutable.plugin.selection import check, is_skipped, names_of
@@ -39,9 +39,9 @@ from refutable.system.plugins import shared_data
 if TYPE_CHECKING:
     from refutable.evaluation.observation_log import ObservationLog
     from refutable.falsify.attack import Attacker
+    from refutable.measurement.engine import Engine
     from refutable.measurement.harness import Harness
     from refutable.measurement.needs import Need
-    from refutable.measurement.prefetch import Prefetch
     from refutable.measurement.state import Settings
 
 SESSION = pytest.StashKey["ClaimSession"]()
@@ -80,7 +80,7 @@ class ClaimSession:
         self._met: set[str] = set()
         self._planned: list[Need] = []
         self._items: list[pytest.Item] = []
-        self._prefetch: Prefetch | None = None
+        self._engine: Engine | None = None
 
     @cached_property
     def log(self) -> ObservationLog:
@@ -204,7 +204,8 @@ class ClaimSession:
         self.registrar.register(self._items, run=True, recorded=self._baseline)
         if not self.is_worker:
             self.progress.start(collected)
-            self._prefetch = start_prefetch(self.config, self.harness, self._planned)
+            engine = self.options.engine
+            self._engine = start_engine(self.config, self.harness, self._planned, engine)
 
     @cached_property
     def registrar(self) -> Registrar:
@@ -218,8 +219,8 @@ class ClaimSession:
     def finish(self) -> None:
         """End what measures beside this process: no item is left that would read it."""
         self.progress.stop()
-        if self._prefetch is not None:
-            self._prefetch.end()
+        if self._engine is not None:
+            self._engine.end()
 
     # -- one item ----------------------------------------------------------------------------
 
@@ -298,8 +299,9 @@ class ClaimSession:
                 self._harness.forget(self._current_model)
                 self.attacker.leave()
             self._current_model = "" if cell.grouped else cell.model
-            if self._prefetch is not None:
-                self._prefetch.settle()
+            if self._engine is not None:
+                for model in cell.models:
+                    self._engine.bring(model)
 
     def conclude(self, item: pytest.Item) -> bool:
         """Let the test of an evaluated claim pass or fail against the baseline.

@@ -195,6 +195,16 @@ class Store:
         files.write(path, content)
         self._damaged.discard(path)
 
+    def export(self) -> dict[str, bytes]:
+        """Return the content of every file by its path from the root, for `take` elsewhere."""
+        found = self._files()
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in found}
+
+    def take(self, exported: Mapping[str, bytes]) -> None:
+        """Write what `export` of another store returned."""
+        for name, content in exported.items():
+            self._replace(self.root / name, content)
+
     def size(self) -> Usage:
         """Count files and bytes."""
         sizes = [path.stat().st_size for path in self._files()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -240,13 +241,29 @@ def test_options_that_name_nothing_are_usage_errors(project: pytest.Pytester) ->
         "--claim-arm=sideways": "--claim-arm expects no-bos or bos, got 'sideways'",
         "--claim-report=perhaps": "--claim-report expects yes or no, got 'perhaps'",
         "--claim-models-from=none.txt": "--claim-models-from cannot read none.txt",
+        "--claim-engine=slurm": "--claim-engine expects local, ray or ray://HOST:PORT, got 'slurm'",
+        "--claim-engine=ray -n2": "--claim-engine ray and -n do not go together",
     }
     for option, expected in wrong.items():
-        result = project.runpytest_inprocess(option)
+        result = project.runpytest_inprocess(*option.split())
         assert result.ret == pytest.ExitCode.USAGE_ERROR, option
         lines = [line for line in result.stderr.lines if line.strip()]
         assert len(lines) == 1, lines
         assert expected in lines[0]
+
+
+def test_a_cluster_without_ray_is_a_usage_error(
+    project: pytest.Pytester, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    project.makepyfile(test_mine=module(claim_source("grows")))
+    result = project.runpytest_inprocess(
+        f"--claim-model={models / 'little'}", "--claim-engine=ray://127.0.0.1:10001"
+    )
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = result.stdout.str() + result.stderr.str()
+    assert 'ray is not installed: pip install "refutable[ray]"' in text
+    assert "Traceback" not in text
 
 
 def test_a_broken_baseline_is_a_usage_error(project: pytest.Pytester, models: Path) -> None:

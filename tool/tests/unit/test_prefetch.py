@@ -89,10 +89,10 @@ def test_the_cores_come_back_when_it_is_done(folder: Path, monkeypatch: pytest.M
         assert second is not None
         assert os.environ["OMP_NUM_THREADS"] == "1"
         assert torch.get_num_threads() == 1
-        second.settle()
+        second.bring("")
         assert torch.get_num_threads() == 1
         second.process.end()
-        second.settle()
+        second.bring("")
         assert "OMP_NUM_THREADS" not in os.environ
         assert torch.get_num_threads() == 2
     finally:

@@ -64,6 +64,14 @@ def verify(
             "[three quarters of the machine's]",
         ),
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ENGINE",
+            help="Where models are measured: local, ray (the cluster that runs) or "
+            "ray://HOST:PORT. [local]",
+        ),
+    ] = None,
     revision: Annotated[
         str | None, typer.Option(metavar="REVISION", help="Revision of hub models.")
     ] = None,
@@ -110,7 +118,9 @@ def verify(
     check_ids(claims or [])
     claims = [*(claims or []), *ids_of_groups(group or [])]
     check_models(model or [])
-    check_how(prompts=prompts, arms=arm or [], device=device, dtype=dtype)
+    # With a cluster the device is not one of this machine.
+    here = device if engine in (None, "local") else None
+    check_how(prompts=prompts, arms=arm or [], device=here, dtype=dtype)
     check_places(out, baseline, update_baseline)
     arguments = [
         "--pyargs",
@@ -130,6 +140,7 @@ def verify(
         "device": device,
         "dtype": dtype,
         "memory": memory,
+        "engine": engine,
         "revision": revision,
         "out": out and out.resolve(),
         "baseline": baseline and baseline.resolve(),
