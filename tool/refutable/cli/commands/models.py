@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from refutable.cli.base import app, show
+from refutable.errors import RefutableError
+from refutable.system.paths import writable
 
 
 @app.command()
@@ -51,8 +54,34 @@ def bench(
         int, typer.Option(metavar="N", help="How often each way is timed, in turn.")
     ] = 30,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="Torch device.")] = "cpu",
+    peers: Annotated[
+        bool,
+        typer.Option(
+            "--peers",
+            help="Race the other ways to read internals too (pip install 'refutable[peers]').",
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With --peers: numbers and a figure go here."),
+    ] = None,
 ) -> None:
-    """Time measuring against the forward pass alone."""
+    """Time measuring against the forward pass alone, or against other tools."""
+    if peers:
+        from refutable.cli.peers.race import run_peers
+        from refutable.cli.peers.show import head, leave, tables
+
+        if out is not None:
+            writable(out)
+        report = run_peers(model, rounds=pairs, device=device)
+        typer.echo(head(report))
+        for table in tables(report):
+            show(table)
+        for path in leave(report, out) if out is not None else ():
+            typer.echo(f"written: {path}")
+        return
+    if out is not None:
+        raise RefutableError("--out goes with --peers: without it nothing is written")
     from refutable.cli.bench import run_bench
 
     show(run_bench(model, pairs=pairs, device=device))

@@ -1,0 +1,1 @@
+"""Side by side with other ways to read a model's internals."""
