@@ -31,6 +31,8 @@ CHUNK = 1 << 22
 _WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 _HEADER_LIMIT = 100_000_000
+_PIECE = 1 << 19
+"""Elements of bfloat16 that are widened while a processor's cache holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +125,28 @@ class SafetensorsFiles:
             )
         kind = np.dtype(_NUMPY.get(tensor.dtype, np.uint16)).newbyteorder("<")
         offset = place.offset + start * width
-        numbers = np.fromfile(place.file, dtype=kind, count=stop - start, offset=offset)
         if tensor.dtype == "BF16":
-            # bfloat16 is the upper half of a float32.
-            wide = numbers.astype(np.uint32)
-            wide <<= 16
-            return wide.view(np.float32)
+            return _widened(place.file, offset, stop - start)
+        numbers = np.fromfile(place.file, dtype=kind, count=stop - start, offset=offset)
         return numbers.astype(np.float32, copy=False)
+
+
+def _widened(file: Path, offset: int, count: int) -> Floats:
+    """Read bfloat16, the upper halves of float32: no second copy of a tensor is ever in memory."""
+    wide = np.empty(count, np.uint32)
+    piece = np.empty(min(count, _PIECE), "<u2")
+    with file.open("rb", buffering=0) as handle:
+        handle.seek(offset)
+        for start in range(0, count, _PIECE):
+            part = piece[: count - start]
+            left = part.view(np.uint8).data
+            while left:
+                got = handle.readinto(left)
+                if not got:
+                    raise ModelError(f"{file} ends too early: fetch the model again")
+                left = left[got:]
+            np.left_shift(part, 16, out=wide[start : start + len(part)], dtype=np.uint32)
+    return wide.view(np.float32)
 
 
 def _header(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
