@@ -55,6 +55,7 @@ class AttentionPass:
         self._recorders = tuple(recorders)
         self._batch: Batch | None = None
         self._masks: dict[int, tuple[torch.Tensor, tuple[torch.Tensor, ...]]] = {}
+        self._moved: dict[torch.device, tuple[Group, ...]] = {}
         self.calls: dict[int, int] = {}
         """How often the registered function was called for each block in the current pack."""
         self.read: dict[int, int] = {}
@@ -63,6 +64,7 @@ class AttentionPass:
     def begin(self, batch: Batch) -> None:
         """Start a pack."""
         self._batch = batch
+        self._moved.clear()
         self._masks.clear()
         self.calls.clear()
         self.read.clear()
@@ -99,16 +101,25 @@ class AttentionPass:
             )
         self.calls[layer] = self.calls.get(layer, 0) + 1
         self.read[layer] = self.read.get(layer, 0) + 1
-        batch = self._batch
+        there = self._groups_on(query.device)
         masks = self._group_masks(mask, query)
         parts = []
-        for group, of_group in zip(batch.groups, masks, strict=True):
-            states = [_gather(states, group) for states in (query, key, value)]
+        for group, here, of_group in zip(self._batch.groups, there, masks, strict=True):
+            states = [_gather(states, here) for states in (query, key, value)]
             made, pattern = eager(module, *states, of_group, **kwargs)
-            self._reduce(layer, group, pattern)
+            self._reduce(layer, group, pattern.to(group.prompts.device))
             parts.append(made.contiguous().flatten(0, 1))
-        out = torch.cat(parts).index_select(0, batch.unsort)
+        out = torch.cat(parts).index_select(0, self._batch.unsort.to(query.device))
         return out.view(query.shape[0], query.shape[2], *out.shape[1:]), None
+
+    def _groups_on(self, device: torch.device) -> tuple[Group, ...]:
+        """The pack's groups where a block lies, which may be elsewhere than the inputs."""
+        assert self._batch is not None  # noqa: S101  (only called inside a pack)
+        if device == self._batch.last.device:
+            return self._batch.groups
+        if device not in self._moved:
+            self._moved[device] = tuple(group.to(device) for group in self._batch.groups)
+        return self._moved[device]
 
     def _group_masks(
         self, mask: torch.Tensor | None, query: torch.Tensor
@@ -116,8 +127,8 @@ class AttentionPass:
         """Cut each group's masks out of the pass's mask; blocks share masks, so cut once."""
         key = id(mask)
         if key not in self._masks:
-            assert self._batch is not None  # noqa: S101  (only called inside a pack)
-            cut = tuple(_cut_mask(mask, query, group) for group in self._batch.groups)
+            there = self._groups_on(query.device)
+            cut = tuple(_cut_mask(mask, query, group) for group in there)
             # The mask is kept beside its cuts so that its id cannot be reused.
             self._masks[key] = (query if mask is None else mask, cut)
         return self._masks[key][1]
@@ -129,6 +140,8 @@ class AttentionPass:
             if self._batch is None or self.calls.get(layer):
                 return
             weights = _returned_weights(output, self._batch)
+            if weights is not None:
+                weights = weights.to(self._batch.last.device)
             if weights is None or not _are_weights(weights, self._batch):
                 raise NotAvailableError(
                     f"attention patterns of block {layer} are not available: "

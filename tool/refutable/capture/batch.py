@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -28,6 +28,10 @@ class Group:
     """1 / (length - 1) in rows t >= 1 of a prompt, else 0; NaN without such a row."""
     flat: torch.Tensor
     """Index of each position among all tokens of the pass: prompt * position."""
+
+    def to(self, device: torch.device) -> Group:
+        """The same group on another device."""
+        return Group(*(getattr(self, item.name).to(device) for item in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import torch
 
 from refutable.capture.measure import measure
 from refutable.capture.recorder import RESID_POST, BlockRecorder, Tokens
+from refutable.models.placement import input_device
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,7 +157,7 @@ def _one(
 
 @torch.no_grad()
 def _logits(model: PreTrainedModel, pair: Encoded) -> Array:
-    device = next(model.parameters()).device
+    device = input_device(model)
     logits = []
     for ids in pair.ids:
         out = model(input_ids=torch.tensor([ids], device=device), use_cache=False, return_dict=True)

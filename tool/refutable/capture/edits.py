@@ -12,6 +12,7 @@ import torch
 from refutable.capture.interface import Attend, attending, eager_attention
 from refutable.capture.tensors import after, before
 from refutable.errors import NotAvailableError, RefutableError
+from refutable.models.placement import input_device
 from refutable.models.sites import Site, Sites
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def run_edited(
                 _hook(stack, sites, name, edits[name])
         if inner:
             stack.enter_context(attending(model, _edited_attention(sites, inner)))
-        device = next(model.parameters()).device
+        device = input_device(model)
         logits: torch.Tensor = model(input_ids=tokens.to(device), use_cache=False).logits
     return logits
 

@@ -18,6 +18,7 @@ from refutable.capture.recorder import ALL_LOGITS, LOGITS, PATTERN
 from refutable.capture.tensors import after, before
 from refutable.capture.views import LogitView, TokenView
 from refutable.errors import InstrumentError, NotAvailableError, RefutableError, one_line
+from refutable.models.placement import input_device
 
 if TYPE_CHECKING:
     from torch.utils.hooks import RemovableHandle
@@ -99,7 +100,9 @@ class Capture:
 
         They can be differentiated where the caller lets gradients be recorded.
         """
-        batch = make_batch(pack, ids, _device(self._model), attention=self._attention is not None)
+        batch = make_batch(
+            pack, ids, input_device(self._model), attention=self._attention is not None
+        )
         self._batch = batch
         self._headed = False
         if self._attention is not None:
@@ -192,6 +195,8 @@ class Capture:
                 return
             if turned:
                 value = value.transpose(0, 1)
+            # The block may lie on another device than the inputs.
+            value = value.to(batch.last.device)
             if site.entry is not None and value.shape[:-1] != (batch.pack.rows, batch.pack.width):
                 raise InstrumentError(
                     f"{site.name} has shape {tuple(value.shape)} in a pass of {batch.pack.rows} "
@@ -216,7 +221,8 @@ class Capture:
             return None
         self._headed = True
         flat = args[0].reshape(-1, args[0].shape[-1])
-        return (flat.index_select(0, self._positions(batch))[None], *args[1:]), kwargs
+        wanted = self._positions(batch).to(flat.device)
+        return (flat.index_select(0, wanted)[None], *args[1:]), kwargs
 
     def _positions(self, batch: Batch) -> torch.Tensor:
         wanted = self._plan.logits
@@ -227,7 +233,7 @@ class Capture:
     def _read_logits(self, logits: torch.Tensor, batch: Batch) -> None:
         if self._plan.logits == "none":
             return
-        flat = logits.reshape(-1, logits.shape[-1])
+        flat = logits.reshape(-1, logits.shape[-1]).to(batch.last.device)
         if not self._headed:
             flat = flat.index_select(0, self._positions(batch))
         view = LogitView(flat, batch, everywhere=self._plan.logits == "all")
@@ -239,11 +245,6 @@ class Capture:
 def out_of_memory(problem: BaseException) -> bool:
     """Whether an error says that a device, or the machine, has no memory left."""
     return isinstance(problem, torch.OutOfMemoryError) or "can't allocate memory" in str(problem)
-
-
-def _device(model: Any) -> torch.device:
-    device: torch.device = next(model.parameters()).device
-    return device
 
 
 def _attention_modules(sites: Sites) -> list[nn.Module]:

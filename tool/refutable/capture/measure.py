@@ -11,6 +11,7 @@ from refutable.capture.packing import make_packs, nested, within
 from refutable.capture.plan import Plan, make_plan
 from refutable.capture.recorder import Recordable
 from refutable.errors import InstrumentError
+from refutable.models.placement import input_device
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -271,7 +272,7 @@ def nested_passes_of(
 def _limits(model: PreTrainedModel, plan: Plan, token_budget: int | None) -> tuple[int, int | None]:
     config = model.config.get_text_config()
     # A model that is streamed runs on the CPU, and lies on no device while it does not.
-    on_cpu = next(model.parameters()).device.type in ("cpu", "meta")
+    on_cpu = input_device(model).type in ("cpu", "meta")
     budget = token_budget or (_CPU_BUDGET if on_cpu else _ACCELERATOR_BUDGET)
     context = getattr(config, "max_position_embeddings", None)
     if isinstance(context, int) and context > 0:

@@ -15,6 +15,7 @@ from refutable.capture.packing import Pack, make_packs
 from refutable.capture.plan import Plan
 from refutable.capture.recorder import PATTERN, Patterns, Recorder
 from refutable.errors import NotAvailableError
+from refutable.models.placement import input_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -137,7 +138,7 @@ def _eager(model: PreTrainedModel, sites: Sites, ids: Sequence[int]) -> list[tor
     handles = [module.register_forward_hook(hook) for module in modules]
     try:
         with torch.no_grad(), attention_implementation(model, "eager"):
-            device = next(model.parameters()).device
+            device = input_device(model)
             model(input_ids=torch.tensor([list(ids)], device=device), use_cache=False)
     finally:
         for handle in handles:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from refutable.models.placement import input_device
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
@@ -28,7 +30,7 @@ def plain_logits(
     dict of str to array (vocab,)
         By prompt id; a prompt whose logits would take too much memory is left out.
     """
-    device = next(model.parameters()).device
+    device = input_device(model)
     logits: dict[str, NDArray[np.generic]] = {}
     for name, ids in zip(encoded.prompt_ids, encoded.ids, strict=True):
         if logits and len(ids) * vocabulary > _MOST_LOGITS:

@@ -60,6 +60,7 @@ def is_streamed(state: State, settings: Settings) -> bool:
     """
     return (
         settings.device == "cpu"
+        and not settings.device_map
         and state.loaded is None
         and state.weights_available
         and state.spec.source is not ModelSource.TWIN

@@ -41,6 +41,11 @@ _IN_MEMORY = NotHereError(
     "its folder"
 )
 
+_SPREAD = NotHereError(
+    "the model is spread over devices (--claim-device-map), and this edits it or reads its "
+    "weights: leave the option out, where one device holds the model"
+)
+
 
 class ModelRunner:
     """Loads one model, once, and measures what is missing on it and on its null controls.
@@ -178,7 +183,13 @@ class ModelRunner:
             size = f"{facts.blocks} blocks, {facts.parameters:,} parameters"
             self.say(f"measuring {facts.id} ({size})")
             with self._ledger.of("load"):
-                self._loaded = load(self.state.spec, device=settings.device, dtype=settings.dtype)
+                self._loaded = load(
+                    self.state.spec,
+                    device=settings.device,
+                    dtype=settings.dtype,
+                    device_map=settings.device_map,
+                    memory=settings.memory,
+                )
             self.archive.checks = list(self._loaded.checks)
             self.archive.refuse_failed()
         return self._loaded
@@ -294,7 +305,9 @@ class ModelRunner:
     ) -> None:
         prompts, arm, role = place
         for item in items:
-            if item.experiment is not None:
+            if item.experiment is not None and getattr(loaded.model, "hf_device_map", None):
+                self.archive.put_reason(item.name, prompts, arm, role, _SPREAD)
+            elif item.experiment is not None:
                 make = partial(item.experiment, loaded, encoded if item.per_prompt else None)
                 self._keep(item.name, prompts, arm, role, make)
 

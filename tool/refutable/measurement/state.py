@@ -38,6 +38,8 @@ class Settings:
     memory: int = 0
     """Bytes that may be used; 0 for three quarters of the machine's memory. A model that does not
     fit is measured block by block."""
+    device_map: str = ""
+    """``auto`` lets accelerate spread a model over the devices of the kind of `device`."""
     profile: bool = False
     """Whether time inside the model's own passes is told apart from all other time."""
 

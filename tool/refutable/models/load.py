@@ -21,6 +21,7 @@ from refutable.models.device import usable_device
 from refutable.models.fidelity import LoadingReport, fidelity_checks
 from refutable.models.held import missing_expert
 from refutable.models.identify import identify_checkpoint
+from refutable.models.placement import DeviceMap, spread
 from refutable.models.sources import locate
 from refutable.models.spec import ModelSpec
 from refutable.records import InstrumentCheck, ModelFacts
@@ -62,7 +63,14 @@ class LoadedModel:
         return self.tokenizer
 
 
-def load(spec: ModelSpec, *, device: str = "cpu", dtype: str = "float32") -> LoadedModel:
+def load(
+    spec: ModelSpec,
+    *,
+    device: str = "cpu",
+    dtype: str = "float32",
+    device_map: DeviceMap = "",
+    memory: int = 0,
+) -> LoadedModel:
     """Load a model and check that it is what its checkpoint holds.
 
     Parameters
@@ -73,6 +81,11 @@ def load(spec: ModelSpec, *, device: str = "cpu", dtype: str = "float32") -> Loa
         A torch device, e.g. ``cpu`` or ``cuda``.
     dtype : {"float32", "bfloat16", "float16"}
         Type of the weights in memory.
+    device_map : str or mapping
+        How accelerate spreads the model over devices of the kind that `device` names, as
+        `refutable.models.placement.spread` takes it; empty for one device.
+    memory : int
+        Bytes of main memory that a spread model may take; 0 for all that is free.
 
     Returns
     -------
@@ -94,7 +107,7 @@ def load(spec: ModelSpec, *, device: str = "cpu", dtype: str = "float32") -> Loa
     checks = fidelity_checks(model, report, checkpoint, spec, facts)
     return LoadedModel(
         spec=spec,
-        model=_ready(model, place),
+        model=_ready(model, place, device_map, memory),
         tokenizer=read_tokenizer(spec, checkpoint),
         facts=facts,
         weights_digest=identity.weights_digest,
@@ -131,9 +144,11 @@ def untrained(loaded: LoadedModel, seed: int) -> LoadedModel:
             "without a value: give the class an _init_weights that sets it"
         )
     name = f"{loaded.spec.id}@untrained-{seed}"
+    # A copy lies where the model does.
+    like = getattr(loaded.model, "hf_device_map", None) or ""
     return LoadedModel(
         spec=dataclasses.replace(loaded.spec, id=name, seed=seed),
-        model=_ready(model.to(DTYPES[loaded.dtype]), torch.device(loaded.device)),
+        model=_ready(model.to(DTYPES[loaded.dtype]), torch.device(loaded.device), like),
         tokenizer=loaded.tokenizer,
         facts=dataclasses.replace(loaded.facts, id=name, seed=seed),
         weights_digest=f"untrained-{seed}-{_config_digest(model)}",
@@ -177,11 +192,15 @@ def _config_digest(model: PreTrainedModel) -> str:
     return hashlib.sha256(f"{type(model).__name__}\n{text}".encode()).hexdigest()
 
 
-def _ready(model: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+def _ready(
+    model: PreTrainedModel, device: torch.device, device_map: DeviceMap, memory: int = 0
+) -> PreTrainedModel:
     model.requires_grad_(False)
     model.config.use_cache = False
-    model.to(device)  # type: ignore[arg-type]
     ready: PreTrainedModel = model.eval()
+    if device_map:
+        return spread(ready, device, device_map, memory)
+    ready.to(device)  # type: ignore[arg-type]
     return ready
 
 

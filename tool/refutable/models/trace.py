@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from refutable.errors import ModelError, one_line
+from refutable.models.placement import input_device
 from refutable.models.stream import Entry, Passed, Stream, StreamFinder, copied, leaves
 from refutable.models.structure import Structure
 
@@ -79,7 +80,7 @@ def trace(model: PreTrainedModel, structure: Structure) -> Trace:
     recorder = _Recording(structure)
     try:
         recorder.hook(model)
-        model(input_ids=_ids(structure), use_cache=False)
+        model(input_ids=_ids(structure).to(input_device(model)), use_cache=False)
     # Whatever a model class raises on a few plain tokens, it cannot be measured.
     except Exception as problem:
         raise ModelError(
@@ -185,7 +186,7 @@ class _Recording:
 def _ids(structure: Structure) -> torch.Tensor:
     step = max(1, structure.d_vocab // (_TOKENS + 1))
     ids = [min(step * (at + 1), structure.d_vocab - 1) for at in range(_TOKENS)]
-    return torch.tensor([ids], device=next(structure.embedding.parameters()).device)
+    return torch.tensor([ids])
 
 
 def _flat(value: torch.Tensor | None) -> torch.Tensor | None:

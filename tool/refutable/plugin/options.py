@@ -31,6 +31,11 @@ _VALUES = {
     "device": ("D", "torch device", "cpu"),
     "dtype": ("T", "float32, bfloat16 or float16", "float32"),
     "out": ("DIR", "folder for evidence, report and figures", "reports/latest"),
+    "device-map": (
+        "auto",
+        "spread a model over all devices of the kind that --claim-device names, by accelerate",
+        "",
+    ),
     "memory": (
         "SIZE",
         "memory that a model may take, e.g. 8GB; one that does not fit is measured block by block "
@@ -58,7 +63,12 @@ _VALUES = {
     "report": ("yes|no", "write report.html, report.md and figures", "yes"),
     "release": ("yes|no", "record what each model says and what its files say, for the gate", "no"),
 }
-_CHOICES = {"report": ("yes", "no"), "release": ("yes", "no"), "unrecorded": ("fail", "pass")}
+_CHOICES = {
+    "device-map": ("", "auto"),
+    "report": ("yes", "no"),
+    "release": ("yes", "no"),
+    "unrecorded": ("fail", "pass"),
+}
 _FLAGS = {
     "update-baseline": "record this run's verdicts as the accepted ones",
     "strict": "let INCONCLUSIVE fail",
@@ -95,6 +105,8 @@ class Options:
     measure_only: bool
     register: bool
     profile: bool
+    device_map: str
+    """``auto`` to spread models over devices; empty for one device."""
     engine: str
     """Where models are measured."""
     memory: int
@@ -104,7 +116,12 @@ class Options:
     def settings(self) -> Settings:
         """How the run measures."""
         return Settings(
-            self.device, self.dtype, self.revision, profile=self.profile, memory=self.memory
+            self.device,
+            self.dtype,
+            self.revision,
+            device_map=self.device_map,
+            profile=self.profile,
+            memory=self.memory,
         )
 
 
@@ -157,7 +174,7 @@ def read_options(config: pytest.Config) -> Options:
     for name, allowed in _CHOICES.items():
         if value(name) not in allowed:
             raise pytest.UsageError(
-                f"--claim-{name} expects {' or '.join(allowed)}, got {value(name)!r}"
+                f"--claim-{name} expects {' or '.join(filter(None, allowed))}, got {value(name)!r}"
             )
     return Options(
         models=tuple(dict.fromkeys(models)),
@@ -181,6 +198,7 @@ def read_options(config: pytest.Config) -> Options:
         measure_only=flag("measure-only"),
         register=flag("register"),
         profile=flag("profile"),
+        device_map=value("device-map"),
         engine=_engine(config, value("engine")),
         memory=_memory(value("memory")),
     )

@@ -241,6 +241,7 @@ def test_options_that_name_nothing_are_usage_errors(project: pytest.Pytester) ->
         "--claim-arm=sideways": "--claim-arm expects no-bos or bos, got 'sideways'",
         "--claim-report=perhaps": "--claim-report expects yes or no, got 'perhaps'",
         "--claim-models-from=none.txt": "--claim-models-from cannot read none.txt",
+        "--claim-device-map=some": "--claim-device-map expects auto, got 'some'",
         "--claim-engine=slurm": "--claim-engine expects local, ray or ray://HOST:PORT, got 'slurm'",
         "--claim-engine=ray -n2": "--claim-engine ray and -n do not go together",
     }

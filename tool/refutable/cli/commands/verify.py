@@ -64,6 +64,13 @@ def verify(
             "[three quarters of the machine's]",
         ),
     ] = None,
+    device_map: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto",
+            help="Spread a model over all devices of the kind that --device names (accelerate).",
+        ),
+    ] = None,
     engine: Annotated[
         str | None,
         typer.Option(
@@ -139,6 +146,7 @@ def verify(
         "prompts": prompts,
         "device": device,
         "dtype": dtype,
+        "device-map": device_map,
         "memory": memory,
         "engine": engine,
         "revision": revision,
