@@ -69,6 +69,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'refutable' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    """Name what is public, whether or not it was used yet: a notebook completes from here."""
+    return sorted([*__all__, "__version__", "integrations", "strategies"])
+
+
 def _find_checkout() -> None:
     # In an editable checkout the claims and fixtures lie at the top of the repository; a wheel
     # carries them inside the package. This makes `refutable.claims` the same name in both.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +158,10 @@ def test_what_fails_is_a_record_and_the_rest_goes_on(tmp_path: Path) -> None:
     outcomes = {result.model: result.outcome for result in results}
     assert outcomes == {"broken": Outcome.ERROR, "tiny-rmsnorm": Outcome.PASSED}
     assert next(result.reason for result in results if result.model == "broken")
+
+
+def test_a_notebook_completes_every_public_name() -> None:
+    named = dir(refutable)
+    assert set(refutable.__all__) < set(named)
+    for name in named:
+        assert getattr(refutable, name, None) is not None or import_module(f"refutable.{name}")
