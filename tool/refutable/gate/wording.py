@@ -205,7 +205,8 @@ def _claim_lines(answer: Answer) -> Iterator[str]:
             yield f"{line.status}: {claim_said(line)}"
     undecided = [line.claim for line in lines if line.status is Status.UNDECIDED]
     if undecided:
-        yield f"undecided: {len(undecided)} of {len(lines)} claims ({listed(undecided, 2)})"
+        names = listed(list(dict.fromkeys(undecided)), 2)
+        yield f"undecided: {len(undecided)} of {len(lines)} claims ({names})"
     moved = [line for line in lines if line.verdict_moved]
     if moved:
         names = [f"{line.claim} {line.base} to {line.candidate}" for line in moved]
