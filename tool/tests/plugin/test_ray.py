@@ -84,24 +84,37 @@ def workers() -> list[int]:
     return [int(pid) for pid, _, what in rows if what.startswith("ray::twin-")]
 
 
-def test_the_evidence_is_the_same_however_many_workers_and_when_one_is_killed(
-    cluster: Any, tmp_path: Path
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a run without a cluster finds."""
+    folder = tmp_path_factory.mktemp("local")
+    return evidence_of(folder, verify(folder))
+
+
+def grown(cluster: Any, machines: int) -> str:
+    """Let the cluster have so many machines beside its head, and return its address."""
+    for _ in range(machines + 1 - len(cluster.list_all_nodes())):
+        cluster.add_node(num_cpus=1)
+    return str(cluster.address)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_the_evidence_is_the_same_however_many_workers(
+    cluster: Any, expected: Any, tmp_path: Path, count: int
 ) -> None:
-    folders = {name: tmp_path / name for name in ("local", "1", "2", "4", "killed")}
-    for folder in folders.values():
-        folder.mkdir()
-    expected = evidence_of(folders["local"], verify(folders["local"]))
-    nodes = 0
-    for count in ("1", "2", "4"):
-        for _ in range(int(count) - nodes):
-            cluster.add_node(num_cpus=1)
-        nodes = int(count)
-        started = time.monotonic()
-        run = verify(folders[count], "--engine", "ray", address=cluster.address)
-        found = evidence_of(folders[count], run)
-        print(f"{count} workers: {time.monotonic() - started:.1f} s", flush=True)
-        assert found == expected
-    run = verify(folders["killed"], "--engine", "ray", address=cluster.address)
+    address = grown(cluster, count)
+    started = time.monotonic()
+    found = evidence_of(tmp_path, verify(tmp_path, "--engine", "ray", address=address))
+    costs = read(tmp_path / "out" / "evidence.json").models
+    spent = sum(cost.seconds for model in costs for cost in model.costs)
+    print(
+        f"{count} workers: {time.monotonic() - started:.1f} s, {spent:.1f} s in tasks", flush=True
+    )
+    assert found == expected
+
+
+def test_a_worker_that_is_killed_loses_nothing(cluster: Any, expected: Any, tmp_path: Path) -> None:
+    run = verify(tmp_path, "--engine", "ray", address=grown(cluster, 2))
     killed: list[int] = []
 
     def kill() -> None:
@@ -114,7 +127,7 @@ def test_the_evidence_is_the_same_however_many_workers_and_when_one_is_killed(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = evidence_of(folders["killed"], run)
+    found = evidence_of(tmp_path, run)
     killer.join()
     assert killed
     assert found == expected
