@@ -59,6 +59,7 @@ class StreamedRunner(ModelRunner):
     def __init__(self, archive: ObservationArchive, say: Say) -> None:
         super().__init__(archive, say)
         self._reader = WeightReader.from_spec(self.state.spec)
+        self._reader.reuse_memory()
         self._streamed = StreamedModel(self._reader, archive.settings.dtype)
         first = self._streamed.representative
         self._part = StreamedModel(self._reader, archive.settings.dtype, blocks=first)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from refutable.errors import ModelError
+from refutable.models.weights.room import Room
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,7 @@ _WIDTH = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 _HEADER_LIMIT = 100_000_000
 _PIECE = 1 << 19
-"""Elements of bfloat16 that are widened while a processor's cache holds them."""
+"""Elements that are widened while a processor's cache holds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class SafetensorsFiles:
     """
 
     def __init__(self, files: tuple[Path, ...]) -> None:
+        self.room = Room()
         self._stored: dict[str, Stored] = {}
         self._places: dict[str, _Place] = {}
         for file in files:
@@ -124,29 +126,30 @@ class SafetensorsFiles:
                 "BF16; convert the checkpoint"
             )
         kind = np.dtype(_NUMPY.get(tensor.dtype, np.uint16)).newbyteorder("<")
-        offset = place.offset + start * width
-        if tensor.dtype == "BF16":
-            return _widened(place.file, offset, stop - start)
-        numbers = np.fromfile(place.file, dtype=kind, count=stop - start, offset=offset)
-        return numbers.astype(np.float32, copy=False)
+        numbers = self.room.empty(stop - start)
+        _read(place, kind, start, numbers)
+        return numbers
 
 
-def _widened(file: Path, offset: int, count: int) -> Floats:
-    """Read bfloat16, the upper halves of float32: no second copy of a tensor is ever in memory."""
-    wide = np.empty(count, np.uint32)
-    piece = np.empty(min(count, _PIECE), "<u2")
-    with file.open("rb", buffering=0) as handle:
-        handle.seek(offset)
-        for start in range(0, count, _PIECE):
-            part = piece[: count - start]
+def _read(place: _Place, kind: np.dtype[Any], start: int, into: Floats) -> None:
+    """Read numbers of some type into float32: no second copy of a tensor is ever in memory."""
+    piece = np.empty(min(into.size, _PIECE), kind)
+    with place.file.open("rb", buffering=0) as handle:
+        handle.seek(place.offset + start * kind.itemsize)
+        for low in range(0, into.size, _PIECE):
+            part = piece[: into.size - low]
             left = part.view(np.uint8).data
             while left:
                 got = handle.readinto(left)
                 if not got:
-                    raise ModelError(f"{file} ends too early: fetch the model again")
+                    raise ModelError(f"{place.file} ends too early: fetch the model again")
                 left = left[got:]
-            np.left_shift(part, 16, out=wide[start : start + len(part)], dtype=np.uint32)
-    return wide.view(np.float32)
+            out = into[low : low + part.size]
+            if kind.kind == "u":
+                # bfloat16 is the upper half of a float32.
+                np.left_shift(part, 16, out=out.view(np.uint32), dtype=np.uint32)
+            else:
+                out[:] = part
 
 
 def _header(file: Path) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -222,6 +225,13 @@ def checkpoint_files(folder: Path) -> tuple[Path, ...]:
     if not files:
         raise ModelError(f"no safetensors file in {folder}: weights are read from safetensors")
     return files
+
+
+def pieces(values: Floats) -> Iterator[Floats]:
+    """Give an array in flat pieces that a processor's cache holds."""
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        yield flat[start : start + _PIECE]
 
 
 def chunks(tensors: Tensors, name: str, size: int = CHUNK) -> Iterator[Floats]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refutable.errors import NotAvailableError
-from refutable.models.weights.files import Stored
+from refutable.models.weights.files import Stored, pieces
+from refutable.models.weights.room import Room
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +32,8 @@ class FreshTensors:
         On the meta device, from `roles.meta_model`; copies of one config may share it.
     seed : int
         Seed of the copy; every module draws from a seed of its own made from it.
+    room : Room, optional
+        Where memory comes from.
 
     Notes
     -----
@@ -39,12 +42,13 @@ class FreshTensors:
     scale for what writes into the residual stream, hold. Only the last part drawn is kept.
     """
 
-    def __init__(self, model: PreTrainedModel, seed: int) -> None:
+    def __init__(self, model: PreTrainedModel, seed: int, room: Room | None = None) -> None:
         from refutable.models.structure import find_structure
 
         self._model = model
         self._blocks = find_structure(self._model).blocks_path
         self._seed = seed
+        self._room = room or Room()
         self._unit = ""
         self._held: dict[str, Floats] = {}
         self._reading = threading.Lock()
@@ -94,12 +98,16 @@ class FreshTensors:
         module = self._model.get_submodule(unit)
         # torch's generator is one for all threads, and so is the model.
         with _DRAWING, torch.random.fork_rng(devices=[]), torch.no_grad():
-            _make_room(module)
+            _fill(module, self._room)
             torch.manual_seed(zlib.crc32(f"{self._seed}:{unit}".encode()))
             self._initialise(module)
             held = {f"{unit}.{n}": p.detach().numpy() for n, p in module.named_parameters()}
             module.to(device="meta")
-        unset = [name for name, values in held.items() if np.isnan(values).any()]
+        unset = [
+            name
+            for name, values in held.items()
+            if any(np.isnan(piece).any() for piece in pieces(values))
+        ]
         if unset:
             # Set in a constructor, which a part drawn alone does not run: the memory would be
             # whatever it held.
@@ -116,10 +124,10 @@ class FreshTensors:
         self._model._init_weights(module)
 
 
-def _make_room(module: nn.Module) -> None:
+def _fill(module: nn.Module, memory: Room) -> None:
     """Give a part on the meta device memory: NaN in every parameter, buffers as they come.
 
-    The memory is numpy's, which asks for huge pages: taking torch's, page by page, costs half as
+    The memory is numpy's, which asks for huge pages: torch's, taken page by page, costs half as
     much again as drawing the numbers that go into it.
     """
     import torch
@@ -127,8 +135,10 @@ def _make_room(module: nn.Module) -> None:
     for part in module.modules():
         for name, parameter in part._parameters.items():
             if parameter is not None:
-                room = torch.from_numpy(np.full(tuple(parameter.shape), np.nan, np.float32))
-                part._parameters[name] = torch.nn.Parameter(room, requires_grad=False)
+                values = memory.empty(parameter.numel()).reshape(tuple(parameter.shape))
+                values.fill(np.nan)
+                filled = torch.nn.Parameter(torch.from_numpy(values), requires_grad=False)
+                part._parameters[name] = filled
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = torch.empty_like(buffer, device="cpu")

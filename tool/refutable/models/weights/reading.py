@@ -24,9 +24,11 @@ from refutable.models.weights.files import (
     Tensors,
     checkpoint_files,
     chunks,
+    pieces,
 )
 from refutable.models.weights.fresh import FreshTensors
 from refutable.models.weights.roles import MATRICES, Layout, layout_of, meta_model
+from refutable.models.weights.room import ReusedRoom, Room
 
 if TYPE_CHECKING:
     import torch
@@ -63,6 +65,13 @@ class WeightReader:
         self.tensors = tensors
         self.config = config
         self._layers = layers
+        self._room = Room()
+
+    def reuse_memory(self) -> None:
+        """Take memory that nobody uses any more, for blocks that are read one after another."""
+        self._room = ReusedRoom()
+        if isinstance(self.tensors, SafetensorsFiles):
+            self.tensors.room = self._room
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> WeightReader:
@@ -171,7 +180,7 @@ class WeightReader:
         """A parameter in its stored shape, as float32."""
         stored = self.stored[self.stored_name(name)]
         tensor = self.tensors.flat(stored.name, 0, stored.size).reshape(stored.shape)
-        if not np.isfinite(tensor).all():
+        if not all(np.isfinite(piece).all() for piece in pieces(tensor)):
             raise ModelError(
                 f"{stored.name} holds NaN or infinite values: download or save the checkpoint again"
             )
@@ -210,7 +219,8 @@ class WeightReader:
 
     def untrained(self, seed: int) -> WeightReader:
         """A freshly initialised copy of the same config, drawn block by block when read."""
-        copy = WeightReader(FreshTensors(self._empty, seed), self.config, layers=self.layers)
+        fresh = FreshTensors(self._empty, seed, self._room)
+        copy = WeightReader(fresh, self.config, layers=self.layers)
         copy.layout, copy._empty = self.layout, self._empty
         return copy
 
