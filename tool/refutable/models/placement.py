@@ -13,11 +13,10 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
-import torch
-
 from refutable.errors import ModelError, one_line
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
 DeviceMap: TypeAlias = str | Mapping[str, str | int]
@@ -30,6 +29,8 @@ def input_device(model: torch.nn.Module) -> torch.device:
     placed: Mapping[str, str | int] | None = getattr(model, "hf_device_map", None)
     if not placed:
         return next(model.parameters()).device
+    import torch
+
     fast = [device for device in placed.values() if str(device) not in _SLOW]
     return torch.device(fast[0] if fast else "cpu")
 
