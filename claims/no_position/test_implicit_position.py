@@ -15,8 +15,8 @@ FIRST = 5
 def slope(variance):
     """Least-squares slope of log variance over log(position + 1), from position 5."""
     tail = variance.isel(position=slice(FIRST, None)).values
-    places = np.log(np.arange(FIRST, FIRST + tail.size) + 1)
-    return np.polyfit(places, np.log(tail), 1)[0]
+    log_positions = np.log(np.arange(FIRST, FIRST + tail.size) + 1)
+    return np.polyfit(log_positions, np.log(tail), 1)[0]
 
 
 @claim(

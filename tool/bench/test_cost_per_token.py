@@ -25,7 +25,7 @@ from refutable.observables.registry import REGISTRY
 
 ROUNDS = 5
 VOCABULARY = 4096
-OURS = ("residual_norm", "mean_log_residual_norm", "next_token_entropy", "top_token")
+RECORDED = ("residual_norm", "mean_log_residual_norm", "next_token_entropy", "top_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ def costs(
     model: Any, sites: Sites, ways: dict[Any, tuple[Encoded, int | None]]
 ) -> dict[Any, float]:
     """Median microseconds of processor time a real token, of ways that are run in turn."""
-    items = [REGISTRY[name] for name in OURS]
+    items = [REGISTRY[name] for name in RECORDED]
     taken: dict[Any, list[float]] = {way: [] for way in ways}
     for turn in range(ROUNDS + 1):
         for way in list(ways) if turn % 2 else list(ways)[::-1]:

@@ -75,8 +75,8 @@ def objective(subject: Subject) -> Objective:
 
 def drawn(domain: Domain, length: int, count: int, seed: int) -> list[Ids]:
     rng = np.random.default_rng(seed)
-    places = rng.integers(len(domain.vocabulary), size=(count, length))
-    return [tuple(domain.vocabulary.ordered[int(i)] for i in row) for row in places]
+    indices = rng.integers(len(domain.vocabulary), size=(count, length))
+    return [tuple(domain.vocabulary.ordered[int(i)] for i in row) for row in indices]
 
 
 @torch.no_grad()

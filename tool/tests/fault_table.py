@@ -39,7 +39,7 @@ class Row:
     @property
     def right(self) -> bool:
         expected = self.kind == "fault" and self.fault.failing
-        return self.failed == expected and faults.says(self.line, self.fault)
+        return self.failed == expected and faults.names(self.line, self.fault)
 
 
 def measured(folder: Path, prompts: str) -> Release:

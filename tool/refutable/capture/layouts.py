@@ -106,8 +106,8 @@ class Trial:
         packs = checked_packs(packs, self._lengths, switches, self._most_packs)
         if not packs:
             return None, {}, Difference(0.0)
-        places = compared_prompts(packs, self._lengths, switches)
-        chosen = self._encoded.only(places)
+        indices = compared_prompts(packs, self._lengths, switches)
+        chosen = self._encoded.only(indices)
         ran = self._encoded.only(sorted(prompt for pack in packs for prompt in pack.prompts))
         items = {item.name: item for item in (*self._asked, *self._probes)}.values()
         self.made = {}

@@ -230,5 +230,5 @@ def choose(lengths: Sequence[int], most: int = 6) -> tuple[int, ...]:
     """
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     end = len(order) - 1
-    places = sorted({min(1, end), *(round(end * i / (most - 2)) for i in range(most - 1))})
-    return tuple(order[place] for place in places)
+    indices = sorted({min(1, end), *(round(end * i / (most - 2)) for i in range(most - 1))})
+    return tuple(order[place] for place in indices)

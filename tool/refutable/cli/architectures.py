@@ -95,7 +95,7 @@ def told(survey: Survey) -> Iterator[str]:
         return
     yield f"  prompts are run {survey.layout}"
     for kind, names in KINDS.items():
-        reason = survey.says(*names)
+        reason = survey.reason_for(*names)
         yield f"  {'no ' if reason else 'yes'} {kind}" + (f": {reason}" if reason else "")
 
 
@@ -103,7 +103,7 @@ def row(survey: Survey) -> str:
     """One row of the table."""
     marks, reasons = [], []
     for kind, names in KINDS.items():
-        reason = survey.says(*names)
+        reason = survey.reason_for(*names)
         absent = kind == "routers" and "has no router" in reason
         marks.append("" if absent or survey.error else "-" if reason else "+")
         if reason and not absent and not survey.error:

@@ -62,10 +62,11 @@ def put_rows(
             columns[dim] = np.asarray(coordinate)[at[dim]].astype("int64")
     others = [dim for dim in array.dims if dim not in ("prompt", *INTEGERS)]
     if others:
-        places = [";".join(parts) for parts in product(*(_labels(array, dim) for dim in others))]
+        labels = product(*(_labels(array, dim) for dim in others))
+        coordinates = [";".join(parts) for parts in labels]
         sizes = tuple(array.sizes[dim] for dim in others)
         which = np.ravel_multi_index([at[dim] for dim in others], sizes)
-        columns["at"] = table.words["at"].code(places)[which]
+        columns["at"] = table.words["at"].code(coordinates)[which]
     table.add(key, values.size, columns)
 
 

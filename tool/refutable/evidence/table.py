@@ -128,11 +128,11 @@ def _order(columns: Mapping[str, Any]) -> Integers:
         column = columns[name]
         known = column[column != NO_NUMBER]
         least = known.min(initial=0) - 1
-        places = np.where(column == NO_NUMBER, 0, column - least)
-        kinds *= int(places.max(initial=0)) + 1
+        shifted = np.where(column == NO_NUMBER, 0, column - least)
+        kinds *= int(shifted.max(initial=0)) + 1
         if kinds >= 1 << 63:
             return np.asarray(np.lexsort([columns[name] for name in reversed(SORTED_BY)]))
-        key = key * (int(places.max(initial=0)) + 1) + places
+        key = key * (int(shifted.max(initial=0)) + 1) + shifted
     return np.argsort(key, kind="stable")
 
 

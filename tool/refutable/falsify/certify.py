@@ -34,8 +34,8 @@ class Sample:
 def draw(vocabulary: Vocabulary, rng: np.random.Generator) -> Ids:
     """Draw one prompt."""
     size = int(rng.integers(_SHORTEST, _LONGEST + 1))
-    places = rng.integers(len(vocabulary), size=size)
-    return tuple(vocabulary.ordered[int(i)] for i in places)
+    indices = rng.integers(len(vocabulary), size=size)
+    return tuple(vocabulary.ordered[int(i)] for i in indices)
 
 
 def sample(

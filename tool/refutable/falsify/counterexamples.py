@@ -20,7 +20,7 @@ from refutable.falsify.vocabulary import Ids
 from refutable.system import files
 
 FOLDER = "counterexamples"
-OWN = f".refutable/{FOLDER}"
+LOCAL = f".refutable/{FOLDER}"
 """Where a run keeps what it finds, from the folder that it is started in."""
 _HEAD = "# Counterexamples of one claim, replayed first on every run. A table may be deleted.\n"
 

@@ -99,12 +99,12 @@ class Gradients:
         numbers = sum(v.size for v in floating.values())
         if numbers > MOST_NUMBERS:
             raise ValueError(f"{numbers} numbers of a prompt, more than {MOST_NUMBERS}")
-        places = [(name, at) for name, v in floating.items() for at in range(v.size)]
-        copies = 1 + 2 * len(places)
+        coordinates = [(name, at) for name, v in floating.items() for at in range(v.size)]
+        copies = 1 + 2 * len(coordinates)
         table = {n: np.repeat(np.asarray(v, np.float64), copies, axis=0) if self._has_prompt(n)
                  else v for n, v in values.items()}  # fmt: skip
-        steps = np.ones(len(places))
-        for k, (name, at) in enumerate(places):
+        steps = np.ones(len(coordinates))
+        for k, (name, at) in enumerate(coordinates):
             if not self._has_prompt(name):
                 continue
             steps[k] = _STEP * max(abs(float(values[name].reshape(-1)[at])), 1e-3)
@@ -113,7 +113,7 @@ class Gradients:
         margins = np.array([one.margin for one in self._judged(table, copies)])
         change = (margins[1::2] - margins[2::2]) / (2 * steps)
         slopes = {name: np.zeros(v.size) for name, v in floating.items()}
-        for (name, at), slope in zip(places, change, strict=True):
+        for (name, at), slope in zip(coordinates, change, strict=True):
             # Where a step leaves the body's domain there is no slope to follow.
             slopes[name][at] = slope if np.isfinite(slope) else 0.0
         return {name: slope.reshape(values[name].shape) for name, slope in slopes.items()}

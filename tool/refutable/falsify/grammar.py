@@ -7,7 +7,7 @@ from hypothesis.strategies import SearchStrategy
 
 SINGULAR = ("cat", "doctor", "river", "old key", "red car", "student", "small engine")
 PLURAL = ("cats", "doctors", "rivers", "old keys", "red cars", "students", "small engines")
-PLACES = ("near the station", "on the table", "under the bridge", "in the next town", "at home")
+WHERE = ("near the station", "on the table", "under the bridge", "in the next town", "at home")
 VERBS = (("waits", "wait"), ("turns", "turn"), ("falls", "fall"), ("looks tired", "look tired"))
 ACTS = (("sees", "see"), ("follows", "follow"), ("needs", "need"), ("forgets", "forget"))
 WHEN = ("", "Today ", "After the rain ", "In 1987 ", "Perhaps ", "Every morning ")
@@ -21,7 +21,7 @@ _number = st.integers(0, 999)
 def _statement(draw: st.DrawFn) -> str:
     plural = draw(st.booleans())
     noun = draw(st.sampled_from(PLURAL if plural else SINGULAR))
-    place = draw(st.sampled_from(("", *PLACES)))
+    place = draw(st.sampled_from(("", *WHERE)))
     verb = draw(st.sampled_from(VERBS))[plural]
     when = draw(st.sampled_from(WHEN))
     start = f"{when}the {noun}" if when else f"The {noun}"
@@ -50,7 +50,7 @@ def _nested(draw: st.DrawFn) -> str:
 @st.composite
 def _question(draw: st.DrawFn) -> str:
     noun = draw(st.sampled_from(SINGULAR))
-    place = draw(st.sampled_from(PLACES))
+    place = draw(st.sampled_from(WHERE))
     return draw(
         st.sampled_from(
             (f"Where is the {noun}?", f"Is the {noun} {place}?", f"Why is the {noun} {place}?")

@@ -226,9 +226,9 @@ class Objective:
         columns = margins.argmax(axis=1)
         rows = np.arange(len(table))
         worst, extreme = margins[rows, columns], table[rows, columns]
-        places = values["prompt"].values.astype(int)
+        indices = values["prompt"].values.astype(int)
         for at, margin, value in zip(
-            places.tolist(), worst.tolist(), extreme.tolist(), strict=True
+            indices.tolist(), worst.tolist(), extreme.tolist(), strict=True
         ):
             if margin == margin:
                 scored[at] = Scored(prompts[at], margin, value)

@@ -44,8 +44,8 @@ def few_of_each_family(encoded: Encoded, enough: int = ENOUGH) -> Encoded:
         by_family[family].append(place)
     most = -(-enough // max(len(by_family), 1))
     kept: set[int] = set()
-    for places in by_family.values():
-        ordered = sorted(places, key=lambda place: len(encoded.ids[place]))
+    for indices in by_family.values():
+        ordered = sorted(indices, key=lambda place: len(encoded.ids[place]))
         count = min(most, len(ordered))
         kept |= {ordered[(2 * part + 1) * len(ordered) // (2 * count)] for part in range(count)}
     return encoded.only(sorted(kept))

@@ -257,8 +257,8 @@ class _Check:
         """Prompts ran by rising length: after the longest they must give the same again."""
         if not plain:
             return
-        places = sorted({0, max(len(self.encoded) - 2, 0)})
-        again = self._plain(self.encoded.only(places))
+        indices = sorted({0, max(len(self.encoded) - 2, 0)})
+        again = self._plain(self.encoded.only(indices))
         gaps = [
             relative_difference(value, plain[name], by_range=True)
             for name, value in again.items()

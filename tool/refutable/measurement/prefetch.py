@@ -1,4 +1,4 @@
-"""Measure small models before the run comes to them, in a second process.
+"""Measure small models before the run comes to them, in a worker.
 
 The passes of a model of half a million parameters keep one core busy, with Python as much as with
 arithmetic; more threads do not help. So where a run has several such models to measure and a core
@@ -33,12 +33,12 @@ from refutable.spec.prompts import PromptLibrary, PromptSet
 from refutable.system import worker
 
 FEWEST = 3
-"""Models to measure below which a second process is not worth its start."""
+"""Models to measure below which a worker is not worth its start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the second process is told, on its standard input."""
+    """What the worker is told, on its standard input."""
 
     needs: tuple[tuple[str, str, str, str, str, bool], ...]
     """File and id of the claim, model, prompts, arm, and whether null controls are measured."""
@@ -70,7 +70,7 @@ class Prefetch(Engine):
 
 
 def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
-    """Start measuring in a second process if there is enough to measure and a core for it.
+    """Start measuring in a worker if there is enough to measure and a core for it.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class Survey:
     error: str = ""
     """Why nothing can be measured; empty otherwise."""
 
-    def says(self, *names: str) -> str:
+    def reason_for(self, *names: str) -> str:
         """Why none of some observables was measured; empty when they were."""
         if self.error:
             return self.error

@@ -116,9 +116,9 @@ def _same_rows(memory: torch.Tensor, held: HeldTensors, name: str) -> bool:
     if memory.dim() == 0 or memory.is_meta:
         return True
     length = memory.shape[0]
-    places = sorted({round(share * (length - 1)) for share in _ROWS}) if memory.dim() > 1 else []
-    file = held.rows(name, places) if places else held.whole(name)
-    in_memory = memory[places] if places else memory
+    indices = sorted({round(share * (length - 1)) for share in _ROWS}) if memory.dim() > 1 else []
+    file = held.rows(name, indices) if indices else held.whole(name)
+    in_memory = memory[indices] if indices else memory
     return torch.equal(
         torch.nan_to_num(file.to(in_memory.dtype)), torch.nan_to_num(in_memory.cpu())
     )

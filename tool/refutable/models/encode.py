@@ -55,15 +55,15 @@ class Encoded:
         inside = {dim: range(size) for dim, size in zip(dims, values.shape[1:], strict=True)}
         return xr.DataArray(values, dims=("prompt", *dims), coords=coords | inside)
 
-    def only(self, places: Sequence[int]) -> Encoded:
+    def only(self, indices: Sequence[int]) -> Encoded:
         """Keep the prompts at some places."""
         return replace(
             self,
-            ids=tuple(self.ids[i] for i in places),
-            prompt_ids=tuple(self.prompt_ids[i] for i in places),
-            families=tuple(self.families[i] for i in places),
-            spans=tuple(self.spans[i] for i in places) if self.spans else (),
-            answers=tuple(self.answers[i] for i in places) if self.answers else (),
+            ids=tuple(self.ids[i] for i in indices),
+            prompt_ids=tuple(self.prompt_ids[i] for i in indices),
+            families=tuple(self.families[i] for i in indices),
+            spans=tuple(self.spans[i] for i in indices) if self.spans else (),
+            answers=tuple(self.answers[i] for i in indices) if self.answers else (),
         )
 
 

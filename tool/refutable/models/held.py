@@ -83,10 +83,10 @@ class HeldTensors:
         tensor: torch.Tensor = self._slices[name][...]
         return tensor
 
-    def rows(self, name: str, places: Sequence[int]) -> torch.Tensor:
+    def rows(self, name: str, indices: Sequence[int]) -> torch.Tensor:
         """Return some entries along a tensor's first dimension."""
         item = self._slices[name]
-        return torch.cat([item[place : place + 1] for place in places])
+        return torch.cat([item[place : place + 1] for place in indices])
 
 
 def _shape(item: Slice) -> tuple[int, ...]:

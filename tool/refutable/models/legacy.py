@@ -91,10 +91,10 @@ def _mask(
     if not bool(((values == 0) | (values == 1)).all()):
         return None
     size = shape[-1]
-    places = sorted({round(i * (size - 1) / (_SAMPLED - 1)) for i in range(_SAMPLED)})
+    indices = sorted({round(i * (size - 1) / (_SAMPLED - 1)) for i in range(_SAMPLED)})
     buffer_name = _own_buffer(model, name)
     columns = torch.arange(size)
-    for row in places:
+    for row in indices:
         seen = values[row].bool()
         causal = columns <= row
         windows = [causal, *(causal & (columns > row - w) for w in _windows(model))]

@@ -73,7 +73,7 @@ class Sites:
     """All sites of a model, and the parts they were found from."""
 
     structure: Structure
-    places: dict[str, str]
+    norm_kinds: dict[str, str]
     """Path of each stream norm to its place: ``pre`` (the sublayer reads the normalized stream),
     ``post`` (what a sublayer adds is normalized), ``stream`` (the stream itself is), ``final`` or
     ``embedding``."""
@@ -167,17 +167,17 @@ def find_sites(model: PreTrainedModel) -> Sites:
     structure = replace(structure, final_norm=_final_norm(structure, run))
     collector = _Collector(structure)
     collector.embeddings()
-    places: dict[str, str] = {}
+    norm_kinds: dict[str, str] = {}
     experts = expert_count(text_config(model))
     for layer in range(len(structure.blocks)):
         wiring = wire(structure, run, layer, experts)
         collector.block(layer, wiring, run)
-        places |= wiring.places
+        norm_kinds |= wiring.norm_kinds
     collector.ends(run)
     for norm in structure.norms:
         if norm.stream and norm.layer is None:
-            places[norm.path] = "final" if norm is structure.final_norm else "embedding"
-    return Sites(structure, places, collector.sites, collector.missing)
+            norm_kinds[norm.path] = "final" if norm is structure.final_norm else "embedding"
+    return Sites(structure, norm_kinds, collector.sites, collector.missing)
 
 
 class _Collector:

@@ -182,7 +182,7 @@ class StreamedModel:
         root = structure.blocks_path
         sites = {n: self._moved(s, n, s.path) for n, s in part._sites.items() if _block(n) is None}
         missing = {n: why for n, why in part._missing.items() if _block(n) is None}
-        places = {p: kind for p, kind in part.places.items() if not p.startswith(f"{root}.")}
+        norm_kinds = {p: k for p, k in part.norm_kinds.items() if not p.startswith(f"{root}.")}
         for layer, kind in enumerate(self.kinds):
             prefix, like = f"blocks.{layer}.", f"blocks.{self.kinds.index(kind)}."
             here, there = f"{root}.{layer}", f"{root}.{self.kinds.index(kind)}"
@@ -197,12 +197,12 @@ class StreamedModel:
                 for n, w in part._missing.items()
                 if n.startswith(like)
             }
-            places |= {
+            norm_kinds |= {
                 here + p.removeprefix(there): w
-                for p, w in part.places.items()
+                for p, w in part.norm_kinds.items()
                 if p.startswith(f"{there}.")
             }
-        return Sites(structure, places, sites, missing)
+        return Sites(structure, norm_kinds, sites, missing)
 
     def _moved(self, site: Site, name: str, path: str) -> Site:
         return replace(site, name=name, path=path, module=self.model.get_submodule(path))

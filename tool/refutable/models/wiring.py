@@ -30,7 +30,7 @@ class Wiring:
     """The sites of one block, each a part or the reason why there is none."""
 
     parts: dict[str, Part | str]
-    places: dict[str, str]
+    norm_kinds: dict[str, str]
     """Full path of each stream norm of the block to its place."""
 
 
@@ -51,7 +51,7 @@ def wire(structure: Structure, run: Trace, layer: int, experts: int = 0) -> Wiri
     parts |= reader.feed_forward()
     parts["attn.z"] = reader.heads()
     parts["router"] = reader.router(experts)
-    return Wiring(parts, reader.places)
+    return Wiring(parts, reader.norm_kinds)
 
 
 class _BlockReader:
@@ -72,51 +72,51 @@ class _BlockReader:
         )
         self.attn_out: Call | None = None
         self.mlp_out: Call | None = None
-        self.places = self._places()
+        self.norm_kinds = self._norm_kinds()
 
     def _equal(self, left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
         return same(left, right, self.run.tolerance)
 
-    def _places(self) -> dict[str, str]:
+    def _norm_kinds(self) -> dict[str, str]:
         sublayers = [
             call for call in self.calls if "." not in call.path and call.path not in self.norm_paths
         ]
         stream = any(self._equal(norm.made, self.made) for norm in self.norms)
-        places = {}
+        norm_kinds = {}
         for norm in self.norms:
             after = any(self._equal(norm.given, call.made) for call in sublayers)
             place = "post" if after else "stream" if stream else "pre"
-            places[self.prefix + norm.path] = place
-        return places
+            norm_kinds[self.prefix + norm.path] = place
+        return norm_kinds
 
     def _place(self, call: Call) -> str:
-        return self.places[self.prefix + call.path]
+        return self.norm_kinds[self.prefix + call.path]
 
     def sublayers(self) -> tuple[Part | str, Part | str]:
         """Find what attention and feed-forward add, as the first pair that adds up."""
         if self.at_attention is None:
             reason = f"block {self.layer} has no attention module"
             return reason, reason
-        if "stream" in self.places.values():
+        if "stream" in self.norm_kinds.values():
             reason = "the block normalizes the stream itself, so its sublayers do not add up"
             return reason, reason
         firsts, seconds = self._attention_ends(), self._feed_forward_ends()
         for first, second in product(firsts, seconds):
             if self._adds_up(first, second):
                 self.attn_out, self.mlp_out = first, second
-                self._settle_places()
+                self._settle_norm_kinds()
                 return _output(first), _output(second)
         reason = "resid_pre + attention + feed-forward does not give resid_post in this block"
         return reason, reason
 
-    def _settle_places(self) -> None:
+    def _settle_norm_kinds(self) -> None:
         # A norm that reads a sublayer's result is not after it when that result already holds
         # the residual stream: only what is added to the stream can be normalized after.
         ends = (self.attn_out, self.mlp_out)
         for norm in self.norms:
             path = self.prefix + norm.path
-            if self.places[path] == "post" and norm not in ends:
-                self.places[path] = "pre"
+            if self.norm_kinds[path] == "post" and norm not in ends:
+                self.norm_kinds[path] = "pre"
 
     def _adds_up(self, first: Call, second: Call) -> bool:
         assert first.made is not None  # noqa: S101  (both are filtered by shape)

@@ -17,7 +17,7 @@ from refutable.errors import RefutableError, one_line
 from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence import baseline
 from refutable.evidence.drift import Recorded, record_of
-from refutable.falsify.counterexamples import FOLDER, OWN, CounterexampleStore
+from refutable.falsify.counterexamples import FOLDER, LOCAL, CounterexampleStore
 from refutable.measurement.needs import members_of, needs_of
 from refutable.observables.registry import REGISTRY
 from refutable.plugin.cases import MESSAGE, OUTCOME, cell_of, claim_of
@@ -282,7 +282,7 @@ class ClaimSession:
     def kept(self) -> CounterexampleStore:
         """Counterexamples that were found before."""
         shipped = [folder / FOLDER for folder in self.data_folders]
-        return CounterexampleStore(self.options.base / OWN, shipped)
+        return CounterexampleStore(self.options.base / LOCAL, shipped)
 
     @cached_property
     def attacker(self) -> Attacker:

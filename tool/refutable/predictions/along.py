@@ -38,7 +38,7 @@ class ContrastAlong(Contrast):
     kind: ClassVar[str] = "contrast_along"
 
     @property
-    def says(self) -> str:
+    def statement(self) -> str:
         """The prediction in words."""
         names = f"{self.names[0]} minus {self.names[1]}{excluded(self.left_out)}"
         what = {
@@ -108,15 +108,15 @@ class ContrastAlong(Contrast):
         return _interpolation(-np.asarray(values[LOSS], dtype=float), -self.level)
 
 
-def _interpolation(places: Any, at: float) -> Any:
+def _interpolation(coordinates: Any, at: float) -> Any:
     """Weights that interpolate linearly at the first crossing; NaN where there is none."""
-    weights = np.zeros(len(places))
-    for index, place in enumerate(places):
+    weights = np.zeros(len(coordinates))
+    for index, place in enumerate(coordinates):
         if np.isclose(place, at, rtol=1e-9, atol=0):
             weights[index] = 1.0
             return weights
-        if index and places[index - 1] < at < place:
-            share = (at - places[index - 1]) / (place - places[index - 1])
+        if index and coordinates[index - 1] < at < place:
+            share = (at - coordinates[index - 1]) / (place - coordinates[index - 1])
             weights[index - 1 : index + 1] = 1 - share, share
             return weights
-    return np.full(len(places), np.nan)
+    return np.full(len(coordinates), np.nan)

@@ -44,14 +44,14 @@ class PerFamily:
 
     def of(self, names: Sequence[str]) -> Floats:
         """Return the values of `names`, in their order."""
-        return self.means[self._places(names)]
+        return self.means[self._indices(names)]
 
     def table(self, names: Sequence[str]) -> Floats:
         """Return the values of `names` in each draw of the model: one, or one a training seed."""
         rows = self.means[None] if self.draws is None else self.draws
-        return rows[:, self._places(names)]
+        return rows[:, self._indices(names)]
 
-    def _places(self, names: Sequence[str]) -> list[int]:
+    def _indices(self, names: Sequence[str]) -> list[int]:
         place = {name: i for i, name in enumerate(self.names)}
         return [place[name] for name in names]
 

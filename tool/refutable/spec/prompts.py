@@ -71,8 +71,8 @@ class PromptLibrary:
         """
         if name is None or file is None or not name.endswith(".toml"):
             return name
-        places = (folder / name for folder in file.resolve().parents)
-        beside_claim = next((place.resolve() for place in places if place.is_file()), None)
+        paths = (folder / name for folder in file.resolve().parents)
+        beside_claim = next((place.resolve() for place in paths if place.is_file()), None)
         if beside_claim is None or self._placed.setdefault(name, beside_claim) == beside_claim:
             return name
         # Claims of two folders may mean two files by one name.

@@ -110,13 +110,13 @@ class Committed:
             name=entry["name"], attrs=entry["attrs"],
         )  # fmt: skip
 
-    def _labels(self, places: Mapping[str, int]) -> xr.Coordinates:
+    def _labels(self, coordinates: Mapping[str, int]) -> xr.Coordinates:
         """Return coordinates by their places, with their indexes made once for all arrays."""
         import xarray as xr
 
-        key = tuple(sorted(places.items()))
+        key = tuple(sorted(coordinates.items()))
         if key not in self._labelled:
-            labels = {name: self._coordinate(place) for name, place in places.items()}
+            labels = {name: self._coordinate(place) for name, place in coordinates.items()}
             self._labelled[key] = xr.Coordinates(labels)
         return self._labelled[key]
 

@@ -51,10 +51,10 @@ def unpack(packed: Array, dtype: str, shape: tuple[int, ...]) -> Array:
     size = prod(shape) * kind.itemsize
     try:
         raw = pa.Codec("zstd").decompress(packed.tobytes(), decompressed_size=size, asbytes=True)
-        places = np.frombuffer(raw, dtype=np.uint8).reshape(kind.itemsize, -1)
+        by_byte = np.frombuffer(raw, dtype=np.uint8).reshape(kind.itemsize, -1)
     except (OSError, ValueError) as problem:
         raise RefutableError(f"cannot unpack an array of {shape} {dtype}: {problem}") from None
-    return np.ascontiguousarray(places.T).view(kind).reshape(shape)
+    return np.ascontiguousarray(by_byte.T).view(kind).reshape(shape)
 
 
 def rounded(values: Array, bits: int) -> Array:

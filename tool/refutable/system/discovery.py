@@ -46,8 +46,8 @@ def load_package(name: str) -> None:
 def part_modules(name: str) -> list[str]:
     """Return the names of a package's modules, none of which is imported."""
     spec = importlib.util.find_spec(name)
-    places = spec.submodule_search_locations if spec is not None else None
-    return sorted(m.name for m in pkgutil.iter_modules(places or []))
+    folders = spec.submodule_search_locations if spec is not None else None
+    return sorted(m.name for m in pkgutil.iter_modules(folders or []))
 
 
 def part_folders(part: str) -> list[Path]:

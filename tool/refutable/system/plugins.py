@@ -50,10 +50,10 @@ def plugin_parts(part: str) -> list[ModuleType]:
 @cache
 def plugin_data() -> tuple[Path, ...]:
     """Return the folders ``data`` of the plugins that have one."""
-    places = (
+    folders = (
         Path(base) / "data" for name in plugin_packages() for base in _imported(name).__path__
     )
-    return tuple(folder for folder in places if folder.is_dir())
+    return tuple(folder for folder in folders if folder.is_dir())
 
 
 def shared_data() -> list[Path]:

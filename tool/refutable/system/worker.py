@@ -1,7 +1,7 @@
-"""A second process of this package: told what to do by its first, and gone when that is gone.
+"""A worker: a process told what to do by the one that started it, and gone when that is gone.
 
 The pipe that carries the job stays open for as long as the first process lives. When it ends, in
-whatever way, the operating system closes the pipe, which the second process notices: nothing goes
+whatever way, the operating system closes the pipe, which the worker notices: nothing goes
 on measuring or drawing after a run that was killed.
 """
 
@@ -94,7 +94,7 @@ class WorkerProcess:
 def start(
     module: str, job: object, *, speaks: bool = False, env: Mapping[str, str] | None = None
 ) -> WorkerProcess | None:
-    """Run a module of this package in a second process.
+    """Run a module of this package in a worker.
 
     Parameters
     ----------

@@ -129,7 +129,7 @@ class Stack:
         self._starts = torch.from_numpy(starts).to(device)
         self._marked = torch.from_numpy(marked).to(device)
         self._tokens = torch.from_numpy(data.train.astype(np.int16)).to(device)
-        self._places = torch.arange(recipe.context + 1, device=device)
+        self._offsets = torch.arange(recipe.context + 1, device=device)
         self._few = torch.from_numpy(
             held_out_rows(data.held_out, recipe.evaluation_rows, recipe.context)
         ).to(device)
@@ -177,7 +177,7 @@ class Stack:
     def _next_rows(self, at: Tensor) -> Tensor:
         """Token ids of the step's rows, ``(member, row, position)``."""
         starts = self._starts.index_select(1, at).squeeze(1)
-        rows = self._tokens[starts[..., None] + self._places].long()
+        rows = self._tokens[starts[..., None] + self._offsets].long()
         marked = self._marked.index_select(1, at).squeeze(1)
         first = rows[..., :1].masked_fill(marked[..., None], 0)
         return torch.cat([first, rows[..., 1:]], -1)

@@ -118,8 +118,8 @@ def stacked_logits(p: Parameters, ids: Tensor, config: TwinConfig) -> Tensor:
     table = p["transformer.wte.weight"]
     x: Tensor = _Rows.apply(table, ids.flatten(1))  # type: ignore[no-untyped-call]
     if "transformer.wpe.weight" in p:
-        places = p["transformer.wpe.weight"][:, None, :length]
-        x = (x.view(members, rows, length, -1) + places).flatten(1, 2)
+        positions = p["transformer.wpe.weight"][:, None, :length]
+        x = (x.view(members, rows, length, -1) + positions).flatten(1, 2)
     for index in range(config.n_layer):
         name = f"transformer.h.{index}"
         x = x + _attention(p, f"{name}.attn", _normed(p, f"{name}.ln_1", x, config), length, config)

@@ -170,13 +170,13 @@ def evidence(frame: pd.DataFrame) -> Evidence:
     )
 
 
-def _own(frame: pd.DataFrame, model: str, *, control: bool = False) -> pd.DataFrame:
+def _rows_of(frame: pd.DataFrame, model: str, *, control: bool = False) -> pd.DataFrame:
     chosen = frame[(frame["model"] == model) & (frame["quantity"] == "value")]
     return chosen[chosen["control"].notna()] if control else chosen[chosen["control"].isna()]
 
 
 def _gain(frame: pd.DataFrame, model: str) -> Result:
-    model_rows, null = _own(frame, model), _own(frame, model, control=True)
+    model_rows, null = _rows_of(frame, model), _rows_of(frame, model, control=True)
     claim = next(c for c in CLAIMS if c.id == claim_for(model))
     measured = estimate(model_rows["value"], model_rows["family"], p=0.0003, p_adjusted=0.0024)
     control = replace(estimate(null["value"], null["family"]), seeds=CONTROLS)
@@ -251,7 +251,7 @@ def _skipped(model: str, kind: str) -> Result:
 
 
 def _universal(frame: pd.DataFrame, model: str) -> Result:
-    rows_of_model = _own(frame, model)
+    rows_of_model = _rows_of(frame, model)
     sign = -1 if PLANTED[model][0] == "LayerNorm" else 1
     worst = rows_of_model.loc[(sign * rows_of_model["value"]).idxmin()]
     value = float(sign * worst["value"])

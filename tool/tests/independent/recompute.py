@@ -216,8 +216,8 @@ def estimates(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
 def pairs_of(run: Run, result: dict, control: str | None = None) -> list[np.ndarray]:
     """Likenesses of pairs of runs, (1 + family, first, second)."""
     rows = run.of(result, result["model"], control)
-    places = rows["at"].str.extract(r"left_out=(-?\d+);first=(\d+);second=(\d+)").astype(int)
-    rows = rows.assign(l=places[0], a=places[1], b=places[2]).sort_values(["l", "a", "b"])
+    numbers = rows["at"].str.extract(r"left_out=(-?\d+);first=(\d+);second=(\d+)").astype(int)
+    rows = rows.assign(l=numbers[0], a=numbers[1], b=numbers[2]).sort_values(["l", "a", "b"])
     count = rows["a"].nunique()
     return [
         rows.loc[rows["quantity"] == f"likeness {side}", "value"]

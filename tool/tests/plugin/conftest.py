@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,15 @@ def project(
     pytester.makeconftest(DATA)
     pytester.makeini("[pytest]\nclaim_report = no\n")
     return pytester
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let runs of one process and of several add up in the same order: to the last bit."""
+    import torch
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -66,7 +66,7 @@ def test_a_claim_about_two_models_is_one_item(project: pytest.Pytester, models: 
     )
 
 
-def test_a_stored_witness_is_replayed(project: pytest.Pytester, models: Path) -> None:
+def test_a_stored_counterexample_is_replayed(project: pytest.Pytester, models: Path) -> None:
     import pandas as pd
 
     # The prompt with the largest gain is taken out of the set; a bound just under its gain then

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,21 +91,9 @@ def run(project: pytest.Pytester, *words: str, cache: str) -> subprocess.Complet
     )
 
 
-@pytest.fixture
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let runs of one process and of several add up in the same order: to the last bit."""
-    import torch
-
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.slow
 def test_two_workers_measure_each_model_once_and_leave_the_same(
-    project: pytest.Pytester, models: Path, one_thread: None
+    project: pytest.Pytester, models: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import pandas as pd
 
@@ -117,11 +104,12 @@ def test_two_workers_measure_each_model_once_and_leave_the_same(
     project.makeconftest(DATA + counting(serial))
     one = project.runpytest_inprocess(*words, "--claim-out=one")
     project.makeconftest(DATA + counting(parallel))
-    two = run(project, *words, "--claim-out=two", "-n", "2", cache="another")
-    assert two.returncode == one.ret == 0, two.stdout + two.stderr
+    monkeypatch.setenv("REFUTABLE_CACHE", str(project.path / "another"))
+    two = project.runpytest_inprocess(*words, "--claim-out=two", "-n", "2")
+    assert two.ret == one.ret == 0
     assert loads(serial) == ["little", "other"]
     assert sorted(loads(parallel)) == ["little", "other"]
-    assert "21 passed" in two.stdout
+    two.assert_outcomes(passed=21)
     assert settled(evidence(project, "two")) == settled(evidence(project, "one"))
     frames = [
         pd.read_parquet(project.path / out / "observations.parquet") for out in ("one", "two")
@@ -131,7 +119,7 @@ def test_two_workers_measure_each_model_once_and_leave_the_same(
     # The terminal says the same about every cell.
     lines = {line for line in one.stdout.lines if line.startswith("CONFIRMED")}
     assert len(lines) == 21
-    assert lines <= set(two.stdout.splitlines())
+    assert lines <= set(two.stdout.lines)
 
 
 @pytest.mark.slow

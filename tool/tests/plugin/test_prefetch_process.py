@@ -1,4 +1,4 @@
-"""When a run starts a second process that measures, and when it ends it."""
+"""When a run starts a worker that measures, and when it ends it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .conftest import DATA
 
 pytestmark = pytest.mark.filterwarnings("default")
 
-# Notes when the second process is asked for and when it is ended.
+# Notes when the worker is asked for and when it is ended.
 NOTING = """
 from refutable.measurement import prefetch as ahead
 from refutable.system import worker

@@ -90,7 +90,7 @@ def test_a_claim_with_a_recorded_verdict_is_registered_too_late(
 
 def test_workers_write_each_claim_once(project: pytest.Pytester, models: Path) -> None:
     write(project, *(claim_source(f"grows{i}") for i in range(4)))
-    project.runpytest_subprocess(f"--claim-model={models / 'little'}", "-n2", "-q")
+    project.runpytest_inprocess(f"--claim-model={models / 'little'}", "-n2", "-q")
     assert len(lines(project)) == 4
     assert all(r["before"] for r in states(project).values())
 

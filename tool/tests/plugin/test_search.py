@@ -183,21 +183,20 @@ def _fields(one: Any) -> dict[str, Any]:
 
 
 def test_the_same_search_is_made_in_one_process_or_two(
-    project: pytest.Pytester, planted: Path
+    project: pytest.Pytester, planted: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.makepyfile(test_mine=module(SHRINKS, ON_AVERAGE))
     models = [f"--claim-model={planted / name}" for name in ("violates", "holds")]
     made = []
-    for workers in ("1", "2"):
-        out = f"out-{workers}"
-        words, env = command(project, *models, "--claim-search=300", f"--claim-out={out}")
-        env["REFUTABLE_CACHE"] = str(project.path / f"cache-{workers}")
-        subprocess.run([*words, "-n", workers], cwd=project.path, env=env, check=False)
-        (project.path / KEPT).rename(project.path / f"kept-{workers}.toml")
+    for workers in ([], ["-n", "2"]):
+        out = f"out-{len(made)}"
+        monkeypatch.setenv("REFUTABLE_CACHE", str(project.path / f"cache-{len(made)}"))
+        project.runpytest_inprocess(*models, "--claim-search=300", f"--claim-out={out}", *workers)
+        (project.path / KEPT).rename(project.path / f"kept-{len(made)}.toml")
         made.append(
             {k: (r["search"], r["counterexample"]) for k, r in results(project, out).items()}
         )
     assert len(made[0]) == 4
     assert made[0] == made[1]
-    texts = [(project.path / f"kept-{workers}.toml").read_text() for workers in ("1", "2")]
+    texts = [(project.path / f"kept-{place}.toml").read_text() for place in (0, 1)]
     assert texts[0] == texts[1]

@@ -103,7 +103,7 @@ def test_a_selection_of_nothing_is_a_usage_error(
 def test_a_worker_ends_the_run_with_the_same_line(project: pytest.Pytester, models: Path) -> None:
     project.makepyfile(test_mine=module(claim_source("grows")))
     words = (f"--claim-model={models / 'little'}", "--claim-id=gain.grow", "-n", "2")
-    result = project.runpytest_subprocess(*words)
+    result = project.runpytest_inprocess(*words)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     text = result.stdout.str() + result.stderr.str()
     assert text.count("no claim matches 'gain.grow': did you mean gain.grows") == 1

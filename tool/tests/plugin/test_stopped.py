@@ -58,7 +58,7 @@ def test_a_run_that_ends_with_its_first_failure_says_what_it_lacks(
 @pytest.mark.slow
 def test_workers_that_are_stopped_say_so_too(project: pytest.Pytester, models: Path) -> None:
     project.makepyfile(test_mine=THREE)
-    result = project.runpytest_subprocess(f"--claim-model={models / 'little'}", "-x", "-n", "1")
+    result = project.runpytest_inprocess(f"--claim-model={models / 'little'}", "-x", "-n", "1")
     result.assert_outcomes(passed=1, failed=1)
     assert "the run was stopped: 1 of 3 cells were not tested" in evidence(project)["notes"]
 

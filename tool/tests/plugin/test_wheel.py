@@ -60,10 +60,11 @@ def test_a_ten_line_claim_on_a_local_model(python: Path, tmp_path: Path) -> None
     assert (tmp_path / "reports" / "latest" / "evidence.json").is_file()
     # The templates of the report travel with the package.
     assert "gain.grows" in (tmp_path / "reports" / "latest" / "report.html").read_text()
-    more = ("-n", "2", "--claim-report=no")
-    two = run(python, *words, *more, cwd=tmp_path, cache=tmp_path / "cache2")
-    assert two.returncode == 0, two.stdout + two.stderr
-    assert "CONFIRMED" in two.stdout
+    # One claim: a second worker would have nothing to do.
+    more = ("-n", "1", "--claim-report=no")
+    worker = run(python, *words, *more, cwd=tmp_path, cache=tmp_path / "cache2")
+    assert worker.returncode == 0, worker.stdout + worker.stderr
+    assert "CONFIRMED" in worker.stdout
 
 
 def test_the_bundled_claims_run_from_the_wheel(python: Path, tmp_path: Path) -> None:

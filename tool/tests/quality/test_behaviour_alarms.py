@@ -37,17 +37,17 @@ def resampled(made, families):
 
 
 def _resampled(one, families):
-    places = [
+    chosen = [
         (f"{draw}/{k}", i)
         for draw, name in enumerate(families)
         for k, i in enumerate(np.flatnonzero(np.array(one.families) == name))
     ]
     starts = np.concatenate([[0], np.cumsum(one.lengths)])
-    tokens = np.concatenate([np.arange(starts[i], starts[i + 1]) for _, i in places])
-    names = tuple(name for name, _ in places)
+    tokens = np.concatenate([np.arange(starts[i], starts[i + 1]) for _, i in chosen])
+    names = tuple(name for name, _ in chosen)
     return replace(
         one, prompts=names, families=tuple(n.split("/")[0] for n in names),
-        lengths=one.lengths[[i for _, i in places]], tokens=one.tokens[tokens],
+        lengths=one.lengths[[i for _, i in chosen]], tokens=one.tokens[tokens],
         ends=one.ends[tokens], loss=one.loss[tokens], ids=one.ids[tokens],
         log_probability=one.log_probability[tokens], rest=one.rest[tokens],
     )  # fmt: skip

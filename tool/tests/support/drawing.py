@@ -1,4 +1,4 @@
-"""A figure and a job that a second process can import, for tests of what is done by two."""
+"""A figure and a job that a worker can import, for tests of what is done by two."""
 
 from __future__ import annotations
 

@@ -278,7 +278,7 @@ HARMLESS = (
 )
 
 
-def says(line: str, fault: Fault) -> bool:
+def names(line: str, fault: Fault) -> bool:
     return re.search(fault.cause, line) is not None
 
 

@@ -104,7 +104,7 @@ class PlantedLM(PreTrainedModel):
     ) -> CausalLMOutput:
         kind = self.config.kind
         width = input_ids.shape[1]
-        places = torch.arange(width)[None] if position_ids is None else position_ids
+        positions = torch.arange(width)[None] if position_ids is None else position_ids
         future = torch.full((width, width), -1e30).triu(1)
         if kind == "bidirectional":
             future = torch.zeros(width, width)
@@ -114,7 +114,7 @@ class PlantedLM(PreTrainedModel):
         if position_ids is not None and kind != "leaks-when-packed":
             pieces = (position_ids == 0).cumsum(-1)
             mask = mask.masked_fill((pieces[:, :, None] != pieces[:, None, :])[:, None], -1e30)
-        x = self.wte(input_ids) + self.wpe(places)
+        x = self.wte(input_ids) + self.wpe(positions)
         if attention_mask is not None and not bool(attention_mask.all()) and kind == "pads-wrong":
             x = x + 0.2 * (1 - attention_mask[..., None].float()).mean(1, keepdim=True)
         x = self._odd_start(x, kind, width)

@@ -40,7 +40,7 @@ def test_what_is_measured_is_what_transformers_gives(model_type: str) -> None:
     model = build_small(small_config(model_type))
     surveyed = survey(model, model_type)
     assert surveyed.error == ""
-    assert surveyed.says("residual_norm", "top_token", "attention_entropy") == ""
+    assert surveyed.reason_for("residual_norm", "top_token", "attention_entropy") == ""
     ids = tuple(int(i) for i in np.random.default_rng(1).integers(3, VOCABULARY, 19))
     encoded = Encoded((ids,), ("f/0",), ("f",), "no-bos", None)
     items = [REGISTRY["residual_norm"], REGISTRY["next_token_entropy"]]
@@ -61,8 +61,8 @@ def test_what_a_type_lacks_is_said_and_the_rest_is_measured(model_type: str) -> 
     surveyed = survey(build_small(small_config(model_type)), model_type)
     name, reason = PARTLY[model_type]
     assert surveyed.error == ""
-    assert reason in surveyed.says(name)
-    assert surveyed.says("next_token_entropy") == ""
+    assert reason in surveyed.reason_for(name)
+    assert surveyed.reason_for("next_token_entropy") == ""
 
 
 def test_routers_are_measured_where_there_are_any() -> None:
@@ -120,4 +120,4 @@ def test_a_type_that_does_not_exist_is_met_with_a_suggestion() -> None:
     run = CliRunner().invoke(app, ["check", "--architecture", "mixtrall"])
     assert run.exit_code == 1
     assert "did you mean mixtral" in run.output
-    assert Survey("x", "", error="why").says("top_token") == "why"
+    assert Survey("x", "", error="why").reason_for("top_token") == "why"

@@ -87,15 +87,15 @@ def ragged(item: Any) -> bool:
     return bool(item.dims[:1] == ("token",))
 
 
-def assert_equal(kind: str, part: Any, whole: Any, places: list[int], of: Prompts) -> None:
-    """`part` at `places` holds what `whole` holds of the same prompts, in order."""
+def assert_equal(kind: str, part: Any, whole: Any, indices: list[int], of: Prompts) -> None:
+    """`part` at `indices` holds what `whole` holds of the same prompts, in order."""
     for item in recorded(kind):
         a, b = part[item.name].values, whole[item.name].values
         if ragged(item):
             ends = np.cumsum([0, *(len(ids) for ids in of)])
-            a = np.concatenate([a[ends[i] : ends[i + 1]] for i in places])
+            a = np.concatenate([a[ends[i] : ends[i + 1]] for i in indices])
         elif item.per_prompt:
-            a = a[places]
+            a = a[indices]
         if item.name.endswith("_token") or a.dtype.kind in "iu":
             # A tie of two tokens may go either way by rounding.
             assert (a == b).mean() > 0.8, item.name
@@ -125,8 +125,8 @@ def test_the_other_prompts_of_a_batch_change_nothing(
 ) -> None:
     alone = measured(kind, prompts, layout="single")
     beside = measured(kind, [*others, *prompts])
-    places = list(range(len(others), len(others) + len(prompts)))
-    assert_equal(kind, beside, alone, places, [*others, *prompts])
+    indices = list(range(len(others), len(others) + len(prompts)))
+    assert_equal(kind, beside, alone, indices, [*others, *prompts])
 
 
 @TIMES
@@ -137,16 +137,16 @@ def test_a_prompt_that_comes_twice_is_measured_twice_the_same(
     once = measured(kind, prompts)
     often = measured(kind, prompts * times)
     for k in range(times):
-        places = [k * len(prompts) + i for i in range(len(prompts))]
-        assert_equal(kind, often, once, places, prompts * times)
+        indices = [k * len(prompts) + i for i in range(len(prompts))]
+        assert_equal(kind, often, once, indices, prompts * times)
 
 
 @TIMES
 @given(kinds, some_prompts)
 def test_padding_changes_nothing(kind: str, prompts: Prompts) -> None:
-    places = list(range(len(prompts)))
+    indices = list(range(len(prompts)))
     alone = measured(kind, prompts, layout="single")
-    assert_equal(kind, measured(kind, prompts, layout="padded"), alone, places, prompts)
+    assert_equal(kind, measured(kind, prompts, layout="padded"), alone, indices, prompts)
 
 
 @given(

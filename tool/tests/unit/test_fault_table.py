@@ -50,7 +50,7 @@ def test_a_fault_is_changed_and_its_cause_named(base, fault, tmp_path):
     line = first_line(answer)
     assert answer.failed == fault.failing, line
     assert line.startswith("changed: " if fault.failing else "same: "), line
-    assert faults.says(line, fault), line
+    assert faults.names(line, fault), line
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_faults_of_other_shapes(write, fault, base, tmp_path):
         (folder / name).write_bytes((base[0] / name).read_bytes())
     line = first_line(answered((folder, measured(folder)), fault, tmp_path))
     assert line.startswith("changed: ")
-    assert faults.says(line, fault), line
+    assert faults.names(line, fault), line

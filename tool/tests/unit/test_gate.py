@@ -188,7 +188,7 @@ def test_what_fails_beside_a_change(changes, status):
     assert report.exit_code == 1
 
 
-def test_a_known_witness_is_not_news():
+def test_a_known_counterexample_is_not_news():
     made = altered(evidence(), "gain.every", counterexample=Counterexample("f1/0", -0.2))
     assert gate(made, made, observations(), observations()).exit_code == 0
 

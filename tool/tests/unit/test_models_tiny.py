@@ -80,4 +80,4 @@ def test_sites_of_the_pair() -> None:
     layer, rms = (find_sites(load(PAIR[kind]).model) for kind in ("LayerNorm", "RMSNorm"))
     assert "pos_embed" in layer
     assert "pos_embed" not in rms
-    assert set(layer.places.values()) == set(rms.places.values()) == {"pre", "final"}
+    assert set(layer.norm_kinds.values()) == set(rms.norm_kinds.values()) == {"pre", "final"}

@@ -70,7 +70,7 @@ def test_a_body_that_forgot_to_reduce_a_dim_is_an_error():
         mean.above(0.0).judge(Measured(np.zeros(3), **JUDGE))
 
 
-def test_every_names_the_worst_witness():
+def test_every_names_the_worst_counterexample():
     values = np.full(12, 0.3)
     values[[4, 7]] = -0.02, -0.05
     judged = every.above(0.0).judge(Measured(labelled(values, 4, 3), **JUDGE))
@@ -84,7 +84,7 @@ def test_every_names_the_worst_witness():
     ("value", "error", "expected"),
     [(-0.004, 0.0, I), (-0.006, 0.0, R), (-0.006, 0.001, I), (-0.011, 0.001, R)],
 )
-def test_a_witness_must_violate_by_more_than_tolerance_and_ten_errors(value, error, expected):
+def test_it_must_violate_by_more_than_tolerance_and_ten_errors(value, error, expected):
     values = labelled([0.1, 0.2, value], 3, 1)
     assert verdict(every.above(0.0), values, error=error) is expected
 

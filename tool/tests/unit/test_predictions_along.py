@@ -22,8 +22,8 @@ def path(values: Any, losses: list[float]) -> xr.DataArray:
     coords = {"step": STEPS, "tokens": ("step", TOKENS), "loss": ("step", losses)}
     table = np.broadcast_to(np.asarray(values, float)[:, None], (4, len(FAMILIES)))
     noise = 1e-3 * np.random.default_rng(int(1e4 * float(np.sum(values)))).normal(size=table.shape)
-    places = {"prompt": FAMILIES, "family": ("prompt", FAMILIES)}
-    return xr.DataArray(table + noise, dims=("step", "prompt"), coords={**coords, **places})
+    coordinates = {"prompt": FAMILIES, "family": ("prompt", FAMILIES)}
+    return xr.DataArray(table + noise, dims=("step", "prompt"), coords={**coords, **coordinates})
 
 
 def groups(first: list[float], second: list[float]) -> dict[str, dict[int, xr.DataArray]]:

@@ -39,7 +39,7 @@ def test_control_of_a_correlation_compares_within_families():
     assert read.reason.startswith("within families")
 
 
-def test_control_of_a_universal_claim_counts_witnesses():
+def test_control_of_a_universal_claim_counts_counterexamplees():
     clean, broken = labelled([0.1, 0.2], 2, 1), labelled([0.1, -0.2], 2, 1)
     assert _read(every.above(0.0), clean, [clean] * 5).reading is Reading.UNINFORMATIVE
     assert _read(every.above(0.0), clean, [broken] * 19).reading is Reading.INFORMATIVE

@@ -1,4 +1,4 @@
-"""A second process measures small models, and leaves them in the store."""
+"""A worker measures small models, and leaves them in the store."""
 
 from __future__ import annotations
 

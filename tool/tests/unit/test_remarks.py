@@ -20,10 +20,10 @@ def read(tmp_path, name: str, register: str) -> PromptSet:
     return read_prompts(path)
 
 
-def array(dtype: str, places: tuple[int, ...] = (0, 1, 2)) -> xr.DataArray:
-    prompts = np.array(["a/0", "a/1", "b/0"], dtype=dtype)[list(places)]
-    families = np.array(["a", "a", "b"], dtype=dtype)[list(places)]
-    values = np.arange(6.0).reshape(3, 2)[list(places)]
+def array(dtype: str, marked: tuple[int, ...] = (0, 1, 2)) -> xr.DataArray:
+    prompts = np.array(["a/0", "a/1", "b/0"], dtype=dtype)[list(marked)]
+    families = np.array(["a", "a", "b"], dtype=dtype)[list(marked)]
+    values = np.arange(6.0).reshape(3, 2)[list(marked)]
     return xr.DataArray(
         values,
         {"prompt": prompts, "family": ("prompt", families), "layer": [0, 1]},

@@ -121,7 +121,7 @@ def test_every_figure_is_drawn_once_whoever_draws_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "cores", lambda: 2)
-    # The second process finds the function that draws.
+    # The worker finds the function that draws.
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
     asked = specs(10)
     with parallel.ParallelDrawing(asked, tmp_path, "today") as second:

@@ -161,15 +161,15 @@ def test_middle_of_the_block(case: str) -> None:
 def test_places_of_norms(case: str) -> None:
     sites = find_sites(make(case))
     path = sites.structure.blocks_path
-    places = [place for name, place in sites.places.items() if name.startswith(f"{path}.1.")]
+    kinds = [place for name, place in sites.norm_kinds.items() if name.startswith(f"{path}.1.")]
     two_pre = {"gpt_neox", "falcon-sequential", "gpt2", "llama", "mistral", "qwen3", "opt", "bloom"}
     if case in SANDWICH:
-        assert places == ["pre", "post", "pre", "post"]
+        assert kinds == ["pre", "post", "pre", "post"]
     elif case == "opt-post-norm":
-        assert places == ["stream", "stream"]
+        assert kinds == ["stream", "stream"]
     else:
-        assert places == (["pre", "pre"] if case in two_pre else ["pre"])
-    assert ("embedding" in sites.places.values()) is (case == "bloom")
+        assert kinds == (["pre", "pre"] if case in two_pre else ["pre"])
+    assert ("embedding" in sites.norm_kinds.values()) is (case == "bloom")
     assert ("blocks.1.ln2_post" in sites) is (case in SANDWICH)
 
 

@@ -57,15 +57,15 @@ def test_a_mean_and_its_check_are_rescaled_and_shifted(seed, sizes, a, b):
 @given(seed=seeds, sizes=sizes, order=st.randoms(use_true_random=False))
 def test_prompts_in_another_order_and_families_of_another_name_say_the_same(seed, sizes, order):
     values, families = drawn(seed, sizes)
-    places = list(range(values.size))
-    order.shuffle(places)
+    permuted = list(range(values.size))
+    order.shuffle(permuted)
     renamed = np.array([f"other {name}" for name in families])
     region = Region(0.2, None)
     one = est.family_mean(values, families, region=region)
-    two = est.family_mean(values[places], renamed[places], region=region)
+    two = est.family_mean(values[permuted], renamed[permuted], region=region)
     close([*ends(one), one.p, one.sd], [*ends(two), two.p, two.sd], 10)
     share = [est.share(v > 0, f, region=region) for v, f in ((values, families),
-             (values[places], renamed[places]))]  # fmt: skip
+             (values[permuted], renamed[permuted]))]  # fmt: skip
     close(ends(share[0]), ends(share[1]), 1)
 
 
@@ -187,11 +187,11 @@ def test_a_share_and_its_complement_mirror_each_other(hits, families):
 
 @given(ps=st.lists(st.floats(0, 1) | st.none(), min_size=1, max_size=12), order=st.randoms())
 def test_holm_does_not_depend_on_the_order_and_is_at_most_bonferroni(ps, order):
-    places = list(range(len(ps)))
-    order.shuffle(places)
+    permuted = list(range(len(ps)))
+    order.shuffle(permuted)
     adjusted, survives = holm(ps)
-    again, _ = holm([ps[i] for i in places])
-    for place, value in zip(places, again, strict=True):
+    again, _ = holm([ps[i] for i in permuted])
+    for place, value in zip(permuted, again, strict=True):
         assert value == (adjusted[place] if value is None else pytest.approx(adjusted[place]))
     for p, value, survived in zip(ps, adjusted, survives, strict=True):
         if p is None:

@@ -54,11 +54,11 @@ def shares(values: Any) -> xr.DataArray:
 
 
 def test_importance_is_read_at_its_place() -> None:
-    places = ["input, later thoughts recomputed", "input", "block 0"]
+    coordinates = ["input, later thoughts recomputed", "input", "block 0"]
     values = RNG.normal(size=(2, 3, 3, 2, 6))
     reduced = by_prompt(
         values, "replaced_by", "place", "quantity", "thought",
-        replaced_by=["zero", "mean", "resampled"], place=places, thought=range(6),
+        replaced_by=["zero", "mean", "resampled"], place=coordinates, thought=range(6),
     )  # fmt: skip
     np.testing.assert_array_equal(total_importance(reduced), values[:, 2, 0])
     np.testing.assert_array_equal(direct_importance(reduced), values[:, 2, 1])

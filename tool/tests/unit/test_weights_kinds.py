@@ -80,8 +80,8 @@ def test_every_arrangement_of_a_fused_projection_is_found(
     for letter in "qkv":
         starts = [part * (3 * group + order.index(letter)) for group in range(groups)]
         wanted = [place for start in starts for place in range(start, start + part)]
-        places = [place for low, high in ranges[letter] for place in range(low, high)]
-        assert places == wanted, letter
+        features = [place for low, high in ranges[letter] for place in range(low, high)]
+        assert features == wanted, letter
 
 
 @pytest.mark.parametrize(
@@ -108,17 +108,17 @@ def test_zeroing_the_queries_leaves_no_trace_of_the_keys(
                 parameter.normal_(0.0, parameter.shape[-1] ** -0.5)
             elif name.endswith("bias"):
                 parameter.zero_()
-    places = WeightReader.from_state_dict(model.state_dict(), model.config).layout.matrices[0]
+    layout = WeightReader.from_state_dict(model.state_dict(), model.config).layout.matrices[0]
     ids = torch.tensor([[5, 71, 8, 33, 12]]) % VOCAB
 
     def logits(**zeroed: float) -> torch.Tensor:
         kept = {}
         with torch.no_grad():
             for letter, factor in zeroed.items():
-                weight = model.get_parameter(places[letter].parameter)
-                kept.setdefault(places[letter].parameter, weight.clone())
-                features = weight if places[letter].input_first else weight.T
-                for low, high in places[letter].parts or ((0, features.shape[1]),):
+                weight = model.get_parameter(layout[letter].parameter)
+                kept.setdefault(layout[letter].parameter, weight.clone())
+                features = weight if layout[letter].input_first else weight.T
+                for low, high in layout[letter].parts or ((0, features.shape[1]),):
                     features[:, low:high] *= factor
             measured = model(input_ids=ids, use_cache=False).logits
             for name, value in kept.items():

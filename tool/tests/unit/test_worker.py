@@ -1,4 +1,4 @@
-"""A second process gets its job, answers, and never outlives the process that started it."""
+"""A worker gets its job, answers, and never outlives the process that started it."""
 
 from __future__ import annotations
 

@@ -109,10 +109,10 @@ def gate(
 
 def _completed(evidence: Evidence) -> Evidence:
     """Complete a run by the counterexamples that searches left here and that suites ship."""
-    from refutable.falsify.counterexamples import FOLDER, OWN, CounterexampleStore
+    from refutable.falsify.counterexamples import FOLDER, LOCAL, CounterexampleStore
     from refutable.falsify.known import with_known
 
-    return with_known(evidence, CounterexampleStore(Path(OWN), [fixtures() / FOLDER]))
+    return with_known(evidence, CounterexampleStore(Path(LOCAL), [fixtures() / FOLDER]))
 
 
 def _run_of(name: str, out: Path, prompts: str | None, claims: str) -> Path:

@@ -43,8 +43,8 @@ def register(
     if not test:
         check_ids(claims or [])
     check_models(model or [])
-    places = [str(path) for path in test] if test else ["--pyargs", *claim_packages()]
-    arguments = [*places, f"--rootdir={Path.cwd()}", "-p", "no:cacheprovider", "-qq"]
+    targets = [str(path) for path in test] if test else ["--pyargs", *claim_packages()]
+    arguments = [*targets, f"--rootdir={Path.cwd()}", "-p", "no:cacheprovider", "-qq"]
     arguments += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     arguments += [f"--claim-id={each}" for each in claims or []]
     arguments += [f"--claim-model={each}" for each in model or []]

@@ -92,7 +92,7 @@ class SafetensorsFiles:
     def __init__(self, files: tuple[Path, ...]) -> None:
         self.room = Room()
         self._stored: dict[str, Stored] = {}
-        self._places: dict[str, _Place] = {}
+        self._located: dict[str, _Place] = {}
         for file in files:
             self._add(file)
 
@@ -114,11 +114,11 @@ class SafetensorsFiles:
             if high > room or (tensor.bytes and high - low != tensor.bytes):
                 raise ModelError(f"{file} is truncated or damaged at {name}: fetch it again")
             self._stored[name] = tensor
-            self._places[name] = _Place(file, begin + low)
+            self._located[name] = _Place(file, begin + low)
 
     def flat(self, name: str, start: int, stop: int) -> Floats:
         """Elements `start` to `stop` of a tensor, widened (or narrowed) to float32."""
-        tensor, place = self._stored[name], self._places[name]
+        tensor, place = self._stored[name], self._located[name]
         width = _WIDTH.get(tensor.dtype)
         if width is None:
             raise ModelError(

@@ -57,8 +57,8 @@ def arranged(model: PreTrainedModel, path: str, output: str, layer: int, head_di
         If the block cannot be run alone, or the features do not fall into heads.
     """
     stated = json.dumps(model.config.to_dict(), sort_keys=True, default=str)
-    places = _Paths(path, output, layer)
-    key = _Key(stated, type(model), places)
+    paths = _Paths(path, output, layer)
+    key = _Key(stated, type(model), paths)
     return _probed(key, _Holder(model.config), head_dim)
 
 
@@ -73,9 +73,9 @@ class _Paths:
 class _Key:
     """What the arrangement follows from: the class, the config, and the places in a block."""
 
-    def __init__(self, stated: str, kind: type, places: _Paths) -> None:
-        self.kind, self.places = kind, places
-        self._all = (stated, kind, places.path, places.output)
+    def __init__(self, stated: str, kind: type, paths: _Paths) -> None:
+        self.kind, self.paths = kind, paths
+        self._all = (stated, kind, paths.path, paths.output)
 
     def __hash__(self) -> int:
         return hash(self._all)
@@ -100,9 +100,9 @@ class _Holder:
 @functools.lru_cache(maxsize=64)
 def _probed(key: _Key, holder: _Holder, head_dim: int) -> Ranges:
     try:
-        model = _one_block(key.kind, holder.config, key.places.layer)
-        fused = model.get_submodule(key.places.path)
-        after = model.get_submodule(key.places.output)
+        model = _one_block(key.kind, holder.config, key.paths.layer)
+        fused = model.get_submodule(key.paths.path)
+        after = model.get_submodule(key.paths.output)
     # A class may refuse a config that was cut short in any way it likes.
     except Exception as problem:
         raise NotAvailableError(
@@ -181,12 +181,12 @@ class _Probe:
         if features % self.head_dim:
             raise NotAvailableError(f"a fused projection of {features} features holds no heads")
         # Two features of each head: an arrangement that is finer than heads must not pass.
-        places = [
+        features_tried = [
             start + at
             for start in range(0, features, self.head_dim)
             for at in (0, self.head_dim - 1)
         ]
-        first, last = self._changes(places, 0), self._changes(places, _TOKENS - 1)
+        first, last = self._changes(features_tried, 0), self._changes(features_tried, _TOKENS - 1)
         told = [_letter(a, b) for a, b in zip(first, last, strict=True)]
         heads = [self._head(a, b) for a, b in zip(first, last, strict=True)]
         letters = []
@@ -199,7 +199,7 @@ class _Probe:
             letters.append(one)
         return letters, heads[::2]
 
-    def _changes(self, places: list[int], position: int) -> torch.Tensor:
+    def _changes(self, tried: list[int], position: int) -> torch.Tensor:
         """Whether a feature, disturbed at a position, changes a position of a head.
 
         Returns
@@ -210,22 +210,22 @@ class _Probe:
         import torch
 
         per_feature = []
-        for start in range(0, len(places), _ROWS):
-            part = places[start : start + _ROWS]
+        for start in range(0, len(tried), _ROWS):
+            part = tried[start : start + _ROWS]
             plain = self._run(len(part), [], position)
             per_feature.append((self._run(len(part), part, position) - plain).abs())
         gap = torch.cat(per_feature).unflatten(-1, (-1, self.head_dim)).amax(-1)
         changes: torch.Tensor = gap > 1e-5 * float(gap.max())
         return changes
 
-    def _run(self, rows: int, places: list[int], position: int) -> torch.Tensor:
+    def _run(self, rows: int, tried: list[int], position: int) -> torch.Tensor:
         import torch
 
         kept: list[torch.Tensor] = []
 
         def disturb(module: nn.Module, args: object, output: torch.Tensor) -> torch.Tensor:
             changed: torch.Tensor = output.clone().reshape(rows, _TOKENS, -1)
-            for row, place in enumerate(places):
+            for row, place in enumerate(tried):
                 changed[row, position, place] += _SHOVE
             disturbed: torch.Tensor = changed.view_as(output)
             return disturbed

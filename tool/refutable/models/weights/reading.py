@@ -150,7 +150,7 @@ class WeightReader:
             If no matrix of a block can be told from the others.
         """
         matrices = [self.layout.matrices[layer] for layer in self.layers]
-        names = tuple(m for m in MATRICES if all(m in places for places in matrices))
+        names = tuple(m for m in MATRICES if all(m in stored for stored in matrices))
         if not names:
             raise NotAvailableError(self.layout.missing[0] or "no matrix of a block is known")
         return names

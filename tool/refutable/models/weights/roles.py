@@ -251,9 +251,9 @@ class _MatrixFinder:
         heads = self.structure.heads
         into, _ = _sizes(outputs[0][1])
         self.head_dim = into // heads
-        places = {"o": _place(*outputs[0])}
+        matrices = {"o": _place(*outputs[0])}
         if fused:
-            return places | self._fused(*fused[0], outputs[0][0], layer)
+            return matrices | self._fused(*fused[0], outputs[0][0], layer)
         (query,), (key,), _ = (by_letter[letter] for letter in "qkv")
         self.key_heads = _sizes(key[1])[1] // self.head_dim
         if _sizes(query[1])[1] != heads * self.head_dim:
@@ -261,7 +261,7 @@ class _MatrixFinder:
                 f"{query[0]} gives {_sizes(query[1])[1]} features, not {heads} heads of "
                 f"{self.head_dim}: W_Q cannot be told from what else it holds"
             )
-        return places | {letter: _place(*by_letter[letter][0]) for letter in "qkv"}
+        return matrices | {letter: _place(*by_letter[letter][0]) for letter in "qkv"}
 
     def _fused(self, path: str, module: nn.Module, output: str, layer: int) -> dict[str, Place]:
         heads, size = self.structure.heads, self.head_dim

@@ -61,21 +61,21 @@ def _vectors(loaded: LoadedModel, windows: torch.Tensor, keep: Integers) -> Floa
     from refutable.models.sites import find_sites
 
     sites = find_sites(loaded.model)
-    places = torch.as_tensor(keep, device=windows.device)
+    indices = torch.as_tensor(keep, device=windows.device)
     kept: list[list[torch.Tensor]] = [[] for _ in range(len(sites.blocks) + 1)]
 
     def before(
         module: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]
     ) -> None:
         given = args[0] if args else kwargs["hidden_states"]
-        kept[0].append(given[:, places].float().cpu())
+        kept[0].append(given[:, indices].float().cpu())
 
     def after(layer: int) -> Callable[..., None]:
         def hook(
             module: nn.Module, args: object, made: torch.Tensor | tuple[torch.Tensor, ...]
         ) -> None:
             made = made[0] if isinstance(made, tuple) else made
-            kept[layer].append(made[:, places].float().cpu())
+            kept[layer].append(made[:, indices].float().cpu())
 
         return hook
 
@@ -256,7 +256,7 @@ def _prose(loaded: LoadedModel) -> _Prose:
     """Windows of the held-out documents, with the classes of the tokens that are probed."""
     import torch
 
-    windows, classes, places = [], [], []
+    windows, classes, indices = [], [], []
     most = WINDOWS_LARGE if is_large(loaded.facts) else WINDOWS
     for place, text in enumerate(documents()[1]):
         # A token takes some four characters; only where they are far longer the whole is read.
@@ -269,8 +269,8 @@ def _prose(loaded: LoadedModel) -> _Prose:
             spans = token_spans(loaded.reader(), text)
         windows.append(ids)
         classes.append(labels_of(text, spans[:size]).reshape(len(LABELS), *ids.shape))
-        places.append(np.full(ids.shape, place))
-    rows, where = torch.cat(windows), np.concatenate(places)
+        indices.append(np.full(ids.shape, place))
+    rows, where = torch.cat(windows), np.concatenate(indices)
     facts = loaded.facts
     numbers = rows.numel() * (facts.blocks + 1) * facts.d_model
     keep = np.arange(1, rows.shape[1], -(-numbers // _MOST_NUMBERS))

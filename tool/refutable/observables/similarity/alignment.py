@@ -159,13 +159,13 @@ def _layout(loaded: LoadedModel, sites: Sites, encoded: Encoded) -> str:
     return "single"
 
 
-def some(encoded: Encoded, places: Sequence[int]) -> Encoded:
+def some(encoded: Encoded, indices: Sequence[int]) -> Encoded:
     """Keep the prompts at some places."""
     return replace(
         encoded,
-        ids=tuple(encoded.ids[i] for i in places),
-        prompt_ids=tuple(encoded.prompt_ids[i] for i in places),
-        families=tuple(encoded.families[i] for i in places),
+        ids=tuple(encoded.ids[i] for i in indices),
+        prompt_ids=tuple(encoded.prompt_ids[i] for i in indices),
+        families=tuple(encoded.families[i] for i in indices),
     )
 
 

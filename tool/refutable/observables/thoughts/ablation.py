@@ -78,14 +78,14 @@ def thought_importance(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
 
     encoded = _affordable(loaded, encoded)
     ablation = _Ablation(loaded, encoded)
-    places = ablation.places()
+    coordinates = ablation.coordinates()
     ways = HOW[-1:] if is_large(loaded.facts) else HOW
     values = np.stack(
         [
             np.stack(
                 [
                     np.stack([ablation.lost(how, place, (n,)) for n in range(THOUGHTS)], axis=-1)
-                    for place in places
+                    for place in coordinates
                 ],
                 axis=1,
             )
@@ -95,7 +95,7 @@ def thought_importance(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     )
     return by_prompt(
         values, encoded, ("replaced_by", "place", "quantity", "thought"),
-        replaced_by=ways, place=places, quantity=QUANTITIES, thought=range(THOUGHTS),
+        replaced_by=ways, place=coordinates, quantity=QUANTITIES, thought=range(THOUGHTS),
     )  # fmt: skip
 
 
@@ -151,7 +151,7 @@ class _Ablation:
         if len(self.blocks) <= _MOST_BLOCKS:
             yield from ((number, f"block {number}") for number in range(len(self.blocks)))
 
-    def places(self) -> tuple[str, ...]:
+    def coordinates(self) -> tuple[str, ...]:
         """Names of the places where a thought is replaced."""
         first = (RUN_ON,) if self.thoughts.latent else ()
         return (*first, INPUT, *(name for _, name in self._of_blocks()))

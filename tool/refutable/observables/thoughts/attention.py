@@ -212,11 +212,11 @@ def _rows(thoughts: Thoughts, spans: torch.Tensor) -> torch.Tensor:
     """Weights of the rows to average for each span: (2, span, prompt, query); later, and own."""
     import torch
 
-    places = torch.arange(spans.shape[-1], device=spans.device)
-    last = torch.where(spans, places, -1).amax(dim=-1, keepdim=True)
-    later = ((places > last) & thoughts.present & (last >= 0)).float()
+    positions = torch.arange(spans.shape[-1], device=spans.device)
+    last = torch.where(spans, positions, -1).amax(dim=-1, keepdim=True)
+    later = ((positions > last) & thoughts.present & (last >= 0)).float()
     later = later / later.sum(dim=-1, keepdim=True)
-    at_last = (places == last).float()
+    at_last = (positions == last).float()
     # The mean over its keys: a row's weights are divided by how many positions it sees.
     seen = thoughts.present.long().cumsum(dim=1).clamp(min=1)
     return torch.stack([later, at_last / seen])

@@ -52,8 +52,8 @@ def thought_logits(loaded: LoadedModel, encoded: Encoded) -> torch.Tensor:
         from refutable.capture.answers import last_states
 
         masks = [thoughts.thought(number) for number in range(THOUGHTS)]
-        places = torch.arange(thoughts.present.shape[1], device=masks[0].device)
-        last = torch.stack([torch.where(mask, places, -1).amax(dim=1) for mask in masks], dim=1)
+        positions = torch.arange(thoughts.present.shape[1], device=masks[0].device)
+        last = torch.stack([torch.where(mask, positions, -1).amax(dim=1) for mask in masks], dim=1)
         hidden = last_states(model, thoughts)
         states = hidden.gather(1, last[..., None].expand(-1, -1, hidden.shape[-1]))
     with torch.no_grad():

@@ -19,8 +19,8 @@ def total_importance(thought_importance: xr.DataArray) -> xr.DataArray:
 
     Written steps follow from nothing: theirs is the loss with all later steps kept.
     """
-    places = [str(place) for place in thought_importance["place"].values]
-    place = RUN_ON if RUN_ON in places else INPUT
+    coordinates = [str(place) for place in thought_importance["place"].values]
+    place = RUN_ON if RUN_ON in coordinates else INPUT
     return thought_importance.sel(replaced_by="resampled", place=place, drop=True)
 
 

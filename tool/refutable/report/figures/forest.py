@@ -105,14 +105,14 @@ def draw_forest(table: pd.DataFrame) -> Figure:
 
     fig = Canvas(figsize=(style.WIDTH, 0.9 + 0.155 * len(table)), layout="constrained")
     axis = fig.subplots()
-    places = np.arange(len(table))
+    heights = np.arange(len(table))
     for state, (color, marker, fill) in LOOKS.items():
         in_state = (table["state"] == state).to_numpy()
         x = table["value"].to_numpy()[in_state]
         ends = np.array(
             [x - table["low"].to_numpy()[in_state], table["high"].to_numpy()[in_state] - x]
         )
-        axis.errorbar(x, places[in_state], xerr=ends, fmt=marker, color=color, markersize=4.2,
+        axis.errorbar(x, heights[in_state], xerr=ends, fmt=marker, color=color, markersize=4.2,
                       fillstyle=fill, elinewidth=1.1, lw=0)  # fmt: skip
     axis.axvline(0, color=style.INK, lw=1)
     axis.axvspan(0, 1e9, color=style.GRID, alpha=0.35, lw=0)
@@ -123,7 +123,7 @@ def draw_forest(table: pd.DataFrame) -> Figure:
     axis.set_xticks([-t for t in reversed(ticks)] + [0] + ticks)
     axis.xaxis.set_major_formatter(lambda x, _: f"{x:g}".replace("-", "\N{MINUS SIGN}"))
     axis.minorticks_off()
-    axis.set_yticks(places, [_short(label) for label in table["label"]], fontsize=6.2)
+    axis.set_yticks(heights, [_short(label) for label in table["label"]], fontsize=6.2)
     axis.set_ylim(len(table) - 0.4, -0.6)
     axis.tick_params(axis="x", labelsize=7)
     axis.grid(visible=False, axis="y")

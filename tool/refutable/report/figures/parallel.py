@@ -1,4 +1,4 @@
-"""Draw figures in a second process: matplotlib keeps one core busy, and a run draws dozens."""
+"""Draw figures in a worker: matplotlib keeps one core busy, and a run draws dozens."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from refutable.report.figures.registry import Spec
 from refutable.system import worker
 
 FEWEST = 8
-"""Figures to draw below which a second process is not worth its start."""
+"""Figures to draw below which a worker is not worth its start."""
 
 
 class ParallelDrawing:
-    """A second process that draws some of the figures.
+    """A worker that draws some of the figures.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class ParallelDrawing:
     Attributes
     ----------
     taken : frozenset of str
-        Names of the figures that the second process draws.
+        Names of the figures that the worker draws.
     """
 
     def __init__(self, specs: Sequence[Spec], folder: Path, date: str) -> None:

@@ -195,8 +195,8 @@ def _draw_neurons(table: pd.DataFrame) -> Figure:
                 maps[name][order], aspect="auto", cmap="cividis_r", vmin=0, vmax=most,
                 interpolation="nearest",
             )  # fmt: skip
-            places = maps[name].index
-            axis.set_yticks(range(0, len(places), 3), [str(p) for p in places[::3]])
+            sorted_by = maps[name].index
+            axis.set_yticks(range(0, len(sorted_by), 3), [str(p) for p in sorted_by[::3]])
             axis.set_title(f"layer {layer}: {name}")
             axis.set_xlabel("neuron, sorted by activity")
             axis.grid(visible=False)

@@ -83,7 +83,7 @@ def _lines(axis: Axes, table: pd.DataFrame, present: list[str], kind: str) -> No
     for variant, part in table.groupby("variant", sort=False):
         color, marker = look(str(variant), present)
         part = part.sort_values("layer")
-        places = part["layer"].astype(float).to_numpy()
-        axis.fill_between(places, part["low"], part["high"], color=color, alpha=0.2, lw=0)
-        axis.plot(places, part["mean"], color=color, marker=marker if task else "", markersize=3.5,
+        layers = part["layer"].astype(float).to_numpy()
+        axis.fill_between(layers, part["low"], part["high"], color=color, alpha=0.2, lw=0)
+        axis.plot(layers, part["mean"], color=color, marker=marker if task else "", markersize=3.5,
                   lw=1.2, ls="-" if task else "--", label=str(variant))  # fmt: skip

@@ -99,9 +99,9 @@ def _lines(axis: Axes, table: pd.DataFrame, x: str, present: list[str]) -> None:
     """Draw one line with its interval for each variant."""
     for variant, part in table.groupby("variant", sort=False):
         color, marker = look(str(variant), present)
-        places = part[x].astype(float).to_numpy()
-        axis.fill_between(places, part["low"], part["high"], color=color, alpha=0.12, lw=0)
-        axis.plot(places, part["mean"], color=color, marker=marker, markersize=4, lw=1.2,
+        abscissae = part[x].astype(float).to_numpy()
+        axis.fill_between(abscissae, part["low"], part["high"], color=color, alpha=0.12, lw=0)
+        axis.plot(abscissae, part["mean"], color=color, marker=marker, markersize=4, lw=1.2,
                   label=str(variant))  # fmt: skip
 
 

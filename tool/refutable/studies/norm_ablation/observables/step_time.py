@@ -66,8 +66,8 @@ def interleaved(
     try:
         for batch in range(batches):
             for turn in range(rounds):
-                places = range(len(order)) if turn % 2 == 0 else reversed(range(len(order)))
-                for place in places:
+                turn_order = range(len(order)) if turn % 2 == 0 else reversed(range(len(order)))
+                for place in turn_order:
                     times[batch, turn, place] = seconds(order[place])
     finally:
         if collecting:
