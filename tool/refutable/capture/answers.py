@@ -136,11 +136,11 @@ class Rerun:
         embeddings
             Shape (prompt, position, dim), the intact ones but for what was changed.
         """
-        found = [
+        logits = [
             self._of_part(part, cache, part.of(embeddings))
             for part, cache in zip(self._parts, self._known(), strict=True)
         ]
-        return gathered(self._parts, found)
+        return gathered(self._parts, logits)
 
     def _of_part(self, part: Part, cache: Cache | None, embeddings: torch.Tensor) -> torch.Tensor:
         changed = (embeddings != part.thoughts.embeddings).any(dim=-1).any(dim=0)

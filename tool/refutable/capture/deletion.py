@@ -67,10 +67,10 @@ def _tops(model: PreTrainedModel, rows: list[list[int]]) -> tuple[Tokens, Tokens
     deleted = np.empty((len(rows), len(sites.blocks)), dtype=np.int64)
     short = sorted(rows, key=len)[:1] * 2
     prefix = starts_behind(model, sites, torch.tensor(short))
-    for places in groups:
-        some = [rows[place] for place in places]
-        intact[places] = last_logits(model, sites, some).argmax(-1).cpu().numpy()
-        deleted[places] = _without_each(model, sites, some, prefix=prefix)
+    for group in groups:
+        some = [rows[place] for place in group]
+        intact[group] = last_logits(model, sites, some).argmax(-1).cpu().numpy()
+        deleted[group] = _without_each(model, sites, some, prefix=prefix)
     return intact, deleted
 
 
@@ -113,11 +113,11 @@ def _repeated(output: object, count: int) -> object:
 
 
 @contextmanager
-def _left_out(sites: Sites, places: Mapping[int, int], rows: int) -> Iterator[None]:
+def _left_out(sites: Sites, indices: Mapping[int, int], rows: int) -> Iterator[None]:
     """Leave each of some blocks out in other rows of a pass."""
     handles = []
-    for layer, at in places.items():
-        where = slice(at * rows, (at + 1) * rows) if len(places) > 1 else slice(None)
+    for layer, at in indices.items():
+        where = slice(at * rows, (at + 1) * rows) if len(indices) > 1 else slice(None)
         hook = partial(_passed_on, where)
         handles.append(sites.blocks[layer].register_forward_hook(hook, with_kwargs=True))
     try:

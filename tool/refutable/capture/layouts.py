@@ -124,7 +124,7 @@ class Trial:
             # lets packed prompts see each other; the model must be right without it too.
             packs = packs[:MOST_PACKS_AGAIN]
             inside = {prompt for pack in packs for prompt in pack.prompts}
-            some = self._encoded.only([place for place in places if place in inside])
+            some = self._encoded.only([place for place in indices if place in inside])
             probed = only(
                 self._measure(self._probes, packs), some, self._encoded.only(sorted(inside))
             )

@@ -66,8 +66,8 @@ def last_logits(model: PreTrainedModel, sites: Sites, rows: Rows) -> torch.Tenso
 def last_states(model: PreTrainedModel, sites: Sites, rows: Rows) -> torch.Tensor:
     """Stream of each row's last token behind each block, (prompt, layer, dim)."""
     states: dict[int, torch.Tensor] = {}
-    for places in in_groups(model, sites, rows):
-        states |= zip(places, _states(model, sites, [rows[p] for p in places]), strict=True)
+    for group in in_groups(model, sites, rows):
+        states |= zip(group, _states(model, sites, [rows[p] for p in group]), strict=True)
     return torch.stack([states[place] for place in range(len(rows))])
 
 

@@ -81,10 +81,10 @@ def _part(thoughts: Thoughts, rows: Sequence[int]) -> Part:
     return Part(chosen, start, made)
 
 
-def gathered(parts: Sequence[Part], found: Sequence[torch.Tensor]) -> torch.Tensor:
+def gathered(parts: Sequence[Part], results: Sequence[torch.Tensor]) -> torch.Tensor:
     """Put what parts gave, a row a prompt, into the order of the set."""
     rows = torch.cat([part.rows for part in parts])
-    whole: torch.Tensor = torch.cat(list(found)).index_select(0, rows.argsort())
+    whole: torch.Tensor = torch.cat(list(results)).index_select(0, rows.argsort())
     return whole
 
 

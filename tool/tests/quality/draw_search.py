@@ -31,8 +31,8 @@ Finder = Callable[[int, int], "int | None"]
 
 def exploration(count: int, seed: int) -> int | None:
     """Search as a run does."""
-    found = searched(chosen(seed, count), seed)
-    return found.candidates if found.violation is not None else None
+    outcome = searched(chosen(seed, count), seed)
+    return outcome.candidates if outcome.violation is not None else None
 
 
 def random_prompts(count: int, seed: int) -> int | None:
@@ -76,10 +76,10 @@ WAYS: dict[str, tuple[Finder, int]] = {
 }
 
 
-def _steps(found: Sequence[int | None]) -> tuple[list[float], list[float]]:
-    places = sorted(place for place in found if place is not None)
-    shares = [k / len(found) for k in range(len(places) + 1)]
-    return [0, *places, DEFAULT], [*shares, shares[-1]]
+def _steps(needed: Sequence[int | None]) -> tuple[list[float], list[float]]:
+    solved = sorted(place for place in needed if place is not None)
+    shares = [k / len(needed) for k in range(len(solved) + 1)]
+    return [0, *solved, DEFAULT], [*shares, shares[-1]]
 
 
 def draw() -> Figure:
@@ -90,11 +90,11 @@ def draw() -> Figure:
             for (name, (find, runs)), (color, _), line in zip(
                 WAYS.items(), style.GROUPS, ("-", "--", ":"), strict=False
             ):
-                found = [find(count, seed) for seed in range(runs)]
-                done = sum(place is not None for place in found)
+                needed = [find(count, seed) for seed in range(runs)]
+                done = sum(place is not None for place in needed)
                 print(f"{what}, {name}: {done} of {runs}", flush=True)
                 label = f"{name}: {done} of {runs}"
-                axis.step(*_steps(found), where="post", color=color, linestyle=line, label=label)
+                axis.step(*_steps(needed), where="post", color=color, linestyle=line, label=label)
             axis.set_title(f"a prompt must hold {what}")
             axis.set_xlabel("candidates scored")
             axis.set_ylabel("share of models whose counterexample is found")

@@ -33,9 +33,9 @@ def test_what_is_handed_over_gives_what_a_pass_of_ones_own_gives(
     asked = last_states.handed_over
 
     def counted(model: Any, prompts: Any) -> Any:
-        found = asked(model, prompts)
-        served.append(found is not None)
-        return found
+        handed = asked(model, prompts)
+        served.append(handed is not None)
+        return handed
 
     for module in ("depth", "similarity.alignment"):
         monkeypatch.setattr(f"refutable.observables.{module}.handed_over", counted)
@@ -62,9 +62,9 @@ def test_states_of_other_prompts_or_after_the_block_are_not_given() -> None:
     sites = find_sites(loaded.model)
     states = measure(loaded.model, sites, some, [last_states.LAST_STATES])["last_residual"]
     with last_states.handing_over(loaded.model, some, states):
-        found = last_states.handed_over(loaded.model, [some.ids[2], some.ids[0]])
-        assert found is not None
-        np.testing.assert_array_equal(found, states.values[[2, 0]])
+        vectors = last_states.handed_over(loaded.model, [some.ids[2], some.ids[0]])
+        assert vectors is not None
+        np.testing.assert_array_equal(vectors, states.values[[2, 0]])
         np.testing.assert_array_equal(last_residuals(loaded, some), states.values)
         assert last_states.handed_over(loaded.model, other.ids) is None
     assert last_states.handed_over(loaded.model, some.ids) is None

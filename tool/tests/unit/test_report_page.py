@@ -207,11 +207,11 @@ def test_a_page_that_grows_too_large_leaves_values_and_figures_to_a_page_a_study
         return
     assert "because the page would pass 3 MB" in short.text
     assert "Observations by family" not in short.text
-    own = [path.read_text("utf-8") for path in (tmp_path / "report").iterdir()]
-    assert len(own) == 2
-    assert sum(page.count("<h4><bdi>Observations by family") for page in own) == strips
-    assert sum(page.count("Rerun exactly this cell") for page in own) == cells
-    assert sum(page.count("<figure") for page in own) == figures
+    pages = [path.read_text("utf-8") for path in (tmp_path / "report").iterdir()]
+    assert len(pages) == 2
+    assert sum(page.count("<h4><bdi>Observations by family") for page in pages) == strips
+    assert sum(page.count("Rerun exactly this cell") for page in pages) == cells
+    assert sum(page.count("<figure") for page in pages) == figures
     # Every link to a page of a study arrives at a cell of it.
     links = [v for _, k, v in short.attributes if k == "href" and v.startswith("report/")]
     named = [link.split("#") for link in links if "#" in link]

@@ -34,12 +34,12 @@ def test_parts_hold_every_prompt_once_and_no_empty_column(few: None) -> None:
     assert len(parts) > 3
     assert sorted(row for part in parts for row in part.rows.tolist()) == list(range(len(LENGTHS)))
     for part in parts:
-        own = part.thoughts
-        assert own.present[:, 0].any()
-        assert own.present.shape[1] == max(LENGTHS[row] for row in part.rows)
-        assert own.present.numel() <= 40 or len(part.rows) == 1
-        assert torch.equal(part.of(thoughts.embeddings), own.embeddings)
-        for name, span in own.spans.items():
+        alone = part.thoughts
+        assert alone.present[:, 0].any()
+        assert alone.present.shape[1] == max(LENGTHS[row] for row in part.rows)
+        assert alone.present.numel() <= 40 or len(part.rows) == 1
+        assert torch.equal(part.of(thoughts.embeddings), alone.embeddings)
+        for name, span in alone.spans.items():
             assert torch.equal(span, part.of(thoughts.spans[name]))
 
 
@@ -49,8 +49,8 @@ def test_answers_part_by_part_are_those_of_one_pass(few: None, kind: str) -> Non
     thoughts = written(model)
     wanted = answers._answers(model, thoughts)
     assert len(thought_parts.parts_of(thoughts)) > 1
-    found = answers.answer_logits(model, thoughts)
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+    logits = answers.answer_logits(model, thoughts)
+    torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_a_question_is_asked_once_and_again_of_other_weights() -> None:

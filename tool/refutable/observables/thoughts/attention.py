@@ -204,8 +204,8 @@ def _received(model: PreTrainedModel, thoughts: Thoughts, spans: torch.Tensor) -
 
     with attending(model, attend):
         each_part(model, thoughts, begins)
-    found = [torch.stack([of[layer] for layer in sorted(of)], dim=2) for of in kept]
-    return gathered(ran, found).cpu()
+    stacked = [torch.stack([of[layer] for layer in sorted(of)], dim=2) for of in kept]
+    return gathered(ran, stacked).cpu()
 
 
 def _rows(thoughts: Thoughts, spans: torch.Tensor) -> torch.Tensor:

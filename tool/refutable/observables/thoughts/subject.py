@@ -137,10 +137,10 @@ def donors(encoded: Encoded) -> list[int]:
 
 def first_of_each_family(encoded: Encoded, count: int = 1) -> Encoded:
     """Keep the first prompts of every family: for what takes many passes of a large model."""
-    places: dict[str, list[int]] = {}
+    by_family: dict[str, list[int]] = {}
     for place, name in enumerate(encoded.families):
-        places.setdefault(name, []).append(place)
-    return encoded.only(sorted(place for of in places.values() for place in of[:count]))
+        by_family.setdefault(name, []).append(place)
+    return encoded.only(sorted(place for of in by_family.values() for place in of[:count]))
 
 
 def by_prompt(
