@@ -13,6 +13,7 @@ from enum import StrEnum
 from refutable.run_records import Counterexample as Counterexample
 from refutable.run_records import MeasuringCost as MeasuringCost
 from refutable.run_records import OverModels as OverModels
+from refutable.run_records import RandomEffects as RandomEffects
 from refutable.run_records import Registration as Registration
 from refutable.run_records import SearchReport as SearchReport
 
@@ -306,7 +307,6 @@ class Result:
     """What a refutation shows; ``None`` for any other verdict."""
     registration: Registration | None = None
     """``None`` where nothing was written down, as in a notebook."""
-    figures: tuple[str, ...] = ()
     nodeid: str = ""
     command: str = ""
     """The command that reruns exactly this cell."""

@@ -18,24 +18,29 @@ class Registration:
 
 
 @dataclass(frozen=True, slots=True)
-class OverModels:
+class RandomEffects:
+    """Mean over models and how far they scatter about it."""
+
+    value: float
+    low: float
+    high: float
+    predicted_low: float
+    """Lower end of where one more model of the kind would lie."""
+    predicted_high: float
+    tau: float
+    """Standard deviation between models, their own uncertainty taken off."""
+    i2: float
+    """Share of the variance of the estimates that is between models (Higgins and Thompson)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverModels(RandomEffects):
     """One claim over five models or more, which were chosen and not drawn."""
 
     claim: str
     prompts: str
     arm: str
     models: tuple[str, ...]
-    value: float
-    """Random-effects mean."""
-    low: float
-    high: float
-    predicted_low: float
-    """Lower end of where one more model like these would lie."""
-    predicted_high: float
-    tau: float
-    """Standard deviation between models."""
-    i2: float
-    """Share of the variance of the estimates that is between models."""
     unit: str = ""
     left_out: tuple[str, ...] = ()
     """Models whose estimate has no standard error, such as values that agree."""

@@ -108,10 +108,8 @@ def observe_copies(out: Path, say: Callable[[str], None], tag: str = "twin") -> 
     ----------
     out : pathlib.Path
         A file that `observe_twins` wrote.
-    say : callable
-        Gets a line for each model.
-    tag : str
-        Which models, as the registry tags them.
+    say, tag
+        As for `observe_twins`.
 
     Returns
     -------

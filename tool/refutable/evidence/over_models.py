@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 
 from refutable.records import ClaimReport, Estimate, OverModels, Result, Verdict
 from refutable.stats.core import t_quantile
@@ -55,11 +56,14 @@ def summed_up(
         values = [r.estimate.value for r in used if r.estimate is not None]
         numbers = random_effects([v for v in values if v is not None], list(errors.values()))
         summary = OverModels(
-            claim, prompts, arm, tuple(errors), numbers.value, numbers.low, numbers.high,
-            numbers.predicted_low, numbers.predicted_high, numbers.tau, numbers.i2,
+            **asdict(numbers),
+            claim=claim,
+            prompts=prompts,
+            arm=arm,
+            models=tuple(errors),
             unit=claims[claim].unit,
             left_out=tuple(r.model for r in cells if r.model not in errors),
-        )  # fmt: skip
+        )
         made.append(summary)
     return tuple(made)
 

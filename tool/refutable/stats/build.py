@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,6 +27,23 @@ FACTS = (EXACT,)
 
 FISHER = (core.fisher, core.fisher_back)
 """Scale on which intervals of correlations are made."""
+
+
+class Terms(TypedDict, total=False):
+    """What an estimate is made under, whatever it is of; what is left out is as in `DEFAULTS`."""
+
+    error: float
+    """The instrument's error of one value, in units of the values."""
+    level: float
+    """Level of the two-sided interval."""
+    unit: str
+    region: Region | None
+    """The predicted region, for p."""
+    part: str
+    """Which part of a claim it is of, where that has several."""
+
+
+DEFAULTS = Terms(error=0.0, level=0.95, unit="", region=None, part="")
 
 
 def undecidable(reason: str, *, unit: str = "", n: int = 0, clusters: int = 0) -> Estimate:

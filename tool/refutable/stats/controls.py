@@ -8,12 +8,13 @@ studies, the more often the more copies there are.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 
-from refutable.records import Estimate, Region
+from refutable.records import Estimate
 from refutable.stats import build, core, discrete
-from refutable.stats.build import from_limits, not_finite, undecidable
+from refutable.stats.build import DEFAULTS, Terms, from_limits, not_finite, undecidable
 from refutable.stats.core import Floats, Limits
 
 AGAINST_COPIES = "t over the model's own draw, copies of the control and families"
@@ -75,11 +76,7 @@ def control_contrast(
     control: Floats,
     *,
     n: int,
-    error: float = 0.0,
-    level: float = 0.95,
-    unit: str = "",
-    region: Region | None = None,
-    part: str = "",
+    **terms: Unpack[Terms],
 ) -> Estimate:
     """Model minus control as a record (see `control_limits`).
 
@@ -91,11 +88,11 @@ def control_contrast(
         The control's.
     n : int
         Prompts behind each row.
-    error : float
-        The instrument's error of the difference.
-    level, unit, region, part
-        As for `refutable.stats.estimate.family_mean`.
+    **terms
+        See `Terms`; the error is that of the difference.
     """
+    terms = {**DEFAULTS, **terms}
+    error, level, unit = terms["error"], terms["level"], terms["unit"]
     copies, families = control.shape
     values = np.concatenate([model.ravel(), control.ravel()])
     reason = "no families" if values.size == 0 else not_finite(values)
@@ -105,13 +102,13 @@ def control_contrast(
         units = min(copies, families)
         made = discrete.agreement(
             np.array([model.mean() - control.mean()]), units=units, n=n, error=error, level=level,
-            unit=unit, region=region,
+            unit=unit, region=terms["region"],
             reach=max(float(np.abs(values).max()), 1.0 if discrete.whole(values) else 0.0),
         )  # fmt: skip
-        return replace(made, seeds=copies, clusters=families, part=part)
+        return replace(made, seeds=copies, clusters=families, part=terms["part"])
     made = from_limits(
-        control_limits(model, control, level=level), n=n, clusters=families, error=error,
-        level=level, unit=unit, method=AGAINST_COPIES, region=region, part=part,
+        control_limits(model, control, level=level), n=n, clusters=families,
+        method=AGAINST_COPIES, **terms,
     )  # fmt: skip
     return replace(made, seeds=copies)
 
@@ -129,16 +126,7 @@ def number_limits(model: Floats, control: Floats, *, level: float = 0.95) -> Lim
     return Limits(value, se, alone.df, value - half, value + half, skew)
 
 
-def numbers_contrast(
-    model: Floats,
-    control: Floats,
-    *,
-    error: float = 0.0,
-    level: float = 0.95,
-    unit: str = "",
-    region: Region | None = None,
-    part: str = "",
-) -> Estimate:
+def numbers_contrast(model: Floats, control: Floats, **terms: Unpack[Terms]) -> Estimate:
     """Model minus control where each draw gives one number and families do not enter.
 
     Parameters
@@ -147,18 +135,17 @@ def numbers_contrast(
         A single draw is taken to vary as the copies do.
     control : array, (copy,)
         The control's numbers.
-    error, level, unit, region, part
+    **terms
         As for `control_contrast`.
     """
+    terms = {**DEFAULTS, **terms}
     values = np.concatenate([model, control])
     reason = not_finite(values) or ("fewer than two copies" if control.size < 2 else None)
     if reason:
-        return undecidable(reason, unit=unit, n=model.size, clusters=control.size)
-    limits = number_limits(model, control, level=level)
-    return from_limits(
-        limits, n=model.size, clusters=control.size, error=error, level=level, unit=unit,
-        method=build.WELCH if model.size > 1 else AGAINST_COPIES, region=region, part=part,
-    )  # fmt: skip
+        return undecidable(reason, unit=terms["unit"], n=model.size, clusters=control.size)
+    limits = number_limits(model, control, level=terms["level"])
+    method = build.WELCH if model.size > 1 else AGAINST_COPIES
+    return from_limits(limits, n=model.size, clusters=control.size, method=method, **terms)
 
 
 def _draws(table: Floats) -> tuple[Floats, Floats, Floats]:

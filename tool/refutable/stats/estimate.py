@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from refutable.records import Estimate, Region
 from refutable.stats import build, core, discrete
-from refutable.stats.build import fact, from_limits, not_finite, rounding, undecidable
+from refutable.stats.build import (
+    DEFAULTS,
+    Terms,
+    fact,
+    from_limits,
+    not_finite,
+    rounding,
+    undecidable,
+)
 from refutable.stats.core import Floats, Limits
 
 
@@ -104,29 +112,30 @@ def difference_of_groups(
     second: Floats,
     *,
     n: int,
-    error: float = 0.0,
-    level: float = 0.95,
-    unit: str = "",
-    region: Region | None = None,
-    part: str = "",
+    **terms: Unpack[Terms],
 ) -> Estimate:
     """Welch interval for mean(second) - mean(first) over the family means of two groups."""
+    terms = {**DEFAULTS, **terms}
+    error, level, unit = terms["error"], terms["level"], terms["unit"]
     clusters = min(first.size, second.size)
     reason = not_finite(np.concatenate([first, second]))
     if reason or clusters < 2:
-        return undecidable(reason or f"{part}: a group has fewer than two families", unit=unit, n=n)
+        return undecidable(
+            reason or f"{terms['part']}: a group has fewer than two families", unit=unit, n=n
+        )
     sd = float(np.sqrt((first.var(ddof=1) + second.var(ddof=1)) / 2))
     if sd <= error:
         both = np.concatenate([first, second])
         made = discrete.agreement(
             np.array([second.mean() - first.mean()]), units=clusters, n=n, error=2 * error,
-            level=level, unit=unit, region=region,
+            level=level, unit=unit, region=terms["region"],
             reach=max(float(np.abs(both).max()), 1.0 if discrete.whole(both) else 0.0),
         )  # fmt: skip
-        return replace(made, part=part)
+        return replace(made, part=terms["part"])
+    terms["error"] = 2 * error
     return from_limits(
         core.welch_limits(first, second, level=level), n=n, clusters=clusters, sd=sd,
-        error=2 * error, level=level, unit=unit, method=build.WELCH, region=region, part=part,
+        method=build.WELCH, **terms,
     )  # fmt: skip
 
 
@@ -134,11 +143,7 @@ def two_way(
     table: ArrayLike,
     *,
     n: int = 0,
-    error: float = 0.0,
-    level: float = 0.95,
-    unit: str = "",
-    region: Region | None = None,
-    part: str = "",
+    **terms: Unpack[Terms],
 ) -> Estimate:
     """Mean of a (seed, family) table with seeds and families both as random units.
 
@@ -148,27 +153,27 @@ def two_way(
         One value (a family mean, or a paired difference of them) per seed and family.
     n : int
         Prompts behind each row.
-    error : float
-        The instrument's error of one entry.
-    level, unit, region, part
-        As for `family_mean`.
+    **terms
+        See `Terms`; the error is that of one entry.
     """
+    terms = {**DEFAULTS, **terms}
     raw = np.asarray(table)
     array = raw.astype(float)
     seeds, families = array.shape
     reason = "no seeds or no families" if array.size == 0 else not_finite(array)
     if reason:
-        return undecidable(reason, unit=unit, n=n, clusters=families)
-    error = max(float(error), rounding(raw))
+        return undecidable(reason, unit=terms["unit"], n=n, clusters=families)
+    error, level = max(float(terms["error"]), rounding(raw)), terms["level"]
     if array.size >= 2 and discrete.spread(array) <= error:
         made = discrete.agreement(
-            raw, units=min(seeds, families), n=n, error=error, level=level, unit=unit, region=region
-        )
-        return replace(made, seeds=seeds, clusters=families, part=part)
+            raw, units=min(seeds, families), n=n, error=error, level=level, unit=terms["unit"],
+            region=terms["region"],
+        )  # fmt: skip
+        return replace(made, seeds=seeds, clusters=families, part=terms["part"])
+    terms["error"] = error
     made = from_limits(
-        core.two_way_limits(array, level=level), n=n, clusters=families, error=error, level=level,
-        sd=float(array.mean(axis=1).std(ddof=1)) if seeds > 1 else None,
-        unit=unit, method=build.TWO_WAY, region=region, part=part,
+        core.two_way_limits(array, level=level), n=n, clusters=families, method=build.TWO_WAY,
+        sd=float(array.mean(axis=1).std(ddof=1)) if seeds > 1 else None, **terms,
     )  # fmt: skip
     return replace(made, seeds=seeds)
 

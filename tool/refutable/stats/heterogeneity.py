@@ -7,28 +7,11 @@ prediction interval of Higgins, Thompson & Spiegelhalter (JRSS A 2009) for one m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
+from refutable.records import RandomEffects
 from refutable.stats.core import Floats, t_quantile
-
-
-@dataclass(frozen=True, slots=True)
-class RandomEffects:
-    """Mean over models and how far they scatter about it."""
-
-    value: float
-    low: float
-    high: float
-    predicted_low: float
-    """Lower end of where one more model of the kind would lie."""
-    predicted_high: float
-    tau: float
-    """Standard deviation between models, their own uncertainty taken off."""
-    i2: float
-    """Share of the variance of the estimates that is between models (Higgins and Thompson)."""
 
 
 def random_effects(values: ArrayLike, errors: ArrayLike, *, level: float = 0.95) -> RandomEffects:

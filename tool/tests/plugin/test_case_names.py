@@ -22,8 +22,7 @@ def test_models_of_one_slug_keep_their_own_results_and_rows(
     project.makepyfile(test_mine=module(claim_source("grows"), claim_source("shrinks")))
     words = [f"--claim-model={folder / name}" for name in ("one model", "one-model")]
     more = [f"-n{workers}"] if workers else []
-    run = project.runpytest_subprocess if workers else project.runpytest_inprocess
-    run(*words, *more).assert_outcomes(passed=4)
+    project.runpytest_inprocess(*words, *more).assert_outcomes(passed=4)
     results = {(r["claim"], r["model"]): r["estimate"] for r in evidence(project)["results"]}
     assert len(results) == 4
     rows = pd.read_parquet(project.path / "reports" / "latest" / "observations.parquet")
