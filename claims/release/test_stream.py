@@ -6,6 +6,8 @@ from refutable import Source, claim, mean, share, trend
 from refutable.spec.claim import placebo
 
 GROUPS = ("release",)
+PROFILES = ("attention_adds", "attention_entropy", "block_angle", "feed_forward_adds")
+"""What the gate compares block by block, besides what the claims read."""
 
 
 def middle_attention(attention_middle):
@@ -67,6 +69,7 @@ def shuffled_blocks(mean_log_residual_norm_rest):
     source=Source("literature", "B6", "Heimersheim and Turner 2023"),
     predicts=trend(over="layer").above(0.005),
     control=placebo(shuffled_blocks, statement="the blocks in a fixed random order"),
+    also_record=PROFILES,
     unit="log norm a block",
     sesoi=0.005,
     margin=0.005,

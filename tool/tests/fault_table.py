@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import faults, more_faults
+from support import faults, finer_faults, more_faults
 
 from refutable.evidence.release import Release
 from refutable.gate.policy import Policy
@@ -50,8 +50,8 @@ def measured(folder: Path, prompts: str) -> Release:
 def rows(model: Path, prompts: str, only: list[str]) -> Iterator[Row]:
     base = measured(model, prompts)
     for kind, known in (
-        ("fault", (*faults.FAULTS, *more_faults.FAULTS)),
-        ("harmless", (*faults.HARMLESS, *more_faults.HARMLESS)),
+        ("fault", (*faults.FAULTS, *more_faults.FAULTS, *finer_faults.FAULTS)),
+        ("harmless", (*faults.HARMLESS, *more_faults.HARMLESS, *finer_faults.HARMLESS)),
     ):
         for fault in known:
             if only and fault.name not in only:

@@ -78,7 +78,8 @@ class Answer:
         return tuple(
             line
             for line in lines
-            if line.status in BROKEN or (line.status in FAILS and INTERNALS in self.policy)
+            if line.status in BROKEN
+            or (line.status in FAILS and INTERNALS in self.policy and not line.told_only)
         )
 
     @property
@@ -127,6 +128,9 @@ def cleared(facts: Iterable[Fact], behaviour: BehaviourReport | None) -> tuple[F
     moved = [f for f in remaining if f.permutes]
     if len(moved) > 1 or any(f.tensors > 1 for f in moved):
         remaining = [f for f in remaining if not f.permutes] + [_consistent(moved, "permuted")]
+    folded = [f for f in remaining if f.folds]
+    if folded:
+        remaining = [f for f in remaining if not f.folds] + [_consistent(folded, "rewritten")]
     scaled: dict[tuple[int, ...], list[Fact]] = defaultdict(list)
     for fact in remaining:
         if fact.scale is not None and fact.blocks:
@@ -135,26 +139,34 @@ def cleared(facts: Iterable[Fact], behaviour: BehaviourReport | None) -> tuple[F
         product = math.prod(fact.scale or 1.0 for fact in group)
         if len(group) > 1 and abs(product - 1.0) < 1e-3:
             remaining = [f for f in remaining if f not in group] + [_consistent(group, "rescaled")]
-    return tuple(_rewritten(remaining) if behaviour.to_the_last_digit else remaining)
+    return tuple(_rewritten(remaining, behaviour))
 
 
-def _rewritten(facts: list[Fact]) -> list[Fact]:
-    """Let whole tensors pass that changed by far more than what the model says can hide."""
+def _rewritten(facts: list[Fact], behaviour: BehaviourReport) -> list[Fact]:
+    """Let whole tensors pass that changed by far more than what the model says can hide.
+
+    The roundings of several blocks are independent, and a divergence grows with their variance.
+    """
     groups: dict[tuple[int, ...], list[Fact]] = defaultdict(list)
     for fact in facts:
         if fact.whole is not None and fact.suspect and fact.blocks:
             groups[fact.blocks].append(fact)
+    large = [g for g in groups.values() if max(f.whole or 0.0 for f in g) >= REWRITTEN]
+    blocks = {block for group in large for fact in group for block in fact.blocks}
+    if not behaviour.within_rounding(len(blocks)):
+        return facts
     remaining = list(facts)
-    for group in groups.values():
-        if max(fact.whole or 0.0 for fact in group) >= REWRITTEN:
-            remaining = [f for f in remaining if f not in group] + [_consistent(group, "rewritten")]
+    for group in large:
+        remaining = [f for f in remaining if f not in group] + [_consistent(group, "rewritten")]
     return remaining
 
 
 def _consistent(facts: list[Fact], word: str) -> Fact:
     blocks = tuple(sorted({b for f in facts for b in f.blocks}))
-    names = f"block{'s' if len(blocks) > 1 else ''} {spans(list(blocks))}"
+    names = f" of block{'s' if len(blocks) > 1 else ''} {spans(list(blocks))}" if blocks else ""
     count = sum(f.tensors for f in facts)
     tensors = f"{count} tensor{'s' if count > 1 else ''}"
-    text = f"{tensors} of {names} {word} consistently: the function is the same"
-    return replace(facts[0], text=text, suspect=False, rank=65, blocks=blocks, permutes=False)
+    text = f"{tensors}{names} {word} consistently: the function is the same"
+    return replace(
+        facts[0], text=text, suspect=False, rank=65, blocks=blocks, permutes=False, folds=False
+    )

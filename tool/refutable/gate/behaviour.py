@@ -71,10 +71,15 @@ class BehaviourReport:
         """Whether both compute the same distributions but for rounding."""
         return self._within(NOISE)
 
-    @property
-    def to_the_last_digit(self) -> bool:
-        """Whether the distributions differ by no more than float32 and their storage round."""
-        return self._within(ROUNDING)
+    def within_rounding(self, blocks: int) -> bool:
+        """Whether the distributions differ by no more than float32 and their storage round.
+
+        Parameters
+        ----------
+        blocks : int
+            In how many blocks sums are made in another order.
+        """
+        return self._within(ROUNDING * max(1, blocks))
 
     def _within(self, most: float) -> bool:
         divergences = [c for c in self.changes if c.quantity == "kl"]

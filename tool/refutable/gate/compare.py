@@ -77,6 +77,8 @@ def gate(
         for key, result in new.items()
         if key not in old and result.verdict is not None
     ]
+    advisory = {c.id for c in base.claims if c.advisory}
+    lines = [replace(line, advisory=line.claim in advisory) for line in lines]
     lines += _broken_instruments(base, candidate, lines)
     return GateReport(
         tuple(lines), strict, sum(counted), _notes(base, candidate, names, rows is not None)

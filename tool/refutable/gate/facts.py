@@ -29,6 +29,9 @@ class Fact:
     """The one number that something was multiplied by."""
     whole: float | None = None
     """Relative change of tensors that differ throughout, not in some rows alone."""
+    folds: bool = False
+    """Whether tensors were rescaled against each other, line by line: harmless if nothing else
+    reads them, which what the model says shows."""
     tensors: int = 1
     """How many tensors it tells of."""
 

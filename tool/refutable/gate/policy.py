@@ -10,13 +10,13 @@ from typing import Any
 
 from refutable.errors import RefutableError, near
 from refutable.gate.behaviour import MARGINS as BEHAVIOUR_MARGINS
-from refutable.gate.profiles import MARGIN as PROFILE_MARGIN
+from refutable.gate.profiles import MARGINS as PROFILE_MARGINS
 
 BEHAVIOUR, INTERNALS, FILES = "behaviour", "internals", "files"
 ANY_FILE = "any-file"
 KINDS = (BEHAVIOUR, INTERNALS, FILES, ANY_FILE)
 DEFAULT = (BEHAVIOUR, INTERNALS, FILES)
-MARGINS: Mapping[str, float] = {**BEHAVIOUR_MARGINS, "profile": PROFILE_MARGIN}
+MARGINS: Mapping[str, float] = {**BEHAVIOUR_MARGINS, **PROFILE_MARGINS}
 
 
 @dataclass(frozen=True, slots=True)

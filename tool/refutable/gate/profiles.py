@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,29 @@ from refutable.stats.paired import PairedChange, paired_change
 if TYPE_CHECKING:
     import pandas as pd
 
-PROFILES = ("mean_log_residual_norm_rest",)
-"""Observables by prompt and block that are compared block by block; on the log scale."""
-MARGIN = 0.02
-"""Largest difference of a block's mean log norm that passes."""
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What is compared block by block."""
+
+    words: str
+    unit: str
+    margin: str = "profile"
+    """Name of the margin it is held to."""
+
+
+PROFILES = {
+    "mean_log_residual_norm_rest": Profile("norm of the stream", "log norm"),
+    "attention_adds": Profile("what attention adds", "log norm"),
+    "feed_forward_adds": Profile("what the feed-forward adds", "log norm"),
+    "block_angle": Profile("turn of the stream", "radians"),
+    "attention_entropy": Profile("attention's entropy", "share of its maximum"),
+    "attention_first": Profile("attention to the first token", "share"),
+    "lens_divergence": Profile("what is left to the prediction", "nats", "lens"),
+}
+"""Observables by prompt and block that are compared block by block; heads are averaged."""
+MARGINS = {"profile": 0.02, "lens": 0.1}
+"""Largest differences of a block's mean that pass."""
 _KEYS = ["prompts", "arm", "prompt", "text", "layer"]
 
 
@@ -30,6 +50,7 @@ class ProfileChange:
     prompts: str
     arm: str
     blocks: int
+    """How many there are."""
     changed: tuple[int, ...]
     """Blocks whose mean moved by more than the margin."""
     largest: PairedChange
@@ -44,7 +65,10 @@ class ProfileChange:
 
 
 def compare_profiles(
-    base: pd.DataFrame, candidate: pd.DataFrame, models: tuple[str, str], margin: float = MARGIN
+    base: pd.DataFrame,
+    candidate: pd.DataFrame,
+    models: tuple[str, str],
+    margins: Mapping[str, float] = MARGINS,
 ) -> tuple[ProfileChange, ...]:
     """Compare depth profiles of one model, paired by prompt, families as units.
 
@@ -54,16 +78,17 @@ def compare_profiles(
         Observations of the two runs.
     models : tuple of str
         The model's id in each.
-    margin : float
-        Largest difference of a block that passes.
+    margins : mapping of str to float
+        Largest differences of a block that pass, by name.
 
     Returns
     -------
     tuple of ProfileChange
-        Corrected by Holm over all blocks of all profiles.
+        Corrected by Holm over all blocks of all profiles; what shows in the earliest block first.
     """
     profiles: list[tuple[str, str, str, list[tuple[int, PairedChange]]]] = []
-    for quantity in PROFILES:
+    for quantity, profile in PROFILES.items():
+        margin = margins[profile.margin]
         sides = [_rows(f, m, quantity) for f, m in zip((base, candidate), models, strict=True)]
         table = sides[0].merge(
             sides[1][[*_KEYS, "value"]], on=_KEYS, suffixes=("_base", "_candidate")
@@ -82,7 +107,10 @@ def compare_profiles(
 def _rows(frame: pd.DataFrame, model: str, quantity: str) -> pd.DataFrame:
     of_model = frame["claim"].isna() & frame["control"].isna() & (frame["model"] == model)
     rows = frame[of_model & (frame["quantity"] == quantity)]
-    return rows[[*_KEYS, "family", "value"]].drop_duplicates(_KEYS)
+    rows = rows[[*_KEYS, "head", "family", "value"]].drop_duplicates([*_KEYS, "head"])
+    return rows.groupby([*_KEYS, "family"], as_index=False, observed=True, dropna=False)[
+        "value"
+    ].mean()
 
 
 def _of_block(rows: pd.DataFrame, margin: float) -> PairedChange:
@@ -110,4 +138,4 @@ def _decided(
                 tuple(b for (b, c), f in zip(blocks, flags, strict=True) if not f and not c.same),
             )
         )  # fmt: skip
-    return tuple(made)
+    return tuple(sorted(made, key=lambda p: (p.first is None, p.first or 0)))

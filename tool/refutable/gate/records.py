@@ -50,6 +50,13 @@ class ClaimChange:
     after: float | None = None
     held_against: str = ""
     """The candidate's name of the model."""
+    advisory: bool = False
+    """Whether a change of it is told and gates nothing."""
+
+    @property
+    def told_only(self) -> bool:
+        """Whether it changed and gates nothing all the same."""
+        return self.advisory and self.status is Status.CHANGED
 
     @property
     def verdict_moved(self) -> bool:
@@ -71,4 +78,4 @@ class GateReport:
     def exit_code(self) -> int:
         """Return 0 for nothing changed, 1 for a failure (with `strict` also for UNDECIDED)."""
         bad = (*FAILS, Status.UNDECIDED) if self.strict else FAILS
-        return int(any(change.status in bad for change in self.changes))
+        return int(any(c.status in bad and not c.told_only for c in self.changes))

@@ -178,8 +178,9 @@ def _of_model(base: Run, candidate: Run, pair: tuple[str, str], policy: Policy) 
     answer = _of_releases(base.releases[pair[0]], candidate.releases[pair[1]], policy)
     if base.rows is None or candidate.rows is None:
         return answer
-    margin = policy.margins["profile"]
-    return replace(answer, profiles=compare_profiles(base.rows, candidate.rows, pair, margin))
+    return replace(
+        answer, profiles=compare_profiles(base.rows, candidate.rows, pair, policy.margins)
+    )
 
 
 def _notes(base: Run, candidate: Run, pairs: list[tuple[str, str]]) -> list[str]:

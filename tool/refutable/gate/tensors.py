@@ -20,6 +20,10 @@ _FEW = 16
 """Most rows whose origin is looked for."""
 COARSE = 2.0**-6
 """Relative change above which a difference is no rounding to 8 bits or more."""
+FINE = 2.0**-8
+"""The same of rounding to bfloat16, which leaves about as many different values as there were."""
+_FEWER = 0.97
+"""Share of a row's different values that rounding to 8 bits leaves at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class TensorChange:
     levels: int = 0
     sources: tuple[int, ...] = ()
     """The base's rows (columns) that those of ``copied`` hold."""
+    rounded: bool = False
+    """Whether a row holds fewer different values than it did."""
 
 
 def compare_tensor(
@@ -113,7 +119,9 @@ def compare_tensor(
         and not _changed(rows[0], pairs["col"][1]).any()
     ):
         return TensorChange(name, "transposed", change)
-    return TensorChange(name, "values", change, levels=_coarser(old, new))
+    return TensorChange(
+        name, "values", change, levels=_coarser(old, new), rounded=_is_rounded(old, new)
+    )
 
 
 def relative_change(pairs: Mapping[str, tuple[Lines, Lines]], before: float, after: float) -> float:
@@ -232,3 +240,7 @@ def _coarser(old: Mapping[str, Any], new: Mapping[str, Any]) -> int:
     """Most distinct values in a row where these are far fewer than before; else 0."""
     before, after = int(old["levels"][0]), int(new["levels"][0])
     return after if after <= 256 and 2 * after <= before else 0
+
+
+def _is_rounded(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return int(new["levels"][0]) <= _FEWER * int(old["levels"][0])

@@ -9,7 +9,8 @@ from typing import Any
 
 from refutable.evidence.release import Release
 from refutable.gate.facts import Fact, block_of, listed, reads_text, spans
-from refutable.gate.tensors import COARSE, TensorChange, compare_tensor
+from refutable.gate.folded import rescaled_against
+from refutable.gate.tensors import COARSE, FINE, TensorChange, compare_tensor
 
 Known = Mapping[str, Mapping[str, Any]]
 
@@ -42,9 +43,14 @@ def weight_facts(base: Release, candidate: Release) -> list[Fact]:
     facts += _not_finite(differing, old, new)
     moved, rest = _moved(differing, old, new)
     facts += moved
+    rest = _untied(rest, old, new)
+    groups = rescaled_against(rest, base.weights, candidate.weights)
+    facts += _folded(groups)
+    grouped = {name for group in groups for name in group}
     changes = [
         compare_tensor(name, (old[name], base.weights), (new[name], candidate.weights))
-        for name in _untied(rest, old, new)
+        for name in rest
+        if name not in grouped
     ]
     whole = len({old[name]["digest"] for name in old if name in new})
     blocks = {b for name in old if (b := block_of(name)) is not None}
@@ -164,6 +170,15 @@ def _worded_blocks(holds: Mapping[int, int]) -> Iterator[Fact]:
             yield Fact("weights", text, True, 9, (here, there))
 
 
+def _folded(groups: Sequence[tuple[str, ...]]) -> Iterator[Fact]:
+    """Tell once of tensors that were rescaled against each other."""
+    if groups:
+        names = [name for group in groups for name in group]
+        blocks = tuple(sorted({b for name in names if (b := block_of(name)) is not None}))
+        text = f"{listed(names, 2)} rescaled against each other, line by line"
+        yield Fact("weights", text, True, 20, blocks, folds=True, tensors=len(names))
+
+
 # -- tensors whose values changed ----------------------------------------------------------------
 
 
@@ -184,10 +199,14 @@ def _described(
 
 
 def _is_local(changes: Sequence[TensorChange], whole: int, blocks: int) -> bool:
-    """Whether few tensors in few blocks changed, by more than rounding, and all others did not."""
+    """Whether few tensors in few blocks changed, by more than rounding, and all others did not.
+
+    Rounding to few values leaves fewer different ones in a row; what leaves as many is no rounding
+    if it is larger than that of bfloat16.
+    """
     met = {b for c in changes if (b := block_of(c.name)) is not None}
     few = 0 < 2 * len(changes) < whole and 2 * len(met) <= blocks
-    return few and max(c.change for c in changes) > COARSE
+    return few and any(c.change > (COARSE if c.rounded else FINE) for c in changes)
 
 
 def _one(change: TensorChange, config: Mapping[str, Any]) -> Fact:

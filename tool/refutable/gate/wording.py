@@ -10,6 +10,7 @@ from refutable.gate.answer import Answer, ModelAnswer
 from refutable.gate.behaviour import UNITS, WORDS, BehaviourChange
 from refutable.gate.facts import Fact, listed, spans
 from refutable.gate.formats import as_json, escaped, markdown_page
+from refutable.gate.profiles import PROFILES
 from refutable.gate.records import FAILS, ClaimChange, Status
 from refutable.system.wording import ends as ends_of
 from refutable.system.wording import number
@@ -183,10 +184,11 @@ def _profile_lines(model: ModelAnswer) -> Iterator[str]:
     for profile in model.profiles:
         if profile.changed:
             moved = spans(list(profile.changed))
+            kind = PROFILES[profile.quantity]
+            where = f"block {moved}" if len(profile.changed) == 1 else f"blocks {moved}"
             yield (
-                f"internals: depth profile of the residual norm ({profile.arm}) moved in blocks "
-                f"{moved} of {profile.blocks}, most in block {profile.block} "
-                f"({profile.largest.value:+.2g} in log norm)"
+                f"internals: {kind.words} ({profile.arm}) moved in {where} of {profile.blocks}, "
+                f"most in block {profile.block} ({profile.largest.value:+.2g} {kind.unit})"
             )
 
 
@@ -202,7 +204,7 @@ def _claim_lines(answer: Answer) -> Iterator[str]:
         yield f"{status}: {listed(names, 2)}: {reason}"
     for line in lines:
         if line.status in (Status.CHANGED, Status.COUNTEREXAMPLE):
-            yield f"{line.status}: {claim_said(line)}"
+            yield f"{'told' if line.told_only else line.status}: {claim_said(line)}"
     undecided = [line.claim for line in lines if line.status is Status.UNDECIDED]
     if undecided:
         names = listed(list(dict.fromkeys(undecided)), 2)

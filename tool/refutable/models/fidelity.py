@@ -13,6 +13,7 @@ from torch import nn
 
 from refutable.models.checkpoint import Checkpoint, read_json
 from refutable.models.contents import content_checks
+from refutable.models.folded_gains import gains_lie_behind
 from refutable.models.held import HeldTensors
 from refutable.models.legacy import is_buffer, judge
 from refutable.models.norms import NormModule
@@ -30,6 +31,7 @@ _FRESH_KURTOSIS = 0.25
 _ERRORS = 6
 _FEW = 64
 _IS_FRESH = "the weights are a fresh initialisation"
+_IS_FOLDED = "all gains are 1, and the matrices behind the norms bear them"
 
 
 class LoadingReport(TypedDict):
@@ -183,6 +185,8 @@ def _norm_gains(model: PreTrainedModel, structure: Structure) -> InstrumentCheck
     plain = [slot for slot, norms in slots.items() if all(map(_is_plain, norms))]
     if plain and looks_untrained(model, structure):
         return InstrumentCheck("norm-gains", True, float(len(plain)), 0.0, _IS_FRESH)
+    if plain and gains_lie_behind(model, len(plain)):
+        return InstrumentCheck("norm-gains", True, float(len(plain)), 0.0, _IS_FOLDED)
     return _check(
         "norm-gains",
         plain,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support import faults, more_faults
+from support import faults, finer_faults, more_faults
 
 from refutable.gate.policy import Policy
 from refutable.gate.runs import compare_releases
@@ -43,7 +43,9 @@ def answered(base, fault, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fault", [*faults.FAULTS, *more_faults.FAULTS], ids=lambda fault: fault.name
+    "fault",
+    [*faults.FAULTS, *more_faults.FAULTS, *finer_faults.FAULTS],
+    ids=lambda fault: fault.name,
 )
 def test_a_fault_is_changed_and_its_cause_named(base, fault, tmp_path):
     answer = answered(base, fault, tmp_path)
@@ -54,11 +56,14 @@ def test_a_fault_is_changed_and_its_cause_named(base, fault, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "variant", [*faults.HARMLESS, *more_faults.HARMLESS], ids=lambda variant: variant.name
+    "variant",
+    [*faults.HARMLESS, *more_faults.HARMLESS, *finer_faults.HARMLESS],
+    ids=lambda variant: variant.name,
 )
 def test_a_harmless_variant_is_the_same(base, variant, tmp_path):
     answer = answered(base, variant, tmp_path)
     assert not answer.failed, first_line(answer)
+    assert faults.says(first_line(answer), variant), first_line(answer)
     assert not any(fact.suspect for model in answer.models for fact in model.facts)
 
 

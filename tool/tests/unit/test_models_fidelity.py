@@ -131,3 +131,30 @@ def test_weights_beyond_half_precision_fail_as_float16_only(tmp_path: Path) -> N
     assert all(check.passed for check in load(spec, dtype="bfloat16").checks)
     measured = [check.name for check in load(spec, dtype="float16").checks if not check.passed]
     assert measured == ["weights-finite"]
+
+
+def test_gains_that_were_folded_into_the_matrices_behind_are_let_through(tmp_path: Path) -> None:
+    loaded = load(resolve("tiny-rmsnorm"))
+    model = loaded.model
+    ids = torch.arange(40)[None]
+    with torch.no_grad():
+        before = model(ids).logits
+        for block in model.model.layers:
+            for norm, readers in (
+                (block.input_layernorm, [getattr(block.self_attn, f"{n}_proj") for n in "qkv"]),
+                (block.post_attention_layernorm, [block.mlp.gate_proj, block.mlp.up_proj]),
+            ):
+                for reader in readers:
+                    reader.weight *= norm.weight
+                norm.weight.fill_(1.0)
+        assert torch.allclose(model(ids).logits, before, atol=1e-4)
+    model.save_pretrained(tmp_path / "folded")
+    again = load(resolve(str(tmp_path / "folded")))
+    check = {c.name: c for c in again.checks}["norm-gains"]
+    assert check.passed
+    assert "the matrices behind the norms bear them" in check.detail
+    with torch.no_grad():
+        for block in model.model.layers:
+            block.self_attn.v_proj.weight.copy_(torch.randn_like(block.self_attn.v_proj.weight))
+            block.self_attn.q_proj.weight.copy_(torch.randn_like(block.self_attn.q_proj.weight))
+    assert "norm-gains" in failed(checkpoints.save(model, tmp_path / "noise"))
