@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -9,17 +10,22 @@ import numpy as np
 
 from refutable.errors import ClaimError
 from refutable.predictions.base import (
+    OF_CONTRAST,
+    OF_CONTROL,
     Judgement,
     Measured,
     NullControl,
     Prediction,
     judgement,
+    read_against,
+    unread,
 )
 from refutable.predictions.labels import PerFamily, labelled, per_family
 from refutable.records import Control, Region
 from refutable.stats import build, core
 from refutable.stats import correlation as corr
 from refutable.stats import estimate as est
+from refutable.stats.controls import control_contrast
 from refutable.stats.core import Floats
 
 FEWEST_BLOCKS = 5
@@ -54,8 +60,8 @@ class Correlation(Prediction):
         return self._part(values, between=False), self._part(values, between=True)
 
     @staticmethod
-    def _part(values: object, *, between: bool) -> PerFamily:
-        x, y, families = _pair(values)
+    def _part(values: object, *, between: bool, among: frozenset[str] | None = None) -> PerFamily:
+        x, y, families = _pair(values, among)
         finite = bool(np.isfinite(x).all() and np.isfinite(y).all())
         z = corr.family_correlations(x, y, families, between=between) if finite else {}
         numbers = np.array(list(z.values()), dtype=float)
@@ -69,10 +75,32 @@ class Correlation(Prediction):
         return Region(low, high)
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
-        """Hold the within-family correlations against the control's, on the Fisher z scale."""
+        """Hold the within-family correlations against the control's, on the Fisher z scale.
+
+        The control of a large model reads one prompt a family, where nothing lies within: then
+        the correlation over these prompts is held against the model's over the same ones.
+        """
         on_z = replace(measured, error=0.0, unit=self.change_unit)
-        reading = Prediction.read_control(self, on_z, control)
-        return replace(reading, reason=f"within families (Fisher z): {reading.reason}")
+        single = [_single(values) for values in control.values]
+        if any(prompts is None for prompts in single):
+            reading = Prediction.read_control(self, on_z, control)
+            return replace(reading, reason=f"within families (Fisher z): {reading.reason}")
+        among = frozenset[str].intersection(*(p for p in single if p is not None))
+        model, *copies = (
+            self._part(values, between=True, among=among)
+            for values in (measured.values, *control.values)
+        )
+        shared = [n for n in model.names if all(n in c.names for c in copies)]
+        if not shared:
+            return unread(control, "no correlation over one prompt a family")
+        table = np.stack([copy.of(shared) for copy in copies])
+        how: dict[str, Any] = {"n": len(among), "unit": self.change_unit}
+        reading = read_against(
+            control, est.two_way(table, part=OF_CONTROL, **how),
+            control_contrast(model.table(shared), table, part=OF_CONTRAST, **how),
+            self.control_region(),
+        )  # fmt: skip
+        return replace(reading, reason=f"over one prompt a family (Fisher z): {reading.reason}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +150,26 @@ def _per_block(unit: str) -> str:
     return unit if unit.endswith("per block") else f"{unit} per block".strip()
 
 
-def _pair(values: Any) -> tuple[Floats, Floats, tuple[str, ...]]:
+def _single(values: Any) -> frozenset[str] | None:
+    """Prompts of a pair of arrays where each family has one; ``None`` where some have more."""
+    found = labelled(_arrays(values)[0])
+    return frozenset(found.prompts) if len(set(found.families)) == len(found.families) else None
+
+
+def _pair(
+    values: Any, among: frozenset[str] | None = None
+) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """Both values of each prompt, or of some prompts, and their families."""
+    first, second = (labelled(a) for a in _arrays(values))
+    if first.prompts != second.prompts:
+        raise ClaimError("expected both arrays of a correlation claim over the same prompts")
+    keep = np.array([among is None or prompt in among for prompt in first.prompts], dtype=bool)
+    families = tuple(f for f, kept in zip(first.families, keep, strict=True) if kept)
+    return first.values[keep].astype(float), second.values[keep].astype(float), families
+
+
+def _arrays(values: Any) -> Sequence[Any]:
     arrays = [values[n] for n in values.data_vars] if hasattr(values, "data_vars") else values
     if not isinstance(arrays, tuple | list) or len(arrays) != 2:
         raise ClaimError("expected the body of a correlation claim to return a pair of arrays")
-    first, second = (labelled(a) for a in arrays)
-    if first.prompts != second.prompts:
-        raise ClaimError("expected both arrays of a correlation claim over the same prompts")
-    return first.values.astype(float), second.values.astype(float), first.families
+    return arrays

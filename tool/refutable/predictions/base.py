@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from refutable.records import (
     Estimate,
     Parameter,
     PredictionRecord,
+    Reading,
     Region,
     Verdict,
 )
@@ -218,7 +219,8 @@ class Prediction(ABC):
         sides = self.beside(measured, control)
         if sides is None:
             return unread(control, "no family is shared with the control")
-        return read_against(control, *sides, self.control_region())
+        single = control.kind != "placebo" and not self.grouped
+        return read_against(control, *sides, self.control_region(), single=single)
 
     def beside(
         self, measured: Measured, control: NullControl, region: Region | None = None
@@ -269,11 +271,33 @@ def unread(control: NullControl, reason: str) -> Control:
 
 
 def read_against(
-    control: NullControl, estimate: Estimate, contrast: Estimate, region: Region
+    control: NullControl,
+    estimate: Estimate,
+    contrast: Estimate,
+    region: Region,
+    *,
+    single: bool = False,
 ) -> Control:
-    """Read a control from its own estimate and that of model minus control."""
-    reading, reason = readings.reading(estimate, contrast, region, sesoi=control.sesoi)
+    """Read a control from its own estimate and that of model minus control.
+
+    With `single` the model is one draw beside its copies.
+    """
+    reading, reason = readings.reading(
+        estimate, contrast, region, sesoi=control.sesoi, single=single
+    )
     return Control(control.kind, control.models, estimate, contrast, reading, reason)
+
+
+_WEAKNESS = (Reading.UNINFORMATIVE, None, Reading.UNDETERMINED, Reading.INFORMATIVE)
+
+
+def weakest(steps: Mapping[str, Control]) -> Control:
+    """Return the reading that counts for an order: that of the step that tells least.
+
+    The claim is about every step, so one that tells nothing makes the whole tell nothing.
+    """
+    name, reading = min(steps.items(), key=lambda step: _WEAKNESS.index(step[1].reading))
+    return replace(reading, reason=f"{name}: {reading.reason}")
 
 
 def judgement(

@@ -15,6 +15,7 @@ from refutable.predictions.base import (
     NullControl,
     Prediction,
     judgement,
+    weakest,
 )
 from refutable.predictions.groups import (
     GroupPrediction,
@@ -25,15 +26,13 @@ from refutable.predictions.groups import (
     seeds_against_copies,
 )
 from refutable.predictions.labels import PerFamily, is_number
-from refutable.records import Control, Estimate, Reading, Region
+from refutable.records import Control, Estimate, Region
 from refutable.stats import build
 from refutable.stats import estimate as est
 from refutable.stats.core import Floats
 from refutable.system import wording
 
 MODELS = "models"
-_WEAKNESS = (Reading.UNINFORMATIVE, None, Reading.UNDETERMINED, Reading.INFORMATIVE)
-"""Readings of the steps of an order, from the one that counts for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +100,14 @@ class OrderedModels(GroupPrediction):
         return judgement(parts, self.region)
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
-        """Hold each step against that between the copies of the control; the weakest one is shown.
-
-        The claim is about every step, so one that tells nothing makes the whole tell nothing.
-        """
+        """Hold each step against that between the control's copies; the weakest one is shown."""
         steps = {
             f"{b} - {a}": Contrast(self.region, (b, a), self.left_out).read_control(
                 measured, control
             )
             for a, b in pairwise(self.names)
         }
-        name, weakest = min(steps.items(), key=lambda step: _WEAKNESS.index(step[1].reading))
-        return replace(weakest, reason=f"{name}: {weakest.reason}")
+        return weakest(steps)
 
     def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """Mean step of each family."""

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from refutable.predictions.base import (
+    OF_CONTRAST,
+    OF_CONTROL,
     Judgement,
     Measured,
     NullControl,
     Prediction,
     judgement,
+    read_against,
     unread,
+    weakest,
 )
 from refutable.predictions.labels import PerFamily, labelled, reduce_prompts
 from refutable.records import Control
 from refutable.stats import build
 from refutable.stats import estimate as est
+from refutable.stats.controls import step_contrast
 from refutable.stats.decide import FEWEST_FAMILIES
 from refutable.system import wording
 
@@ -98,13 +104,36 @@ class Ordered(Prediction):
         return tuple(groups)
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
-        """Show the verdicts of the controls; an order of groups has no reading."""
-        verdicts = [
-            self.judge(Measured(c, measured.error, measured.seed, measured.unit)).decision.verdict
-            for c in control.values
+        """Hold each step against that on the control; the one that tells least is shown.
+
+        Copies of the control and families are units, and the model is one more draw. The reading
+        is that of a single step, whose smallest effect is the one that the claim asks for.
+        """
+        values_of_model, copies = measured.values, control.values
+        if any(self._unmarked(values) for values in (values_of_model, *copies)) or len(copies) < 1:
+            return unread(control, f"the prompts do not say their {self.over}")
+        groups = [self._groups(values) for values in (values_of_model, *copies)]
+        shared = [
+            [name for name in level[0].names if all(name in group.names for group in level)]
+            for level in zip(*groups, strict=True)
         ]
-        shown = ", ".join(f"{v}: {verdicts.count(v)}" for v in dict.fromkeys(verdicts))
-        return unread(control, f"verdicts of the controls: {shown}")
+        tables = [
+            np.array([group.of(names) for group in level])
+            for level, names in zip(zip(*groups, strict=True), shared, strict=True)
+        ]
+        n, unit = labelled(values_of_model).values.size, measured.unit
+        read = {}
+        for i, (lower, upper) in enumerate(pairwise(tables)):
+            alone = step_contrast(
+                lower[1:], upper[1:], n=n, error=2 * measured.error, unit=unit, part=OF_CONTROL
+            )
+            apart = step_contrast(
+                lower[1:], upper[1:], n=n, model=(lower[0], upper[0]), error=4 * measured.error,
+                unit=unit, part=OF_CONTRAST,
+            )  # fmt: skip
+            name = f"{groups[0][i + 1].part} - {groups[0][i].part}"
+            read[name] = read_against(control, alone, apart, self.region)
+        return weakest(read)
 
 
 def _name(level: tuple[str, ...]) -> str:

@@ -18,6 +18,7 @@ from refutable.stats.build import DEFAULTS, Terms, from_limits, not_finite, unde
 from refutable.stats.core import Floats, Limits
 
 AGAINST_COPIES = "t over the model's own draw, copies of the control and families"
+STEP = "Welch t on family means, and copies of the control"
 
 
 def control_limits(model: Floats, control: Floats, *, level: float = 0.95) -> Limits:
@@ -111,6 +112,83 @@ def control_contrast(
         method=AGAINST_COPIES, **terms,
     )  # fmt: skip
     return replace(made, seeds=copies)
+
+
+def step_limits(
+    lower: Floats, upper: Floats, *, model: tuple[Floats, Floats] | None = None
+) -> Limits:
+    """Interval for a step between two groups of families on copies of a control.
+
+    With `model` for the model's step less that of its copies, the model one more draw of them.
+    Families are units within each group (Welch), copies beside them; what both variances count is
+    not taken off, so that the interval is a little too wide rather than too narrow.
+
+    Parameters
+    ----------
+    lower, upper : array, (..., copy, family)
+        The control's values in the group that the step leaves and in the one that it reaches.
+    model : tuple of array, optional
+        The model's, (..., family) each.
+    """
+    copies = lower.shape[-2]
+    steps = upper.mean(axis=-1) - lower.mean(axis=-1)
+    sides = [group.mean(axis=-2) for group in (lower, upper)]
+    share, third_share = 1 / copies, 1 / copies**2
+    if model is not None:
+        sides = [one - other for one, other in zip(model, sides, strict=True)]
+        share, third_share = 1 + 1 / copies, 1 - 1 / copies**2
+    families = core.welch_limits(sides[0], sides[1])
+    if copies < 2:
+        none = np.zeros_like(families.value)
+        return Limits(families.value, none + np.inf, none, none - np.inf, none + np.inf)
+    of_draws = steps.var(axis=-1, ddof=1) * share
+    variance = families.se**2 + of_draws
+    with np.errstate(invalid="ignore", divide="ignore"):
+        df = variance**2 / (families.se**4 / families.df + of_draws**2 / (copies - 1))
+    df = np.where(np.isfinite(df), df, families.df)
+    se = np.sqrt(variance)
+    third = families.skew * families.se**3 + core.third_moment(steps) * third_share
+    half = core.t_quantile(0.95, df) * se
+    value = families.value
+    return Limits(value, se, df, value - half, value + half, core.standardized(third, se))
+
+
+def step_contrast(
+    lower: Floats,
+    upper: Floats,
+    *,
+    n: int,
+    model: tuple[Floats, Floats] | None = None,
+    error: float = 0.0,
+    unit: str = "",
+    part: str = "",
+) -> Estimate:
+    """Step between two groups of families as a record (see `step_limits`).
+
+    Parameters
+    ----------
+    lower, upper, model
+        As for `step_limits`, of one study.
+    n : int
+        Prompts behind each row.
+    error : float
+        The instrument's error of the step.
+    unit, part
+        As for `refutable.stats.estimate.family_mean`.
+    """
+    values = np.concatenate([array.ravel() for array in (lower, upper, *(model or ()))])
+    clusters = min(lower.shape[-1], upper.shape[-1])
+    reason = not_finite(values) or ("a group has no two families" if clusters < 2 else None)
+    if reason:
+        return undecidable(reason, unit=unit, n=n, clusters=clusters)
+    limits = step_limits(lower, upper, model=model)
+    if float(limits.se) <= error:
+        reason = "families and copies differ by no more than the instrument's error"
+        return undecidable(reason, unit=unit, n=n, clusters=clusters)
+    made = from_limits(
+        limits, n=n, clusters=clusters, error=error, level=0.95, unit=unit, method=STEP, part=part
+    )
+    return replace(made, seeds=lower.shape[0])
 
 
 def number_limits(model: Floats, control: Floats, *, level: float = 0.95) -> Limits:

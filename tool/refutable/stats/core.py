@@ -24,16 +24,17 @@ class Guard(NamedTuple):
     """Fewest standard errors between the value and an end, before it is bent."""
 
 
-GUARD = Guard(0.995, 3.6)
+GUARD = Guard(0.995, 4.1)
 """Of means and differences of means.
 
 p below 0.005 (Benjamin et al., "Redefine statistical significance", Nature Human Behaviour 2018).
 It is what keeps false verdicts at 5 % a side where one family in twenty lies eight sd apart and no
 such family was drawn: such a sample looks normal, so only a level can guard against it. What the
 families not drawn move the mean by grows, in standard errors, with the root of their number, while
-the t quantile falls: from 11 units on the guard is 3.6 standard errors. With it one family in
-twenty at ten sd errs in at most 5 % of studies of any size (with the quantile alone in 8 %). No
-rule holds that for any distance and still decides: 46 % of samples of 15 families have none.
+the t quantile falls: from eight units on the guard is 4.1 standard errors. With it one family in
+twenty at twelve sd, and one in ten at eight, err in at most 5 % of studies of any size (with the
+quantile alone in 11 %). No rule holds that for any distance and still decides: 46 % of samples of
+15 families have none.
 """
 
 

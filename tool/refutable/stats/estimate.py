@@ -95,16 +95,20 @@ def unit_mean(
     method: str = build.T_FAMILIES,
     part: str = "",
 ) -> Estimate:
-    """Make the t interval and its guard from one already reduced value per family."""
+    """Make the t interval and its guard from one already reduced value per family.
+
+    Where most families give one value and few another the guard is that of `discrete.mostly_tied`.
+    """
     means = np.asarray(means, dtype=float)
     reason = "no families" if means.size == 0 else not_finite(means)
     if reason:
         return undecidable(reason, unit=unit, n=n, clusters=means.size)
     sd = float(means.std(ddof=1)) if means.size > 1 else None
-    return from_limits(
+    made = from_limits(
         core.t_limits(means, level=level), n=n, clusters=means.size, sd=sd, error=error,
         level=level, unit=unit, method=method, region=region, part=part,
     )  # fmt: skip
+    return discrete.tied_guard(made, means, region=region, guard=core.GUARD.level)
 
 
 def difference_of_groups(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -64,7 +64,7 @@ def paired_change(differences: ArrayLike, *, margin: float, error: float = 0.0) 
         return PairedChange(value, -np.inf, np.inf, margin, 1.0, d.size, False, False)
     if discrete.spread(d) <= error:
         return _agreed(d, margin, error)
-    return _from_limits(core.t_limits(d), margin, d.size)
+    return _tied(_from_limits(core.t_limits(d), margin, d.size), d)
 
 
 def level_of_change(limits: core.Limits, margin: float) -> Floats:
@@ -81,6 +81,20 @@ def _from_limits(limits: core.Limits, margin: float, families: int) -> PairedCha
     p = float(level_of_change(limits, margin))
     same = -margin <= low and high <= margin
     return PairedChange(value, low, high, margin, p, families, same, p <= ALPHA)
+
+
+def _tied(change: PairedChange, d: Floats) -> PairedChange:
+    """Widen a change that few families show, and most do not or all alike (`mostly_tied`)."""
+    tied = discrete.mostly_tied(d)
+    if tied is None:
+        return change
+    low, high = tied.ends(core.GUARD.level)
+    low, high = min(low, change.low), max(high, change.high)
+    margin, p = change.margin, change.p
+    bound = float(np.copysign(margin, change.value))
+    p = max(p or 0.0, tied.guard_p(bound, 0.0, core.GUARD.level))
+    same = -margin <= low and high <= margin
+    return replace(change, low=low, high=high, p=p, same=same, changed=p <= ALPHA)
 
 
 def _agreed(d: Floats, margin: float, error: float) -> PairedChange:

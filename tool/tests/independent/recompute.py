@@ -23,6 +23,7 @@ from formulas import (
     one_sample,
     pseudo_within,
     share,
+    step,
     two_way,
     welch,
     within_z,
@@ -124,8 +125,13 @@ def reduced(run: Run, result: dict, control: str | None = None) -> pd.DataFrame:
         rows = slopes(rows, cut=False)
     if kind == "correlation":
         wide = pair(rows)
-        z = pseudo_within(*wide.to_numpy().T, wide.index.get_level_values("family"))
-        return pd.DataFrame([z])
+        families = wide.index.get_level_values("family")
+        few = control or next(iter(run.copies(result, result["model"])), None)
+        single = pair(run.of(result, result["model"], few))
+        if few is not None and single.index.get_level_values("family").is_unique:
+            wide = wide.loc[wide.index.isin(single.index)]
+            return pd.DataFrame([pseudo_pooled(wide)])
+        return pd.DataFrame([pseudo_within(*wide.to_numpy().T, families)])
     return means(rows).to_frame().T
 
 
@@ -133,6 +139,15 @@ def pair(rows: pd.DataFrame) -> pd.DataFrame:
     """Both values of each prompt side by side."""
     keys = ["family", "prompt"]
     return rows.pivot_table(index=keys, columns="quantity", values="value", sort=False)
+
+
+def pseudo_pooled(wide: pd.DataFrame) -> dict[str, float]:
+    """Jackknife values of Fisher z over one prompt of each family."""
+    x, y = wide.to_numpy().T
+    n, z = len(x), np.arctanh(np.corrcoef(x, y)[0, 1])
+    left = [np.arctanh(np.corrcoef(np.delete(x, i), np.delete(y, i))[0, 1]) for i in range(n)]
+    names = wide.index.get_level_values("family")
+    return {f: n * z - (n - 1) * out for f, out in zip(names, left, strict=True)}
 
 
 def estimates(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
@@ -230,6 +245,9 @@ def pairs_of(run: Run, result: dict, control: str | None = None) -> list[np.ndar
 def readings(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
     """Recorded and recomputed control, and model minus control."""
     control, kind = result["control"], run.claims[result["claim"]]["prediction"]["kind"]
+    if control is not None and control["contrast"] is not None and kind == "ordered":
+        yield from steps(run, result)
+        return
     known = (
         "mean", "against_control", "seeds_against_control", "contrast", "over_seeds",
         "ordered_models", "trend",
@@ -249,6 +267,22 @@ def readings(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
         yield "control", estimate, two_way(table_of, error=estimate["error"])
         again = contrast_with_copies(of_model[shared].to_numpy(), table_of, error=apart["error"])
         yield "model minus control", apart, again
+
+
+def steps(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
+    """Recorded and recomputed step of an order that its control is read of."""
+    control, model = result["control"], result["model"]
+    sides = list(reversed(control["reason"].split(":")[0].split(" - ")))
+    register = run.of(result, model).groupby("family", sort=False)["register"].first()
+    tables = [means(run.of(result, model, name)) for name in (None, *run.copies(result, model))]
+    lower, upper = (
+        np.array([table[register.isin(side.split("/"))[table.index]] for table in tables])
+        for side in sides
+    )
+    for name, of_model in (("estimate", None), ("contrast", (lower[0], upper[0]))):
+        recorded = control[name]
+        again = step(lower[1:], upper[1:], of_model, error=recorded["error"])
+        yield f"control {name}", recorded, again
 
 
 def compared(run: Run) -> Iterator[tuple[str, list[str]]]:

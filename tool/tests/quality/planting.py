@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,22 +17,43 @@ SIZES = (3, 5, 5, 8, 4)
 """Prompts of successive families, repeated: sizes are unequal on purpose."""
 SKEWED = ("t2.5", "gamma 1", "lognormal 1", "outliers 8", "outliers 10")
 """Noise beside the normal one under which no verdict may err in more than 5 % a side."""
+FAR = ("outliers 12", "tenth 8")
+"""The like for a single verdict; the gate, which looks at many claims, errs more."""
+DISCRETE = ("binary", "tied", "zeros")
+"""Hits in three of ten, noise rounded to whole numbers, and zeros but for three of ten."""
+
+
+def studies(least: int) -> int:
+    """Studies of a cell; ``PLANTED_TIMES=20 pytest tool/tests/quality`` draws twenty times more."""
+    return least * int(os.environ.get("PLANTED_TIMES", "1"))
+
+
+def drawn(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise of any kind, discrete ones too, whose mean need not be 0."""
+    if kind == "binary":
+        return (rng.random(shape) < 0.3) * 1.0
+    if kind == "tied":
+        return np.round(rng.standard_normal(shape))
+    if kind == "zeros":
+        return (rng.random(shape) < 0.3) * rng.standard_exponential(shape)
+    return standard(kind, rng, shape)
 
 
 def standard(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Noise of mean 0: ``normal``, ``t3``, ``gamma 1``, ``lognormal 1``, ``outliers 8`` and so on.
 
-    Its sd is 1, but for outliers: one draw in twenty lies that many sd of the others above them.
+    Its sd is 1, but for outliers: one draw in twenty (of ``tenth``: in ten) lies that many sd of
+    the others above them.
     """
     if kind == "normal":
         return rng.standard_normal(shape)
-    if kind.startswith("t"):
+    if kind[0] == "t" and kind[1].isdigit():
         df = float(kind[1:])
         return rng.standard_t(df, shape) / np.sqrt(df / (df - 2))
     name, size = kind.split()
-    if name == "outliers":
-        apart = float(size)
-        return rng.standard_normal(shape) + apart * (rng.random(shape) < 0.05) - 0.05 * apart
+    if name in ("outliers", "tenth"):
+        apart, share = float(size), 0.05 if name == "outliers" else 0.1
+        return rng.standard_normal(shape) + apart * ((rng.random(shape) < share) - share)
     if name == "gamma":
         return (rng.standard_gamma(float(size), shape) - float(size)) / np.sqrt(float(size))
     sigma = float(size)

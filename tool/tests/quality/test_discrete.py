@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planting import errs_at_most
+from planting import SKEWED, errs_at_most, standard, studies
 
 from refutable.records import Region, Verdict
 from refutable.stats import decide
@@ -66,6 +66,43 @@ def test_tied_values_at_the_bound(kind, families):
             )
             said.append(SIDES[decide.decide(estimate, Region(truth, None)).verdict])
         errs_at_most(np.array(said))
+
+
+ZEROS = {"exponential": "gamma 1", "lognormal": "lognormal 1", "normal": "normal"}
+"""What the values are that are not zero: positive, of mean 1 (normal: 3)."""
+
+
+@pytest.mark.parametrize("families", [5, 8, 15, 30, 44])
+@pytest.mark.parametrize("zero", [0.5, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("kind", ZEROS)
+def test_values_that_are_mostly_zero_at_the_bound(kind, zero, families):
+    """Few families that differ from the rest: t knows their spread, not how many there are."""
+    rng = np.random.default_rng([3, families, round(100 * zero)])
+    shape, level = (studies(STUDIES), families), 3.0 if kind == "normal" else 1.0
+    others = level + standard(ZEROS[kind], rng, shape)
+    values = np.where(rng.random(shape) < zero, 0.0, others)
+    truth = (1 - zero) * level
+    known = values.any(axis=1) | (truth < 1 - 0.025 ** (1 / families))
+    errs_at_most(
+        np.array([judged(v, named(families, 1), Region(truth, None)) for v in values[known]])
+    )
+
+
+@pytest.mark.parametrize("families", [5, 8, 15, 44])
+@pytest.mark.parametrize("noise", ["normal", *SKEWED])
+def test_hits_and_rounded_values_made_of_any_noise(noise, families):
+    """Hits where noise shared by a family exceeds one sd, and the same noise in whole sd."""
+    rng = np.random.default_rng([4, families])
+
+    def noise_of(count):
+        shared = np.repeat(standard(noise, rng, (count, families)), 4, axis=1)
+        return 0.7 * shared + 0.7 * standard(noise, rng, (count, families * 4))
+
+    many, names = noise_of(100_000 // families), named(families, 4)
+    for made in (lambda x: (x > 1.0) * 1.0, np.round):
+        truth = float(made(many).mean())
+        planted = made(noise_of(studies(STUDIES)))
+        errs_at_most(np.array([judged(v, names, Region(truth, None)) for v in planted]))
 
 
 @pytest.mark.parametrize("values", [[1.0, 1.0], [True, True], [0.5, 0.5], [3, 3]])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from planting import (
     ABOVE_ZERO,
+    FAR,
     SKEWED,
     Plan,
     decided,
@@ -20,7 +21,7 @@ from planting import (
 from refutable.records import Region
 from refutable.stats import core, decide, power
 
-NOISE = ("normal", *SKEWED)
+NOISE = ("normal", *SKEWED, *FAR)
 CORRELATIONS = (0.0, 0.3, 1.0)
 FAMILIES = (5, 6, 8, 12, 15, 20, 30, 44)
 
@@ -55,12 +56,12 @@ def test_equivalence_errs_at_most_five_percent_at_either_edge(edge):
     said = verdicts(values + edge, plan.labels, Region(-0.7, 0.7))
     assert not_above(said > 0, 0.05)
     assert not_above(said < 0, 0.05)
-    middle = verdicts(values, plan.labels, Region(-1.0, 1.0))
+    middle = verdicts(values, plan.labels, Region(-1.1, 1.1))
     assert (middle > 0).mean() > 0.8
     assert not (middle < 0).any()
 
 
-@pytest.mark.parametrize(("share", "apart", "bound"), [(0.1, 8, 0.06), (0.05, 12, 0.08)])
+@pytest.mark.parametrize(("share", "apart", "bound"), [(0.1, 12, 0.13), (0.05, 15, 0.11)])
 def test_known_limit_more_and_farther_outliers(share, apart, bound):
     """No sample without such a family shows that they exist: 21 and 46 % of those of 15."""
     rng = np.random.default_rng(4)
@@ -75,9 +76,9 @@ def test_known_limit_more_and_farther_outliers(share, apart, bound):
 def test_why_the_guard_is_never_less_than_so_many_standard_errors():
     """The t quantile falls with the number of families; what none of them shows does not."""
     rng = np.random.default_rng(7)
-    limits = core.t_limits(standard("outliers 10", rng, (4000, 30)))
+    limits = core.t_limits(standard("outliers 12", rng, (4000, 30)))
     quantile = core.Guard(core.GUARD.level)
-    assert (decided(limits, ABOVE_ZERO, guard=quantile) < 0).mean() > 0.07
+    assert (decided(limits, ABOVE_ZERO, guard=quantile) < 0).mean() > 0.09
     errs_at_most(decided(limits, ABOVE_ZERO))
 
 

@@ -11,7 +11,7 @@ def third(units: np.ndarray) -> float:
     return float(stats.kstat(units, 3)) / len(units) ** 2
 
 
-LEAST = 3.6
+LEAST = 4.1
 """Fewest standard errors of a guard before it is bent."""
 
 
