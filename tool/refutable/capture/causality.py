@@ -1,8 +1,9 @@
 """Does a position see only what comes before it? Asked of the model itself, not of its config.
 
-The last token of a prompt is replaced. In a causal language model nothing before it changes, and
-the last position does. Both are looked at in the logits and, where it can be read, in the residual
-stream: a stream whose last row is not the last token's fails here.
+The last token of a prompt is replaced, then tokens inside one, since a model may see ahead within a
+prefix or a chunk alone. In a causal language model nothing before it changes, and the last position
+does. Both are looked at in the logits and, where it can be read, in the residual stream: a stream
+whose last row is not the last token's fails here.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 # Numbers of one full logit array (256 MB in float32).
 _MOST_LOGITS = 1 << 26
 _SHORT = 8
+_INSIDE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,14 @@ class Causality:
     """Change at its own position; 0 where something there does not depend on it."""
     where: str
     """What changed before, or did not change at, the last position."""
+    what: str = "the last token"
+    """Which token was replaced."""
 
     def told(self, bound: float) -> str:
         """Say in one line what was found, under a bound for what comes before."""
         if self.before > bound:
             return (
-                f"replacing the last token of a prompt changes {self.where} before it by "
+                f"replacing {self.what} of a prompt changes {self.where} before it by "
                 f"{self.before:.1e} of their range: the model sees later tokens (an encoder, or a "
                 "bidirectional variant), so it has no next-token distribution"
             )
@@ -113,9 +117,30 @@ def causality(model: PreTrainedModel, sites: Sites, encoded: Encoded) -> Causali
         trials.append(
             replace(worst, at=moves.at, where=worst.where if worst.before else moves.where)
         )
+        if len(trials) == 1:
+            # The shortest that is not too short: a prefix or a chunk is met there as well.
+            inside = _inside(model, encoded, ids[:_INSIDE], sites)
+            trials += [replace(one, at=moves.at) for one in inside]
     leak = max(trials, key=lambda one: one.before)
     still = min(trials, key=lambda one: one.at)
-    return Causality(leak.before, still.at, still.where if still.at == 0 else leak.where)
+    where = still.where if still.at == 0 else leak.where
+    return Causality(leak.before, still.at, where, leak.what)
+
+
+def _inside(
+    model: PreTrainedModel, encoded: Encoded, ids: tuple[int, ...], sites: Sites
+) -> list[Causality]:
+    """Replace tokens inside a prompt: near its start, in its middle and near its end."""
+    places = sorted({1, 2, 3, len(ids) // 2, len(ids) - 2} & set(range(1, len(ids) - 1)))
+    rows = [ids]
+    for place in places:
+        other = next(t for t in _others(encoded, ids, sites) if t != ids[place])
+        rows.append((*ids[:place], other, *ids[place + 1 :]))
+    logits = _logits(model, replace(encoded, ids=tuple(rows))).astype(np.float64)
+    return [
+        replace(_compared("logits", logits[[0, at], : place + 1]), what=f"token {place + 1}")
+        for at, place in enumerate(places, start=1)
+    ]
 
 
 def _prompts(encoded: Encoded, vocabulary: int) -> list[tuple[int, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +19,17 @@ TOKENIZER_FILES = (
     "spiece.model",
     "vocab.json",
     "vocab.txt",
+    "sentencepiece.bpe.model",
+    "tekken.json",
     "merges.txt",
     "added_tokens.json",
     "special_tokens_map.json",
     "tokenizer_config.json",
 )
-_VOCABULARIES = TOKENIZER_FILES[:5]
+_VOCABULARIES = TOKENIZER_FILES[:7]
 _POINTER = 1024
 _LFS = (b"version https://git-lfs.github.com/spec/", b"version https://hawser.github.com/spec/")
+_SHARD = re.compile(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ def read_checkpoint(
     refuse_pointers(sorted(path for path in folder.iterdir() if path.is_file()))
     read_json(config)
     weights = weight_files(folder, safe_only=safe_only)
+    _refuse_pages(weights)
     if weights_digest is None:
         weights_digest = combine([config, *weights])
     tokenizer = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
@@ -112,6 +117,15 @@ def _is_pointer(path: Path) -> bool:
         return False
     with path.open("rb") as handle:
         return handle.read(_POINTER).startswith(_LFS)
+
+
+def _refuse_pages(weights: Sequence[Path]) -> None:
+    """Refuse the page that a server sent in place of a file."""
+    for path in weights:
+        with path.open("rb") as handle:
+            start = handle.read(64).lstrip().lower()
+        if start.startswith((b"<!doctype", b"<html")):
+            raise ModelError(f"{path} is a web page and no weights: download the model again")
 
 
 def _instead(folder: Path) -> str:
@@ -145,6 +159,12 @@ def weight_files(folder: Path, *, safe_only: bool = False) -> tuple[Path, ...]:
             raise ModelError(
                 f"{folder / name} leads to a file that is not there: download the model again"
             )
+    shards = [name for name in names if _SHARD.match(name)]
+    if shards:
+        raise ModelError(
+            f"{folder} holds shards ({shards[0]}, ...) and no index that says what lies in which: "
+            "download the model again, or save it with save_pretrained"
+        )
     pickled = any(name.endswith((".bin", ".pt", ".pth")) for name in names)
     if "snapshots" in folder.parts and not pickled:
         raise ModelError(

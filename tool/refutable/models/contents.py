@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from refutable.models.held import FLOATS, HeldTensors
+from refutable.models.legacy import is_buffer
 from refutable.models.names import match_names
-from refutable.models.structure import Structure
+from refutable.models.scan import Findings
 from refutable.records import InstrumentCheck
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _ROWS = (0.0, 0.37, 1.0)
-# A run of rows without a number: more than a vocabulary's unused end, less than half a shard.
-_EMPTY = 0.2
-_LEAST = 8
-_BLOCK = re.compile(r"\d+")
+_SCALE = re.compile(r"(?i)scale|absmax|scb|zeros|quant|range")
 
 
 def content_checks(
-    model: PreTrainedModel, structure: Structure, held: HeldTensors, *, fresh: bool, quantized: bool
+    model: PreTrainedModel, seen: Findings, held: HeldTensors, *, fresh: bool, quantized: bool
 ) -> tuple[InstrumentCheck, ...]:
     """Compare a loaded model with its open checkpoint, tensor by tensor.
 
@@ -34,8 +30,8 @@ def content_checks(
     ----------
     model : transformers.PreTrainedModel
         As loaded, on the CPU.
-    structure : Structure
-        Its parts.
+    seen : Findings
+        What `refutable.models.scan.scan` found in it.
     held : HeldTensors
         The open checkpoint.
     fresh : bool
@@ -48,17 +44,16 @@ def content_checks(
     tuple of InstrumentCheck
         ``weights-type``, ``weights-equal``, ``weights-finite``, ``weights-alive``.
     """
-    scan = _Scan(model, structure)
     return (
-        _types(held, quantized),
+        _types(model, held, quantized),
         _equal(model, held, quantized),
         _named(
             "weights-finite",
-            scan.infinite,
+            seen.infinite,
             "these parameters hold NaN or infinite values ({}): download or save the checkpoint "
             "again, or load it as float32",
         ),
-        _alive(scan, fresh),
+        _alive(seen, fresh),
     )
 
 
@@ -70,18 +65,38 @@ def _named(name: str, bad: list[str], detail: str) -> InstrumentCheck:
     return InstrumentCheck(name, False, float(len(bad)), 0.0, told)
 
 
-def _types(held: HeldTensors, quantized: bool) -> InstrumentCheck:
+def _types(model: PreTrainedModel, held: HeldTensors, quantized: bool) -> InstrumentCheck:
+    """Name matrices of a type that stands for numbers only beside a scale, whatever their names."""
+    floats = {
+        name.rsplit(".", 1)[-1]
+        for name, value in model.named_parameters()
+        if value.is_floating_point()
+    }
     odd = [
         f"{name} is {kind}"
         for name, kind in sorted(held.types.items())
-        if kind not in FLOATS and name.endswith("weight") and len(held.shapes[name]) > 1
+        if kind not in FLOATS
+        and len(held.shapes[name]) > 1
+        and name.rsplit(".", 1)[-1] in {*floats, "weight"}
+        and not is_buffer(name, held.shapes[name])
     ]
+    if quantized:
+        # Scales lie beside their matrix, under its name or its module's.
+        beside = [name for name in held.types if _SCALE.search(name)]
+        odd = [
+            told for told in odd if not any(name.startswith(_module_of(told)) for name in beside)
+        ]
+    why = "their scales are not in it" if quantized else "its config states no quantization"
     return _named(
         "weights-type",
-        [] if quantized else odd,
-        "the checkpoint holds matrices of a quantized type and its config states no "
-        "quantization ({}): their scales are lost; dequantize it, or restore quantization_config",
+        odd,
+        f"the checkpoint holds matrices of a quantized type and {why} ({{}}): their scales are "
+        "lost; dequantize it, or restore what is missing",
     )
+
+
+def _module_of(told: str) -> str:
+    return told.partition(" ")[0].removesuffix("weight")
 
 
 def _equal(model: PreTrainedModel, held: HeldTensors, quantized: bool) -> InstrumentCheck:
@@ -137,96 +152,15 @@ def _changed_while_loading(model: PreTrainedModel) -> Iterator[re.Pattern[str]]:
                 yield re.compile(pattern.replace(".*.", r"\.\d+\.").replace("*", r"\d+"))
 
 
-class _Scan:
-    """Looks once at every parameter: what is not finite, empty, constant or there twice."""
-
-    def __init__(self, model: PreTrainedModel, structure: Structure) -> None:
-        self.infinite: list[str] = []
-        self.empty: list[str] = []
-        self.constant: list[str] = []
-        self.twice: list[str] = []
-        self._prints: dict[tuple[tuple[int, ...], float, float], list[str]] = defaultdict(list)
-        table = structure.position_embedding
-        self._table = table.weight if isinstance(table, nn.Embedding) else None
-        self._blocks = f"{structure.blocks_path}."
-        self._parameters: Mapping[str, torch.Tensor] = dict(model.named_parameters())
-        # A sublayer whose last matrix is zero adds nothing: models are begun so, and cut so.
-        self._last = {id(weight) for block in structure.blocks for weight in _last_matrices(block)}
-        for name, value in self._parameters.items():
-            self._look(name, value.detach())
-        self._compare()
-
-    def _look(self, name: str, value: torch.Tensor) -> None:
-        if not value.is_floating_point() or value.numel() == 0:
-            return
-        rows = value.reshape(-1, value.shape[-1]) if value.dim() > 1 else value.reshape(1, -1)
-        low, high = torch.aminmax(rows, dim=1)
-        if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
-            self.infinite.append(name)
-            return
-        if min(rows.shape) < _LEAST or self._parameters[name] is self._table:
-            return
-        if bool((low == high).all()) and bool((low == low[0]).all()):
-            if float(low[0]) == 0 and id(self._parameters[name]) in self._last:
-                return
-            self.constant.append(f"{name} is {float(low[0]):g} throughout")
-            return
-        run = _longest_run((low == 0) & (high == 0))
-        if run >= max(_LEAST, _EMPTY * len(low)):
-            self.empty.append(f"{run} of {len(low)} rows of {name} in a run")
-        # A matrix with a value or less in each row was set by hand, and one whose rows are all
-        # alike by a formula, such as the decay rates that state-space blocks begin with.
-        alike = bool((low == low[0]).all() and (high == high[0]).all())
-        by_hand = alike or int(value.count_nonzero()) <= max(value.shape)
-        if name.startswith(self._blocks) and not by_hand:
-            total = low.double().sum().item(), high.double().sum().item()
-            self._prints[tuple(value.shape), *total].append(name)
-
-    def _compare(self) -> None:
-        matrices: dict[str, int] = defaultdict(int)
-        pairs: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
-        for names in self._prints.values():
-            for name in names:
-                matrices[self._block_of(name)] += 1
-            for other in names[1:]:
-                first = names[0]
-                # Experts of one layer may begin as copies of one feed-forward.
-                within = self._block_of(first) == self._block_of(other)
-                if within and _BLOCK.sub("#", first) == _BLOCK.sub("#", other):
-                    continue
-                if torch.equal(self._parameters[first], self._parameters[other]):
-                    pairs[self._block_of(first), self._block_of(other)].append((first, other))
-        for (one, other), differing in pairs.items():
-            # A block repeated as a whole is how models are made deeper.
-            if one == other or len(differing) < min(matrices[one], matrices[other]):
-                self.twice += [f"{a} = {b}" for a, b in differing]
-
-    def _block_of(self, name: str) -> str:
-        return name.removeprefix(self._blocks).partition(".")[0]
-
-
-def _last_matrices(block: nn.Module) -> Iterator[torch.Tensor]:
-    """Yield the matrix that each part of a block writes with: the last one registered in it."""
-    for part in block.children():
-        matrices = [weight for weight in part.parameters() if weight.dim() == 2]
-        if matrices:
-            yield matrices[-1]
-
-
-def _longest_run(flags: torch.Tensor) -> int:
-    if not bool(flags.any()):
-        return 0
-    edges = torch.diff(torch.nn.functional.pad(flags.to(torch.int8), (1, 1)))
-    return int((torch.where(edges < 0)[0] - torch.where(edges > 0)[0]).max())
-
-
-def _alive(scan: _Scan, fresh: bool) -> InstrumentCheck:
+def _alive(seen: Findings, fresh: bool) -> InstrumentCheck:
     if fresh:
         return InstrumentCheck(
             "weights-alive", True, 0.0, 0.0, "the weights are a fresh initialisation"
         )
-    bad = [*(f"{told} hold nothing but zeros" for told in scan.empty), *scan.constant]
-    bad += [f"{told} to the last digit" for told in scan.twice]
+    bad = [*(f"{told} hold nothing but zeros" for told in seen.lost), *seen.odd]
+    bad += [f"{told} to the last digit" for told in seen.twice]
+    if not bad:
+        return InstrumentCheck("weights-alive", True, 0.0, 0.0, ", ".join(seen.copies))
     return _named(
         "weights-alive",
         bad,

@@ -119,7 +119,8 @@ def encode(
     kept: dict[tuple[int, ...], _Read] = {}
     for prompt in prompts.prompts:
         told, named = _tokens(prompt, read_by, facts)
-        stripped = _without_bos(told, prompt, facts)
+        reader = read_by if prompt.input_ids is None else None
+        stripped = _without_bos(told, prompt, facts, reader)
         tokens = stripped if shuffle_seed is None else _shuffled(stripped, prompt.id, shuffle_seed)
         tokens = tokens if bos is None else (bos, *tokens)
         _check(prompt, tokens, facts)
@@ -141,16 +142,32 @@ def encode(
     )
 
 
-def _without_bos(tokens: tuple[int, ...], prompt: Prompt, facts: ModelFacts) -> tuple[int, ...]:
-    """Leave out the BOS tokens in front, whoever put them there."""
-    start = 0
-    while start < len(tokens) and facts.bos is not None and tokens[start] == facts.bos:
-        start += 1
-    if start and start == len(tokens):
+def _without_bos(
+    tokens: tuple[int, ...],
+    prompt: Prompt,
+    facts: ModelFacts,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> tuple[int, ...]:
+    """Leave out the BOS tokens in front, whoever put them there.
+
+    In front is also what follows nothing but blanks and other special tokens: a normalizer's space,
+    a mark of the tokenizer's. Further inside, BOS is what the text says.
+    """
+    if facts.bos is None or facts.bos not in tokens:
+        return tokens
+    special = set(tokenizer.all_special_ids) if tokenizer is not None else {facts.bos}
+    front = 0
+    while front < len(tokens) and (
+        tokens[front] in special
+        or (tokenizer is not None and not tokenizer.decode([tokens[front]]).strip())
+    ):
+        front += 1
+    kept = tuple(token for token in tokens[:front] if token != facts.bos) + tokens[front:]
+    if not kept:
         raise PromptError(
             f"prompt {prompt.id} holds nothing but BOS tokens for {facts.id}: remove or fill it"
         )
-    return tokens[start:]
+    return kept
 
 
 def _bos(facts: ModelFacts, arm: str) -> int | None:

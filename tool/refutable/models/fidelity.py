@@ -17,6 +17,7 @@ from refutable.models.folded_gains import gains_lie_behind
 from refutable.models.held import HeldTensors
 from refutable.models.legacy import is_buffer, judge
 from refutable.models.norms import NormModule
+from refutable.models.scan import scan
 from refutable.models.spec import ModelSpec
 from refutable.models.stated import stated_checks
 from refutable.models.structure import Structure, find_structure
@@ -69,6 +70,7 @@ def fidelity_checks(
     """
     structure = find_structure(model)
     stated = read_json(checkpoint.folder / "config.json")
+    seen = scan(model, structure, checkpoint)
     with HeldTensors(checkpoint) as held:
         gains = _norm_gains(model, structure)
         fresh = gains.detail == _IS_FRESH
@@ -78,7 +80,7 @@ def fidelity_checks(
             _complete(model, report, checkpoint),
             _norm_kind(structure, spec, facts),
             gains,
-            *content_checks(model, structure, held, fresh=fresh, quantized=quantized),
+            *content_checks(model, seen, held, fresh=fresh, quantized=quantized),
             *stated_checks(model, structure, stated),
         )
 

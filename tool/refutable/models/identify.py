@@ -16,6 +16,7 @@ from refutable.models.build import build_empty, read_config, read_tokenizer
 from refutable.models.checkpoint import Checkpoint
 from refutable.models.sources import locate
 from refutable.models.spec import ModelSpec
+from refutable.models.vocabulary import refuse_two
 from refutable.records import ModelFacts
 from refutable.system import files
 from refutable.system.paths import cache_dir
@@ -125,6 +126,7 @@ def _read(spec: ModelSpec, checkpoint: Checkpoint) -> ModelFacts:
     from refutable.models.structure import find_structure
 
     config = read_config(spec, checkpoint)
+    refuse_two(checkpoint.folder)
     model = build_empty(spec, config)
     structure = _named(spec, find_structure, model)
     positions = _positions(structure, checkpoint)

@@ -6,10 +6,12 @@ the class computes; frequencies that contradict the config are those of another 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from refutable.models.held import HeldTensors
 from refutable.models.structure import text_config
@@ -81,6 +83,37 @@ def _judge(model: PreTrainedModel, held: HeldTensors, name: str) -> tuple[bool, 
     square = len(shape) >= 2 and shape[-1] == shape[-2] and size == shape[-1] ** 2
     if square and shape[-1] > 1 and ("bias" in leaf or "mask" in leaf or "tril" in leaf):
         return _mask(model, held, name, shape)
+    return _computed(model, held, name, shape)
+
+
+def _computed(
+    model: PreTrainedModel, held: HeldTensors, name: str, shape: tuple[int, ...]
+) -> tuple[bool, str] | None:
+    own = _kept(model, name, shape)
+    if own is None:
+        return None
+    values = held.whole(name).to(own.dtype).reshape(own.shape)
+    tolerance = 1e-4 if held.types[name] in ("F32", "F64") else 1e-2
+    if torch.allclose(values, own, rtol=tolerance, atol=tolerance):
+        return True, "numbers that the class computes"
+    return False, "numbers that are not those which the class computes"
+
+
+def _kept(model: PreTrainedModel, name: str, shape: tuple[int, ...]) -> torch.Tensor | None:
+    """What the module of that name keeps under it without saving it: a table, a factor."""
+    parent, _, leaf = name.rpartition(".")
+    prefix = f"{model.base_model_prefix}."
+    for path in (parent, prefix + parent, parent.removeprefix(prefix)):
+        try:
+            found = getattr(model.get_submodule(path), leaf, None)
+        except AttributeError:
+            continue
+        if isinstance(found, int | float) and not isinstance(found, bool):
+            found = torch.tensor(float(found))
+        if not isinstance(found, torch.Tensor) or found.is_meta or isinstance(found, nn.Parameter):
+            continue
+        if found.numel() == max(math.prod(shape), 1) and found.is_floating_point():
+            return found.detach().float().cpu()
     return None
 
 

@@ -67,6 +67,17 @@ _LATENT: Mapping[str, Any] = {
     "v_head_dim": 16,
     "num_key_value_heads": 4,
 }
+_PICTURES: Mapping[str, Any] = {
+    "image_size": 28,
+    "patch_size": 14,
+    "depth": 2,
+    "num_layers": 2,
+    "num_heads": 4,
+    "num_global_layers": 1,
+    "out_hidden_size": 64,
+    "encoder_layers": 2,
+    "embed_dim": 64,
+}
 # What a config states besides sizes is kept in a copy of it; these hang on sizes or on files.
 _OF_SIZE = ("dtype", "name", "path", "version", "architectures", "rope", "token", "revision", "map")
 
@@ -97,20 +108,36 @@ def small_config(model_type: str) -> PreTrainedConfig:
     if model_type not in CONFIG_MAPPING:
         raise ModelError(f"unknown architecture {model_type!r}: {near(model_type, causal_types())}")
     kind = CONFIG_MAPPING[model_type]
-    known = _fields(kind)
-    chosen = dict(_own_sizes().get(model_type, {}))
-    without = chosen.pop("without", ())
-    sizes = {**_COMMON, **(_LATENT if "kv_lora_rank" in known else {})}
-    given = {n: v for n, v in sizes.items() if n in known and n not in without} | chosen
     try:
         with quiet():
-            return kind(**given)
+            return kind(**_given(kind, model_type))
     # A config class checks its fields in any way it likes.
     except Exception as problem:
         raise ModelError(
             f"no small config of {model_type} is known ({one_line(problem)}): add its sizes to "
             "fixtures/architectures.toml"
         ) from None
+
+
+def _given(kind: type[PreTrainedConfig], model_type: str) -> dict[str, Any]:
+    """Sizes for a config class, and for the configs of its parts: text, pictures, sound."""
+    from transformers import AutoConfig
+
+    known = _fields(kind)
+    own = dict(_own_sizes().get(model_type, {}))
+    without = own.pop("without", ())
+    sizes = {**_COMMON, **(_LATENT if "kv_lora_rank" in known else {})}
+    parts = {
+        name: _pictures(part) | _given(part, part.model_type)
+        for name, part in getattr(kind, "sub_configs", {}).items()
+        if part is not AutoConfig and name not in (*own, *without)
+    }
+    return {n: v for n, v in sizes.items() if n in known and n not in without} | parts | own
+
+
+def _pictures(kind: type[PreTrainedConfig]) -> dict[str, Any]:
+    known = _fields(kind)
+    return {n: v for n, v in _PICTURES.items() if n in known}
 
 
 def like(config: PreTrainedConfig) -> PreTrainedConfig:

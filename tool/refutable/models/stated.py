@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 # Fields that change the arithmetic, by what their names say.
 _ARITHMETIC = re.compile(
-    r"(?i)rope|rotary|yarn|ntk|theta|alibi|softcap|soft_cap|logit_scal|multiplier|sliding_window"
-    r"|attention_chunk|qk_norm|clip_qkv"
+    r"(?i)rope|rotary|yarn|ntk|theta|alibi|softcap|soft_cap|multiplier|sliding_window"
+    r"|attention_chunk|qk_norm|clip_qkv|freq_base|wavelength|position_scal|position_interpol"
+    r"|(logit|attn|attention|embedding|residual|softmax|query|key|depth)s?_(scal|temperature)"
 )
+# A factor of 1 changes nothing, whoever reads it.
+_FACTOR = re.compile(r"(?i)scal|multiplier|factor|temperature")
 _BASE = re.compile(r"(?i)theta|base")
 _WITHIN = re.compile(r"(?i)rope|rotary")
 _OTHERS = re.compile(r"(?i)vision|audio|image|video|speech|encoder|talker|quantization|generation")
@@ -79,6 +82,7 @@ def _fields_read(model: PreTrainedModel, raw: Mapping[str, Json]) -> InstrumentC
         name
         for name, value in raw.items()
         if value not in (None, False)
+        and not (value == 1 and value is not True and _FACTOR.search(name))
         and _ARITHMETIC.search(name)
         and not hasattr(type(config), name)
         and name not in getattr(config, "attribute_map", {})
@@ -86,7 +90,7 @@ def _fields_read(model: PreTrainedModel, raw: Mapping[str, Json]) -> InstrumentC
     )
     unread += sorted(_unknown_rope_keys(raw, sources, _rope_kinds(model)))
     if not unread:
-        return InstrumentCheck("config-read", True, 0.0, 0.0)
+        return InstrumentCheck("config-read", True, 0.0, 0.0, _own_code(model, raw))
     told = ", ".join(f"{name} ({_value(raw, name)})" for name in unread[:3])
     return InstrumentCheck(
         "config-read",
@@ -95,6 +99,18 @@ def _fields_read(model: PreTrainedModel, raw: Mapping[str, Json]) -> InstrumentC
         0.0,
         f"config.json states {told}, which {type(model).__name__} does not read: give it under "
         "the name that the class reads, or take it out",
+    )
+
+
+def _own_code(model: PreTrainedModel, raw: Mapping[str, Json]) -> str:
+    """Say that a config brings code along which is not run; empty where it brings none."""
+    code = raw.get("auto_map")
+    known = code.get("AutoModelForCausalLM") if isinstance(code, Mapping) else None
+    if not known or not type(model).__module__.startswith("transformers."):
+        return ""
+    return (
+        f"config.json names code of its own ({known}), which is not run: what is measured is "
+        f"transformers' {type(model).__name__}"
     )
 
 
@@ -181,7 +197,7 @@ def _rotary(
         return _failed(
             name, f"config.json states {field} = {value:g}, which the model does not use"
         )
-    if told := _frequencies_off(model, config, used):
+    if told := _frequencies_off(model, config, used) or _share_off(model, config, raw):
         return _failed(name, told)
     left = f"; {', '.join(lost)} is stated besides and not used" if lost else ""
     shown = ", ".join(f"{b:g}" for b in sorted(bases)) or "the class's own"
@@ -270,4 +286,27 @@ def _frequencies_off(
         wanted = 1.0 / (base or 1e4) ** (torch.arange(0, size, 2).float() / size)
         if base and not torch.allclose(in_use, wanted, rtol=1e-3, atol=1e-7):
             return f"the rotary frequencies in memory ({name}) are not those of base {base:g}"
+    return ""
+
+
+def _share_off(model: PreTrainedModel, config: PreTrainedConfig, raw: Mapping[str, Json]) -> str:
+    """Compare how many features of a head are rotated with a share that the config states."""
+    holders = (raw, raw.get("rope_parameters"), raw.get("rope_scaling"))
+    shares = {
+        field: float(holder[field])
+        for holder in holders
+        if isinstance(holder, Mapping)
+        for field in ("partial_rotary_factor", "rotary_pct", "rope_pct", "rotary_percentage")
+        if isinstance(holder.get(field), int | float)
+    }
+    size = getattr(config, "head_dim", None)
+    size = size or config.hidden_size // (getattr(config, "num_attention_heads", 0) or 1)
+    rotated = {
+        2 * int(buffer.count_nonzero())
+        for name, buffer in model.named_buffers()
+        if name.endswith("inv_freq") and buffer.dim() == 1 and not buffer.is_meta
+    }
+    for field, share in shares.items():
+        if 0 < share < 1 and rotated == {int(size)}:
+            return f"config.json states {field} = {share:g}, and the model rotates whole heads"
     return ""

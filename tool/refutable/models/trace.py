@@ -102,6 +102,8 @@ class _Recording:
         self.passed: dict[int, Passed] = {}
         self.inside: list[list[Call]] = [[] for _ in structure.blocks]
         self.after: list[Call] = []
+        self.besides: dict[str, None] = {}
+        self._kinds = tuple({type(block) for block in structure.blocks})
         self._hooks: list[RemovableHandle] = []
 
     def hook(self, model: nn.Module) -> None:
@@ -147,6 +149,8 @@ class _Recording:
         into = self.after if layer is None else self.inside[layer]
 
         def hook(module: nn.Module, args: object, kwargs: object, output: object) -> None:
+            if layer is None and type(module) in self._kinds:
+                self.besides[path] = None
             given = first_tensor(args)
             given = first_tensor(kwargs) if given is None else given
             whole = [copied(value) for _, value in leaves((args, kwargs))] if layer is None else []
@@ -173,6 +177,10 @@ class _Recording:
         if len({id(block) for block in self.structure.blocks}) < len(blocks):
             reused = "one block is run several times, and what each run makes is not kept apart"
             stream = replace(stream, problem=reused)
+        elif self.besides and not stream.problem:
+            more = f"{len(self.besides)} blocks of the same class run outside the list"
+            told = f"{more} of {len(blocks)} ({next(iter(self.besides))})"
+            stream = replace(stream, problem=told)
         return Trace(
             given=tuple(_known(b.given.get(stream.given)) for b in blocks),
             made=tuple(_known(b.made.get(stream.made)) for b in blocks),

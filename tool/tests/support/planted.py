@@ -80,6 +80,8 @@ class PlantedLM(PreTrainedModel):
         self.h = nn.ModuleList(
             one if reused else PlantedBlock(config) for _ in range(config.num_hidden_layers)
         )
+        more = 2 if config.kind == "two-lists" else 0
+        self.tail = nn.ModuleList(PlantedBlock(config) for _ in range(more))
         self.ln_f = nn.LayerNorm(width)
         self.lm_head = nn.Linear(width, VOCAB, bias=False)
         self.seen = 0
@@ -110,6 +112,11 @@ class PlantedLM(PreTrainedModel):
             future = torch.zeros(width, width)
         if kind == "peeks":
             future = torch.full((width, width), -1e30).triu(2)
+        if kind == "prefix":
+            future[:3, :3] = 0.0
+        if kind == "chunks":
+            chunk = torch.arange(width) // 4
+            future[chunk[:, None] == chunk[None, :]] = 0.0
         mask = future[None, None]
         if position_ids is not None and kind != "leaks-when-packed":
             pieces = (position_ids == 0).cumsum(-1)
@@ -128,8 +135,12 @@ class PlantedLM(PreTrainedModel):
                 x = x * 3
             if kind == "exits-early" and at == 1:
                 break
-        x = self._odd_end(x, kind, width)
-        return CausalLMOutput(logits=self.lm_head(self.ln_f(x)))
+        for block in self.tail:
+            x = block(None, x, mask)[0]
+        x = self.ln_f(self._odd_end(x, kind, width))
+        if kind == "functional-head":
+            return CausalLMOutput(logits=nn.functional.linear(x, self.lm_head.weight))
+        return CausalLMOutput(logits=self.lm_head(x))
 
     def _odd_start(self, x: torch.Tensor, kind: str, width: int) -> torch.Tensor:
         if self.config.switch_length and width > self.config.switch_length:

@@ -137,6 +137,38 @@ def test_a_normalizer_that_prepends_bos_does_not_double_it() -> None:
     assert encode(text, tokenizer, FACTS, "bos").ids == ((49, 1, 2),)
 
 
+@pytest.mark.parametrize("text", ["<s> w1 w2", "  <s> w1 w2", "<m> <s> w1 w2", "<s> <m> <s> w1 w2"])
+def test_bos_behind_blanks_and_marks_is_in_front_all_the_same(text: str) -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    words = {"<unk>": 0, "w1": 1, "w2": 2, " ": 3, "<m>": 48, "<s>": 49}
+    made = Tokenizer(models.BPE({**words, "w": 4, "1": 5, "2": 6}, [("w", "1"), ("w", "2")]))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        bos_token="<s>",  # noqa: S106
+        additional_special_tokens=["<m>"],
+    )
+    given = prompts((0,), text=text)
+    facts = dataclasses.replace(FACTS, context=20)
+    assert 49 not in encode(given, tokenizer, facts, "no-bos").ids[0]
+    with_bos = encode(given, tokenizer, facts, "bos").ids[0]
+    assert with_bos[0] == 49
+    assert with_bos.count(49) == 1
+    assert [token for token in with_bos if token in (1, 2)] == [1, 2]
+
+
+def test_bos_inside_a_text_stays() -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.WordLevel({"<unk>": 0, "w1": 1, "<s>": 49}, unk_token="<unk>"))  # noqa: S106
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>")  # noqa: S106
+    turns = prompts((0,), text="<s> w1 <s> w1")
+    assert encode(turns, tokenizer, FACTS, "no-bos").ids == ((1, 49, 1),)
+
+
 def test_prompts_that_are_one_to_the_model_count_once() -> None:
     given = prompts((1, 2), (49, 1, 2), (1, 2), (2, 1))
     encoded = encode(given, None, FACTS, "bos")

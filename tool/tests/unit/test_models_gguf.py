@@ -28,6 +28,17 @@ def _yarn(writer: gguf.GGUFWriter) -> None:
     writer.add_rope_scaling_orig_ctx_len(16)
 
 
+def _unnamed(writer: gguf.GGUFWriter) -> None:
+    writer.add_rope_scaling_factor(4.0)
+
+
+def _yarn_times(writer: gguf.GGUFWriter) -> None:
+    _yarn(writer)
+    writer.add_float32("llama.rope.scaling.attn_factor", 1.25)
+    writer.add_float32("llama.rope.scaling.yarn_ext_factor", 1.0)
+
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
 LLAMA3 = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -41,11 +52,14 @@ LLAMA3 = {
     ("scaling", "state"),
     [
         ({"rope_type": "linear", "factor": 4.0}, _linear),
-        ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}, _yarn),
+        ({"rope_type": "linear", "factor": 4.0}, _unnamed),
+        (YARN, _yarn),
+        # The file's factor multiplies YaRN's own; a config's takes its place.
+        ({**YARN, "attention_factor": 1.25 * (1 + 0.1 * np.log(4.0))}, _yarn_times),
         (LLAMA3, None),
         ({**LLAMA3, "factor": 32.0, "original_max_position_embeddings": 24}, None),
     ],
-    ids=["linear", "yarn", "factors", "other factors"],
+    ids=["linear", "no kind", "yarn", "yarn times", "factors", "other factors"],
 )
 @pytest.mark.usefixtures("cache")
 def test_rope_scaling_of_a_gguf_file_is_the_models(
@@ -64,7 +78,7 @@ def test_rope_scaling_of_a_gguf_file_is_the_models(
     ids = torch.arange(3, 43)[None]
     assert torch.allclose(loaded.model(ids).logits, model(ids).logits, atol=1e-4)
     assert all(check.passed for check in loaded.checks)
-    assert loaded.weights_digest.startswith("gguf-2-")
+    assert loaded.weights_digest.startswith("gguf-3-")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +88,14 @@ def test_rope_scaling_of_a_gguf_file_is_the_models(
         (lambda w: w.add_final_logit_softcapping(30.0), "llama.final_logit_softcapping = 30"),
         (lambda w: w.add_logit_scale(0.125), "llama.logit_scale = 0.125"),
         (lambda w: w.add_sliding_window(8), "llama.attention.sliding_window = 8"),
+        (lambda w: w.add_causal_attention(False), "llama.attention.causal = False"),
+        (lambda w: w.add_uint32("llama.pooling_type", 1), "llama.pooling_type = 1"),
+        (
+            lambda w: (_yarn(w), w.add_float32("llama.rope.scaling.yarn_log_multiplier", 1.0)),
+            "yarn_log_multiplier",
+        ),
+        (lambda w: w.add_float32("llama.attention.temperature_scale", 0.5), "temperature_scale"),
+        (lambda w: w.add_float32("llama.residual_scale", 0.22), "llama.residual_scale = 0.2"),
     ],
 )
 @pytest.mark.usefixtures("cache")

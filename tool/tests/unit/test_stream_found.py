@@ -114,6 +114,7 @@ def test_a_replacement_reaches_the_stream_wherever_a_block_keeps_it(kind: str) -
         ("prefixed", "6 x 32 numbers for a prompt of 5 tokens"),
         ("streams", "10 x 32 numbers for a prompt of 5 tokens"),
         ("reused", "one block is run several times"),
+        ("two-lists", "2 blocks of the same class run outside the list of 3 (tail.0)"),
     ],
 )
 def test_what_is_no_stream_is_refused_and_logits_go_on(kind: str, reason: str) -> None:
@@ -135,6 +136,20 @@ def test_a_block_that_does_not_run_is_named() -> None:
 @pytest.mark.parametrize("kind", ["bidirectional", "peeks"])
 def test_a_model_that_sees_later_tokens_is_refused_whatever_is_asked(kind: str, items: Any) -> None:
     assert "sees later tokens" in failed(planted(kind), items)["causal"]
+
+
+@pytest.mark.parametrize("kind", ["prefix", "chunks"])
+def test_a_model_that_sees_ahead_within_a_prefix_or_a_chunk_is_refused(kind: str) -> None:
+    # Whatever the lengths: a last token may be the first of its chunk.
+    for lengths in ((9, 13, 5), (8, 12, 17)):
+        result = check(
+            SimpleNamespace(model=planted(kind)),
+            find_sites(planted(kind)),
+            encoded(lengths),
+            LOGITS,
+        )
+        details = {c.name: c.detail for c in result.checks if not c.passed}
+        assert "sees later tokens" in details["causal"]
 
 
 def test_a_stream_whose_last_row_is_not_the_last_token_is_refused() -> None:

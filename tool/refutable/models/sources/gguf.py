@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 # Raised when the conversion would give other weights.
 _CONVERSION = 1
+# Raised when a file's metadata is honoured in another way: files of which none had to be stay.
+_RULES = 2
 _MARK = "refutable-conversion.json"
 
 
@@ -50,7 +52,7 @@ def converted(digest: str) -> Checkpoint | None:
         return None
     # A file of which metadata had to be honoured is another model than it was taken for before.
     honoured = read_json(folder / _MARK).get("honoured")
-    number = _CONVERSION + bool(honoured)
+    number = _CONVERSION + (_RULES if honoured else 0)
     return read_checkpoint(folder, weights_digest=f"gguf-{number}-{digest}")
 
 
@@ -88,7 +90,7 @@ def convert(spec: ModelSpec, path: Path, digest: str) -> Checkpoint:
         with files.draft(folder) as draft:
             draft.mkdir()
             honoured = _write(spec, path, draft)
-            stamp |= {"honoured": honoured}
+            stamp |= {"honoured": honoured, "rules": _RULES}
             (draft / _MARK).write_text(json.dumps(stamp, indent=1), encoding="utf-8")
     done = converted(digest)
     assert done is not None  # noqa: S101  (it was written just now)
@@ -101,8 +103,10 @@ def _is_sound(path: Path, folder: Path) -> bool:
     if not mark.is_file():
         return False
     stamp = read_json(mark)
-    if "honoured" in stamp:
+    if stamp.get("rules") == _RULES:
         return True
+    if stamp.get("honoured"):
+        return False
     from transformers import AutoConfig
 
     from refutable.models.sources.gguf_keys import GGUFKeys
@@ -110,7 +114,7 @@ def _is_sound(path: Path, folder: Path) -> bool:
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if GGUFKeys(path).apply(config):
         return False
-    files.write(mark, json.dumps({**stamp, "honoured": []}, indent=1))
+    files.write(mark, json.dumps({**stamp, "honoured": [], "rules": _RULES}, indent=1))
     return True
 
 

@@ -6,6 +6,7 @@ scaling and soft caps among them; the factors of Llama 3 lie in a tensor of thei
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -44,8 +45,12 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 _ARITHMETIC = re.compile(
     r"rope|scale|softcap|clamp|alibi|causal|gating|window|epsilon|expert|parallel|pooling|norm"
 )
-# What says nothing but "as usual" in most keys.
+# What says nothing but "as usual" in most keys; of the others, what does.
 _NEUTRAL = (0, 1, 0.0, 1.0, "none", True)
+_USUAL: Mapping[str, tuple[bool | int | float, ...]] = {
+    "attention.causal": (True,),
+    "pooling_type": (0,),
+}
 _ROPE = "rope.scaling."
 _TOLERANCE = 1e-3
 
@@ -109,7 +114,8 @@ class GGUFKeys:
             return self._rotated(config, int(str(value)))
         field = next((f for f in _FIELDS.get(name, ()) if hasattr(config, f)), None)
         if field is None:
-            if isinstance(value, bool | int | float | str) and value in _NEUTRAL:
+            usual = _USUAL.get(name, _NEUTRAL)
+            if isinstance(value, bool | int | float | str) and value in usual:
                 return False
             raise ModelError(
                 f"the GGUF file states {self.architecture}.{name} = {value}, which "
@@ -150,38 +156,21 @@ class GGUFKeys:
 
     def _rope(self, config: PreTrainedConfig) -> Iterator[str]:
         stated = {n.removeprefix(_ROPE): v for n, v in self._stated.items() if n.startswith(_ROPE)}
-        kind = str(stated.pop("type", "none"))
+        # Scaling by a factor is linear where the file names no kind.
+        kind = str(stated.pop("type", "linear"))
         linear = self._stated.get("rope.scale_linear")
-        if kind == "none" and linear not in (None, 0.0, 1.0):
-            kind, stated["factor"] = "linear", linear or 1.0
-        factor = float(str(stated.pop("factor", 1.0)))
+        factor = float(str(stated.pop("factor", None) or linear or 1.0))
         if kind == "none" or (kind == "linear" and factor == 1.0):
             return
         base = self._base(config)
         if kind == "linear":
             config.rope_parameters = {"rope_type": "linear", "factor": factor, "rope_theta": base}
         elif kind == "yarn":
-            names = {
-                "original_context_length": "original_max_position_embeddings",
-                "attn_factor": "attention_factor",
-                "yarn_attn_factor": "attention_factor",
-                "yarn_beta_fast": "beta_fast",
-                "yarn_beta_slow": "beta_slow",
-            }
-            unknown = sorted(
-                n for n, v in stated.items() if n not in names and n != "finetuned" and v != 1.0
-            )
-            if unknown:
-                raise ModelError(
-                    f"the GGUF file states {self.architecture}.{_ROPE}{unknown[0]}, which is not "
-                    "known here: use the original checkpoint"
-                )
-            known = {names[n]: v for n, v in stated.items() if n in names}
             config.rope_parameters = {
                 "rope_type": "yarn",
                 "factor": factor,
                 "rope_theta": base,
-                **known,
+                **self._yarn(stated, factor),
             }
         else:
             raise ModelError(
@@ -189,6 +178,28 @@ class GGUFKeys:
                 "use the original checkpoint"
             )
         yield f"{_ROPE}type"
+
+    def _yarn(self, stated: dict[str, Field], factor: float) -> dict[str, Field]:
+        """Return what YaRN needs besides its factor, under transformers' names."""
+        names = {
+            "original_context_length": "original_max_position_embeddings",
+            "yarn_beta_fast": "beta_fast",
+            "yarn_beta_slow": "beta_slow",
+        }
+        # The file's factor of attention multiplies YaRN's own; a config's takes its place.
+        more = [float(str(stated.pop(n, 1.0))) for n in ("attn_factor", "yarn_attn_factor")]
+        usual = {"finetuned": stated.get("finetuned"), "yarn_ext_factor": 1.0}
+        unknown = sorted(n for n, v in stated.items() if n not in names and usual.get(n) != v)
+        if unknown:
+            raise ModelError(
+                f"the GGUF file states {self.architecture}.{_ROPE}{unknown[0]}, which is not "
+                "known here: use the original checkpoint"
+            )
+        known = {names[n]: v for n, v in stated.items() if n in names}
+        if more != [1.0, 1.0]:
+            own = 1.0 + 0.1 * math.log(factor) if factor > 1 else 1.0
+            known["attention_factor"] = own * more[0] * more[1]
+        return known
 
     def _base(self, config: PreTrainedConfig) -> float:
         parameters = getattr(config, "rope_parameters", None) or {}
