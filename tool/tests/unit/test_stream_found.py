@@ -142,12 +142,9 @@ def test_a_model_that_sees_later_tokens_is_refused_whatever_is_asked(kind: str, 
 def test_a_model_that_sees_ahead_within_a_prefix_or_a_chunk_is_refused(kind: str) -> None:
     # Whatever the lengths: a last token may be the first of its chunk.
     for lengths in ((9, 13, 5), (8, 12, 17)):
-        result = check(
-            SimpleNamespace(model=planted(kind)),
-            find_sites(planted(kind)),
-            encoded(lengths),
-            LOGITS,
-        )
+        model = planted(kind)
+        prompts = encoded(lengths)
+        result = check(SimpleNamespace(model=model), find_sites(model), prompts, LOGITS)
         details = {c.name: c.detail for c in result.checks if not c.passed}
         assert "sees later tokens" in details["causal"]
 

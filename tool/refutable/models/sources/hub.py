@@ -52,14 +52,18 @@ def locate(spec: ModelSpec) -> Checkpoint:
 
 def _cached_revisions(spec: ModelSpec) -> str:
     """Say which revisions of a model lie in the hub's cache; empty when none does."""
+    folder = _repository(spec)
+    refs = sorted(p.name for p in (folder / "refs").glob("*") if p.is_file())
+    commits = sorted(p.name[:12] for p in (folder / "snapshots").glob("*") if p.is_dir())
+    return ", ".join([*refs, *commits])
+
+
+def _repository(spec: ModelSpec) -> Path:
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
     name = repo_folder_name(repo_id=spec.location, repo_type="model")
-    folder = Path(constants.HF_HUB_CACHE) / name
-    refs = sorted(p.name for p in (folder / "refs").glob("*") if p.is_file())
-    commits = sorted(p.name[:12] for p in (folder / "snapshots").glob("*") if p.is_dir())
-    return ", ".join([*refs, *commits])
+    return Path(constants.HF_HUB_CACHE) / name
 
 
 def cached(spec: ModelSpec) -> Path | None:
@@ -69,10 +73,23 @@ def cached(spec: ModelSpec) -> Path | None:
     config = _ask(
         spec,
         lambda: try_to_load_from_cache(
-            spec.location, "config.json", revision=spec.revision or None
+            spec.location, "config.json", revision=_commit(spec) or spec.revision or None
         ),
     )
     return Path(config).parent if isinstance(config, str) else None
+
+
+def _commit(spec: ModelSpec) -> str:
+    """The commit that a branch or tag of the cache names; its file may end in a newline.
+
+    Tools other than the hub's client write one, and its client then finds nothing.
+    """
+    name = spec.revision or "main"
+    ref = _repository(spec) / "refs" / name
+    if ".." in Path(name).parts or not ref.is_file():
+        return ""
+    commit = ref.read_text(encoding="utf-8").strip()
+    return commit if (_repository(spec) / "snapshots" / commit).is_dir() else ""
 
 
 def preflight(spec: ModelSpec) -> None:
