@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 VOCABULARY = 97
-_MOST = 20_000_000
+_MOST = 32_000_000
 """Parameters of what still counts as small."""
 _COMMON: Mapping[str, Any] = {
     "vocab_size": VOCABULARY,

@@ -84,6 +84,56 @@ def test_every_arrangement_of_a_fused_projection_is_found(
         assert features == wanted, letter
 
 
+class Grouped(nn.Module):
+    """Four heads of queries and two of keys and values in one projection, head by head."""
+
+    places = ("q0", "q1", "q2", "q3", "k0", "k1", "v0", "v1")
+
+    def __init__(self, config: PlantedConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.qkv, self.out = nn.Linear(width, 2 * width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = dict(zip(self.places, self.qkv(x).split(8, -1), strict=True))
+        q = torch.stack([parts[f"q{head}"] for head in range(4)], 1)
+        k, v = (
+            torch.stack([parts[f"{letter}{head // 2}"] for head in range(4)], 1) for letter in "kv"
+        )
+        weights = (q @ k.transpose(-1, -2) / 8**0.5 + mask).softmax(-1)
+        return self.out((weights @ v).transpose(1, 2).flatten(-2)), weights
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        "q0 q1 q2 q3 k0 k1 v0 v1",
+        "k0 k1 v0 v1 q0 q1 q2 q3",
+        "q0 q1 k0 v0 q2 q3 k1 v1",
+        "v0 k0 q0 q1 v1 k1 q2 q3",
+        "k0 v0 k1 v1 q0 q1 q2 q3",
+    ],
+)
+def test_fewer_heads_of_keys_are_found_wherever_they_lie(
+    places: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from support import planted
+
+    from refutable.models.weights import fused
+
+    order = tuple(places.split())
+    monkeypatch.setattr(planted, "PlantedAttention", Grouped)
+    monkeypatch.setattr(Grouped, "places", order)
+    fused._probed.cache_clear()
+    found = arranged(PlantedLM(PlantedConfig()), "h.1.attn.qkv", "h.1.attn.out", 1, 8)
+    fused._probed.cache_clear()
+    for letter, heads in (("q", 4), ("k", 2), ("v", 2)):
+        starts = [8 * order.index(f"{letter}{head}") for head in range(heads)]
+        wanted = [place for start in starts for place in range(start, start + 8)]
+        got = [place for low, high in found[letter] for place in range(low, high)]
+        assert got == wanted, letter
+
+
 @pytest.mark.parametrize(
     ("model_type", "changes"),
     [
