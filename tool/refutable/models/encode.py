@@ -159,7 +159,7 @@ def _without_bos(
     front = 0
     while front < len(tokens) and (
         tokens[front] in special
-        or (tokenizer is not None and not tokenizer.decode([tokens[front]]).strip())
+        or (tokenizer is not None and not str(tokenizer.decode([tokens[front]])).strip())
     ):
         front += 1
     kept = tuple(token for token in tokens[:front] if token != facts.bos) + tokens[front:]

@@ -19,7 +19,7 @@ from refutable.observables.registry import REGISTRY
 
 WHOLE = """
 afmoe apertus arcee biogpt bloom codegen cohere2 deepseek_v3 doge exaone4 falcon_h1 gemma2
-gemma3_text glm4_moe gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite helium llama
+gemma3_text glm4_moe gpt2 gpt_bigcode gpt_neo gpt_neox gpt_oss gptj granite helium lfm2 llama
 llama4_text minicpm3 mistral mixtral mpt nemotron olmo2 opt phi phi3 qwen3 qwen3_moe smollm3
 stablelm starcoder2 xglm
 """.split()

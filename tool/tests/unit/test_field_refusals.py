@@ -208,6 +208,23 @@ def test_weights_of_a_decoder_beside_a_picture_encoder_are_read_under_their_olde
     np.testing.assert_array_equal(WeightReader.from_folder(tmp_path).matrix(1, "q"), own.T)
 
 
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+        {"quant_method": "gptq", "bits": 4, "group_size": 128},
+    ],
+)
+def test_a_quantization_whose_library_is_not_here_names_the_library(
+    tmp_path: Path, stated: dict[str, Any]
+) -> None:
+    checkpoints.save(checkpoints.llama(), tmp_path)
+    checkpoints.edit_config(tmp_path, quantization_config=stated)
+    told = refusals(tmp_path)
+    assert "needs a package which is not here" in told[0]
+    assert "download" not in told[0]
+
+
 # -- the hub's cache -------------------------------------------------------------------------------
 
 FIRST, SECOND = "a" * 40, "b" * 40

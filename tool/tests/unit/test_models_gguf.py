@@ -63,7 +63,7 @@ LLAMA3 = {
 )
 @pytest.mark.usefixtures("cache")
 def test_rope_scaling_of_a_gguf_file_is_the_models(
-    tmp_path: Path, scaling: dict[str, Any], state: Any
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], scaling: dict[str, Any], state: Any
 ) -> None:
     fields = {"rope_parameters": {**scaling, "rope_theta": 1e4}, "tie_word_embeddings": False}
     model = checkpoints.llama(rms_norm_eps=1e-5, **fields).requires_grad_(False)
@@ -74,7 +74,9 @@ def test_rope_scaling_of_a_gguf_file_is_the_models(
         write_gguf(path, model, factors=plain / frequencies)
     else:
         write_gguf(path, model, state=state)
+    capfd.readouterr()
     loaded = load(resolve(str(path)))
+    assert capfd.readouterr().err == "", "bars of the conversion"
     ids = torch.arange(3, 43)[None]
     assert torch.allclose(loaded.model(ids).logits, model(ids).logits, atol=1e-4)
     assert all(check.passed for check in loaded.checks)

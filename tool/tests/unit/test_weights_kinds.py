@@ -185,6 +185,7 @@ HYBRIDS: dict[str, dict[str, Any]] = {
     "jamba": {"num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1},
     "mamba2": {"num_heads": 8, "state_size": 8, "n_groups": 1, "chunk_size": 16},
     "rwkv": {"attention_hidden_size": 32},
+    "roformer": {"embedding_size": 32},
     "recurrent_gemma": {"lru_width": 32, "block_types": ["recurrent", "attention"]},
     "gemma4_text": {
         "num_hidden_layers": 4,
