@@ -293,11 +293,11 @@ def _share_off(model: PreTrainedModel, config: PreTrainedConfig, raw: Mapping[st
     """Compare how many features of a head are rotated with a share that the config states."""
     holders = (raw, raw.get("rope_parameters"), raw.get("rope_scaling"))
     shares = {
-        field: float(holder[field])
+        field: float(value)
         for holder in holders
         if isinstance(holder, Mapping)
         for field in ("partial_rotary_factor", "rotary_pct", "rope_pct", "rotary_percentage")
-        if isinstance(holder.get(field), int | float)
+        if isinstance(value := holder.get(field), int | float)
     }
     size = getattr(config, "head_dim", None)
     size = size or config.hidden_size // (getattr(config, "num_attention_heads", 0) or 1)
