@@ -166,11 +166,9 @@ def study_view(
 
 
 def _figures_of(result: Result, figures: Sequence[Rendered]) -> tuple[str, ...]:
-    """Names of the figures that show a result: those it lists, else those of its data."""
-    listed = [f.name for f in figures if any(name in f.name for name in result.figures if name)]
+    """Names of the figures that show a result: those of its data."""
     slugs = [tables.slug(part, 60) for part in (result.prompts, result.arm) if part]
-    same = [f.name for f in figures if f.name.split(".")[2:] in (slugs, [])]
-    return tuple(listed or same)
+    return tuple(f.name for f in figures if f.name.split(".")[2:] in (slugs, []))
 
 
 def _forest(claim: ClaimReport, cells: Sequence[Cell | None], matrix: Matrix) -> Markup | str:

@@ -63,7 +63,7 @@ def test_a_fault_is_changed_and_its_cause_named(base, fault, tmp_path):
 def test_a_harmless_variant_is_the_same(base, variant, tmp_path):
     answer = answered(base, variant, tmp_path)
     assert not answer.failed, first_line(answer)
-    assert faults.says(first_line(answer), variant), first_line(answer)
+    assert faults.names(first_line(answer), variant), first_line(answer)
     assert not any(fact.suspect for model in answer.models for fact in model.facts)
 
 
