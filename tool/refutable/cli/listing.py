@@ -13,6 +13,7 @@ from refutable.models.sources.twin import trained_twins
 from refutable.models.spec import ModelSource
 from refutable.observables.registry import REGISTRY
 from refutable.spec.prompts import known_prompts, read_prompts
+from refutable.store.store import Store
 from refutable.studies.catalogue import bundled_claims, find_claim
 from refutable.system.paths import cache_dir
 from refutable.system.plugins import shared_data
@@ -190,8 +191,6 @@ def card_of(claim_id: str) -> Table:
 
 def cache_table(*, clear: bool = False) -> Table:
     """Return what is kept between runs; with `clear`, delete the stored observations first."""
-    from refutable.store.store import Store
-
     store = Store(cache_dir() / "observations")
     removed = store.clear() if clear else None
     table = make_table("kept", "where", "size")

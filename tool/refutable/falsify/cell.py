@@ -305,12 +305,9 @@ class CellAttack:
         return attack, _plain(attack)
 
     def _record(self, one: Scored, words: Vocabulary) -> Counterexample:
+        ids, tokens = self._fed(one.ids), len(one.ids)
         return Counterexample(
-            words.text(one.ids),
-            one.value,
-            ids=self._fed(one.ids),
-            tokens=len(one.ids),
-            origin="searched",
+            words.text(one.ids), one.value, ids=ids, tokens=tokens, origin="searched"
         )
 
     def _fed(self, ids: Ids) -> Ids:

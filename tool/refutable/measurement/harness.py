@@ -251,28 +251,23 @@ class Harness:
                 self._broken[model] = str(problem)
                 raise
             facts = replace(identity.facts, id=model)
-            report = self._report(spec, identity, facts, (settings.device, settings.dtype))
+            report = self._report(spec, identity, facts)
             self._states[model] = State(
                 spec, facts, report, identity.config_digest, weights_available=known is None
             )
         return self._states[model]
 
-    @staticmethod
     def _report(
-        spec: ModelSpec,
-        identity: Identity | CommittedModel,
-        facts: ModelFacts,
-        place: tuple[str, str],
+        self, spec: ModelSpec, identity: Identity | CommittedModel, facts: ModelFacts
     ) -> ModelReport:
-        device, dtype = place
         return ModelReport(
             id=facts.id,
             source=spec.source,
             weights_digest=identity.weights_digest,
             tokenizer_digest=identity.tokenizer_digest,
             facts=facts,
-            device=device,
-            dtype=dtype,
+            device=self.sources.settings.device,
+            dtype=self.sources.settings.dtype,
         )
 
     def replayable(self, spec: ModelSpec) -> CommittedModel | None:

@@ -9,6 +9,7 @@ import typer
 
 from refutable.cli import base
 from refutable.cli.base import app
+from refutable.cli.listing import card_of, table_of
 
 
 class Catalogue(StrEnum):
@@ -23,8 +24,6 @@ class Catalogue(StrEnum):
 @app.command("list")
 def list_(what: Annotated[Catalogue, typer.Argument(metavar="WHAT")]) -> None:
     """List claims, models, prompts or observables."""
-    from refutable.cli.listing import table_of
-
     base.show(table_of(what.value))
 
 
@@ -33,6 +32,4 @@ def show(
     claim: Annotated[str, typer.Argument(metavar="CLAIM", help="Id of a bundled claim.")],
 ) -> None:
     """Show everything that one claim states."""
-    from refutable.cli.listing import card_of
-
     base.show(card_of(claim))

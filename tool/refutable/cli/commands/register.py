@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from refutable.cli.base import app
+from refutable.cli.checks import check_ids, check_models
 from refutable.cli.commands.verify import Claims, Models
+from refutable.studies.catalogue import claim_packages
 
 
 @app.command()
@@ -36,9 +38,6 @@ def register(
     time; results then say that it was registered before measurement, or what was changed since.
     """
     import pytest
-
-    from refutable.cli.checks import check_ids, check_models
-    from refutable.studies.catalogue import claim_packages
 
     if not test:
         check_ids(claims or [])

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from refutable.cli.base import app
+from refutable.report import build
 
 
 @app.command()
@@ -25,7 +26,5 @@ def report(
     Writes report.html, report.md, observations.csv and figures from evidence.json and the
     observations.parquet beside it; without the latter there are no figures.
     """
-    from refutable.report import build
-
     for path in build(evidence, out):
         typer.echo(path)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from refutable.cli.base import app
+from refutable.cli.checks import check_how, check_ids, check_models, check_places, ids_of_groups
+from refutable.studies.catalogue import claim_packages
 
 Claims = Annotated[
     list[str] | None,
@@ -112,15 +114,6 @@ def verify(
     was typed makes no sense.
     """
     import pytest
-
-    from refutable.cli.checks import (
-        check_how,
-        check_ids,
-        check_models,
-        check_places,
-        ids_of_groups,
-    )
-    from refutable.studies.catalogue import claim_packages
 
     check_ids(claims or [])
     claims = [*(claims or []), *ids_of_groups(group or [])]

@@ -13,6 +13,7 @@ from refutable.errors import ModelError, one_line
 from refutable.models.build import quiet
 from refutable.models.checkpoint import Checkpoint, read_checkpoint, read_json, refuse_pointers
 from refutable.models.digests import file_sha256
+from refutable.models.sources.gguf_keys import GGUFKeys
 from refutable.models.spec import ModelSpec
 from refutable.system import files
 from refutable.system.paths import cache_dir
@@ -109,8 +110,6 @@ def _is_sound(path: Path, folder: Path) -> bool:
         return False
     from transformers import AutoConfig
 
-    from refutable.models.sources.gguf_keys import GGUFKeys
-
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     if GGUFKeys(path).apply(config):
         return False
@@ -152,8 +151,6 @@ def _write(spec: ModelSpec, path: Path, folder: Path) -> list[str]:
 def _read(path: Path) -> tuple[PreTrainedModel, LoadingReport, tuple[str, ...]]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
-
-    from refutable.models.sources.gguf_keys import GGUFKeys
 
     config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, local_files_only=True)
     honoured = GGUFKeys(path).apply(config)

@@ -14,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from refutable.capture.measure import measure
 from refutable.errors import NotAvailableError, NotHereError
 from refutable.models.sources import locate
 from refutable.observables.gradients import relative_gradient_norm
@@ -117,7 +118,6 @@ def attention_entropy_at_loss(loaded: LoadedModel, encoded: Encoded) -> xr.DataA
     """
     import xarray as xr
 
-    from refutable.capture.measure import measure
     from refutable.models.sites import find_sites
 
     items = [REGISTRY[name] for name in ENTROPIES]
