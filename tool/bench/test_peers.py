@@ -40,10 +40,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     ).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(fixtures() / "tiny" / "rmsnorm" / name, folder / name)
-    found = run_peers(str(folder), rounds=ROUNDS)
-    for table in tables(found):
+    report_made = run_peers(str(folder), rounds=ROUNDS)
+    for table in tables(report_made):
         console().print(table)
-    return found
+    return report_made
 
 
 @pytest.fixture
@@ -52,11 +52,11 @@ def raced(report: Report, benchmark: Any) -> Callable[[str], dict[str, float]]:
 
     def ratios(name: str) -> dict[str, float]:
         (workload,) = (w for w in report.workloads if w.name == name)
-        found = _ratios(workload)
-        benchmark.extra_info |= {"ratios": found, "rounds": ROUNDS, "versions": report.versions}
+        times = _ratios(workload)
+        benchmark.extra_info |= {"ratios": times, "rounds": ROUNDS, "versions": report.versions}
         # The race has its own clock: contenders take turns.
         benchmark.pedantic(lambda: None, rounds=1)
-        return found
+        return times
 
     return ratios
 
@@ -75,17 +75,17 @@ def test_everybody_finds_the_same(report: Report) -> None:
 def test_norms_and_entropy_cost_little_more_than_the_forward(
     raced: Callable[[str], dict[str, float]],
 ) -> None:
-    found = raced("W1")
-    ours = found["this engine"]
-    assert ours <= 1.05
-    assert all(ours <= other for name, other in found.items() if "bare" not in name)
-    assert found[LOOP] / ours >= 2
+    times = raced("W1")
+    engine = times["this engine"]
+    assert engine <= 1.05
+    assert all(engine <= other for name, other in times.items() if "bare" not in name)
+    assert times[LOOP] / engine >= 2
 
 
 def test_attention_summaries_cost_a_quarter_at_most(
     raced: Callable[[str], dict[str, float]],
 ) -> None:
-    found = raced("W2")
-    ours = found["this engine"]
-    assert ours <= 1.25
-    assert all(ours <= other for name, other in found.items() if "bare" not in name)
+    times = raced("W2")
+    engine = times["this engine"]
+    assert engine <= 1.25
+    assert all(engine <= other for name, other in times.items() if "bare" not in name)

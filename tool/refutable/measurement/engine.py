@@ -1,6 +1,6 @@
 """Who measures models besides the process that the user started.
 
-`refutable.measurement.prefetch` is a second process on this machine, `RemoteEngine` a pool of
+`refutable.measurement.prefetch` is a worker on this machine, `RemoteEngine` a pool of
 workers on other machines. A run asks both the same two things: to bring what they measured of a
 model before it is tested, and to end.
 """
@@ -78,12 +78,12 @@ class RemoteEngine(Engine):
         """Hand over all that a run asks for and the store lacks."""
         files: dict[str, dict[str, None]] = {}
         for need in needs:
-            own = files.setdefault(need.model, {})
+            of_model = files.setdefault(need.model, {})
             if (file := file_of(need.claim)) is not None:
-                own[str(file)] = None
-        for model, own in files.items():
+                of_model[str(file)] = None
+        for model, of_model in files.items():
             try:
-                parts = parts_of(self._harness, model, own)
+                parts = parts_of(self._harness, model, of_model)
             except RefutableError:
                 # Its own items say what is wrong.
                 continue
@@ -95,8 +95,8 @@ class RemoteEngine(Engine):
     def bring(self, model: str) -> None:
         """Wait for what is not yet measured of a model; what others get done meanwhile is kept."""
         while self._left[model]:
-            handle, found = self._pool.wait(list(self._waiting))
-            self._take(self._waiting.pop(handle), found)
+            handle, part = self._pool.wait(list(self._waiting))
+            self._take(self._waiting.pop(handle), part)
 
     def end(self) -> None:
         """Drop what is not done and leave the pool."""
@@ -104,19 +104,19 @@ class RemoteEngine(Engine):
         self._left.clear()
         self._pool.close()
 
-    def _take(self, part: Part, found: MeasuredPart) -> None:
+    def _take(self, part: Part, measured: MeasuredPart) -> None:
         here = library_versions()
-        error = found.error
+        error = measured.error
         if error and part.model not in error:
             error = f"{part.model}: {error}"
-        if not error and found.versions != here:
+        if not error and measured.versions != here:
             error = (
-                f"{part.model} was measured with torch {found.versions[0]} and transformers "
-                f"{found.versions[1]} on {found.where}, and this process has {here[0]} and "
+                f"{part.model} was measured with torch {measured.versions[0]} and transformers "
+                f"{measured.versions[1]} on {measured.where}, and this process has {here[0]} and "
                 f"{here[1]}: install the same versions everywhere"
             )
-        accept(self._harness, part.model, replace(found, error=error))
-        self._took[part.model].append(found)
+        accept(self._harness, part.model, replace(measured, error=error))
+        self._took[part.model].append(measured)
         self._left[part.model] -= 1
         if not self._left[part.model]:
             self._tell(self._line(part.model))
@@ -124,11 +124,11 @@ class RemoteEngine(Engine):
     def _line(self, model: str) -> str:
         took = self._took[model]
         done = sum(bool(parts) and not self._left[name] for name, parts in self._took.items())
-        failed = " (failed)" if any(found.error for found in took) else ""
-        seconds = sum(found.seconds for found in took)
-        count, places = len(took), len({found.where for found in took})
+        failed = " (failed)" if any(part.error for part in took) else ""
+        seconds = sum(part.seconds for part in took)
+        count, hosts = len(took), len({part.where for part in took})
         return (
             f"{model}: {count} {'task' if count == 1 else 'tasks'}, {duration(seconds)} on "
-            f"{places} {'worker' if places == 1 else 'workers'}{failed}; "
+            f"{hosts} {'worker' if hosts == 1 else 'workers'}{failed}; "
             f"{done} of {len(self._took)} models"
         )

@@ -2,7 +2,7 @@
 
 The passes of a model of half a million parameters keep one core busy, with Python as much as with
 arithmetic; more threads do not help. So where a run has several such models to measure and a core
-to spare, a second process takes them from the other end of the list, and first of all what takes
+to spare, a worker takes them from the other end of the list, and first of all what takes
 longest. Both share the store and its locks: what one has measured the other reads, a model that one
 is at the other leaves to it, and when the second one fails the first measures itself.
 """
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(slots=True)
 class Prefetch(Engine):
-    """The second process of a run, and the cores that it was left."""
+    """The worker of a run, and the cores that it was left."""
 
     process: worker.WorkerProcess
     cores: int
@@ -120,7 +120,7 @@ def start(harness: Harness, needs: Iterable[Need]) -> Prefetch | None:
 
 
 def _order(harness: Harness, needs: list[Need]) -> list[str]:
-    """Models in the order in which the second process takes them.
+    """Models in the order in which the worker takes them.
 
     The run comes to them in the order of their first claims, so that the last of these is first.
     What takes longest goes before: begun last it would leave the other process with nothing to do.

@@ -46,9 +46,9 @@ class RayPool(Pool["ObjectRef"]):
     def __init__(self, engine: str, tell: Tell) -> None:
         self._ray = _imported()
         self._tell = tell
-        self._own = not self._ray.is_initialized()
+        self._started_here = not self._ray.is_initialized()
         self._told: set[str] = set()
-        if self._own:
+        if self._started_here:
             _connect(self._ray, engine)
         self._run = self._ray.remote(measure_part)
 
@@ -80,7 +80,7 @@ class RayPool(Pool["ObjectRef"]):
 
     def close(self) -> None:
         """Leave the cluster; tasks that are not done are dropped with this."""
-        if self._own and self._ray.is_initialized():
+        if self._started_here and self._ray.is_initialized():
             self._ray.shutdown()
 
     def _fits(self, asked: dict[str, int]) -> bool:

@@ -67,10 +67,10 @@ def parts_of(harness: Harness, model: str, files: Iterable[str] = ()) -> list[Pa
         for control, names in by_control.items():
             role = control.name if control else ""
             # What has no prompts is measured once, in the first part that asks for it.
-            mine = {n for n in names if REGISTRY[n].per_prompt or (role, n) not in taken}
-            taken |= {(role, n) for n in mine}
-            waiting |= bool(archive.missing(prompts, arm, role, mine))
-            wanted.append((control, frozenset(mine)))
+            of_part = {n for n in names if REGISTRY[n].per_prompt or (role, n) not in taken}
+            taken |= {(role, n) for n in of_part}
+            waiting |= bool(archive.missing(prompts, arm, role, of_part))
+            wanted.append((control, frozenset(of_part)))
         if waiting:
             named = (prompts, harness.sources.prompts(prompts))
             parts.append(
@@ -88,18 +88,18 @@ def parts_of(harness: Harness, model: str, files: Iterable[str] = ()) -> list[Pa
     return parts
 
 
-def accept(harness: Harness, model: str, found: MeasuredPart) -> None:
+def accept(harness: Harness, model: str, measured: MeasuredPart) -> None:
     """Store what another process measured of a model, or take it that it cannot be measured."""
     state = harness.state(model)
-    harness.sources.store.take(found.files)
+    harness.sources.store.take(measured.files)
     brought = state.brought or Brought()
-    brought.unavailable.update(found.brought.unavailable)
-    brought.failed.update(found.brought.failed)
+    brought.unavailable.update(measured.brought.unavailable)
+    brought.failed.update(measured.brought.failed)
     state.brought = brought
-    state.costs += found.costs
-    if found.error and not state.error:
-        state.error = found.error
-        state.report = replace(state.report, error=found.error, checks=found.checks)
+    state.costs += measured.costs
+    if measured.error and not state.error:
+        state.error = measured.error
+        state.report = replace(state.report, error=measured.error, checks=measured.checks)
 
 
 def measure_part(part: Part) -> MeasuredPart:
@@ -108,14 +108,14 @@ def measure_part(part: Part) -> MeasuredPart:
     with tempfile.TemporaryDirectory(prefix="refutable-") as folder:
         store = Store(folder)
         try:
-            found = _measured(part, store)
+            measured = _measured(part, store)
         except RefutableError as problem:
-            found = MeasuredPart(error=str(problem))
+            measured = MeasuredPart(error=str(problem))
         except Exception as problem:
-            found = MeasuredPart(error=f"{part.model}: measuring it failed: {told(problem)}")
+            measured = MeasuredPart(error=f"{part.model}: measuring it failed: {told(problem)}")
         return replace(
-            found,
-            files={} if found.error else store.export(),
+            measured,
+            files={} if measured.error else store.export(),
             versions=library_versions(),
             seconds=time.perf_counter() - started,
             where=f"{socket.gethostname()}:{os.getpid()}",

@@ -58,10 +58,10 @@ def gains_lie_behind(model: PreTrainedModel, slots: int) -> bool:
 
 def _is_folded(model: PreTrainedModel, layout: Layout, names: Sequence[str]) -> bool:
     spreads, likeness = [], []
-    for places in layout.matrices:
+    for stored in layout.matrices:
         sizes, noise = [], 0.0
         for name in names:
-            if (place := places.get(name)) is None:
+            if (place := stored.get(name)) is None:
                 continue
             matrix = model.get_parameter(place.parameter).float()
             matrix = matrix if place.input_first else matrix.T

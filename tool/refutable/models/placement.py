@@ -90,7 +90,7 @@ def _chosen(model: PreTrainedModel, device: torch.device, memory: int) -> dict[s
         room = {"cpu": room["cpu"]}
     else:
         room = get_balanced_memory(model, max_memory=room, no_split_module_classes=whole)
-    found: dict[str, str | int] = infer_auto_device_map(
+    chosen: dict[str, str | int] = infer_auto_device_map(
         model, max_memory=room, no_split_module_classes=whole
     )
-    return found
+    return chosen

@@ -48,7 +48,7 @@ class Observable:
     a committed value then stands for it."""
     long: bool = False
     """Whether it takes longer than all else that is asked of a model, such as a training run: a
-    second process starts with it."""
+    worker starts with it."""
     recorded_with: str = ""
     """Name of an observable that this one illustrates: it is recorded whenever that one is."""
 

@@ -70,7 +70,7 @@ def start_engine(
 ) -> Engine | None:
     """Start what measures models besides this process.
 
-    On this machine that is a second process on the models at the end of the list, where that pays.
+    On this machine that is a worker on the models at the end of the list, where that pays.
 
     Raises
     ------
@@ -79,11 +79,11 @@ def start_engine(
     """
     if config.getoption("numprocesses", None):
         return None
-    found: Engine | None
+    started: Engine | None
     if engine == LOCAL:
         from refutable.measurement.prefetch import start
 
-        found = start(harness, needs)
+        started = start(harness, needs)
     else:
         from refutable.measurement.engine import RemoteEngine
         from refutable.measurement.ray_pool import RayPool
@@ -92,12 +92,12 @@ def start_engine(
         pool = RayPool(engine, tell)
         # Before any task is handed over: an error on the way must not leave tasks behind.
         config.add_cleanup(pool.close)
-        found = remote = RemoteEngine(harness, pool, tell)
+        started = remote = RemoteEngine(harness, pool, tell)
         remote.start(needs)
-    if found is not None:
+    if started is not None:
         # Whatever else happens, it ends with this run.
-        config.add_cleanup(found.end)
-    return found
+        config.add_cleanup(started.end)
+    return started
 
 
 def say_line(config: pytest.Config, line: str) -> None:

@@ -197,8 +197,8 @@ class Store:
 
     def export(self) -> dict[str, bytes]:
         """Return the content of every file by its path from the root, for `take` elsewhere."""
-        found = self._files()
-        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in found}
+        files = self._files()
+        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
 
     def take(self, exported: Mapping[str, bytes]) -> None:
         """Write what `export` of another store returned."""

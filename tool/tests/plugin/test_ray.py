@@ -44,9 +44,9 @@ def cluster() -> Iterator[Any]:
     """A head without cores; tests add machines of one core each."""
     from ray.cluster_utils import Cluster
 
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    yield found
-    found.shutdown()
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    yield started
+    started.shutdown()
 
 
 def verify(folder: Path, *words: str, address: str = "") -> subprocess.Popen[str]:
@@ -78,8 +78,8 @@ def evidence_of(folder: Path, run: subprocess.Popen[str]) -> Any:
 
 def workers() -> list[int]:
     """Numbers of the processes that ray lets measure parts now."""
-    found = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
-    rows = (line.strip().partition(" ") for line in found.stdout.splitlines())
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    rows = (line.strip().partition(" ") for line in listed.stdout.splitlines())
     # ray names a worker by its task, which is named by the model.
     return [int(pid) for pid, _, what in rows if what.startswith("ray::twin-")]
 
@@ -104,13 +104,13 @@ def test_the_evidence_is_the_same_however_many_workers(
 ) -> None:
     address = grown(cluster, count)
     started = time.monotonic()
-    found = evidence_of(tmp_path, verify(tmp_path, "--engine", "ray", address=address))
+    evidence = evidence_of(tmp_path, verify(tmp_path, "--engine", "ray", address=address))
     costs = read(tmp_path / "out" / "evidence.json").models
     spent = sum(cost.seconds for model in costs for cost in model.costs)
     print(
         f"{count} workers: {time.monotonic() - started:.1f} s, {spent:.1f} s in tasks", flush=True
     )
-    assert found == expected
+    assert evidence == expected
 
 
 def test_a_worker_that_is_killed_loses_nothing(cluster: Any, expected: Any, tmp_path: Path) -> None:
@@ -127,10 +127,10 @@ def test_a_worker_that_is_killed_loses_nothing(cluster: Any, expected: Any, tmp_
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = evidence_of(tmp_path, run)
+    evidence = evidence_of(tmp_path, run)
     killer.join()
     assert killed
-    assert found == expected
+    assert evidence == expected
 
 
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def rows(loaded, encoded):
 
 
 def changed(base, loaded, encoded):
-    found = compare_profiles(base, rows(loaded, encoded), ("m", "m"))
-    return {p.quantity: p.changed for p in found if p.changed}
+    changes = compare_profiles(base, rows(loaded, encoded), ("m", "m"))
+    return {p.quantity: p.changed for p in changes if p.changed}
 
 
 def test_what_a_block_adds_and_how_far_it_turns_the_stream(loaded, encoded):

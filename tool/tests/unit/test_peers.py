@@ -40,7 +40,7 @@ def test_summaries_of_a_pattern_by_hand(left: bool) -> None:
     pattern[1, 0, at : at + 2, at : at + 2] = torch.tensor([[1.0, 0.0], [0.2, 0.8]])
     # What stands in the rows of padding must not count.
     pattern[1, 0, 0 if left else 2] = 1 / 3
-    found = summaries([pattern], batch)
+    by_name = summaries([pattern], batch)
     rows = [
         math.log(2) / math.log(2),
         -(0.25 * math.log(0.25) + 0.75 * math.log(0.75)) / math.log(3),
@@ -52,8 +52,8 @@ def test_summaries_of_a_pattern_by_hand(left: bool) -> None:
         "attention_previous": [(0.5 + 0.0) / 2, 0.2],
     }
     for name, values in expected.items():
-        assert found[name].shape == (2, 1, 1)
-        assert found[name][:, 0, 0].tolist() == pytest.approx(values, abs=1e-6)
+        assert by_name[name].shape == (2, 1, 1)
+        assert by_name[name][:, 0, 0].tolist() == pytest.approx(values, abs=1e-6)
 
 
 def test_entropy_of_even_odds() -> None:

@@ -51,8 +51,8 @@ def test_parts_on_disk_are_fetched_while_they_run() -> None:
     copies = untrained(plain, 3), untrained(spread, 3)
     assert copies[1].model.get_parameter("lm_head.weight").is_meta
     with torch.no_grad():
-        found = [copy.model(tokens).logits for copy in copies]
-    assert torch.equal(*found)
+        logits = [copy.model(tokens).logits for copy in copies]
+    assert torch.equal(*logits)
 
 
 def test_the_folder_of_what_is_on_disk_goes_with_the_model(
@@ -89,16 +89,16 @@ def measured(folder: Path, settings: Settings, claim_id: str) -> tuple[Harness, 
 )
 def test_a_run_with_little_memory_measures_the_same(tmp_path: Path, claim_id: str) -> None:
     little = Settings(device_map="auto", memory=400_000)
-    found = {}
+    roles_of = {}
     for name, settings in (("whole", Settings()), ("spread", little)):
         lab, need = measured(tmp_path / name, settings, claim_id)
         lab.subject(need)
-        found[name] = lab.arrays("tiny")
-    assert found["whole"].keys() == found["spread"].keys()
-    for role, arrays in found["whole"].items():
+        roles_of[name] = lab.arrays("tiny")
+    assert roles_of["whole"].keys() == roles_of["spread"].keys()
+    for role, arrays in roles_of["whole"].items():
         # What only illustrates others is made by an experiment, which needs the model in one place.
         for name, array in ((n, a) for n, a in arrays.items() if not REGISTRY[n].recorded_with):
-            xr.testing.assert_allclose(found["spread"][role][name], array, rtol=1e-5)
+            xr.testing.assert_allclose(roles_of["spread"][role][name], array, rtol=1e-5)
 
 
 def test_what_needs_all_weights_in_place_says_so(tmp_path: Path) -> None:

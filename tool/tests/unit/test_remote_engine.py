@@ -35,7 +35,7 @@ COUNTED = Need(find_claim("weights.counted-once"), "", "", "").observables
 class Here:
     """A pool that measures in this process, the part that was handed over last first."""
 
-    def __init__(self, change: Callable[[MeasuredPart], MeasuredPart] = lambda found: found):
+    def __init__(self, change: Callable[[MeasuredPart], MeasuredPart] = lambda part: part):
         self.parts: list[Part] = []
         self.change = change
         self.closed = 0
@@ -106,12 +106,12 @@ def test_what_parts_bring_is_what_this_process_measures(
     assert "2 of 2 models" in lines[1]
     here_nothing_is_measured()
     for model, roles in expected.items():
-        found = head.measure(model).arrays
-        assert found.keys() == roles.keys()
+        measured = head.measure(model).arrays
+        assert measured.keys() == roles.keys()
         for role, arrays in roles.items():
-            assert found[role].keys() == arrays.keys()
+            assert measured[role].keys() == arrays.keys()
             for name, array in arrays.items():
-                xr.testing.assert_identical(found[role][name], array)
+                xr.testing.assert_identical(measured[role][name], array)
         report = head.report(model)
         assert report is not None
         assert report.origin == "live"
@@ -156,7 +156,7 @@ def test_a_model_that_cannot_be_measured_is_told_once_and_not_tried_here(
 def test_other_versions_are_refused(tmp_path: Path) -> None:
     asked = needs(TINY, "gain.norm-kind-decides", ARMS[:1])
     head = harness(tmp_path, TINY)
-    other = Here(lambda found: replace(found, versions=("2.0", "4.0"), where="far:1"))
+    other = Here(lambda part: replace(part, versions=("2.0", "4.0"), where="far:1"))
     engine, _ = started(head, asked, other)
     engine.bring("rmsnorm")
     with pytest.raises(InstrumentError, match=r"rmsnorm was measured with torch 2\.0 .* on far:1"):

@@ -60,8 +60,8 @@ def test_every_type_is_read_as_torch_widens_it(
     read = SafetensorsFiles((path,))
     read.room = ReusedRoom()
     for _ in range(2):
-        found = read.flat("a", 0, 55).reshape(5, 11)
-        assert np.array_equal(found, values.float().numpy())
+        numbers = read.flat("a", 0, 55).reshape(5, 11)
+        assert np.array_equal(numbers, values.float().numpy())
         assert np.array_equal(read.flat("a", 9, 31), values.float().numpy().reshape(-1)[9:31])
         assert read.flat("b", 0, 6).tobytes() == special.float().numpy().tobytes()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-Found = dict[str, torch.Tensor]
+ByName = dict[str, torch.Tensor]
 """``residual_norm`` (prompt, block), ``next_token_entropy`` (prompt,), and where patterns are asked
 for ``attention_entropy``, ``attention_first``, ``attention_previous`` (prompt, block, head)."""
 
@@ -47,7 +47,7 @@ def padded(prompts: Sequence[Sequence[int]], device: str, *, left: bool) -> Padd
     at = torch.arange(width)[None] - start[:, None]
     inside = (at >= 0) & (at < length[:, None])
     ids = torch.zeros(len(length), width, dtype=torch.long)
-    ids[inside] = torch.tensor([i for own in prompts for i in own])
+    ids[inside] = torch.tensor([i for row_ids in prompts for i in row_ids])
     made = (ids, inside.long(), at.clamp(min=0), start, length)
     return Padded(*(tensor.to(device) for tensor in made))
 
@@ -64,7 +64,7 @@ def last_norms(streams: Sequence[torch.Tensor], batch: Padded) -> torch.Tensor:
     return torch.stack([stream[rows, batch.last].float().norm(dim=-1) for stream in streams], 1)
 
 
-def summaries(patterns: Sequence[torch.Tensor], batch: Padded) -> Found:
+def summaries(patterns: Sequence[torch.Tensor], batch: Padded) -> ByName:
     """Summarise patterns (prompt, head, query, key) over the rows t >= 1 of each prompt."""
     width = batch.ids.shape[1]
     at = torch.arange(width, device=batch.ids.device)[None] - batch.start[:, None]
@@ -72,16 +72,19 @@ def summaries(patterns: Sequence[torch.Tensor], batch: Padded) -> Found:
     weights = torch.where(rows, 1.0 / (batch.length[:, None] - 1), torch.zeros(()))
     most = torch.where(rows, (at + 1).clamp(min=1).log(), torch.ones(()))
     first = batch.start[:, None, None, None].expand(-1, 1, width, 1)
-    found: dict[str, list[torch.Tensor]] = {}
+    by_name: dict[str, list[torch.Tensor]] = {}
     for pattern in patterns:
-        own = torch.where(rows[:, None, :, None], pattern.float(), torch.zeros(()))
-        entropy = torch.special.entr(own).sum(-1) / most[:, None]
-        previous = own.diagonal(offset=-1, dim1=-2, dim2=-1)
+        kept_rows = torch.where(rows[:, None, :, None], pattern.float(), torch.zeros(()))
+        entropy = torch.special.entr(kept_rows).sum(-1) / most[:, None]
+        previous = kept_rows.diagonal(offset=-1, dim1=-2, dim2=-1)
         for name, values in (
             ("attention_entropy", entropy),
-            ("attention_first", own.gather(-1, first.expand(-1, own.shape[1], -1, -1))[..., 0]),
+            (
+                "attention_first",
+                kept_rows.gather(-1, first.expand(-1, kept_rows.shape[1], -1, -1))[..., 0],
+            ),
             ("attention_previous", torch.nn.functional.pad(previous, (1, 0))),
         ):
             mean = torch.einsum("phq,pq->ph", values, weights)
-            found.setdefault(name, []).append(mean)
-    return {name: torch.stack(values, 1) for name, values in found.items()}
+            by_name.setdefault(name, []).append(mean)
+    return {name: torch.stack(values, 1) for name, values in by_name.items()}

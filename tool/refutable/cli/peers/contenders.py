@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from refutable.capture.measure import measure
-from refutable.cli.peers.arithmetic import Found, entropy_of, last_norms, padded, summaries
+from refutable.cli.peers.arithmetic import ByName, entropy_of, last_norms, padded, summaries
 from refutable.measurement.available import lacking
 from refutable.models.encode import Encoded
 from refutable.models.sites import Sites, find_sites
@@ -28,7 +28,7 @@ W1 = ("residual_norm", "next_token_entropy")
 ATTENTION = ("attention_entropy", "attention_first", "attention_previous")
 BARE = "bare packed forward"
 ENGINE = "this engine"
-Run = Callable[[], Found]
+Run = Callable[[], ByName]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ def everything(race: Race) -> dict[str, Run | None]:
     items = [REGISTRY[name] for name in sorted(REGISTRY.recorded(asked))]
     items = [item for item in items if item.recorder is not None and not lacking(item, sites)]
 
-    def run() -> Found:
-        found = measure(race.model, sites, race.encoded, items)
-        return {"next_token_entropy": torch.from_numpy(found["next_token_entropy"].values)}
+    def run() -> ByName:
+        measured = measure(race.model, sites, race.encoded, items)
+        return {"next_token_entropy": torch.from_numpy(measured["next_token_entropy"].values)}
 
     return {BARE: bare(race), f"{ENGINE}, {len(items)} observables": run}
 
@@ -95,13 +95,13 @@ def contenders(race: Race, *, attention: bool) -> dict[str, Run | None]:
 def bare(race: Race) -> Run:
     """All prompts end to end in one forward, logits at their last tokens, nothing else read."""
     place, ids = torch.device(race.device), race.encoded.ids
-    tokens = torch.tensor([[i for own in ids for i in own]], device=place)
-    positions = torch.cat([torch.arange(len(own)) for own in ids])[None].to(place)
-    last = torch.tensor([len(own) for own in ids], device=place).cumsum(0) - 1
+    tokens = torch.tensor([[i for row_ids in ids for i in row_ids]], device=place)
+    positions = torch.cat([torch.arange(len(row_ids)) for row_ids in ids])[None].to(place)
+    last = torch.tensor([len(row_ids) for row_ids in ids], device=place).cumsum(0) - 1
     inputs = {"input_ids": tokens, "position_ids": positions, "logits_to_keep": last}
 
     @torch.no_grad()
-    def run() -> Found:
+    def run() -> ByName:
         logits = race.model(**inputs, use_cache=False).logits[0]
         return {"next_token_entropy": entropy_of(logits)}
 
@@ -113,9 +113,9 @@ def engine(race: Race, *, attention: bool) -> Run:
     items = [REGISTRY[name] for name in (W1 + ATTENTION if attention else W1)]
     sites = find_sites(race.model)
 
-    def run() -> Found:
-        found = measure(race.model, sites, race.encoded, items)
-        return {name: torch.from_numpy(array.values) for name, array in found.items()}
+    def run() -> ByName:
+        measured = measure(race.model, sites, race.encoded, items)
+        return {name: torch.from_numpy(array.values) for name, array in measured.items()}
 
     return run
 
@@ -125,7 +125,7 @@ def loop(race: Race, *, attention: bool) -> Run:
     model = race.copied("eager" if attention else "")
     sites: Sites = find_sites(model)
 
-    def alone(ids: tuple[int, ...]) -> Found:
+    def alone(ids: tuple[int, ...]) -> ByName:
         norms: list[float] = []
 
         def hook(_module: object, _inputs: object, output: torch.Tensor) -> None:
@@ -139,16 +139,16 @@ def loop(race: Race, *, attention: bool) -> Run:
         finally:
             for one in hooks:
                 one.remove()
-        found = {"residual_norm": torch.tensor([norms])}
-        found["next_token_entropy"] = entropy_of(out.logits[:, -1])
+        values = {"residual_norm": torch.tensor([norms])}
+        values["next_token_entropy"] = entropy_of(out.logits[:, -1])
         if attention:
-            found |= summaries(out.attentions, padded([ids], race.device, left=False))
-        return found
+            values |= summaries(out.attentions, padded([ids], race.device, left=False))
+        return values
 
     @torch.no_grad()
-    def run() -> Found:
+    def run() -> ByName:
         each = [alone(ids) for ids in race.encoded.ids]
-        return {name: torch.cat([found[name] for found in each]) for name in each[0]}
+        return {name: torch.cat([values[name] for values in each]) for name in each[0]}
 
     return run
 
@@ -160,11 +160,11 @@ def outputs(race: Race, *, attention: bool) -> Run:
     asked = {"output_hidden_states": True, "output_attentions": attention, "use_cache": False}
 
     @torch.no_grad()
-    def run() -> Found:
+    def run() -> ByName:
         out = model(**batch.inputs, **asked, logits_to_keep=1)
-        found = {"residual_norm": last_norms(out.hidden_states[1:-1], batch)}
-        found["next_token_entropy"] = entropy_of(out.logits[:, -1])
-        return found | (summaries(out.attentions, batch) if attention else {})
+        values = {"residual_norm": last_norms(out.hidden_states[1:-1], batch)}
+        values["next_token_entropy"] = entropy_of(out.logits[:, -1])
+        return values | (summaries(out.attentions, batch) if attention else {})
 
     return run
 
@@ -187,14 +187,14 @@ def transformer_lens(race: Race, *, attention: bool) -> Run:
     patterns = [f"blocks.{i}.attn.hook_pattern" for i in blocks] if attention else []
 
     @torch.no_grad()
-    def run() -> Found:
+    def run() -> ByName:
         logits, cache = bridge.run_with_cache(
             batch.ids, names_filter=streams + patterns, attention_mask=batch.mask
         )
         rows = torch.arange(len(batch.length), device=batch.ids.device)
-        found = {"residual_norm": last_norms([cache[name] for name in streams], batch)}
-        found["next_token_entropy"] = entropy_of(logits[rows, batch.last])
-        return found | (summaries([cache[n] for n in patterns], batch) if attention else {})
+        values = {"residual_norm": last_norms([cache[name] for name in streams], batch)}
+        values["next_token_entropy"] = entropy_of(logits[rows, batch.last])
+        return values | (summaries([cache[n] for n in patterns], batch) if attention else {})
 
     return run
 
@@ -210,7 +210,7 @@ def traced(race: Race, *, attention: bool) -> Run:
     inputs = batch.inputs | {"use_cache": False, "logits_to_keep": 1}
 
     @torch.no_grad()
-    def run() -> Found:
+    def run() -> ByName:
         blocks = wrapped.get(path)
         with wrapped.trace(**inputs):
             streams, patterns = nnsight.save([]), nnsight.save([])
@@ -220,10 +220,10 @@ def traced(race: Race, *, attention: bool) -> Run:
                 streams.append(block.output[:, -1:])
             logits = wrapped.output.logits.save()
         norms = [stream[:, 0].float().norm(dim=-1) for stream in streams]
-        found = {
+        values = {
             "residual_norm": torch.stack(norms, 1),
             "next_token_entropy": entropy_of(logits[:, -1]),
         }
-        return found | (summaries(patterns, batch) if attention else {})
+        return values | (summaries(patterns, batch) if attention else {})
 
     return run

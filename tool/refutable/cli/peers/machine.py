@@ -22,11 +22,11 @@ _SQUARE = 2048
 
 def versions() -> dict[str, str]:
     """Versions of all that has a part in a race."""
-    found = {}
+    installed = {}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def machine() -> str:

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from refutable.cli.peers import machine
-from refutable.cli.peers.arithmetic import Found
+from refutable.cli.peers.arithmetic import ByName
 from refutable.cli.peers.contenders import Race, Run, contenders, everything
 from refutable.cli.peers.records import Report, Timing, Workload
 from refutable.errors import ModelError, one_line
@@ -97,7 +97,7 @@ def run_peers(model: str, *, rounds: int = 7, device: str = "cpu") -> Report:
 
 
 def _raced(
-    runs: Mapping[str, Run | None], expected: Found, rounds: int, device: str, label: str
+    runs: Mapping[str, Run | None], expected: ByName, rounds: int, device: str, label: str
 ) -> tuple[Timing, ...]:
     timings = {name: _admitted(name, run, expected, device) for name, run in runs.items()}
     racing = [(name, run) for name, run in runs.items() if run and not timings[name].absent]
@@ -113,27 +113,27 @@ def _raced(
     return tuple(timings.values())
 
 
-def _admitted(name: str, run: Run | None, expected: Found, device: str) -> Timing:
+def _admitted(name: str, run: Run | None, expected: ByName, device: str) -> Timing:
     """Let a contender race if it finds what one prompt at a time gives."""
     if run is None:
         return Timing(name, absent=INSTALL)
     try:
-        found = run()
+        values_made = run()
     # Whatever another tool raises keeps it from racing and nobody else.
     except Exception as problem:
         return Timing(name, absent=one_line(problem))
-    difference = max(_difference(values, expected[key]) for key, values in found.items())
+    difference = max(_difference(values, expected[key]) for key, values in values_made.items())
     if not difference <= EQUAL:
         return Timing(name, difference=difference, absent=f"differs by {difference:.1e}")
     return Timing(name, memory=machine.memory_of(run, device), difference=difference)
 
 
-def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
+def _difference(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """Largest difference in units of the largest number; what stands behind is not compared."""
-    expected, found = expected.cpu(), found.cpu()
+    expected, actual = expected.cpu(), actual.cpu()
     if expected.ndim > 1:
-        expected = expected[:, : found.shape[1]]
-    return float((found - expected).abs().max() / expected.abs().max())
+        expected = expected[:, : actual.shape[1]]
+    return float((actual - expected).abs().max() / expected.abs().max())
 
 
 def _timed(run: Callable[[], object], device: str) -> tuple[float, float]:

@@ -95,14 +95,18 @@ def figure(report: Report) -> Figure:
         height = 1.6 + 0.27 * sum(map(len, raced))
         canvas = Figure(figsize=(style.WIDTH, height), layout="constrained")
         axes = canvas.subplots(
-            len(raced), 1, sharex=True, squeeze=False, height_ratios=[len(own) + 1 for own in raced]
+            len(raced),
+            1,
+            sharex=True,
+            squeeze=False,
+            height_ratios=[len(timings) + 1 for timings in raced],
         )[:, 0]
-        for each, workload, own in zip(axes, report.workloads, raced, strict=True):
-            for place, timing in enumerate(own):
+        for each, workload, timings in zip(axes, report.workloads, raced, strict=True):
+            for place, timing in enumerate(timings):
                 ratio = timing.cpu_median / workload.floor
                 low, high = timing.quartiles(workload.floor)
-                ours = timing.name.startswith("this engine")
-                colour, marker = (style.BLUE, "o") if ours else (style.MUTED, "s")
+                engine = timing.name.startswith("this engine")
+                colour, marker = (style.BLUE, "o") if engine else (style.MUTED, "s")
                 each.plot([low, high], [place, place], color=colour)
                 each.plot(ratio, place, marker, color=colour)
                 each.annotate(
@@ -110,9 +114,9 @@ def figure(report: Report) -> Figure:
                 )
             each.axvline(1.0, color=style.GRID, zorder=0)
             each.set(
-                yticks=range(len(own)),
-                yticklabels=[t.name for t in own],
-                ylim=(len(own) - 0.5, -0.5),
+                yticks=range(len(timings)),
+                yticklabels=[t.name for t in timings],
+                ylim=(len(timings) - 0.5, -0.5),
                 title=f"{workload.name}: {workload.what}",
                 xscale="log",
             )
