@@ -51,6 +51,19 @@ def test_the_interval_that_is_shown_covers_for_normal_noise(draws, copies):
         errs_at_most(decide.sides(limits.low, limits.high, ABOVE_ZERO), 0.03)
 
 
+@pytest.mark.parametrize(("draws", "copies"), [(1, 5), (1, 19), (8, 19)])
+def test_copies_of_which_some_lie_far_off(draws, copies):
+    """One copy in ten eight sd from the others, the model one more draw of them."""
+    rng = np.random.default_rng([7, draws, copies])
+
+    def drawn(count):
+        far = 8 * ((rng.random((STUDIES, count, 1)) < 0.1) - 0.1)
+        own = rng.standard_normal((STUDIES, count, 1)) + far
+        return own + 0.3 * rng.standard_normal((STUDIES, count, 20))
+
+    errs_at_most(decided(controls.control_limits(drawn(draws), drawn(copies)), ABOVE_ZERO))
+
+
 def test_more_copies_tell_a_model_apart_that_lies_far_from_its_copies():
     told = {}
     for copies in (5, 19):

@@ -14,6 +14,7 @@ from planting import (
     lower_limit,
     not_above,
     standard,
+    studies,
     upper_limit,
     verdicts,
 )
@@ -33,6 +34,21 @@ def test_at_the_boundary_at_most_five_percent_a_side(correlation, families):
     for noise in NOISE:
         plan = Plan(noise, families, correlation)
         said = verdicts(plan.draw(1500, seed=1), plan.labels, ABOVE_ZERO)
+        errs_at_most(said, 0.03 if noise == "normal" else 0.05)
+
+
+@pytest.mark.parametrize("families", [8, 15, 44])
+@pytest.mark.parametrize("correlation", [0.0, 0.1, 0.5, 0.9])
+def test_two_large_families_among_many_small_ones(correlation, families):
+    """Sixty prompts each, two in all others: every family weighs the same."""
+    sizes = [60, 60, *[2] * (families - 2)]
+    index = np.repeat(np.arange(families), sizes)
+    rng = np.random.default_rng([11, families])
+    for noise in ("normal", "lognormal 1"):
+        shared = standard(noise, rng, (studies(600), families))[:, index]
+        apart = standard(noise, rng, (studies(600), index.size))
+        values = np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * apart
+        said = verdicts(values, index.astype(str), ABOVE_ZERO)
         errs_at_most(said, 0.03 if noise == "normal" else 0.05)
 
 
