@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 TRIES = 3
 """How often a task is run again whose worker was lost."""
 PREFIX = "ray"
+_PATIENCE = 10.0
+"""Seconds in which a cluster must answer."""
 
 
 class RayPool(Pool["ObjectRef"]):
@@ -100,6 +103,7 @@ def _imported() -> ModuleType:
 def _connect(ray: ModuleType, engine: str) -> None:
     address = engine if engine != PREFIX else os.environ.get("RAY_ADDRESS", "auto")
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     # ray raises ConnectionError, RuntimeError, ValueError, and others of its own.
     except Exception as problem:
@@ -107,3 +111,10 @@ def _connect(ray: ModuleType, engine: str) -> None:
             f"no ray cluster at {address}: {one_line(problem)}: start one with `ray start --head`, "
             "or name it with --claim-engine ray://HOST:10001"
         ) from None
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens: ray tries for minutes, and says so in pages."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()

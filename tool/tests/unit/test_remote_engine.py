@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,13 @@ import xarray as xr
 from safetensors.numpy import load_file, save_file
 from support.projects import write_gpt2
 
-from refutable.errors import InstrumentError, NotMeasurableError
+from refutable.errors import InstrumentError, NotMeasurableError, RefutableError
 from refutable.measurement import completion
 from refutable.measurement.engine import RemoteEngine
 from refutable.measurement.harness import Harness, open_harness
 from refutable.measurement.needs import Need
 from refutable.measurement.part import MeasuredPart, Part
+from refutable.measurement.ray_pool import _connect
 from refutable.measurement.remote import measure_part, parts_of
 from refutable.measurement.state import Settings
 from refutable.spec.prompts import PromptLibrary
@@ -187,3 +190,14 @@ def test_a_model_that_cannot_be_found_is_left_to_its_items(tmp_path: Path) -> No
     engine.bring("gone")
     assert pool.parts == []
     assert lines == []
+
+
+def test_where_nobody_listens_is_told_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    # Nothing of ray is needed to find that out.
+    with pytest.raises(
+        RefutableError, match=f"no ray cluster at ray://127.0.0.1:{port}: Connection"
+    ):
+        _connect(ModuleType("ray"), f"ray://127.0.0.1:{port}")
