@@ -101,3 +101,21 @@ def test_a_report_is_read_as_it_was_left(report: Report, tmp_path: Path) -> None
     first = cells(report, workload, workload.timings[0])
     assert first[1].startswith("1.00 (")
     assert [axes.get_title(loc="left")[:2] for axes in figure(report).axes] == ["W1", "W2", "W3"]
+
+
+def test_the_page_says_what_the_record_holds() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    recorded, page = read(docs / "peers.json"), (docs / "performance.md").read_text("utf-8")
+    for workload in recorded.workloads:
+        for timing in workload.timings:
+            row = " | ".join((timing.name, *cells(recorded, workload, timing)))
+            assert f"| {row} |" in page
+    floor = recorded.workloads[0].floor
+    limit = recorded.matmul * recorded.matmul_seconds / recorded.peak
+    said = (
+        f"take {recorded.matmul_seconds:.3f} of its {floor:.3f} s, at {recorded.matmul:.0f} GFLOP/s"
+    )
+    assert said in page
+    assert f"at the {recorded.peak:.0f} GFLOP/s of large square matrices they would" in page
+    assert f"take {limit:.3f} s, of which the bare forward is {floor / limit:.2f} times" in page
+    assert recorded.commit in page

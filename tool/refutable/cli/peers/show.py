@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-_COLUMNS = ("processor s", "of bare (quartiles)", "tokens/s", "memory", "difference")
+_COLUMNS = ("processor s", "of bare (quartiles)", "tokens a processor s", "memory", "difference")
 NAME = "peers"
 
 
@@ -43,7 +43,7 @@ def cells(report: Report, workload: Workload, timing: Timing) -> tuple[str, ...]
     return (
         f"{timing.cpu_median:.3f}",
         f"{ratio:.2f} ({low:.2f} to {high:.2f})",
-        f"{report.tokens / timing.median:,.0f}",
+        f"{report.tokens / timing.cpu_median:,.0f}",
         memory,
         f"{timing.difference or 0.0:.0e}",
     )
@@ -54,7 +54,7 @@ def head(report: Report) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     line = (
         f"{report.model}, {report.prompts} prompts, {report.tokens} tokens, {report.rounds} rounds "
-        f"in turn, {report.device}, {report.threads} threads; {report.machine}; "
+        f"in turn, {report.device}, {_threads(report)}; {report.machine}; "
         f"commit {report.commit or 'unknown'}; {versions}"
     )
     if not report.matmul:
@@ -67,6 +67,10 @@ def head(report: Report) -> str:
         f"each processor second; at the {report.peak:.0f} GFLOP/s of large square matrices they "
         f"would take {limit:.3f} s, of which the bare forward is {floor / limit:.2f} times"
     )
+
+
+def _threads(report: Report) -> str:
+    return "1 thread" if report.threads == 1 else f"{report.threads} threads"
 
 
 def leave(report: Report, folder: Path) -> list[Path]:
@@ -120,14 +124,15 @@ def figure(report: Report) -> Figure:
                 title=f"{workload.name}: {workload.what}",
                 xscale="log",
             )
+        end = 1.2 * axes[-1].get_xlim()[1]
         ticks = [1, 2, 3, 4, 6, 8]
         axes[-1].set_xticks(ticks, [str(tick) for tick in ticks])
         axes[-1].minorticks_off()
-        axes[-1].margins(x=0.08)
+        axes[-1].set_xlim(0.9, end)
         axes[-1].set_xlabel("processor time, in units of the bare packed forward (quartiles)")
         told = (
             f"{report.model}, {report.prompts} prompts, {report.tokens} tokens, {report.rounds} "
-            f"rounds in turn, {report.threads} threads; {report.machine}"
+            f"rounds in turn, {_threads(report)}; {report.machine}"
         )
         style.finish(canvas, "Other ways to the same numbers", told)
     return canvas
