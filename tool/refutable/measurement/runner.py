@@ -283,12 +283,8 @@ class ModelRunner:
             states = arrays.pop(LAST_STATES.name, None)
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
-        reading = [item for item in items if item.last_states and item.experiment is not None]
-        # First, while the weights are what they were in the pass.
         with handing_over(loaded.model, encoded, states) if encoded else nullcontext():
-            self._experiments(reading, loaded, encoded, (prompts, arm, role))
-        others = [item for item in items if item not in reading]
-        self._experiments(others, loaded, encoded, (prompts, arm, role))
+            self._experiments(items, loaded, encoded, (prompts, arm, role))
 
     def _riding(self, names: set[str]) -> list[Recordable]:
         """What the pass records besides, for observables that read the last tokens' states."""
@@ -304,7 +300,7 @@ class ModelRunner:
         place: tuple[str, str, str],
     ) -> None:
         prompts, arm, role = place
-        for item in items:
+        for item in sorted(items, key=lambda one: one.turn):
             if item.experiment is not None and getattr(loaded.model, "hf_device_map", None):
                 self.archive.put_reason(item.name, prompts, arm, role, _SPREAD)
             elif item.experiment is not None:

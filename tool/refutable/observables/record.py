@@ -71,6 +71,14 @@ class Observable:
     """Digest of the text of a user's function: what an older one left is not read."""
 
     @property
+    def turn(self) -> tuple[bool, str]:
+        """When an experiment is made: who reads the pass's states first, those of a file in turn.
+
+        Later ones may move weights; what one of a file found of the model serves the next.
+        """
+        return not self.last_states, getattr(self.experiment, "__module__", "")
+
+    @property
     def derived(self) -> bool:
         """Whether this is a pure function of other observables."""
         return self.function is not None

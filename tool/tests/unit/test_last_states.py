@@ -68,3 +68,14 @@ def test_states_of_other_prompts_or_after_the_block_are_not_given() -> None:
         np.testing.assert_array_equal(last_residuals(loaded, some), states.values)
         assert last_states.handed_over(loaded.model, other.ids) is None
     assert last_states.handed_over(loaded.model, some.ids) is None
+
+
+def test_those_of_one_file_follow_each_other_whatever_moves_the_weights(tmp_path: Any) -> None:
+    harness = open_harness(PromptLibrary([fixtures()]), store=Store(tmp_path))
+    asked = ("induction_attention", "landscape_curve", "off_induction_attention")
+    harness.ask(MODEL, PROMPTS, "no-bos", asked)
+    harness.measure(MODEL)
+    report = harness.report(MODEL)
+    assert report is not None
+    order = [cost.what for cost in report.costs if cost.what in asked]
+    assert order == ["induction_attention", "off_induction_attention", "landscape_curve"]
