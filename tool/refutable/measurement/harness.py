@@ -147,7 +147,8 @@ class Harness:
 
     def adopt(self, loaded: LoadedModel, identity: Identity) -> None:
         """Take a model that the caller holds in memory; it is measured as it stands."""
-        report = self._report(loaded.spec, identity, loaded.facts, (loaded.device, loaded.dtype))
+        report = self._report(loaded.spec, identity, loaded.facts)
+        report = replace(report, device=loaded.device, dtype=loaded.dtype)
         self._states[loaded.facts.id] = State(
             loaded.spec, loaded.facts, report, identity.config_digest, loaded=loaded
         )
