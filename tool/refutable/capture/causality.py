@@ -131,15 +131,15 @@ def _inside(
     model: PreTrainedModel, encoded: Encoded, ids: tuple[int, ...], sites: Sites
 ) -> list[Causality]:
     """Replace tokens inside a prompt: near its start, in its middle and near its end."""
-    places = sorted({1, 2, 3, len(ids) // 2, len(ids) - 2} & set(range(1, len(ids) - 1)))
+    positions = sorted({1, 2, 3, len(ids) // 2, len(ids) - 2} & set(range(1, len(ids) - 1)))
     rows = [ids]
-    for place in places:
+    for place in positions:
         other = next(t for t in _others(encoded, ids, sites) if t != ids[place])
         rows.append((*ids[:place], other, *ids[place + 1 :]))
     logits = _logits(model, replace(encoded, ids=tuple(rows))).astype(np.float64)
     return [
         replace(_compared("logits", logits[[0, at], : place + 1]), what=f"token {place + 1}")
-        for at, place in enumerate(places, start=1)
+        for at, place in enumerate(positions, start=1)
     ]
 
 

@@ -89,12 +89,12 @@ def _judge(model: PreTrainedModel, held: HeldTensors, name: str) -> tuple[bool, 
 def _computed(
     model: PreTrainedModel, held: HeldTensors, name: str, shape: tuple[int, ...]
 ) -> tuple[bool, str] | None:
-    own = _kept(model, name, shape)
-    if own is None:
+    buffer = _kept(model, name, shape)
+    if buffer is None:
         return None
-    values = held.whole(name).to(own.dtype).reshape(own.shape)
+    values = held.whole(name).to(buffer.dtype).reshape(buffer.shape)
     tolerance = 1e-4 if held.types[name] in ("F32", "F64") else 1e-2
-    if torch.allclose(values, own, rtol=tolerance, atol=tolerance):
+    if torch.allclose(values, buffer, rtol=tolerance, atol=tolerance):
         return True, "numbers that the class computes"
     return False, "numbers that are not those which the class computes"
 
@@ -105,15 +105,15 @@ def _kept(model: PreTrainedModel, name: str, shape: tuple[int, ...]) -> torch.Te
     prefix = f"{model.base_model_prefix}."
     for path in (parent, prefix + parent, parent.removeprefix(prefix)):
         try:
-            found = getattr(model.get_submodule(path), leaf, None)
+            value = getattr(model.get_submodule(path), leaf, None)
         except AttributeError:
             continue
-        if isinstance(found, int | float) and not isinstance(found, bool):
-            found = torch.tensor(float(found))
-        if not isinstance(found, torch.Tensor) or found.is_meta or isinstance(found, nn.Parameter):
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = torch.tensor(float(value))
+        if not isinstance(value, torch.Tensor) or value.is_meta or isinstance(value, nn.Parameter):
             continue
-        if found.numel() == max(math.prod(shape), 1) and found.is_floating_point():
-            return found.detach().float().cpu()
+        if value.numel() == max(math.prod(shape), 1) and value.is_floating_point():
+            return value.detach().float().cpu()
     return None
 
 

@@ -28,7 +28,7 @@ _LEAST = 8
 _DENSE = 0.5
 _MOST = 32
 """Runs of empty rows whose ends are looked at, from either side."""
-_PLACES = (0.0, 0.37, 0.71, 1.0)
+_SHARES = (0.0, 0.37, 0.71, 1.0)
 _SAME_ROW = "the same row throughout"
 _BLOCK = re.compile(r"\d+")
 
@@ -65,18 +65,18 @@ def scan(model: PreTrainedModel, structure: Structure, checkpoint: Checkpoint) -
     """
     kind = next(model.parameters()).dtype
     of = (str(_RULES), type(model).__qualname__, str(kind), version("torch"))
-    found = remembered(
-        "numbers in memory", checkpoint, of, lambda: asdict(_Scan(model, structure).found)
+    lines_of = remembered(
+        "numbers in memory", checkpoint, of, lambda: asdict(_Scan(model, structure).findings)
     )
-    assert isinstance(found, dict)  # noqa: S101  (as it was written)
-    return Findings(**{name: [str(line) for line in lines] for name, lines in found.items()})
+    assert isinstance(lines_of, dict)  # noqa: S101  (as it was written)
+    return Findings(**{name: [str(line) for line in lines] for name, lines in lines_of.items()})
 
 
 class _Scan:
     """Looks once at every parameter."""
 
     def __init__(self, model: PreTrainedModel, structure: Structure) -> None:
-        self.found = Findings()
+        self.findings = Findings()
         self._prints: dict[tuple[tuple[int, ...], float, float], list[str]] = defaultdict(list)
         self._vectors: dict[str, dict[str, bool]] = defaultdict(dict)
         table = structure.position_embedding
@@ -91,7 +91,7 @@ class _Scan:
         for name, buffer in model.named_buffers():
             if name in saved and buffer.is_floating_point() and not buffer.is_meta:
                 if not bool(buffer.isfinite().all()):
-                    self.found.infinite.append(name)
+                    self.findings.infinite.append(name)
         self._compare()
         self._compare_vectors()
 
@@ -103,7 +103,7 @@ class _Scan:
         rows = value.reshape(-1, value.shape[-1]) if value.dim() > 1 else value.reshape(1, -1)
         low, high = torch.aminmax(rows, dim=1)
         if not bool(torch.isfinite(low).all() and torch.isfinite(high).all()):
-            self.found.infinite.append(name)
+            self.findings.infinite.append(name)
             return
         if value.dim() == 1 and name.startswith(self._blocks) and len(value) >= _LEAST:
             self._vectors[_BLOCK.sub("#", name)][name] = bool(low[0] == high[0])
@@ -117,12 +117,12 @@ class _Scan:
                 id(self._parameters[name]) in self._last
             ):
                 return
-            self.found.odd.append(f"{name} is {told}")
+            self.findings.odd.append(f"{name} is {told}")
             return
         filled = int(value.count_nonzero())
         self._look_for_gaps(name, rows, (low == 0) & (high == 0), filled)
         if filled > _DENSE * value.numel() and _whole(rows):
-            self.found.odd.append(
+            self.findings.odd.append(
                 f"{name} is whole numbers alone, as of a quantized type without its scale,"
             )
         # A matrix with a value or less in each row was set by hand.
@@ -138,11 +138,11 @@ class _Scan:
         starts, ends = _runs(empty)
         longest = int((ends - starts).max())
         if longest >= max(_LEAST, _EMPTY * len(rows)):
-            self.found.lost.append(f"{longest} of {len(rows)} rows of {name} in a run")
+            self.findings.lost.append(f"{longest} of {len(rows)} rows of {name} in a run")
         elif filled > _DENSE * int((~empty).sum()) * rows.shape[1]:
             beside = [int(place) for place in (*(starts - 1)[:_MOST], *ends[-_MOST:])]
             if any(_is_cut(rows, empty, place) for place in beside):
-                self.found.lost.append(f"{longest} rows of {name}, from the middle of a row,")
+                self.findings.lost.append(f"{longest} rows of {name}, from the middle of a row,")
 
     def _compare(self) -> None:
         matrices: dict[str, int] = defaultdict(int)
@@ -160,9 +160,9 @@ class _Scan:
                     pairs[self._block_of(first), self._block_of(other)].append((first, other))
         for (one, other), equal in pairs.items():
             if one == other or len(equal) < min(matrices[one], matrices[other]):
-                self.found.twice.extend(f"{a} = {b}" for a, b in equal)
+                self.findings.twice.extend(f"{a} = {b}" for a, b in equal)
             else:
-                self.found.copies.append(f"block {other} repeats block {one}")
+                self.findings.copies.append(f"block {other} repeats block {one}")
 
     def _compare_vectors(self) -> None:
         """Gains and biases of one number throughout in few blocks, and of many in the others."""
@@ -170,7 +170,7 @@ class _Scan:
             names = [name for name, is_constant in constant.items() if is_constant]
             if 0 < len(names) < len(constant) / 2:
                 values = [float(self._parameters[name].detach()[0]) for name in names]
-                self.found.odd.extend(
+                self.findings.odd.extend(
                     f"{name} is {value:g} throughout and in other blocks is not"
                     for name, value in zip(names, values, strict=True)
                 )
@@ -201,7 +201,7 @@ def _constant(rows: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> str:
 
 def _whole(rows: torch.Tensor) -> bool:
     """Whether a matrix holds whole numbers alone, of more than one size."""
-    sample = rows[sorted({round(share * (len(rows) - 1)) for share in _PLACES})]
+    sample = rows[sorted({round(share * (len(rows) - 1)) for share in _SHARES})]
     if not bool((sample == sample.round()).all()) or float(sample.abs().max()) < 2:
         return False
     return bool((rows == rows.round()).all())

@@ -124,15 +124,15 @@ def _given(kind: type[PreTrainedConfig], model_type: str) -> dict[str, Any]:
     from transformers import AutoConfig
 
     known = _fields(kind)
-    own = dict(_own_sizes().get(model_type, {}))
-    without = own.pop("without", ())
+    stated = dict(_own_sizes().get(model_type, {}))
+    without = stated.pop("without", ())
     sizes = {**_COMMON, **(_LATENT if "kv_lora_rank" in known else {})}
     parts = {
         name: _pictures(part) | _given(part, part.model_type)
         for name, part in getattr(kind, "sub_configs", {}).items()
-        if part is not AutoConfig and name not in (*own, *without)
+        if part is not AutoConfig and name not in (*stated, *without)
     }
-    return {n: v for n, v in sizes.items() if n in known and n not in without} | parts | own
+    return {n: v for n, v in sizes.items() if n in known and n not in without} | parts | stated
 
 
 def _pictures(kind: type[PreTrainedConfig]) -> dict[str, Any]:

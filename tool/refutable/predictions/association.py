@@ -152,8 +152,12 @@ def _per_block(unit: str) -> str:
 
 def _single(values: Any) -> frozenset[str] | None:
     """Prompts of a pair of arrays where each family has one; ``None`` where some have more."""
-    found = labelled(_arrays(values)[0])
-    return frozenset(found.prompts) if len(set(found.families)) == len(found.families) else None
+    with_labels = labelled(_arrays(values)[0])
+    return (
+        frozenset(with_labels.prompts)
+        if len(set(with_labels.families)) == len(with_labels.families)
+        else None
+    )
 
 
 def _pair(

@@ -58,8 +58,8 @@ def test_copies_of_which_some_lie_far_off(draws, copies):
 
     def drawn(count):
         far = 8 * ((rng.random((STUDIES, count, 1)) < 0.1) - 0.1)
-        own = rng.standard_normal((STUDIES, count, 1)) + far
-        return own + 0.3 * rng.standard_normal((STUDIES, count, 20))
+        levels = rng.standard_normal((STUDIES, count, 1)) + far
+        return levels + 0.3 * rng.standard_normal((STUDIES, count, 20))
 
     errs_at_most(decided(controls.control_limits(drawn(draws), drawn(copies)), ABOVE_ZERO))
 

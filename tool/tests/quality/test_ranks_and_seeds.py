@@ -46,9 +46,11 @@ def test_a_fact_that_is_one_more_draw_of_its_control_is_rarely_informative(kind,
     rng = np.random.default_rng([8, copies])
     made = drawn(kind, rng, (300, copies + 1))
     for region in (Region(0.0, None), Region(None, 0.0), Region(-1.0, 1.0)):
-        found = [readings.reading_by_rank(own[0], list(own[1:]), region)[0] for own in made]
+        read = [
+            readings.reading_by_rank(numbers[0], list(numbers[1:]), region)[0] for numbers in made
+        ]
         # One in twenty by construction, so that a bound of exactly that would fail by chance.
-        assert not_above(np.array(found) == Reading.INFORMATIVE, 0.06)
+        assert not_above(np.array(read) == Reading.INFORMATIVE, 0.06)
 
 
 @pytest.mark.parametrize("seeds", [1, 5, 8])

@@ -121,9 +121,9 @@ def test_what_is_no_damage_passes(tmp_path: Path) -> None:
 
     checkpoints.save(checkpoints.llama(), tmp_path)
     rewrite(tmp_path, change)
-    found = {c.name: c for c in load(resolve(str(tmp_path))).checks}
-    assert all(check.passed for check in found.values())
-    assert found["weights-alive"].detail == "block 2 repeats block 1"
+    by_name = {c.name: c for c in load(resolve(str(tmp_path))).checks}
+    assert all(check.passed for check in by_name.values())
+    assert by_name["weights-alive"].detail == "block 2 repeats block 1"
 
 
 def test_numbers_that_are_not_finite_in_a_saved_buffer_are_named(tmp_path: Path) -> None:
@@ -137,8 +137,8 @@ def test_quantized_experts_without_scales_are_refused_whatever_their_names(tmp_p
     build_small(small_config("gpt_oss")).save_pretrained(tmp_path)
     names = [n for n in load_file(tmp_path / "model.safetensors") if n.endswith("gate_up_proj")]
     rewrite(tmp_path, _set(names[0], lambda v: _whole(v).to(torch.int8)))
-    found = checks(tmp_path)
-    assert names[0] in found.get("weights-type", "") + found.get("load", ""), found
+    made = checks(tmp_path)
+    assert names[0] in made.get("weights-type", "") + made.get("load", ""), made
 
 
 def test_a_stated_quantization_whose_scales_are_gone_is_refused(tmp_path: Path) -> None:
@@ -222,8 +222,8 @@ def test_a_share_of_rotated_features_that_is_not_used_is_named(
     share = {"partial_rotary_factor": 0.5}
     rope = {"rope_type": "default", "rope_theta": 1e4, **share}
     checkpoints.edit_config(tmp_path, **({"rope_parameters": rope} if inside else share))
-    found = checks(tmp_path)
-    assert "partial_rotary_factor" in found.get("rotary-base", "") + found.get("config-read", "")
+    made = checks(tmp_path)
+    assert "partial_rotary_factor" in made.get("rotary-base", "") + made.get("config-read", "")
 
 
 def test_factors_of_one_change_nothing_and_pass(tmp_path: Path) -> None:
@@ -264,11 +264,11 @@ def test_tables_and_factors_that_a_class_keeps_are_left_aside(
     added |= {place + "scale_attn": torch.tensor(math.sqrt(8.0))}
     named = {name.format(at): value for name, value in added.items() for at in range(2)}
     rewrite(tmp_path, lambda held: held | named)
-    found = checks(tmp_path)
+    made = checks(tmp_path)
     if wrong:
-        assert "not those which the class computes" in found["weights-used"]
+        assert "not those which the class computes" in made["weights-used"]
     else:
-        assert found == {}
+        assert made == {}
 
 
 def test_two_tokenizers_in_one_folder_are_refused(tmp_path: Path) -> None:

@@ -35,13 +35,13 @@ def encoded(*lengths: int, seed: int = 2) -> Encoded:
 
 
 def entropies(model: Any, prompts: Encoded) -> list[float]:
-    found = []
+    numbers = []
     for ids in prompts.ids:
         with torch.no_grad():
             logits = model(torch.tensor([ids]), use_cache=False).logits[0, -1].double()
         chances = logits.log_softmax(-1)
-        found.append(float(-(chances.exp() * chances).nan_to_num().sum()))
-    return found
+        numbers.append(float(-(chances.exp() * chances).nan_to_num().sum()))
+    return numbers
 
 
 @pytest.mark.slow
@@ -194,13 +194,13 @@ def test_an_untrained_copy_is_drawn_as_the_class_draws_it(model_type: str) -> No
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     for parameter in fresh.layout.parameters:
-        own = fresh.tensor(parameter.name)
+        drawn = fresh.tensor(parameter.name)
         wanted = model.get_parameter(parameter.name).detach().float().numpy()
         if wanted.size < 512:
             continue
-        slack = max(0.03, 6 / np.sqrt(2 * wanted.size)) * max(wanted.std(), own.std()) + 1e-6
-        assert abs(own.std() - wanted.std()) <= slack, parameter.name
-        assert abs(own.mean() - wanted.mean()) <= 0.25 * wanted.std() + 1e-3, parameter.name
+        slack = max(0.03, 6 / np.sqrt(2 * wanted.size)) * max(wanted.std(), drawn.std()) + 1e-6
+        assert abs(drawn.std() - wanted.std()) <= slack, parameter.name
+        assert abs(drawn.mean() - wanted.mean()) <= 0.25 * wanted.std() + 1e-3, parameter.name
 
 
 @pytest.mark.parametrize("model_type", ["openai-gpt", "apertus"])

@@ -113,9 +113,9 @@ def test_a_tied_decoder_without_its_head_is_whole(tmp_path: Path) -> None:
 
 def _numbered_from_one(held: Tensors) -> Tensors:
     def name(key: str) -> str:
-        head, found, rest = key.partition(".layers.1.block_sparse_moe.experts.")
+        head, mark, rest = key.partition(".layers.1.block_sparse_moe.experts.")
         number, _, tail = rest.partition(".")
-        return f"{head}{found}{int(number) + 1}.{tail}" if found else key
+        return f"{head}{mark}{int(number) + 1}.{tail}" if mark else key
 
     return {name(key): value for key, value in held.items()}
 
@@ -204,8 +204,8 @@ def test_weights_of_a_decoder_beside_a_picture_encoder_are_read_under_their_olde
 ) -> None:
     model = build_small(small_config("gemma3"))
     model.save_pretrained(tmp_path)
-    own = model.get_submodule("model.language_model").layers[1].self_attn.q_proj.weight.numpy()
-    np.testing.assert_array_equal(WeightReader.from_folder(tmp_path).matrix(1, "q"), own.T)
+    wanted = model.get_submodule("model.language_model").layers[1].self_attn.q_proj.weight.numpy()
+    np.testing.assert_array_equal(WeightReader.from_folder(tmp_path).matrix(1, "q"), wanted.T)
 
 
 @pytest.mark.parametrize(

@@ -85,12 +85,12 @@ def test_an_order_is_read_step_by_step_against_its_copies(step: float, reading: 
     copies = tuple(array(0.1 * rng.standard_normal(20), 1, marks) for _ in range(5))
     measured = Measured(array(step * rise + 0.1 * rng.standard_normal(20), 1, marks), error=1e-6)
     control = NullControl("shuffled", tuple("12345"), copies, 0.5)
-    found = ordered("a", "b", by=0.5).read_control(measured, control)
-    assert found.reading is reading
-    assert found.reason.startswith("b - a: model minus control")
-    assert found.contrast is not None
-    assert found.contrast.value == pytest.approx(step, abs=0.15)
-    assert (found.contrast.seeds, found.contrast.clusters) == (5, 10)
+    read = ordered("a", "b", by=0.5).read_control(measured, control)
+    assert read.reading is reading
+    assert read.reason.startswith("b - a: model minus control")
+    assert read.contrast is not None
+    assert read.contrast.value == pytest.approx(step, abs=0.15)
+    assert (read.contrast.seeds, read.contrast.clusters) == (5, 10)
 
 
 def test_a_correlation_is_read_over_one_prompt_a_family_where_its_copies_have_no_more() -> None:
@@ -102,12 +102,12 @@ def test_a_correlation_is_read_over_one_prompt_a_family_where_its_copies_have_no
         one = (array(x, 2)[::2], array(rng.standard_normal(40), 2)[::2])
         copies.append(one)
     control = NullControl("untrained", tuple(map(str, range(19))), tuple(copies), 0.2)
-    found = correlation.above(0.2).read_control(Measured(model), control)
-    assert found.reading is Reading.INFORMATIVE
-    assert found.reason.startswith("over one prompt a family (Fisher z): ")
-    assert found.contrast is not None
+    read = correlation.above(0.2).read_control(Measured(model), control)
+    assert read.reading is Reading.INFORMATIVE
+    assert read.reason.startswith("over one prompt a family (Fisher z): ")
+    assert read.contrast is not None
     z = np.arctanh(np.corrcoef(x[::2], (x + 0.2 * noise)[::2])[0, 1])
-    assert found.contrast.value == pytest.approx(z, abs=0.6)
+    assert read.contrast.value == pytest.approx(z, abs=0.6)
 
 
 @pytest.mark.parametrize(("copies", "said"), [(5, "19 can"), (19, "1 of them go at least as far")])
@@ -115,6 +115,6 @@ def test_what_a_rank_leaves_open_says_why(copies: int, said: str) -> None:
     from refutable.stats.readings import reading_by_rank
 
     numbers = [2.0, *np.linspace(-1, 0, copies - 1)]
-    found, reason = reading_by_rank(1.0, numbers, Region(0.5, None))
-    assert found is Reading.UNDETERMINED
+    reading, reason = reading_by_rank(1.0, numbers, Region(0.5, None))
+    assert reading is Reading.UNDETERMINED
     assert said in reason

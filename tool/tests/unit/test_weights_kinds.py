@@ -87,7 +87,7 @@ def test_every_arrangement_of_a_fused_projection_is_found(
 class Grouped(nn.Module):
     """Four heads of queries and two of keys and values in one projection, head by head."""
 
-    places = ("q0", "q1", "q2", "q3", "k0", "k1", "v0", "v1")
+    layout = ("q0", "q1", "q2", "q3", "k0", "k1", "v0", "v1")
 
     def __init__(self, config: PlantedConfig) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Grouped(nn.Module):
         self.qkv, self.out = nn.Linear(width, 2 * width), nn.Linear(width, width)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        parts = dict(zip(self.places, self.qkv(x).split(8, -1), strict=True))
+        parts = dict(zip(self.layout, self.qkv(x).split(8, -1), strict=True))
         q = torch.stack([parts[f"q{head}"] for head in range(4)], 1)
         k, v = (
             torch.stack([parts[f"{letter}{head // 2}"] for head in range(4)], 1) for letter in "kv"
@@ -105,7 +105,7 @@ class Grouped(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "places",
+    "layout",
     [
         "q0 q1 q2 q3 k0 k1 v0 v1",
         "k0 k1 v0 v1 q0 q1 q2 q3",
@@ -115,22 +115,22 @@ class Grouped(nn.Module):
     ],
 )
 def test_fewer_heads_of_keys_are_found_wherever_they_lie(
-    places: str, monkeypatch: pytest.MonkeyPatch
+    layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from support import planted
 
     from refutable.models.weights import fused
 
-    order = tuple(places.split())
+    order = tuple(layout.split())
     monkeypatch.setattr(planted, "PlantedAttention", Grouped)
-    monkeypatch.setattr(Grouped, "places", order)
+    monkeypatch.setattr(Grouped, "layout", order)
     fused._probed.cache_clear()
-    found = arranged(PlantedLM(PlantedConfig()), "h.1.attn.qkv", "h.1.attn.out", 1, 8)
+    ranges = arranged(PlantedLM(PlantedConfig()), "h.1.attn.qkv", "h.1.attn.out", 1, 8)
     fused._probed.cache_clear()
     for letter, heads in (("q", 4), ("k", 2), ("v", 2)):
         starts = [8 * order.index(f"{letter}{head}") for head in range(heads)]
         wanted = [place for start in starts for place in range(start, start + 8)]
-        got = [place for low, high in found[letter] for place in range(low, high)]
+        got = [place for low, high in ranges[letter] for place in range(low, high)]
         assert got == wanted, letter
 
 

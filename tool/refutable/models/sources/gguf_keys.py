@@ -197,8 +197,8 @@ class GGUFKeys:
             )
         known = {names[n]: v for n, v in stated.items() if n in names}
         if more != [1.0, 1.0]:
-            own = 1.0 + 0.1 * math.log(factor) if factor > 1 else 1.0
-            known["attention_factor"] = own * more[0] * more[1]
+            attention = 1.0 + 0.1 * math.log(factor) if factor > 1 else 1.0
+            known["attention_factor"] = attention * more[0] * more[1]
         return known
 
     def _base(self, config: PreTrainedConfig) -> float:
