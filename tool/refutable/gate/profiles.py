@@ -108,9 +108,8 @@ def _rows(frame: pd.DataFrame, model: str, quantity: str) -> pd.DataFrame:
     of_model = frame["claim"].isna() & frame["control"].isna() & (frame["model"] == model)
     rows = frame[of_model & (frame["quantity"] == quantity)]
     rows = rows[[*_KEYS, "head", "family", "value"]].drop_duplicates([*_KEYS, "head"])
-    return rows.groupby([*_KEYS, "family"], as_index=False, observed=True, dropna=False)[
-        "value"
-    ].mean()
+    by_family = rows.groupby([*_KEYS, "family"], observed=True, dropna=False, sort=True)
+    return by_family["value"].mean().reset_index()
 
 
 def _of_block(rows: pd.DataFrame, margin: float) -> PairedChange:

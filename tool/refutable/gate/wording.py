@@ -207,8 +207,8 @@ def _claim_lines(answer: Answer) -> Iterator[str]:
             yield f"{'told' if line.told_only else line.status}: {claim_said(line)}"
     undecided = [line.claim for line in lines if line.status is Status.UNDECIDED]
     if undecided:
-        names = listed(list(dict.fromkeys(undecided)), 2)
-        yield f"undecided: {len(undecided)} of {len(lines)} claims ({names})"
+        told = listed(list(dict.fromkeys(undecided)), 2)
+        yield f"undecided: {len(undecided)} of {len(lines)} claims ({told})"
     moved = [line for line in lines if line.verdict_moved]
     if moved:
         names = [f"{line.claim} {line.base} to {line.candidate}" for line in moved]

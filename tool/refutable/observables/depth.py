@@ -63,14 +63,17 @@ def lens_divergence(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
         raise NotAvailableError("the model has no final norm or no unembedding to read a block by")
     picked = _one_a_family(encoded, len(encoded))
     prompts = [list(encoded.ids[place]) for place in picked]
-    states = handed_over(loaded.model, prompts)
-    if states is None:
-        states = last_states(loaded.model, sites, prompts)
+    handed = handed_over(loaded.model, prompts)
+    states = (
+        last_states(loaded.model, sites, prompts)
+        if handed is None
+        else torch.as_tensor(handed, device=loaded.device)
+    )
     like = next(sites.unembedding.parameters())
     rows = []
     for state in states:
         with torch.no_grad():
-            early = sites.unembedding(sites.final_norm(torch.as_tensor(state).to(like)))
+            early = sites.unembedding(sites.final_norm(state.to(like)))
         logs = log_softmax(early.float(), dim=-1)
         final = logs[-1]
         rows.append((final.exp() * (final - logs)).sum(-1).cpu().numpy())
