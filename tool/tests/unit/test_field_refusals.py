@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from support import checkpoints
 from refutable.errors import RefutableError
 from refutable.measurement.instrument import check
 from refutable.models.encode import Encoded
+from refutable.models.identify import identify
 from refutable.models.load import load
 from refutable.models.registry import resolve
 from refutable.models.sites import find_sites
@@ -277,3 +279,36 @@ def test_an_index_that_leaves_out_a_tensor_is_refused_or_right(tmp_path: Path) -
         ids = torch.arange(3, 20)[None]
         read = load(resolve(str(tmp_path))).model
         torch.testing.assert_close(read(ids).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize("kept", ["model.embed_tokens.weight", "lm_head.weight"])
+def test_a_tied_model_with_one_of_its_two_names_is_refused_or_right(
+    tmp_path: Path, kept: str
+) -> None:
+    model = checkpoints.llama(tie_word_embeddings=True).requires_grad_(False)
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    held = load_file(path)
+    table = held.pop("model.embed_tokens.weight")
+    save_file(held | {kept: table}, path, metadata={"format": "pt"})
+    if not refusals(tmp_path):
+        ids = torch.arange(3, 20)[None]
+        read = load(resolve(str(tmp_path))).model
+        torch.testing.assert_close(read(ids).logits, model(ids).logits)
+
+
+@pytest.mark.parametrize("form", ["shards", "pickle"])
+def test_another_release_of_equal_size_and_time_is_another_model(tmp_path: Path, form: str) -> None:
+    def put(seed: int) -> str:
+        torch.manual_seed(seed)
+        model = checkpoints.trained(checkpoints.llama(), seed)
+        if form == "shards":
+            model.save_pretrained(tmp_path, max_shard_size="40KB")
+        else:
+            model.config.save_pretrained(tmp_path)
+            torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+        for file in tmp_path.iterdir():
+            os.utime(file, (0, 0))
+        return identify(resolve(str(tmp_path))).weights_digest
+
+    assert len({put(0), put(1), put(2)}) == 3
