@@ -111,9 +111,21 @@ class Layout:
 
 
 def meta_model(config: PreTrainedConfig) -> PreTrainedModel:
-    """Build the modules of a causal language model without any weight, in float32."""
+    """Build the modules of a causal language model without any weight, in float32.
+
+    Raises
+    ------
+    NotAvailableError
+        If the config is that of a part, from which transformers builds no model of its own.
+    """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise NotAvailableError(
+            f"{type(config).__name__} is the config of a part of a model, from which its modules "
+            "cannot be built alone: name the whole checkpoint"
+        )
 
     # While it builds, transformers sets torch's default type to the config's and then sets back
     # what it found. Two threads at a time would leave float16 behind for the whole process.
