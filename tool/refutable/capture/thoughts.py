@@ -109,7 +109,8 @@ def latent_thoughts(
     PromptError
         If there is no prompt, or an empty one.
     NotAvailableError
-        If the model takes no input embeddings.
+        If the model takes no input embeddings, reads prompts in an encoder, or reads padding as
+        text and the prompts differ in length.
 
     Notes
     -----
@@ -125,8 +126,11 @@ def latent_thoughts(
     fed = made.embeddings
     for number in range(k):
         hidden, cache = last_hidden(model, fed, made.present, cache)
-        fed = hidden[:, None]
-        made = _longer(made, fed, f"t{number}")
+        if cache is None and number == 0:
+            _refuse_read_padding(model, made, hidden)
+        made = _longer(made, hidden[:, None], f"t{number}")
+        # A model that keeps no keys and values, such as Mamba, reads all of it again.
+        fed = made.embeddings if cache is None else hidden[:, None]
     if end:
         made = _longer(made, _embedded(model, [list(end)] * len(prompts)), "end")
     return _finished(made, k, latent=True)
@@ -168,7 +172,7 @@ def rethink(
             model, embeddings[:, done:until], thoughts.present[:, :until], cache
         )
         embeddings[:, until] = replaced.get(number, hidden).to(embeddings.dtype)
-        done = until
+        done = 0 if cache is None else until
     return replace(thoughts, embeddings=embeddings)
 
 
@@ -239,6 +243,10 @@ def _laid_out(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Thoug
         raise NotAvailableError(
             f"{type(model).__name__} takes no inputs_embeds, so no thought can be fed to it"
         )
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise NotAvailableError(
+            f"{type(model).__name__} reads prompts in an encoder: thoughts need a decoder alone"
+        )
     if not prompts or not all(len(ids) for ids in prompts):
         raise PromptError("thoughts need prompts of at least one token each")
     lengths = torch.tensor([len(ids) for ids in prompts])
@@ -298,7 +306,10 @@ def position_ids(
 def last_hidden(
     model: PreTrainedModel, fed: torch.Tensor, present: torch.Tensor, cache: Cache | None
 ) -> tuple[torch.Tensor, Cache | None]:
-    """Run what is newly fed behind a cache; return the last hidden state and the new cache."""
+    """Run what is newly fed behind a cache; return the last hidden state and the new cache.
+
+    A model that keeps no keys and values gives none, and must be fed all of it each time.
+    """
     body = model.base_model
     out = body(
         inputs_embeds=fed,
@@ -307,4 +318,17 @@ def last_hidden(
         use_cache=True,
         **position_ids(body, present, fed.shape[1]),
     )
-    return out.last_hidden_state[:, -1], out.past_key_values
+    return out.last_hidden_state[:, -1], getattr(out, "past_key_values", None)
+
+
+def _refuse_read_padding(model: PreTrainedModel, made: Thoughts, hidden: torch.Tensor) -> None:
+    """Refuse prompts of several lengths where a model takes no notice of the attention mask."""
+    shortest = int(made.present.sum(dim=1).argmin())
+    there = made.present[shortest]
+    if bool(there.all()):
+        return
+    alone, _ = last_hidden(model, made.embeddings[shortest, there][None], there[there][None], None)
+    if not torch.allclose(alone[0], hidden[shortest], atol=1e-3, rtol=1e-3):
+        raise NotAvailableError(
+            f"{type(model).__name__} reads padding as text: give it prompts of one length"
+        )

@@ -14,6 +14,10 @@ from transformers import (
     GemmaConfig,
     GPT2Config,
     LlamaConfig,
+    MambaConfig,
+    RwkvConfig,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 from refutable.capture.answers import Rerun, answer_logits
@@ -89,6 +93,48 @@ def test_a_batch_equals_a_loop_over_problems(model: Any) -> None:
         wanted, answer = loop(model, prompt, 6)
         torch.testing.assert_close(thoughts.embeddings[row, columns], wanted, atol=1e-4, rtol=0)
         torch.testing.assert_close(logits[row], answer.float(), atol=1e-4, rtol=0)
+
+
+def test_a_model_without_keys_and_values_equals_a_loop_too() -> None:
+    torch.manual_seed(0)
+    config = MambaConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=3, state_size=4, pad_token_id=0
+    )
+    mamba = AutoModelForCausalLM.from_config(config).eval()
+    mamba.config.use_cache = False
+    thoughts = latent_thoughts(mamba, PROMPTS, 6, end=[END])
+    logits = answer_logits(mamba, thoughts)
+    fed = torch.randn(len(PROMPTS), 32)
+    anew = answer_logits(mamba, rethink(mamba, thoughts, {2: fed}))
+    for row, prompt in enumerate(PROMPTS):
+        for answers, replaced in ((logits, None), (anew, {2: fed[row]})):
+            _, answer = loop(mamba, prompt, 6, replaced)
+            torch.testing.assert_close(answers[row], answer.float(), atol=1e-4, rtol=0)
+
+
+def test_a_model_that_reads_padding_is_refused_prompts_of_several_lengths() -> None:
+    torch.manual_seed(0)
+    config = RwkvConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, attention_hidden_size=32,
+        intermediate_size=64, use_cache=False,
+    )  # fmt: skip
+    rwkv = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in rwkv.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.3)
+    with pytest.raises(NotAvailableError, match="reads padding as text: give it prompts of one"):
+        latent_thoughts(rwkv, PROMPTS, 2)
+    thoughts = latent_thoughts(rwkv, [[1, 2, 3], [3, 2, 1]], 3, end=[END])
+    logits = answer_logits(rwkv, thoughts)
+    for row, prompt in enumerate([[1, 2, 3], [3, 2, 1]]):
+        _, answer = loop(rwkv, prompt, 3)
+        torch.testing.assert_close(logits[row], answer.float(), atol=1e-4, rtol=0)
+
+
+def test_a_model_with_an_encoder_is_refused() -> None:
+    config = T5Config(vocab_size=50, d_model=32, d_ff=64, num_layers=2, num_heads=4, d_kv=8)
+    with pytest.raises(NotAvailableError, match="reads prompts in an encoder"):
+        latent_thoughts(T5ForConditionalGeneration(config).eval(), PROMPTS)
 
 
 def test_spans_lie_where_they_are_named(model: Any) -> None:
