@@ -97,6 +97,7 @@ class StreamedRunner(ModelRunner):
             loaded = self._model()
             with self._part.whole():
                 self._every_site = self._streamed.sites_like(self._sites_of(loaded))
+            self._reader.reuse_memory()
         return self._every_site
 
     def _on_the_model(self) -> None:
@@ -120,6 +121,8 @@ class StreamedRunner(ModelRunner):
                 sites = self._sites_of(loaded)
                 whole = measure(loaded.model, sites, few, tasks[0].items, layout=tasks[0].layout)
                 compared = (tasks[0], whole)
+        # What the first blocks took together is handed back: a sweep needs one at a time.
+        self._reader.reuse_memory()
         if compared is not None:
             self._compare_whole(*compared)
             self._sweep(tasks)
