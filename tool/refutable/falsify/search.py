@@ -22,8 +22,8 @@ _EXPLORED = 0.9
 """Share of the budget after which Hypothesis takes over."""
 _MOST_EXAMPLES = 100
 """Examples of Hypothesis: it scores one at a time, which costs a forward pass each."""
-_OF_EXPERIMENT = 8
-_OF_PATTERNS = 2
+_OF_EXPERIMENT = 12
+_OF_PATTERNS = 3
 """By how much the default budget is smaller where a candidate costs several passes of its own, and
 where it is scored without its beginnings."""
 _REFUSED = 8

@@ -24,7 +24,7 @@ from refutable.falsify.strategies import ids_of
 from refutable.falsify.vocabulary import Ids
 from refutable.report.figures import style
 
-RUNS, RUNS_ONE_BY_ONE = 40, 6
+RUNS, RUNS_ONE_BY_ONE = 30, 4
 Finder = Callable[[int, int], "int | None"]
 """Takes the number of planted tokens and a seed; gives the candidates scored until it was found."""
 
