@@ -97,9 +97,10 @@ def draw() -> Figure:
                 axis.step(*_steps(needed), where="post", color=color, linestyle=line, label=label)
             axis.set_title(f"a prompt must hold {what}")
             axis.set_xlabel("candidates scored")
-            axis.set_ylabel("share of models whose counterexample is found")
+            axis.set_ylabel("share found")
             axis.set_ylim(-0.02, 1.02)
-            axis.legend(loc="center right", fontsize=7)
+        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3,
+                   fontsize=7.5)  # fmt: skip
         style.finish(
             fig,
             "Planted counterexamples found",
