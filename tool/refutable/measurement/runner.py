@@ -87,15 +87,19 @@ class ModelRunner:
             self.state.costs += self._ledger.costs
 
     def _all(self) -> None:
+        # Imports torch, which a run that reads everything from the store does without.
+        from refutable.capture.threads import threads_for
+
         self._from_weights()
         # A shuffled control is measured on the model itself, so it may be all that is missing.
         needed = (None, *self._controls("shuffled"))
         groups = self.archive.groups
-        if any(self._missing_on_model(*group, one) for group in groups for one in needed):
-            self._on_the_model()
-        for control in self._controls("untrained"):
-            self._done += 1
-            self._on_a_control(control)
+        with threads_for(self.state.facts.parameters):
+            if any(self._missing_on_model(*group, one) for group in groups for one in needed):
+                self._on_the_model()
+            for control in self._controls("untrained"):
+                self._done += 1
+                self._on_a_control(control)
 
     def _controls(self, kind: str) -> list[ControlCopy]:
         controls = {c for by in self.archive.groups.values() for c in by if c is not None}

@@ -72,14 +72,15 @@ def thought_importance(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
 
     Replaced at the input, with the later thoughts kept or (latent ones) computed anew from what
     was fed, and in the residual stream before each block. Positive: the answer got worse. In a
-    large model thoughts are replaced by another problem's alone.
+    large model thoughts are replaced by another problem's alone, and written ones so at the input
+    alone: nothing else of theirs is read.
     """
     import numpy as np
 
     encoded = _affordable(loaded, encoded)
     ablation = _Ablation(loaded, encoded)
     coordinates = ablation.coordinates()
-    ways = HOW[-1:] if is_large(loaded.facts) else HOW
+    ways = HOW if ablation.thoughts.latent and not is_large(loaded.facts) else HOW[-1:]
     values = np.stack(
         [
             np.stack(
@@ -148,7 +149,7 @@ class _Ablation:
         self.intact = scored(logits, encoded)
 
     def _of_blocks(self) -> Iterator[tuple[int, str]]:
-        if len(self.blocks) <= _MOST_BLOCKS:
+        if self.thoughts.latent and len(self.blocks) <= _MOST_BLOCKS:
             yield from ((number, f"block {number}") for number in range(len(self.blocks)))
 
     def coordinates(self) -> tuple[str, ...]:
