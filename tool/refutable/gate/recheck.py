@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refutable.errors import RefutableError
+from refutable.errors import EvidenceError, RefutableError
 from refutable.evidence.release import read_release, release_folders
 from refutable.gate.pairs import Rows
 from refutable.gate.runs import read_run
@@ -38,12 +38,19 @@ class Recheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing that could be checked is wrong."""
+        """Whether nothing that was checked is wrong."""
         return not self.wrong
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether there were results and no estimate of them was recomputed."""
+        return not self.recomputed and bool(self.not_recomputed)
 
     def lines(self) -> list[str]:
         """Say it in words, the answer first."""
         word = "agrees" if self.agrees else "DISAGREES"
+        if self.vacuous:
+            word = "NOTHING RECOMPUTED"
         head = (
             f"{word}: {self.recomputed - len(self.wrong)} of {self.recomputed} estimates follow "
             f"from the observations, {self.releases} releases have the files that were written"
@@ -67,7 +74,12 @@ def recheck_run(run: Path) -> Recheck:
     """
     run_read = read_run(run)
     releases = [read_release(folder) for folder in release_folders(run)]
-    rows = Rows(run_read.rows) if run_read.rows is not None else None
+    if run_read.rows is None:
+        raise EvidenceError(
+            f"{run} has no observations.parquet: no estimate can be recomputed; give the folder "
+            "that the run wrote (--claim-out)"
+        )
+    rows = Rows(run_read.rows)
     claims = {claim.id: claim for claim in run_read.evidence.claims}
     wrong, left, count = [], [], 0
     for result in run_read.evidence.results:
@@ -84,9 +96,9 @@ def recheck_run(run: Path) -> Recheck:
     return Recheck(count, tuple(wrong), tuple(left), len(releases))
 
 
-def _recomputed(result: Result, claim: ClaimReport | None, rows: Rows | None) -> str | None:
+def _recomputed(result: Result, claim: ClaimReport | None, rows: Rows) -> str | None:
     """Return what differs, empty if nothing does; ``None`` if it cannot be recomputed."""
-    if claim is None or rows is None or not claim.sampled or len(result.models) > 1:
+    if claim is None or not claim.sampled or len(result.models) > 1:
         return None
     frame = rows.of(result.claim, result.model, result.prompts, result.arm)
     prediction = prediction_of(claim.prediction)

@@ -57,3 +57,20 @@ def test_a_release_that_was_altered_is_refused(tmp_path):
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(EvidenceError, match="is not the file"):
         recheck_run(tmp_path)
+
+
+def test_a_folder_without_observations_vouches_for_nothing(tmp_path):
+    run_in(tmp_path)
+    (tmp_path / "observations.parquet").unlink()
+    with pytest.raises(EvidenceError, match=r"no observations\.parquet"):
+        recheck_run(tmp_path)
+
+
+def test_a_run_of_which_nothing_can_be_recomputed_does_not_agree(tmp_path):
+    made, _, _ = run_in(tmp_path)
+    other = observations(("gain.other",))
+    write(made, tmp_path / "evidence.json")
+    write_observations(other, tmp_path / "observations.parquet")
+    recheck = recheck_run(tmp_path)
+    assert recheck.vacuous
+    assert recheck.lines()[0].startswith("NOTHING RECOMPUTED")

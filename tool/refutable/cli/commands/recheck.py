@@ -19,7 +19,8 @@ def verify_evidence(
     """Check a run's evidence without its model.
 
     Digests of what it left, and every estimate again from its observations. Exit code 0: all
-    agree. 1: something does not. 3: it cannot be read, or is not what the run wrote.
+    agree. 1: something does not. 3: it cannot be read, is not what the run wrote, or holds nothing
+    that can be recomputed.
     """
     try:
         outcome = recheck_run(run)
@@ -27,4 +28,4 @@ def verify_evidence(
         typer.echo(f"cannot judge: {one_line(problem)}", err=True)
         raise typer.Exit(3) from None
     typer.echo("\n".join(outcome.lines()))
-    raise typer.Exit(int(not outcome.agrees))
+    raise typer.Exit(3 if outcome.vacuous else int(not outcome.agrees))
