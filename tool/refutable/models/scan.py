@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from refutable.models.checkpoint import Checkpoint
 
-_RULES = 1
+_RULES = 2
 """Raised when something is looked for in another way, so that what is remembered is made again."""
 # A run of rows without a number: more than a vocabulary's unused end, less than half a shard.
 _EMPTY = 0.2
@@ -165,14 +165,18 @@ class _Scan:
                 self.findings.copies.append(f"block {other} repeats block {one}")
 
     def _compare_vectors(self) -> None:
-        """Gains and biases of one number throughout in few blocks, and of many in the others."""
+        """Gains that are zero throughout in few blocks, and hold many numbers in the others.
+
+        A gain of ones may have been folded into the matrices behind it, and a bias of zeros may
+        have been left as it began: neither is damage, and the gate tells a gain that was reset.
+        """
         for constant in self._vectors.values():
             names = [name for name, is_constant in constant.items() if is_constant]
             if 0 < len(names) < len(constant) / 2:
-                values = [float(self._parameters[name].detach()[0]) for name in names]
                 self.findings.odd.extend(
-                    f"{name} is {value:g} throughout and in other blocks is not"
-                    for name, value in zip(names, values, strict=True)
+                    f"{name} is 0 throughout and in other blocks is not"
+                    for name in names
+                    if name.endswith("weight") and not float(self._parameters[name].detach()[0])
                 )
 
     def _block_of(self, name: str) -> str:

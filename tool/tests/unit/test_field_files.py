@@ -72,10 +72,6 @@ DAMAGES: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
         _set("model.layers.1.input_layernorm.weight", torch.zeros_like),
         "model.layers.1.input_layernorm.weight is 0 throughout and in other blocks is not",
     ),
-    "a gain that began anew": (
-        _set("model.layers.2.post_attention_layernorm.weight", torch.ones_like),
-        "model.layers.2.post_attention_layernorm.weight is 1 throughout",
-    ),
     "one row everywhere": (
         _set("model.embed_tokens.weight", lambda v: v[5:6].expand_as(v)),
         "model.embed_tokens.weight is the same row throughout",
