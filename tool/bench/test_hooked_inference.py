@@ -44,19 +44,9 @@ ATTENTION = ("attention_entropy", "attention_first", "attention_previous")
 
 
 @pytest.fixture(scope="module")
-def model() -> Any:
-    config = LlamaConfig(
-        vocab_size=49152,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        max_position_embeddings=8192,
-        tie_word_embeddings=True,
-    )
+def model(config_135m: LlamaConfig) -> Any:
     torch.manual_seed(0)
-    return LlamaForCausalLM(config).eval().requires_grad_(False)
+    return LlamaForCausalLM(config_135m).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

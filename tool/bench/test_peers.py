@@ -24,20 +24,10 @@ ROUNDS = 7
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+def report(tmp_path_factory: pytest.TempPathFactory, config_135m: LlamaConfig) -> Report:
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=49152,
-            hidden_size=576,
-            intermediate_size=1536,
-            num_hidden_layers=30,
-            num_attention_heads=9,
-            num_key_value_heads=3,
-            tie_word_embeddings=True,
-        )
-    ).save_pretrained(folder)
+    LlamaForCausalLM(config_135m).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(fixtures() / "tiny" / "rmsnorm" / name, folder / name)
     report_made = run_peers(str(folder), rounds=ROUNDS)

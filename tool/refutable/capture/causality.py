@@ -8,7 +8,7 @@ whose last row is not the last token's fails here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from refutable.capture.measure import measure
-from refutable.capture.recorder import RESID_POST, BlockRecorder, Tokens
+from refutable.capture.recorder import RESID_POST, BlockRecorder, Recorded, Tokens
 from refutable.models.placement import input_device
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from refutable.capture.packing import Pack
-    from refutable.capture.recorder import Recorder
     from refutable.models.encode import Encoded
     from refutable.models.sites import Sites
 
@@ -82,13 +81,7 @@ class _Projection(BlockRecorder):
         return self._view.by_prompt(per_token.T).transpose(0, 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _Probe:
-    name: str = _Projection.name
-    dims: tuple[str, ...] = ("prompt", "layer", "position")
-    unit: str = ""
-    per_prompt: bool = True
-    recorder: Callable[[], Recorder] = _Projection
+_PROJECTIONS = Recorded(_Projection.name, ("prompt", "layer", "position"), _Projection)
 
 
 def causality(model: PreTrainedModel, sites: Sites, encoded: Encoded) -> Causality:
@@ -172,7 +165,8 @@ def _one(
     )
     values = {"logits": _logits(model, pair)}
     if not sites.reason("blocks.0.resid_post"):
-        stream = measure(model, sites, pair, [_Probe()], layout="single")[_Projection.name].values
+        arrays = measure(model, sites, pair, [_PROJECTIONS], layout="single")
+        stream = arrays[_PROJECTIONS.name].values
         values |= {f"block {layer}": stream[:, layer, :, None] for layer in range(stream.shape[1])}
     parts = [_compared(name, value.astype(np.float64)) for name, value in values.items()]
     leak = max(parts, key=lambda one: one.before)

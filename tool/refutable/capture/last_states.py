@@ -6,15 +6,14 @@ final norm and the unembedding. The packed pass records the vectors on its way a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from refutable.capture.recorder import RESID_POST, BlockRecorder, Recorder
+from refutable.capture.recorder import RESID_POST, BlockRecorder, Recorded
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,16 +37,7 @@ class LastResidual(BlockRecorder):
         self.keep(layer, view.last().float())
 
 
-@dataclass(frozen=True, slots=True)
-class _LastStates:
-    name: str = LastResidual.name
-    dims: tuple[str, ...] = ("prompt", "layer", "dim")
-    unit: str = ""
-    per_prompt: bool = True
-    recorder: Callable[[], Recorder] = LastResidual
-
-
-LAST_STATES = _LastStates()
+LAST_STATES = Recorded(LastResidual.name, ("prompt", "layer", "dim"), LastResidual)
 """What `refutable.capture.measure.measure` records: (prompt, layer, dim)."""
 
 _handed: WeakKeyDictionary[PreTrainedModel, dict[tuple[int, ...], Vectors]] = WeakKeyDictionary()

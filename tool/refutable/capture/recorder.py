@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from refutable.errors import InstrumentError
@@ -54,6 +55,17 @@ class Recordable(Protocol):
     @property
     def recorder(self) -> Callable[[], Recorder] | None:
         """Factory of the recorder; ``None`` for a derived observable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the engine records for a use of its own: `Recordable`, and no observable."""
+
+    name: str
+    dims: tuple[str, ...]
+    recorder: Callable[[], Recorder]
+    unit: str = ""
+    per_prompt: bool = True
 
 
 class Tokens(Protocol):

@@ -30,11 +30,9 @@ class Engine(Protocol):
 
     def bring(self, model: str) -> None:
         """See to it that what is measured of a model elsewhere can be read here."""
-        ...
 
     def end(self) -> None:
         """Stop; more than once does no harm."""
-        ...
 
 
 class Pool(Protocol[Handle]):
@@ -42,15 +40,12 @@ class Pool(Protocol[Handle]):
 
     def submit(self, part: Part) -> Handle:
         """Hand a part over; it is measured again elsewhere where a worker is lost with it."""
-        ...
 
     def wait(self, handles: list[Handle]) -> tuple[Handle, MeasuredPart]:
         """Wait until one of some parts is done, and return it."""
-        ...
 
     def close(self) -> None:
         """Drop what is not done."""
-        ...
 
 
 class RemoteEngine(Engine):

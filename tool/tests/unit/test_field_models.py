@@ -44,6 +44,17 @@ def entropies(model: Any, prompts: Encoded) -> list[float]:
     return numbers
 
 
+def are_as_of_single_prompts(model: Any, prompts: Encoded, rtol: float) -> None:
+    """The layout that the instrument's check chose gives what each prompt gives alone."""
+    sites = find_sites(model)
+    result = check(SimpleNamespace(model=model), sites, prompts, [ENTROPY])
+    assert [c.detail for c in result.checks if not c.passed] == []
+    values = measure(model, sites, prompts, [ENTROPY], layout=result.layout)
+    np.testing.assert_allclose(
+        values["next_token_entropy"].values, entropies(model, prompts), rtol=rtol
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model_type", "lost"),
@@ -113,25 +124,13 @@ def test_norms_are_those_of_hooks_set_by_hand(model_type: str) -> None:
 def test_the_layout_that_is_chosen_gives_what_single_prompts_give(model_type: str) -> None:
     model = build_small(small_config(model_type))
     prompts = encoded(9, 3, 14, 1, 22, 7, 12, 6, 33, 40, 5, 18, 8, 8, 10, 24)
-    sites = find_sites(model)
-    result = check(SimpleNamespace(model=model), sites, prompts, [ENTROPY])
-    assert [c.detail for c in result.checks if not c.passed] == []
-    values = measure(model, sites, prompts, [ENTROPY], layout=result.layout)
-    np.testing.assert_allclose(
-        values["next_token_entropy"].values, entropies(model, prompts), rtol=1e-3
-    )
+    are_as_of_single_prompts(model, prompts, rtol=1e-3)
 
 
 def test_a_head_applied_as_a_function_is_measured() -> None:
     model = planted("functional-head")
     prompts = encoded(9, 3, 14, 1, 22)
-    sites = find_sites(model)
-    result = check(SimpleNamespace(model=model), sites, prompts, [ENTROPY])
-    assert [c.detail for c in result.checks if not c.passed] == []
-    values = measure(model, sites, prompts, [ENTROPY], layout=result.layout)
-    np.testing.assert_allclose(
-        values["next_token_entropy"].values, entropies(model, prompts), rtol=1e-5
-    )
+    are_as_of_single_prompts(model, prompts, rtol=1e-5)
 
 
 def test_sinks_leave_rows_that_are_made_to_sum_to_one() -> None:

@@ -62,11 +62,9 @@ class Tensors(Protocol):
     @property
     def stored(self) -> Mapping[str, Stored]:
         """What there is, by name."""
-        ...
 
     def flat(self, name: str, start: int, stop: int) -> Floats:
         """Elements `start` to `stop` of a tensor in row-major order, as float32."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
