@@ -104,12 +104,10 @@ class ObservationLog:
         values : tuple
             On the model, then on each copy of its null control.
         """
-        import xarray as xr
-
         common = self._common(claim, cell, model)
         names = [None, *(copy.name for copy in copies_of(claim))]
         arrays = [
-            (xr.DataArray(array), {**common, "quantity": quantity, "control": name})
+            (_labelled(array), {**common, "quantity": quantity, "control": name})
             for name, one in zip(names, values, strict=False)
             for quantity, array in named_arrays(one).items()
             if getattr(array, "size", 1) <= MOST_OF_A_MEMBER
@@ -226,6 +224,13 @@ def summaries(
         and item.recorded_with in arrays
         and REGISTRY.recorded([item.name], drawn=False) <= arrays.keys()
     }
+
+
+def _labelled(value: object) -> xr.DataArray:
+    """Return what a body returned, which may be a plain number, as an array."""
+    import xarray as xr
+
+    return value if isinstance(value, xr.DataArray) else xr.DataArray(value)
 
 
 def _key(claim: Claim, cell: Cell) -> str:

@@ -277,7 +277,7 @@ class ObservationArchive:
                 array = self.committed.get(key)
                 if array is not None:
                     self.state.replayed.add((prompts, arm, role))
-                    array = array.assign_attrs({COMMITTED: True})
+                    array.attrs[COMMITTED] = True
             if array is None and (reason := self._reason(key)) is not None:
                 self.state.unavailable[prompts, arm, role, name] = reason
                 continue

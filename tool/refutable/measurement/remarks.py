@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from refutable.spec.prompts import PromptSet
+from refutable.store.alike import filled
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -19,7 +20,7 @@ class Remarks:
     """
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, xr.Coordinates] = {}
+        self._known: dict[Hashable, xr.DataArray] = {}
 
     def label(self, array: xr.DataArray, prompts: PromptSet) -> xr.DataArray:
         """Return an array with the remarks on its prompts; as it is without a dim ``prompt``."""
@@ -33,6 +34,8 @@ class Remarks:
         key = (
             prompts.name,
             prompts.content_hash,
+            array.dims,
+            array.shape,
             *(
                 (name, one.dims, one.dtype.str, one.values.tobytes())
                 for name, one in labels.items()
@@ -46,7 +49,5 @@ class Remarks:
                 for remark in remarks
             }
             whole = xr.Coordinates({**labels, **of_prompts})
-            self._known[key] = whole
-        return xr.DataArray(
-            array.data, self._known[key], array.dims, name=array.name, attrs=array.attrs
-        )
+            self._known[key] = xr.DataArray(array.data, whole, array.dims)
+        return filled(self._known[key], array.data, array.name, array.attrs)

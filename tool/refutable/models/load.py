@@ -25,6 +25,7 @@ from refutable.models.placement import DeviceMap, spread
 from refutable.models.sources import locate
 from refutable.models.spec import ModelSpec
 from refutable.records import InstrumentCheck, ModelFacts
+from refutable.system.garbage import look_as_usual
 from refutable.system.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def load(
         If the model cannot be loaded at all, in one line.
     """
     keep_freed_memory()
+    look_as_usual()
     place, kind = usable_device(device), _dtype(dtype)
     checkpoint = locate(spec)
     identity = identify_checkpoint(spec, checkpoint)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import pytest
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
 
 EXPLAINED = 2
 """Failed claims that pytest's section explains in full before the screen's line must do."""
+HYPOTHESIS = "hypothesispytest"
+"""Name of hypothesis' own plugin."""
 MOVED = "ClaimMoved: "
 """In the text of a warning that a verdict moved, which the screen tells beside the verdict."""
 
@@ -39,6 +44,17 @@ def folded(reporter: TerminalReporter | None) -> Iterator[None]:
         for kind in ("failed", "error", "warnings"):
             if kind in whole:
                 reporter.stats[kind] = whole[kind]
+
+
+def spare_hypothesis(config: pytest.Config) -> None:
+    """Take hypothesis' part of the summary away where no test has imported hypothesis.
+
+    It would import the whole of it, a twentieth of a warm run, to find that nothing was written.
+    """
+    plugin = config.pluginmanager.get_plugin(HYPOTHESIS)
+    wanted = config.getoption("--hypothesis-show-statistics", False)
+    if plugin is not None and "hypothesis" not in sys.modules and not wanted:
+        config.pluginmanager.unregister(plugin)
 
 
 def _told_by_screen(report: object) -> bool:

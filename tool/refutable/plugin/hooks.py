@@ -14,7 +14,7 @@ from refutable.errors import RefutableError, one_line
 from refutable.plugin import fixtures, hookspecs
 from refutable.plugin.cases import LOADED, claim_of, is_cell, scope_of, sort_model_by_model
 from refutable.plugin.fixtures import claim_case  # noqa: F401  (a fixture)
-from refutable.plugin.folding import folded
+from refutable.plugin.folding import folded, spare_hypothesis
 from refutable.plugin.loaded import claim_model, observe  # noqa: F401  (fixtures)
 from refutable.plugin.options import add_options
 from refutable.plugin.process import share_devices
@@ -23,6 +23,7 @@ from refutable.plugin.session import RUN, SESSION, ClaimSession
 from refutable.plugin.terminal import summarise
 from refutable.spec.cell import slug
 from refutable.spec.claim_files import place_of
+from refutable.system.garbage import look_as_usual, look_seldom
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter
@@ -40,6 +41,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Open the session."""
+    look_seldom()
+    config.add_cleanup(look_as_usual)
     config.stash[SESSION] = ClaimSession(config)
     share_devices(config, config.stash[SESSION].options.device)
 
@@ -109,6 +112,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if session.testsfailed and not session.config.option.continue_on_collection_errors:
         return None
     claims = session.config.stash[SESSION]
+    if not all(map(claim_of, session.items)):
+        # Tests that are no claims may hold anything, models among it.
+        look_as_usual()
     try:
         if claims.options.register:
             claims.register()
@@ -169,6 +175,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     from refutable.plugin.reporting import leave
 
     session.config.stash[SESSION].finish()
+    spare_hypothesis(session.config)
     leave(session.config.stash[SESSION], session)
 
 

@@ -267,7 +267,7 @@ class ClaimSession:
             ),
         )
         self.log.keep(outcome)
-        if not cell.grouped:
+        if not cell.grouped and outcome.evaluation is not None:
             outcome = self._attacked(outcome)
         return outcome
 

@@ -83,9 +83,11 @@ def labelled(values: Any, *, extra: tuple[str, ...] = (), anything: bool = False
     if "family" not in values.coords:
         raise ClaimError("the body's values lost the coordinate 'family': keep xarray arrays")
     rest = tuple(d for d in dims if d not in wanted) if anything else ()
-    ordered = values.transpose(*wanted, *rest)
-    families = _texts(ordered.coords["family"].values)
-    names = _texts(ordered.coords["prompt"].values) if "prompt" in ordered.coords else families
+    order = (*wanted, *rest)
+    ordered = values if dims == order else values.transpose(*order)
+    known = ordered.coords.variables
+    families = _texts(known["family"].values)
+    names = _texts(known["prompt"].values) if "prompt" in known else families
     return Labelled(np.asarray(ordered.values), families, names)
 
 

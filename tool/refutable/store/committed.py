@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 
 from refutable.errors import ModelError, RefutableError, one_line
 from refutable.records import ModelFacts
+from refutable.store.alike import filled
 from refutable.store.compact import Array, pack, rounded, unpack
 from refutable.store.store import ObservationKey, from_tensor, labels, library_versions, to_tensor
 from refutable.system import files
@@ -65,7 +66,7 @@ class Committed:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._coordinates: dict[int, tuple[Any, Any]] = {}
-        self._labelled: dict[tuple[tuple[str, int], ...], xr.Coordinates] = {}
+        self._alike: dict[Hashable, xr.DataArray] = {}
 
     def model(self, name: str) -> CommittedModel | None:
         """Return what is known of a model, or ``None`` if it is not among them."""
@@ -99,26 +100,21 @@ class Committed:
         return dict(self._header["notes"])
 
     def _array(self, identity: str) -> xr.DataArray:
-        import xarray as xr
-
         entry = self._header["arrays"][identity]
         packed = self._file.get_tensor(str(entry["tensor"]))
         values = unpack(packed, entry["stored"], tuple(entry["stored_shape"]))
         array = from_tensor(values, entry["kind"]).reshape(entry["shape"])
-        return xr.DataArray(
-            array, dims=entry["dims"], coords=self._labels(entry["coords"]),
-            name=entry["name"], attrs=entry["attrs"],
-        )  # fmt: skip
+        key = (tuple(entry["dims"]), array.shape, *sorted(entry["coords"].items()))
+        if key not in self._alike:
+            self._alike[key] = self._labelled(array, entry)
+        return filled(self._alike[key], array, entry["name"], entry["attrs"])
 
-    def _labels(self, coordinates: Mapping[str, int]) -> xr.Coordinates:
-        """Return coordinates by their places, with their indexes made once for all arrays."""
+    def _labelled(self, array: Array, entry: Mapping[str, Any]) -> xr.DataArray:
+        """Return an array with its coordinates, whose indexes are made here."""
         import xarray as xr
 
-        key = tuple(sorted(coordinates.items()))
-        if key not in self._labelled:
-            labels = {name: self._coordinate(place) for name, place in coordinates.items()}
-            self._labelled[key] = xr.Coordinates(labels)
-        return self._labelled[key]
+        coordinates = {name: self._coordinate(place) for name, place in entry["coords"].items()}
+        return xr.DataArray(array, dims=entry["dims"], coords=coordinates)
 
     def get_json(self, key: ObservationKey) -> dict[str, Json] | None:
         """Read how an instrument was checked."""

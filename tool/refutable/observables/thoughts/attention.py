@@ -107,12 +107,15 @@ def among_six(
         The six spans.
     """
     import numpy as np
+    import xarray as xr
 
     # In plain arrays: claims over seeds come here a hundred times a run.
-    each = attention.sel(span=list(names)).transpose("prompt", ..., "span")
+    each = attention.sel(span=list(names))
+    if each.dims[0] != "prompt" or each.dims[-1] != "span":
+        each = each.transpose("prompt", ..., "span")
     if not each.indexes["prompt"].equals(lengths.indexes["prompt"]):
         raise ValueError("expected attention and lengths of the same prompts in the same order")
-    tokens = lengths.transpose("prompt", "span").values
+    tokens = lengths.values if lengths.dims[0] == "prompt" else lengths.values.T
     between = each.dims[1:-1]
     # The mean over keys of a row is no sum over the span's tokens.
     published = (each["received_from"] == "published").values
@@ -120,11 +123,15 @@ def among_six(
         published = published.reshape([-1 if dim == "received_from" else 1 for dim in between])
     inner = (slice(None), *(None for _ in between))
     per_token = each.values / np.where(published[..., None], 1.0, tokens[inner])
-    share = each.copy(data=per_token / per_token.sum(axis=-1, keepdims=True))
-    share = share.rename(span="thought").assign_coords(thought=list(range(THOUGHTS)))
+    kept = {n: one for n, one in each.coords.items() if set(one.dims) <= {"prompt", *between}}
     if "received_from" not in between:
-        share = share.drop_vars("received_from")
-    return share.transpose(*(dim for dim in attention.dims if dim != "span"), "thought")
+        del kept["received_from"]
+    share = xr.DataArray(
+        per_token / per_token.sum(axis=-1, keepdims=True),
+        {**kept, "thought": range(THOUGHTS)}, (*each.dims[:-1], "thought"), name=each.name,
+    )  # fmt: skip
+    order = (*(dim for dim in attention.dims if dim != "span"), "thought")
+    return share if share.dims == order else share.transpose(*order)
 
 
 def _affordable(loaded: LoadedModel, encoded: Encoded) -> Encoded:

@@ -125,7 +125,8 @@ def thoughts_that_matter(total_importance: xr.DataArray) -> xr.DataArray:
     import numpy as np
 
     lost = total_importance.sel(quantity="log-probability", drop=True).mean("prompt").clip(min=0)
-    whole = lost.sum("thought")
-    share = lost / whole.where(whole > 0)
-    surprise = -(share * np.log(share.where(share > 0, 1.0))).sum("thought", skipna=False)
-    return surprise.copy(data=np.exp(surprise.values))
+    # In plain arrays: claims over seeds come here for every copy of every seed.
+    whole = lost.values.sum()
+    share = lost.values / (whole if whole > 0 else np.nan)
+    surprise = -(share * np.log(np.where(share == 0, 1.0, share))).sum()
+    return lost.isel(thought=0, drop=True).copy(data=np.exp(surprise))

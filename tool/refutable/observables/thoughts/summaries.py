@@ -25,11 +25,19 @@ def mean_thought_importance(
 
     Later thoughts follow from it, or are kept; the same of written steps.
     """
+    import numpy as np
     import xarray as xr
 
-    later = xr.DataArray(["follow from it", "kept"], dims="later", name="later")
-    means = [total_importance.mean("prompt"), direct_importance.mean("prompt")]
-    return xr.concat(means, dim=later).rename(quantity="measure")
+    total, direct = total_importance.mean("prompt"), direct_importance.mean("prompt")
+    return xr.DataArray(
+        np.stack([total.values, direct.transpose(*total.dims).values]),
+        {
+            "later": ["follow from it", "kept"],
+            "measure": total["quantity"].values,
+            "thought": total["thought"].values,
+        },
+        ("later", *("measure" if dim == "quantity" else dim for dim in total.dims)),
+    )
 
 
 @observable(dims=("thoughts", "measure"), recorded_with="answers_by_thoughts")
