@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 from refutable.errors import ModelError, RefutableError, one_line
@@ -36,7 +38,8 @@ alone, attention is held against the model's own. Made by
 refutable check --all --write docs/architectures.md
 ```
 
-and for one type, or for a model of yours from its config alone, in a second:
+(a run that was stopped goes on where it was, from `architectures.md.rows`), and for one type, or
+for a model of yours from its config alone, in a second:
 
 <!-- not run: it needs models that are not here -->
 ```sh
@@ -64,6 +67,42 @@ def surveyed(types: Iterable[str], say: Callable[[str], None]) -> Iterator[Surve
         # One of two hundred classes must not end the sweep.
         except Exception as problem:
             yield Survey(model_type, "", error=f"it cannot be run: {one_line(problem)}")
+
+
+def surveyed_into(path: Path, types: Iterable[str], say: Callable[[str], None]) -> Iterator[Survey]:
+    """Look at each model type in turn, going on where an earlier run of these versions stopped.
+
+    Parameters
+    ----------
+    path : Path
+        Each look is added to this file as soon as it is made, one JSON object a line.
+    types : iterable of str
+        Model types, in the order of the table.
+    say : callable
+        Told each type before it is looked at.
+    """
+    made_with = {name: version(name) for name in ("refutable", "transformers", "torch")}
+    known = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            kept = json.loads(line)
+            if kept.pop("made_with") == made_with:
+                known[kept["model_type"]] = Survey(**kept)
+        # The last line of a run that was killed may be half a line.
+        except (ValueError, KeyError, TypeError):
+            continue
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as log:
+        # What follows half a line is a line of its own.
+        log.write("\n")
+        for model_type in types:
+            if model_type in known:
+                yield known[model_type]
+                continue
+            for one in surveyed([model_type], say):
+                log.write(json.dumps(asdict(one) | {"made_with": made_with}) + "\n")
+                log.flush()
+                yield one
 
 
 def survey_of_model(name: str) -> Survey:
@@ -117,8 +156,6 @@ def row(survey: Survey) -> str:
 
 def write_table(survey: Iterable[Survey], path: Path) -> int:
     """Write the table of architectures; returns how many of them can be measured."""
-    from importlib.metadata import version
-
     surveys = list(survey)
     head = _TABLE.format(version=version("transformers"))
     files.write(path, head + "\n".join(row(one) for one in surveys) + "\n")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from refutable.models.checkpoint import Checkpoint
 
-_RULES = 2
+_RULES = 3
 """Raised when something is looked for in another way, so that what is remembered is made again."""
 # A run of rows without a number: more than a vocabulary's unused end, less than half a shard.
 _EMPTY = 0.2
@@ -82,6 +82,8 @@ class _Scan:
         table = structure.position_embedding
         self._table = table.weight if isinstance(table, nn.Embedding) else None
         self._blocks = f"{structure.blocks_path}."
+        # Some norms multiply by 1 + weight: zeros are then a gain of one, and -1 is none at all.
+        self._shifted = {norm.path for norm in structure.norms if norm.unit_gain == 0}
         self._parameters = dict(model.named_parameters())
         # A sublayer whose last matrix is zero adds nothing: models are begun so, and cut so.
         self._last = {id(weight) for block in structure.blocks for weight in _last_matrices(block)}
@@ -165,7 +167,7 @@ class _Scan:
                 self.findings.copies.append(f"block {other} repeats block {one}")
 
     def _compare_vectors(self) -> None:
-        """Gains that are zero throughout in few blocks, and hold many numbers in the others.
+        """Gains that let nothing through in few blocks, and hold many numbers in the others.
 
         A gain of ones may have been folded into the matrices behind it, and a bias of zeros may
         have been left as it began: neither is damage, and the gate tells a gain that was reset.
@@ -174,10 +176,15 @@ class _Scan:
             names = [name for name, is_constant in constant.items() if is_constant]
             if 0 < len(names) < len(constant) / 2:
                 self.findings.odd.extend(
-                    f"{name} is 0 throughout and in other blocks is not"
+                    f"{name} is {self._nothing(name):g} throughout and in other blocks is not"
                     for name in names
-                    if name.endswith("weight") and not float(self._parameters[name].detach()[0])
+                    if name.endswith("weight")
+                    and float(self._parameters[name].detach()[0]) == self._nothing(name)
                 )
+
+    def _nothing(self, name: str) -> float:
+        """Return the weight of a norm that makes zeros of whatever it reads."""
+        return -1.0 if name.rpartition(".")[0] in self._shifted else 0.0
 
     def _block_of(self, name: str) -> str:
         return name.removeprefix(self._blocks).partition(".")[0]

@@ -75,8 +75,8 @@ class Sites:
     structure: Structure
     norm_kinds: dict[str, str]
     """Path of each stream norm to its place: ``pre`` (the sublayer reads the normalized stream),
-    ``post`` (what a sublayer adds is normalized), ``stream`` (the stream itself is), ``final`` or
-    ``embedding``."""
+    ``post`` (what a sublayer adds is normalized), ``stream`` (the stream itself is), ``final``,
+    ``embedding``, or ``head`` (another one after the last block)."""
     _sites: dict[str, Site] = field(repr=False)
     _missing: dict[str, str] = field(repr=False)
 
@@ -176,7 +176,8 @@ def find_sites(model: PreTrainedModel) -> Sites:
     collector.ends(run)
     for norm in structure.norms:
         if norm.stream and norm.layer is None:
-            norm_kinds[norm.path] = "final" if norm is structure.final_norm else "embedding"
+            late = "head" if norm.path in {call.path for call in run.after} else "embedding"
+            norm_kinds[norm.path] = "final" if norm is structure.final_norm else late
     return Sites(structure, norm_kinds, collector.sites, collector.missing)
 
 

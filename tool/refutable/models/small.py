@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from refutable.errors import ModelError, near, one_line
@@ -32,6 +32,8 @@ _COMMON: Mapping[str, Any] = {
     "eos_token_id": 2,
     "pad_token_id": 0,
     "sliding_window": 8,
+    # What a large default states of blocks that a small copy has not.
+    "per_layer_config": {},
     "ffn_dim": 96,
     "n_inner": 96,
     # mixtures of experts
@@ -121,18 +123,31 @@ def small_config(model_type: str) -> PreTrainedConfig:
 
 def _given(kind: type[PreTrainedConfig], model_type: str) -> dict[str, Any]:
     """Sizes for a config class, and for the configs of its parts: text, pictures, sound."""
-    from transformers import AutoConfig
-
     known = _fields(kind)
     stated = dict(_own_sizes().get(model_type, {}))
     without = stated.pop("without", ())
     sizes = {**_COMMON, **(_LATENT if "kv_lora_rank" in known else {})}
+    # Made here: of a dict a class fills in what it states of its own large default.
     parts = {
-        name: _pictures(part) | _given(part, part.model_type)
-        for name, part in getattr(kind, "sub_configs", {}).items()
-        if part is not AutoConfig and name not in (*stated, *without)
+        name: part(**(_pictures(part) | _given(part, part.model_type)))
+        for name, part in _parts(kind)
+        if name not in (*stated, *without)
     }
     return {n: v for n, v in sizes.items() if n in known and n not in without} | parts | stated
+
+
+def _parts(kind: type[PreTrainedConfig]) -> Iterator[tuple[str, type[PreTrainedConfig]]]:
+    """Yield the configs that a config class holds, by field: of text, pictures, sound."""
+    from transformers import AutoConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    defaults = getattr(kind, "sub_configs_defaults", {})
+    for name, part in getattr(kind, "sub_configs", {}).items():
+        if part is not AutoConfig:
+            yield name, part
+        elif model_type := getattr(defaults.get(name), "model_type", None):
+            # Any decoder would do; this is the one that the class takes by itself.
+            yield name, CONFIG_MAPPING[model_type]
 
 
 def _pictures(kind: type[PreTrainedConfig]) -> dict[str, Any]:

@@ -104,6 +104,8 @@ class StreamFinder:
         What modules outside the blocks got after the last block had run.
     tokens : int
         Of the prompt.
+    width : int
+        Of the stream, as the config states it.
     tolerance : float
         Relative; what is equal up to rounding counts as equal.
     """
@@ -112,12 +114,15 @@ class StreamFinder:
         self,
         blocks: list[Passed],
         after: list[torch.Tensor],
+        *,
         tokens: int,
+        width: int,
         tolerance: float,
     ) -> None:
         self.blocks = blocks
         self.after = after
         self.tokens = tokens
+        self.width = width
         self.tolerance = tolerance
 
     def find(self) -> Stream:
@@ -175,6 +180,10 @@ class StreamFinder:
     def _shape(self, shape: torch.Size) -> tuple[str, tuple[str, ...]]:
         """Say what is wrong with the shape of the stream, and name its dimensions."""
         plain, turned = ("batch", "position", "dim"), ("position", "batch", "dim")
+        streams, rest = divmod(shape[-1], self.width)
+        if len(shape) == 3 and streams > 1 and not rest:
+            told = f"the blocks carry {shape[-1]} numbers a token, {streams} x {self.width}"
+            return f"{told}: several residual streams side by side, of which none is the stream", ()
         if tuple(shape[:2]) == (1, self.tokens) and len(shape) == 3:
             return "", plain
         if tuple(shape[:2]) == (self.tokens, 1) and len(shape) == 3:

@@ -173,7 +173,9 @@ class _Recording:
         held = (self.structure.blocks_path + ".").startswith
         after = [call for call in self.after if not held(call.path + ".")]
         ends = [value for call in after for value in call.all_given]
-        stream = StreamFinder(blocks, ends, _TOKENS, tolerance).find()
+        width = self.structure.d_model
+        finder = StreamFinder(blocks, ends, tokens=_TOKENS, width=width, tolerance=tolerance)
+        stream = finder.find()
         if len({id(block) for block in self.structure.blocks}) < len(blocks):
             reused = "one block is run several times, and what each run makes is not kept apart"
             stream = replace(stream, problem=reused)

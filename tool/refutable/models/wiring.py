@@ -84,10 +84,18 @@ class _BlockReader:
         stream = any(self._equal(norm.made, self.made) for norm in self.norms)
         norm_kinds = {}
         for norm in self.norms:
-            after = any(self._equal(norm.given, call.made) for call in sublayers)
+            # What such a norm makes is added to the stream; what a sublayer reads is before that.
+            after = any(self._equal(norm.given, call.made) for call in sublayers) and not any(
+                self._equal(norm.made, call.given) for call in self._later(norm, sublayers)
+            )
             place = "post" if after else "stream" if stream else "pre"
             norm_kinds[self.prefix + norm.path] = place
         return norm_kinds
+
+    def _later(self, norm: Call, calls: list[Call]) -> list[Call]:
+        ahead = self.calls[: self.calls.index(norm)]
+        passes = nn.Dropout | nn.Identity
+        return [c for c in calls if c not in ahead and not isinstance(c.module, passes)]
 
     def _place(self, call: Call) -> str:
         return self.norm_kinds[self.prefix + call.path]
@@ -178,16 +186,31 @@ class _BlockReader:
         before = [c for c in self.norms if self._place(c) == "pre"]
         after = [c for c in self.norms if self._place(c) == "post"]
         parts: dict[str, Part | str] = {}
-        first_end = self.attn_out.path if self.attn_out is not None else None
-        # The first norm stands before attention, unless it runs only after it.
-        early = before and self.calls.index(before[0]) < (self.at_attention or 0)
-        one, two = (before[:1], before[1:2]) if early else ([], before[:1])
+        reads = [c for c in self.calls if c.path == self.attention]
+        read = [c for c in before if any(self._equal(c.made, call.given) for call in reads)]
+        if read:
+            one, two = read[-1:], before[before.index(read[-1]) + 1 :][:1]
+        else:
+            # The first norm stands before attention, unless it runs only after it.
+            early = before and self.calls.index(before[0]) < (self.at_attention or 0)
+            one, two = (before[:1], before[1:2]) if early else ([], before[:1])
         for name, calls in (("ln1", one), ("ln2", two)):
             parts[name] = _output(calls[0]) if calls else "the block has no such norm"
-        for name, before_sum in (("ln1_post", True), ("ln2_post", False)):
-            match = [c for c in after if (c.path == first_end) is before_sum]
+        for name, of_attention in (("ln1_post", True), ("ln2_post", False)):
+            match = [c for c in after if self._is_after_attention(c) is of_attention]
             parts[name] = _output(match[0]) if match else "the block has no norm there"
         return parts
+
+    def _is_after_attention(self, norm: Call) -> bool:
+        """Whether a norm of a sublayer's result is that of attention's."""
+        if self.attn_out is not None:
+            return norm.path == self.attn_out.path
+        inside = (self.attention, self.attention + ".")
+        return any(
+            self._equal(norm.given, call.made)
+            for call in self.calls
+            if call.path == inside[0] or call.path.startswith(inside[1])
+        )
 
     def feed_forward(self) -> dict[str, Part | str]:
         """Find the nonlinearity of the feed-forward and the projection that follows it."""
@@ -202,10 +225,16 @@ class _BlockReader:
             and c.path not in self.norm_paths
         ]
         down = [c for c in inside if _projects(c) and c.made is not None]
-        down = [c for c in self._shaped(down) if c.given is not None]
+        # What it makes is what the feed-forward makes, or what a norm after it reads.
+        ends = [self.mlp_out.made, *(c.given for c in self.norms if self._place(c) == "post")]
+        down = [
+            c
+            for c in self._shaped(down)
+            if c.given is not None and any(self._equal(c.made, end) for end in ends)
+        ]
         bends = [c for c in inside if _bends(c)]
         reason = "no single nonlinearity and projection in the feed-forward"
-        if not down or len(bends) != 1:
+        if not down or len(bends) != 1 or not _alike(bends[0].made, down[-1].given):
             return dict.fromkeys(names, reason)
         dims = ("batch", "position", "neuron")
         return {
@@ -245,6 +274,10 @@ class _BlockReader:
         if not any(self._equal(last.made, made) for made in (*given, *after)):
             return f"block {self.layer} has no projection whose result is that of its attention"
         return Part(last.path, last.module, "input", ("batch", "position", "head*head_dim"))
+
+
+def _alike(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
+    return left is not None and right is not None and left.shape == right.shape
 
 
 def _output(call: Call) -> Part:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from refutable.capture.measure import measure
 from refutable.cli.app import app
+from refutable.cli.architectures import row, surveyed_into
 from refutable.measurement.survey import Survey, survey
 from refutable.models.encode import Encoded
 from refutable.models.sites import find_sites
@@ -114,6 +115,27 @@ def test_the_command_says_what_can_be_measured_and_writes_the_table(tmp_path: Pa
     rows = [line for line in table.read_text().splitlines() if line.startswith("| llama")]
     assert rows == ["| llama | RMSNorm | rotary | packed | + | + | + | + | + |  |  |"]
     assert "sees later tokens" in table.read_text()
+
+
+def test_a_stopped_sweep_goes_on_where_it_was(tmp_path: Path) -> None:
+    rows = tmp_path / "table.md.rows"
+    looked_at: list[str] = []
+    first = list(surveyed_into(rows, ["llama"], looked_at.append))
+    # What kill -9 leaves of a line, and a row of other versions.
+    whole = rows.read_text().strip()
+    other = whole.replace('"llama"', '"gpt2"').replace('"transformers": "', '"transformers": "4.')
+    rows.write_text(f"{whole}\n{other}\n{whole[:40]}")
+    again = list(surveyed_into(rows, ["llama", "gpt2"], looked_at.append))
+    assert looked_at == ["llama", "gpt2"]
+    assert again[0] == first[0]
+    assert row(again[1]) == "| gpt2 | LayerNorm | learned | packed | + | + | + | + | + |  |  |"
+    assert list(surveyed_into(rows, ["gpt2", "llama"], looked_at.append)) == again[::-1]
+    assert len(looked_at) == 2
+    table = tmp_path / "table.md"
+    run = CliRunner().invoke(app, ["check", "--architecture", "llama", "--write", str(table)])
+    assert "going on from" in run.output
+    assert row(first[0]) in table.read_text()
+    assert not rows.exists()
 
 
 def test_a_type_that_does_not_exist_is_met_with_a_suggestion() -> None:

@@ -122,6 +122,18 @@ def test_what_is_no_damage_passes(tmp_path: Path) -> None:
     assert by_name["weights-alive"].detail == "block 2 repeats block 1"
 
 
+@pytest.mark.parametrize(("weight", "told"), [(0.0, False), (-1.0, True)])
+def test_a_gain_of_one_plus_weight_may_be_folded_and_not_be_nothing(
+    tmp_path: Path, weight: float, told: bool
+) -> None:
+    config = small_config("gemma")
+    config.num_hidden_layers = 3
+    build_small(config).save_pretrained(tmp_path)
+    name = "model.layers.1.post_attention_layernorm.weight"
+    rewrite(tmp_path, _set(name, lambda v: torch.full_like(v, weight)))
+    assert (f"{name} is -1 throughout" in checks(tmp_path).get("weights-alive", "")) is told
+
+
 def test_numbers_that_are_not_finite_in_a_saved_buffer_are_named(tmp_path: Path) -> None:
     build_small(small_config("deepseek_v3")).save_pretrained(tmp_path)
     name = "model.layers.1.mlp.gate.e_score_correction_bias"

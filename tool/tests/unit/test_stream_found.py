@@ -17,6 +17,7 @@ from refutable.errors import ModelError, NotAvailableError
 from refutable.measurement.instrument import check
 from refutable.models.encode import Encoded
 from refutable.models.sites import find_sites
+from refutable.models.small import build_small, small_config
 from refutable.models.structure import find_structure
 from refutable.observables.registry import REGISTRY
 
@@ -283,3 +284,11 @@ def test_a_picture_encoder_lends_neither_blocks_nor_positions(width: int) -> Non
         structure = find_structure(AutoModelForCausalLM.from_config(config))
     assert "language_model" in structure.blocks_path
     assert (structure.positions, structure.position_embedding) == ("rotary", None)
+
+
+def test_streams_side_by_side_in_one_vector_are_no_stream() -> None:
+    model = build_small(small_config("qwen4_exp_text"))
+    sites = find_sites(model)
+    with pytest.raises(NotAvailableError, match="256 numbers a token, 4 x 64: several residual"):
+        sites["blocks.0.resid_post"]
+    assert failed(model, LOGITS) == {}
