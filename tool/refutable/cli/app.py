@@ -11,12 +11,21 @@ from refutable.cli import commands
 from refutable.cli.base import app, refuse
 from refutable.errors import RefutableError, one_line
 from refutable.system.discovery import load_modules
+from refutable.system.garbage import look_as_usual, look_seldom
 
 load_modules(commands)
 
 
 def main() -> None:
     """Run the command line; whatever the user can mend is one line and exit code 2."""
+    look_seldom()
+    try:
+        _run()
+    finally:
+        look_as_usual()
+
+
+def _run() -> NoReturn:
     # `train` brings its own options; it is added only when asked for or listed.
     if len(sys.argv) < 2 or sys.argv[1] in ("train", "--help"):
         from refutable.cli.train import train_app

@@ -100,11 +100,12 @@ def load(
         If the model cannot be loaded at all, in one line.
     """
     keep_freed_memory()
-    look_as_usual()
     place, kind = usable_device(device), _dtype(dtype)
     checkpoint = locate(spec)
     identity = identify_checkpoint(spec, checkpoint)
     model, report = _from_checkpoint(spec, checkpoint, kind)
+    # Not before: importing its libraries makes half a million objects that stay.
+    look_as_usual()
     facts = _facts_of(identity.facts, model)
     checks = fidelity_checks(model, report, checkpoint, spec, facts)
     return LoadedModel(

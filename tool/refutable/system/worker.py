@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from refutable.system.garbage import look_seldom
+
 _SIZE = 8
 """Bytes in which the length of the job is told."""
 
@@ -133,6 +135,7 @@ def start(
 
 def receive() -> Any:
     """Return the job of this process, and let it end with the process that started it."""
+    look_seldom()
     pipe = sys.stdin.buffer
     size = int.from_bytes(pipe.read(_SIZE), "big")
     message = pipe.read(size)

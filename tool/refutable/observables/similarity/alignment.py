@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refutable.capture.compare import relative_difference
+from refutable.capture.compare import BOUNDS, relative_difference
 from refutable.capture.last_states import LAST_STATES, handed_over
 from refutable.capture.measure import measure
 from refutable.capture.packing import LAYOUTS, choose
@@ -42,8 +42,6 @@ MOST_DRAWS = 4
 """Draws of one prompt of each family; more cost a forward pass each on every reference."""
 _REFERENCE_SEED = 0
 _GAUSSIAN_SEED = 29
-_EQUAL = {"float32": 1e-3}
-_EQUAL_HALF = 5e-2
 
 
 def debiased_cka(x: Floats, y: Floats) -> float:
@@ -141,7 +139,7 @@ def last_residuals(loaded: LoadedModel, encoded: Encoded) -> Floats:
 
 def _layout(loaded: LoadedModel, sites: Sites, encoded: Encoded) -> str:
     few = some(encoded, choose([len(ids) for ids in encoded.ids], most=4))
-    bound = _EQUAL.get(loaded.dtype, _EQUAL_HALF)
+    bound = BOUNDS[loaded.dtype]
 
     def vectors(layout: str) -> Floats:
         return measure(loaded.model, sites, few, [LAST_STATES], layout=layout)[
