@@ -16,7 +16,14 @@ import numpy as np
 import torch
 
 from refutable.capture.measure import measure
-from refutable.capture.recorder import RESID_POST, BlockRecorder, Recorded, Tokens
+from refutable.capture.recorder import (
+    ALL_LOGITS,
+    RESID_POST,
+    BlockRecorder,
+    Recorded,
+    Recorder,
+    Tokens,
+)
 from refutable.models.placement import input_device
 
 if TYPE_CHECKING:
@@ -24,10 +31,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from refutable.capture.packing import Pack
+    from refutable.capture.views import LogitView
     from refutable.models.encode import Encoded
     from refutable.models.sites import Sites
-
-    Array = NDArray[np.float64]
 
 # Numbers of one full logit array (256 MB in float32).
 _MOST_LOGITS = 1 << 26
@@ -81,7 +87,21 @@ class _Projection(BlockRecorder):
         return self._view.by_prompt(per_token.T).transpose(0, 1)
 
 
+class _EveryLogit(Recorder):
+    """Logits after every token of a prompt that runs alone."""
+
+    name: ClassVar[str] = "check_every_logit"
+    reads: ClassVar[tuple[str, ...]] = (ALL_LOGITS,)
+
+    def read(self, site: str, layer: int, view: LogitView) -> None:
+        self._value = view.all().float()[None]
+
+    def take(self, pack: Pack, blocks: int) -> torch.Tensor:
+        return self._value
+
+
 _PROJECTIONS = Recorded(_Projection.name, ("prompt", "layer", "position"), _Projection)
+_LOGITS = Recorded(_EveryLogit.name, ("prompt", "position", "vocab"), _EveryLogit)
 
 
 def causality(model: PreTrainedModel, sites: Sites, encoded: Encoded) -> Causality:
@@ -104,7 +124,7 @@ def causality(model: PreTrainedModel, sites: Sites, encoded: Encoded) -> Causali
     trials: list[Causality] = []
     for ids in _prompts(encoded, sites.structure.d_vocab):
         # Another token may by chance do what the first does: the last position must move for one.
-        tried = [_one(model, sites, encoded, ids, other) for other in _others(encoded, ids, sites)]
+        tried = _replaced(model, sites, encoded, ids)
         worst = max(tried, key=lambda one: one.before)
         moves = max(tried, key=lambda one: one.at)
         trials.append(
@@ -129,7 +149,7 @@ def _inside(
     for place in positions:
         other = next(t for t in _others(encoded, ids, sites) if t != ids[place])
         rows.append((*ids[:place], other, *ids[place + 1 :]))
-    logits = _logits(model, replace(encoded, ids=tuple(rows))).astype(np.float64)
+    logits = _values(model, sites, encoded, rows, stream=False)["logits"]
     return [
         replace(_compared("logits", logits[[0, at], : place + 1]), what=f"token {place + 1}")
         for at, place in enumerate(positions, start=1)
@@ -154,40 +174,59 @@ def _others(encoded: Encoded, ids: Sequence[int], sites: Sites) -> list[int]:
     return [*sorted(seen), *sorted(more)][:2]
 
 
-def _one(
-    model: PreTrainedModel, sites: Sites, encoded: Encoded, ids: tuple[int, ...], other: int
-) -> Causality:
-    pair = replace(
-        encoded,
-        ids=(ids, (*ids[:-1], other)),
-        prompt_ids=("own/0", "other/0"),
-        families=("own", "other"),
-    )
-    values = {"logits": _logits(model, pair)}
-    if not sites.reason("blocks.0.resid_post"):
-        arrays = measure(model, sites, pair, [_PROJECTIONS], layout="single")
-        stream = arrays[_PROJECTIONS.name].values
-        values |= {f"block {layer}": stream[:, layer, :, None] for layer in range(stream.shape[1])}
-    parts = [_compared(name, value.astype(np.float64)) for name, value in values.items()]
-    leak = max(parts, key=lambda one: one.before)
-    still = min(parts, key=lambda one: one.at)
-    return Causality(leak.before, still.at, still.where if still.at == 0 else leak.where)
+def _replaced(
+    model: PreTrainedModel, sites: Sites, encoded: Encoded, ids: tuple[int, ...]
+) -> list[Causality]:
+    """Replace the last token of a prompt by each of two others."""
+    rows = [ids, *((*ids[:-1], other) for other in _others(encoded, ids, sites))]
+    values = _values(model, sites, encoded, rows, stream=not sites.reason("blocks.0.resid_post"))
+    tried = []
+    for at in range(1, len(rows)):
+        parts = [_compared(name, value[[0, at]]) for name, value in values.items()]
+        leak = max(parts, key=lambda one: one.before)
+        still = min(parts, key=lambda one: one.at)
+        tried.append(Causality(leak.before, still.at, still.where if still.at == 0 else leak.where))
+    return tried
+
+
+def _values(
+    model: PreTrainedModel,
+    sites: Sites,
+    encoded: Encoded,
+    rows: Sequence[tuple[int, ...]],
+    *,
+    stream: bool,
+) -> dict[str, NDArray[np.generic]]:
+    """Logits of prompts of one length, each run alone, and their stream: prompt, position, value.
+
+    One pass gives both. Where no unembedding was found the model's own logits are taken.
+    """
+    names = tuple(f"row/{place}" for place in range(len(rows)))
+    prompts = replace(encoded, ids=tuple(rows), prompt_ids=names, families=names)
+    own = sites.unembedding is None
+    items = [*([_PROJECTIONS] if stream else []), *([] if own else [_LOGITS])]
+    arrays = measure(model, sites, prompts, items, layout="single", finite=False) if items else {}
+    values = {"logits": _logits(model, prompts) if own else arrays[_LOGITS.name].values}
+    if stream:
+        along = arrays[_PROJECTIONS.name].values
+        values |= {f"block {layer}": along[:, layer, :, None] for layer in range(along.shape[1])}
+    return values
 
 
 @torch.no_grad()
-def _logits(model: PreTrainedModel, pair: Encoded) -> Array:
+def _logits(model: PreTrainedModel, prompts: Encoded) -> NDArray[np.float32]:
     device = input_device(model)
     logits = []
-    for ids in pair.ids:
+    for ids in prompts.ids:
         out = model(input_ids=torch.tensor([ids], device=device), use_cache=False, return_dict=True)
         logits.append(out.logits[0].float().cpu().numpy())
     return np.stack(logits)
 
 
-def _compared(name: str, values: Array) -> Causality:
+def _compared(name: str, values: NDArray[np.generic]) -> Causality:
     """Compare two prompts' values, (2, position, ...)."""
     # A token that the model rules out (-inf) is ruled out in both.
-    values = np.nan_to_num(values, neginf=0.0, posinf=0.0)
+    values = np.nan_to_num(values.astype(np.float64), neginf=0.0, posinf=0.0)
     scale = float(np.ptp(values)) or 1.0
     gap = np.abs(values[0] - values[1]).reshape(values.shape[1], -1).max(-1) / scale
     return Causality(float(gap[:-1].max(initial=0.0)), float(gap[-1]), name)

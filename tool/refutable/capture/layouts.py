@@ -67,8 +67,9 @@ class Trial:
         What the run's passes record besides; it is kept in `made` and not compared.
     bound : float
         Largest relative difference that counts as equal.
-    most_packs : int
-        Passes of a set too large to be checked whole.
+    most_packs : tuple of int
+        Passes of a set too large to be checked whole, and how many of the passes are made without
+        reading attention, too; 0 where the model is known to be right without it.
     """
 
     def __init__(
@@ -81,9 +82,9 @@ class Trial:
         probes: Sequence[Recordable],
         riding: Sequence[Recordable] = (),
         bound: float,
-        most_packs: int = MOST_PACKS,
+        most_packs: tuple[int, int] = (MOST_PACKS, MOST_PACKS_AGAIN),
     ) -> None:
-        self._most_packs = most_packs
+        self._most_packs, self._most_plain = most_packs
         self._model, self._sites, self._encoded = model, sites, encoded
         self._asked, self._probes, self._bound = asked, probes, bound
         self._riding = riding
@@ -119,10 +120,10 @@ class Trial:
             self._model, self._sites, chosen, list(items), layout="single", finite=False
         )
         difference = compare(measured, alone, ranged=LastLogits.name)
-        if plan.attention and difference.value <= self._bound:
+        if plan.attention and self._most_plain and difference.value <= self._bound:
             # Read through our own function, attention is right even where the model's own mask
             # lets packed prompts see each other; the model must be right without it too.
-            packs = packs[:MOST_PACKS_AGAIN]
+            packs = packs[: self._most_plain]
             inside = {prompt for pack in packs for prompt in pack.prompts}
             some = self._encoded.only([place for place in indices if place in inside])
             probed = only(

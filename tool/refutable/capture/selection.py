@@ -34,8 +34,16 @@ def packs_to_check(model: PreTrainedModel, *, again: bool) -> int:
     """
     if again:
         return MOST_PACKS_AGAIN
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return MOST_PACKS_LARGE if parameters > large.LARGE else MOST_PACKS
+    return MOST_PACKS_LARGE if _is_large(model) else MOST_PACKS
+
+
+def plain_packs(model: PreTrainedModel) -> int:
+    """How many of these passes are made without reading attention, too."""
+    return 1 if _is_large(model) else MOST_PACKS_AGAIN
+
+
+def _is_large(model: PreTrainedModel) -> bool:
+    return sum(parameter.numel() for parameter in model.parameters()) > large.LARGE
 
 
 def checked_packs(

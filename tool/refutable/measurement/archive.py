@@ -13,7 +13,7 @@ from refutable.measurement.control_prompts import ENOUGH, thinned
 from refutable.measurement.needs import ControlCopy, Plan
 from refutable.measurement.room import DRAWN_BY_BLOCK, is_streamed
 from refutable.measurement.state import COMMITTED, Sources, State
-from refutable.models.large import ECONOMY, is_large
+from refutable.models.large import COPIES, ECONOMY, UNTRAINED, copies_read_less, is_large
 from refutable.models.sources import locate
 from refutable.models.sources.twin import how_to_train
 from refutable.observables.registry import REGISTRY, Observable
@@ -111,7 +111,7 @@ class ObservationArchive:
             dtype=settings.dtype,
             device=settings.device.split(":")[0],
             role=role,
-            extra=self._extra(item),
+            extra=self._extra(item, role),
         )
 
     def _arm(self, prompts: str, arm: str, role: str) -> str:
@@ -119,18 +119,21 @@ class ObservationArchive:
 
         Such a token used to be doubled or left in; what was stored of it then is not read.
         """
-        facts = self.state.facts
+        spec, facts = self.state.spec, self.state.facts
         if self.prompts(prompts).may_begin_with(facts.bos):
             arm = f"{arm}, own BOS left out"
         if role.startswith("untrained-") and is_streamed(self.state, self.settings):
             arm = f"{arm}, {DRAWN_BY_BLOCK}"
-        return f"{arm}, {ENOUGH} in all" if thinned(role, facts) else arm
+        return f"{arm}, {ENOUGH} in all" if thinned(role, spec, facts) else arm
 
-    def _extra(self, item: Observable) -> str:
-        """What else the numbers depend on: other models, or that less is read of a large one."""
+    def _extra(self, item: Observable, role: str) -> str:
+        """What else the numbers depend on: other models, or that less is read."""
         others = self._compared_with(item) or item.code
-        if item.economical and is_large(self.state.facts):
+        spec, facts = self.state.spec, self.state.facts
+        if item.economical and is_large(facts):
             return f"{others}large-{ECONOMY}"
+        if item.economical and role.startswith(UNTRAINED) and copies_read_less(spec, facts):
+            return f"{others}copies-{COPIES}"
         return others
 
     def _compared_with(self, item: Observable) -> str:

@@ -1,9 +1,10 @@
-"""Which prompts a null control is measured on: of a large model, a few of each family.
+"""Which prompts a null control is measured on: a few of each family.
 
 A verdict, and the reading of a control, rest on family means and on copies; prompts of one family
 count as one unit. Untrained copies differ little from prompt to prompt, so a few prompts of each
-family decide as all do, and the nineteen copies of a large model no longer cost nineteen times what
-the model itself costs. The same holds of the model's own prompts with their tokens shuffled.
+family decide as all do, and nineteen copies no longer cost nineteen times what the model itself
+costs. The same holds of the model's own prompts with their tokens shuffled. Copies of the shipped
+small models read all prompts, as when their evidence was committed.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ from __future__ import annotations
 from collections import defaultdict
 
 from refutable.models.encode import Encoded
-from refutable.models.large import is_large
+from refutable.models.large import copies_read_less
+from refutable.models.spec import ModelSpec
 from refutable.records import ModelFacts
 
 ENOUGH = 40
 """Prompts in all, from which on no family gives another one."""
 
 
-def thinned(role: str, facts: ModelFacts) -> bool:
+def thinned(role: str, spec: ModelSpec, facts: ModelFacts) -> bool:
     """Whether the copies of a role are measured on some prompts of each family alone."""
-    return role.startswith(("untrained-", "shuffled-")) and is_large(facts)
+    return role.startswith(("untrained-", "shuffled-")) and copies_read_less(spec, facts)
 
 
 def few_of_each_family(encoded: Encoded, enough: int = ENOUGH) -> Encoded:

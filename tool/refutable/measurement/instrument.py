@@ -9,7 +9,6 @@ right, else right-padded, else single prompts. No architecture is known by name.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,8 +21,9 @@ from refutable.capture.measure import measure
 from refutable.capture.packing import LAYOUTS, choose
 from refutable.capture.plain import plain_logits, state_of
 from refutable.capture.plan import needs_attention
-from refutable.capture.selection import packs_to_check
+from refutable.capture.selection import packs_to_check, plain_packs
 from refutable.errors import NotAvailableError, one_line
+from refutable.measurement.instrument_result import InstrumentResult as InstrumentResult
 from refutable.models.structure import stated_counts
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.observables.residual import NBlocks, ResidualNormTokens
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedModel
 
-    from refutable.capture.measure import Made
     from refutable.capture.recorder import Recordable
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
@@ -43,25 +42,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, xr.DataArray]
 
 
-@dataclass(frozen=True, slots=True)
-class InstrumentResult:
-    """What the checks found; nothing counts when one of them failed."""
-
-    checks: tuple[InstrumentCheck, ...]
-    layout: str
-    """``packed``, ``padded`` or ``single``."""
-    attention: str
-    """Attention implementation of the pass."""
-    reference: dict[str, xr.DataArray]
-    """The asked-for observables on the checked prompts, each prompt run alone."""
-    packed: dict[str, xr.DataArray]
-    """The same on the same prompts in the chosen layout."""
-    error: float
-    """Largest relative difference between the two, or between plain and hooked runs."""
-    made: Made = field(default_factory=dict)
-    """Passes of the run itself that were made for it, with what they gave."""
-
-
+_KNOWN = "found on other prompts of this run, as long as these"
 _LOGITS = Observable(
     name=LastLogits.name,
     description="Logits after the last token.",
@@ -79,7 +60,7 @@ def check(
     observables: Sequence[Observable],
     *,
     bound: float | None = None,
-    again: bool = False,
+    longest_before: int = 0,
     riding: Sequence[Recordable] = (),
 ) -> InstrumentResult:
     """Check the instrument on one model and choose how prompts share forward passes.
@@ -97,9 +78,10 @@ def check(
         The recorded observables that will be asked for.
     bound : float, optional
         A wider tolerance than the one in `BOUNDS` for the model's floating-point type.
-    again : bool
-        Whether the layout was found right for this very model on other prompts in this run: fewer
-        passes of a large set are then compared.
+    longest_before : int
+        Tokens of the longest of other prompts on which the layout was found right for this very
+        model in this run; 0 for none. Fewer passes of a large set are then compared, and of
+        prompts that are no longer, a BOS aside, what the model alone decides is not asked again.
     riding : sequence of Recordable
         What the run's passes record besides, so that those made here need not be made again.
 
@@ -113,7 +95,9 @@ def check(
     NotAvailableError
         If the model does not have what an observable reads.
     """
-    limits = bound, packs_to_check(loaded.model, again=again)
+    longest = max(len(ids) for ids in encoded.ids)
+    known = 0 < longest <= longest_before + 1
+    limits = bound, packs_to_check(loaded.model, again=longest_before > 0), known
     return _Check(loaded, sites, encoded, (observables, riding), limits).run()
 
 
@@ -126,9 +110,9 @@ class _Check:
         sites: Sites,
         encoded: Encoded,
         recorded: tuple[Sequence[Observable], Sequence[Recordable]],
-        limits: tuple[float | None, int],
+        limits: tuple[float | None, int, bool],
     ) -> None:
-        bound, most_packs = limits
+        bound, most_packs, self.known = limits
         observables, riding = recorded
         self.model: PreTrainedModel = loaded.model
         self.sites = sites
@@ -147,7 +131,8 @@ class _Check:
         self.attention = needs_attention([*observables, *probes])
         self.trial = Trial(
             self.model, sites, encoded, asked=list(self.asked.values()), probes=probes,
-            riding=riding, bound=self.bound, most_packs=most_packs,
+            riding=riding, bound=self.bound,
+            most_packs=(most_packs, 0 if self.known else plain_packs(self.model)),
         )  # fmt: skip
         self.checks: list[InstrumentCheck] = []
 
@@ -257,6 +242,9 @@ class _Check:
         """Prompts ran by rising length: after the longest they must give the same again."""
         if not plain:
             return
+        if self.known:
+            self._add("no memory of other prompts", True, _KNOWN)
+            return
         indices = sorted({0, max(len(self.encoded) - 2, 0)})
         again = self._plain(self.encoded.only(indices))
         gaps = [
@@ -274,6 +262,9 @@ class _Check:
         self._add("no memory of other prompts", worst <= self.bound, detail, worst, self.bound)
 
     def _causal(self) -> None:
+        if self.known:
+            self._add("causal", True, _KNOWN)
+            return
         trial = causality(self.model, self.sites, self.whole)
         # Alike rows of one product differ by rounding alone, which half precision makes large.
         bound = self.bound if self.dtype in ("float16", "bfloat16") else self.bound / 10

@@ -65,8 +65,9 @@ class ModelRunner:
         self._done = 0
         self._loaded: LoadedModel | None = None
         self._sites: tuple[LoadedModel, Sites] | None = None
-        self._packed = False
-        """Whether prompts were found to share passes rightly, on some set in this run."""
+        self._longest = 0
+        """Tokens of the longest prompt of a set in this run of which it was found that prompts
+        share passes rightly."""
         self._ledger = CostLedger(archive.settings.profile)
         self._made: Made = {}
         """Passes over the prompts at hand that were made to check the instrument."""
@@ -235,7 +236,9 @@ class ModelRunner:
         encoded, sites = self._encoded(loaded, prompts, arm, None), self._sites_of(loaded)
         with self._ledger.of("instrument check", prompts, arm):
             riding = self._riding(names)
-            checking = partial(check, loaded, sites, encoded, again=self._packed, riding=riding)
+            checking = partial(
+                check, loaded, sites, encoded, longest_before=self._longest, riding=riding
+            )
             checks, reasons = checked_apart(recorded, sites, checking)
         for name, reason in reasons.items():
             for control in self.archive.groups[prompts, arm]:
@@ -248,7 +251,8 @@ class ModelRunner:
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
         self.archive.put_notes(prompts, arm, checks.layout, checks.attention)
-        self._packed |= checks.layout == "packed"
+        if checks.layout == "packed":
+            self._longest = max(self._longest, *(len(ids) for ids in encoded.ids))
         self._made = checks.made
         return set(reasons)
 
@@ -273,7 +277,7 @@ class ModelRunner:
         states: xr.DataArray | None = None
         if recorded or any(item.per_prompt for item in items):
             encoded = self._encoded(loaded, prompts, arm, shuffle)
-            if thinned(role, self.state.facts):
+            if thinned(role, self.state.spec, self.state.facts):
                 encoded = few_of_each_family(encoded)
         if recorded and encoded is not None:
             layout = self._layout(prompts, arm)

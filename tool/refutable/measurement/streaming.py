@@ -138,7 +138,7 @@ class StreamedRunner(ModelRunner):
         for name in measured_on_a_model(names) - recorded_only(names):
             self.archive.put_reason(name, prompts, arm, role, reason)
         encoded = self._encoded(self._model(), prompts, arm, shuffle)
-        if thinned(role, self.state.facts):
+        if thinned(role, self.state.spec, self.state.facts):
             encoded = few_of_each_family(encoded)
         return _Task(prompts, arm, role, encoded, items, self._layout(prompts, arm))
 

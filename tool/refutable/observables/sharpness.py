@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from refutable.capture.last_answer import LastAnswer
-from refutable.models.large import is_large
+from refutable.models.large import is_large, reads_as_a_copy
 from refutable.observables.prose.text import documents, windows_of
 from refutable.observables.registry import observable
 
@@ -228,10 +228,10 @@ def sharpness_by_document(loaded: LoadedModel, *, seed: int | None = None) -> xr
 
     names, loss = held_out(loaded)
     first_seed = (loaded.spec.seed or 0) if seed is None else seed
-    few = DIRECTIONS
-    if is_large(loaded.facts):
+    few = DIRECTIONS // 2 if is_large(loaded.facts) else DIRECTIONS
+    if reads_as_a_copy(loaded):
         # Five copies cost what the model costs, and differ little from each other.
-        few = 1 if loaded.weights_digest.startswith("untrained-") else DIRECTIONS // 2
+        few = 1
     rises = sharpness_of(loaded.model, loss, seed=first_seed, directions=few)
     coords = {"text": names, "family": ("text", names)}
     return xr.DataArray(rises, dims=("text",), coords=coords)
@@ -244,8 +244,8 @@ def sharpness(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     Notes
     -----
     Mean over four filter-normalized directions (two for a model above 20 million parameters, one
-    for its untrained copies) with both signs, for each document of held-out prose. At a distance of
-    0 it is exactly 0.
+    for untrained copies) with both signs, for each document of held-out prose. At a distance of 0
+    it is exactly 0.
     """
     return sharpness_by_document(loaded)
 

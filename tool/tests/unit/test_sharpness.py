@@ -90,6 +90,7 @@ class Subject:
         self.model, self.tokenizer, self.device = model, Letters(), "cpu"
         self.facts = type("Facts", (), {"context": 20, "parameters": 1000})()
         self.spec = type("Spec", (), {"id": "random", "seed": 5})()
+        self.weights_digest = "trained"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from refutable.models.large import is_large
+from refutable.models.large import reads_as_a_copy
 from refutable.observables.prose.text import documents, windows_of
 from refutable.observables.registry import observable
 
@@ -96,13 +96,13 @@ def word_arcs(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     Notes
     -----
     Over the first 64 tokens of each held-out document, see `arc_weights`; a document without a
-    word arc gives NaN. Untrained copies of a large model read every other pair of documents.
+    word arc gives NaN. Untrained copies read every other pair of documents.
     """
     import numpy as np
     import torch
     import xarray as xr
 
-    names, rows, patterns = _read(loaded, TOKENS, some=_half(loaded))
+    names, rows, patterns = _read(loaded, TOKENS, some=reads_as_a_copy(loaded))
     pieces = [loaded.reader().convert_ids_to_tokens(row) for row in rows.tolist()]
     arcs, elsewhere = arc_weights([word_starts(p) for p in pieces], rows.shape[1])
     excess = [torch.einsum("thqk,tqk->th", pattern, arcs - elsewhere) for pattern in patterns]
@@ -142,10 +142,6 @@ def attention_map(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     coords = {dim: range(n) for dim, n in zip(("layer", "head"), values.shape, strict=False)}
     coords |= {"query": range(length), "key": range(length)}
     return xr.DataArray(values, dims=("layer", "head", "query", "key"), coords=coords)
-
-
-def _half(loaded: LoadedModel) -> bool:
-    return is_large(loaded.facts) and str(loaded.weights_digest).startswith("untrained-")
 
 
 def _read(

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from refutable.errors import NotAvailableError
-from refutable.models.large import is_large
+from refutable.models.large import is_large, reads_as_a_copy
 from refutable.observables.registry import observable
 from refutable.training.corpus import shipped_excerpt
 
@@ -30,9 +30,10 @@ _MOST_LOGITS = 1 << 26
 """Logits of one batch, 256 MB in float32."""
 SMALL = 10_000_000
 """Parameters above which a model reads one window of a document with noise."""
-CONTROL_EVERY = 7
-"""Of the documents, those that an untrained copy of a larger model reads: five copies cost what
-the model costs, and what noise does to a model that knows nothing varies little."""
+CONTROL_EVERY = {True: 2, False: 7}
+"""Of the documents, those that an untrained copy of a small and of a larger model reads: five
+copies cost what the model costs, and what noise does to a model that knows nothing varies little.
+"""
 LENGTH = 128
 NOISY_LENGTH_LARGE = 48
 """Tokens of a document with noise that a large model reads (`refutable.models.large`)."""
@@ -156,23 +157,23 @@ def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
 
     Notes
     -----
-    A model of 10 million parameters or more reads one window of a document instead of two, and its
-    untrained copies, the null control, read every seventh document. One of more than 20 million
-    reads the first 48 tokens of that window, and of its copies no claim asks what swapped letters
-    do: they read the words alone.
+    A model of 10 million parameters or more reads one window of a document instead of two; one of
+    more than 20 million the first 48 tokens of it. Untrained copies, the null control, read one
+    window of every second document (of every seventh where the model is of 10 million or more),
+    and as no claim asks what swapped letters do to them, the words alone.
     """
     import numpy as np
     import xarray as xr
 
     names, texts = documents()
+    copy = reads_as_a_copy(loaded)
     small = loaded.facts.parameters < SMALL
     seeds = NOISE_SEED + np.arange(len(texts))
-    copy = loaded.weights_digest.startswith("untrained-")
-    if not small and copy:
-        some = slice(None, None, CONTROL_EVERY)
+    if copy:
+        some = slice(None, None, CONTROL_EVERY[small])
         names, texts, seeds = names[some], texts[some], seeds[some]
     short = [text[:1500] for text in texts]
-    windows = NOISY_WINDOWS if small else 1
+    windows = NOISY_WINDOWS if small and not copy else 1
     tokens = NOISY_LENGTH_LARGE if is_large(loaded.facts) else LENGTH
     clean = document_losses(loaded, short, windows, tokens=tokens)
 
@@ -181,7 +182,7 @@ def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
         return document_losses(loaded, noisy, windows, tokens=tokens)
 
     noises = {"words": noisy_words, "characters": swapped_characters}
-    if copy and is_large(loaded.facts):
+    if copy:
         del noises["characters"]
     rows = [[clean, *(loss(change, rate) for rate in RATES[1:])] for change in noises.values()]
     coords = {
