@@ -304,6 +304,20 @@ def recorded_only(names: Iterable[str]) -> set[str]:
     return {name for name in names if REGISTRY[name].recorder is not None}
 
 
+def apart(names: Iterable[str]) -> set[str]:
+    """Names of the experiments that take passes of their own, and nothing of the packed one."""
+    items = (REGISTRY[name] for name in names)
+    return {i.name for i in items if i.experiment is not None and not i.last_states}
+
+
+def apart_by_module(names: Iterable[str]) -> dict[str, set[str]]:
+    """Group these by where they are defined: what two of one module find out serves both."""
+    by_module: dict[str, set[str]] = {}
+    for item in sorted((REGISTRY[name] for name in apart(names)), key=lambda i: (i.turn, i.name)):
+        by_module.setdefault(str(getattr(item.experiment, "__module__", "")), set()).add(item.name)
+    return by_module
+
+
 def measured_on_a_model(names: Iterable[str]) -> set[str]:
     """Names of the observables that need the model itself, not its weights alone."""
     return {name for name in names if REGISTRY[name].weights is None}

@@ -9,7 +9,7 @@ from refutable.capture.recorder import ALL_LOGITS, LOGITS, PATTERN, Recordable
 from refutable.errors import InstrumentError, NotAvailableError
 
 if TYPE_CHECKING:
-    from refutable.measurement.instrument import InstrumentResult
+    from refutable.measurement.instrument_result import InstrumentResult
     from refutable.models.sites import Sites
     from refutable.observables.registry import Observable
 

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from refutable.errors import InstrumentError, NotAvailableError, RefutableError, one_line, told
 from refutable.measurement.archive import ObservationArchive
+from refutable.measurement.beside import measuring_beside
 from refutable.measurement.room import is_streamed
 from refutable.measurement.runner import ModelRunner
 from refutable.measurement.state import State
+from refutable.measurement.units import Turns
 from refutable.models.sources.twin import measured_when_trained
 from refutable.system.progress import Say
 
@@ -63,7 +65,8 @@ def _origin(archive: ObservationArchive, say: Say) -> str:
         if not archive.read():
             origin = "live"
             archive.checks = []
-            _runner(archive, say).run()
+            with measuring_beside(archive) as turns:
+                _runner(archive, say, turns).run()
             if not archive.read():
                 raise InstrumentError(
                     f"{state.facts.id}: the store did not keep what was measured: free disk "
@@ -78,10 +81,10 @@ def lock_of(state: State) -> str:
     return state.report.weights_digest[:32]
 
 
-def _runner(archive: ObservationArchive, say: Say) -> ModelRunner:
+def _runner(archive: ObservationArchive, say: Say, turns: Turns | None) -> ModelRunner:
     """Return what measures the model: whole in memory where it fits, else block by block."""
     if not is_streamed(archive.state, archive.settings):
-        return ModelRunner(archive, say)
+        return ModelRunner(archive, say, turns)
     # Needs torch at once; a run that reads everything from the store does without.
     from refutable.measurement.streaming import StreamedRunner
 

@@ -23,7 +23,7 @@ from refutable.capture.plain import plain_logits, state_of
 from refutable.capture.plan import needs_attention
 from refutable.capture.selection import packs_to_check, plain_packs
 from refutable.errors import NotAvailableError, one_line
-from refutable.measurement.instrument_result import InstrumentResult as InstrumentResult
+from refutable.measurement.instrument_result import InstrumentResult
 from refutable.models.structure import stated_counts
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.observables.residual import NBlocks, ResidualNormTokens

@@ -55,7 +55,9 @@ def parts_of(harness: Harness, model: str, files: Iterable[str] = ()) -> list[Pa
     archive = harness.archive(model)
     archive.replay = measured_when_trained(state.spec)
     # Which way a model is measured is part of its keys, so it is decided here once.
-    settings = replace(settings, memory=room(settings), device=settings.device.split(":")[0])
+    # A worker of a pool is told how many cores it has; it starts no process of its own.
+    device = settings.device.split(":")[0]
+    settings = replace(settings, memory=room(settings), device=device, beside=False)
     taken: set[tuple[str, str]] = set()
     memory = needed(state, settings)
     if is_streamed(state, settings):

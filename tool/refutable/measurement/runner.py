@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -10,18 +11,20 @@ from typing import TYPE_CHECKING
 
 from refutable.capture.last_states import LAST_STATES, handing_over
 from refutable.capture.measure import measure
-from refutable.errors import NotAvailableError, NotHereError, told
+from refutable.errors import NotAvailableError, NotHereError
 from refutable.measurement.archive import (
     ObservationArchive,
+    apart,
+    apart_by_module,
     measured_on_a_model,
     recorded_only,
 )
 from refutable.measurement.available import checked_apart, lacking
 from refutable.measurement.control_prompts import few_of_each_family, thinned
-from refutable.measurement.costs import CostLedger
 from refutable.measurement.needs import ControlCopy
+from refutable.measurement.units import Turns, Unit, work_through
+from refutable.measurement.weights_runner import WeightsRunner
 from refutable.models.encode import encode
-from refutable.models.weights.reading import WeightReader
 from refutable.observables.registry import REGISTRY, Observable
 from refutable.system.progress import Say
 
@@ -33,21 +36,17 @@ if TYPE_CHECKING:
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
     from refutable.models.sites import Sites
-    from refutable.models.spec import ModelSpec
 
 
-_IN_MEMORY = NotHereError(
-    "observables of weights read a checkpoint: save the model with save_pretrained and name "
-    "its folder"
-)
-
+_WAIT = 0.05
+"""Seconds between looks for what the other process leaves."""
 _SPREAD = NotHereError(
     "the model is spread over devices (--claim-device-map), and this edits it or reads its "
     "weights: leave the option out, where one device holds the model"
 )
 
 
-class ModelRunner:
+class ModelRunner(WeightsRunner):
     """Loads one model, once, and measures what is missing on it and on its null controls.
 
     Parameters
@@ -56,25 +55,18 @@ class ModelRunner:
         What is planned, and what the store holds of it.
     say : callable
         Told in one line what long work begins.
+    turns : Turns, optional
+        Shared with another process that does the same.
     """
 
-    def __init__(self, archive: ObservationArchive, say: Say) -> None:
-        self.archive = archive
-        self.state = archive.state
-        self._say = say
-        self._done = 0
+    def __init__(self, archive: ObservationArchive, say: Say, turns: Turns | None = None) -> None:
+        super().__init__(archive, say)
+        self._turns = turns
+        self._texts: dict[tuple[str, str, int | None], Encoded] = {}
         self._loaded: LoadedModel | None = None
         self._sites: tuple[LoadedModel, Sites] | None = None
-        self._longest = 0
-        """Tokens of the longest prompt of a set in this run of which it was found that prompts
-        share passes rightly."""
-        self._ledger = CostLedger(archive.settings.profile)
         self._made: Made = {}
         """Passes over the prompts at hand that were made to check the instrument."""
-
-    def say(self, line: str) -> None:
-        """Tell what begins, and how many of the passes over this model lie behind it."""
-        self._say(line, done=self._done, of=1 + len(self._controls("untrained")))
 
     def run(self) -> None:
         """Measure; what is done is stored at once, so that a killed run goes on from there."""
@@ -91,92 +83,45 @@ class ModelRunner:
         # Imports torch, which a run that reads everything from the store does without.
         from refutable.capture.threads import threads_for
 
-        self._from_weights()
-        # A shuffled control is measured on the model itself, so it may be all that is missing.
-        needed = (None, *self._controls("shuffled"))
-        groups = self.archive.groups
         with threads_for(self.state.facts.parameters):
-            if any(self._missing_on_model(*group, one) for group in groups for one in needed):
-                self._on_the_model()
-            for control in self._controls("untrained"):
-                self._done += 1
-                self._on_a_control(control)
+            work_through(self._units(), self._turns)
 
-    def _controls(self, kind: str) -> list[ControlCopy]:
-        controls = {c for by in self.archive.groups.values() for c in by if c is not None}
-        return sorted(c for c in controls if c.kind == kind)
+    def _units(self) -> list[Unit]:
+        """All that there is to do, in pieces."""
+        controls = [
+            Unit(control.name, partial(self._on_a_control, control))
+            for control in self._controls("untrained")
+        ]
+        weights = [
+            Unit(f"weights: {name}", partial(self._from_weights, name))
+            for name in sorted({n for by in self.archive.groups.values() for of in by.values()
+                                for n in set(of) - measured_on_a_model(of)})
+        ]  # fmt: skip
+        if self._turns is None:
+            # What reads weights builds no model, so that neither is in memory for the other.
+            return [*weights, *self._units_of_model(), *controls]
+        return [*self._units_of_model(), *controls, *weights]
 
-    def _missing_on_model(self, prompts: str, arm: str, control: ControlCopy | None) -> set[str]:
-        """Names to measure on a model: of the packed pass all or none, so that one pass serves."""
-        wanted = measured_on_a_model(self.archive.groups[prompts, arm].get(control, ()))
-        role = control.name if control else ""
-        lacking = self.archive.missing(prompts, arm, role, wanted)
-        if lacking & recorded_only(wanted) or (
-            control is None and wanted and self.archive.notes(prompts, arm) is None
-        ):
-            lacking |= recorded_only(wanted)
-            if self.archive.notes(prompts, arm) is not None:
-                return lacking - self.archive.unavailable(prompts, arm, role, lacking)
-            # Without notes an empty plan of recorded arrays still has its checks to leave.
-            return lacking or wanted
-        return lacking
-
-    # -- weights -----------------------------------------------------------------------------
-
-    def _from_weights(self) -> None:
-        """Measure observables of weights alone, without building the model."""
-        reader: WeightReader | None = None
-        for (prompts, arm), by_control in self.archive.groups.items():
-            for control, names in by_control.items():
-                role = control.name if control else ""
-                wanted = set(names) - measured_on_a_model(names)
-                for name in sorted(self.archive.missing(prompts, arm, role, wanted)):
-                    if self.state.loaded is not None:
-                        self.archive.put_reason(name, prompts, arm, role, _IN_MEMORY)
-                        continue
-                    if reader is None:
-                        self.say(f"reading the weights of {self.state.facts.id}")
-                        reader = _open(self.state.spec)
-                    subject = reader
-                    if control is not None and control.kind == "untrained":
-                        subject = reader.untrained(control.seed)
-                    function = REGISTRY[name].weights
-                    assert function is not None  # noqa: S101  (chosen by this field)
-                    self._keep(name, prompts, arm, role, partial(function, subject))
-
-    def _keep(
-        self, name: str, prompts: str, arm: str, role: str, make: Callable[[], xr.DataArray]
-    ) -> None:
-        """Store one array, or the reason why this model has no such observable."""
-        try:
-            with self._ledger.of(name, prompts, arm, role):
-                array = self._shared(name, make) if REGISTRY[name].of_config else make()
-        except NotAvailableError as problem:
-            self.archive.put_reason(name, prompts, arm, role, problem)
-        except OSError:
-            raise
-        # One observable that fails costs the claims that ask for it, and no others.
-        except Exception as problem:
-            self.archive.put_failure(name, prompts, arm, role, told(problem))
-        else:
-            self.archive.put(name, prompts, arm, role, array)
-
-    def _shared(self, name: str, make: Callable[[], xr.DataArray]) -> xr.DataArray:
-        """Read what another model of this config has left, or make it and leave it."""
-        key = replace(
-            self.archive.key(REGISTRY[name], "", "", ""),
-            weights=self.state.config_digest,
-            tokenizer="",
-        )
-        array = self.archive.store.get(key)
-        if array is None:
-            array = make()
-            self.archive.store.put(key, array)
-        return array
+    def _units_of_model(self) -> list[Unit]:
+        groups = self.archive.groups
+        units = [Unit(f"pass on {group}", partial(self._pass, *group)) for group in groups]
+        for group, by_control in groups.items():
+            units += [
+                Unit(f"{module} on {group}", partial(self._apart, *group, names))
+                for module, names in apart_by_module(by_control.get(None, ())).items()
+            ]
+        for group, by_control in groups.items():
+            units += [
+                Unit(f"{control.name} on {group}", partial(self._on_shuffled, *group, control))
+                for control in by_control
+                if control is not None and control.kind == "shuffled"
+            ]
+        return units
 
     # -- the model itself --------------------------------------------------------------------
 
     def _model(self) -> LoadedModel:
+        self._reader = None
         if self._loaded is None and self.state.loaded is not None:
             self._loaded = self.state.loaded
             self.archive.checks = list(self._loaded.checks)
@@ -199,19 +144,48 @@ class ModelRunner:
             self.archive.refuse_failed()
         return self._loaded
 
-    def _on_the_model(self) -> None:
+    def _pass(self, prompts: str, arm: str) -> None:
+        """Check the instrument on a set of prompts, and record all that a pass records of them."""
+        names = self._missing_on_model(prompts, arm, None)
+        together = names - apart(names)
+        if not together and (not names or self.archive.notes(prompts, arm) is not None):
+            return
         loaded = self._model()
-        for (prompts, arm), by_control in self.archive.groups.items():
-            names = self._missing_on_model(prompts, arm, None)
-            if names:
-                self._made = {}
-                names = names - self._check(prompts, arm, names)
-                self._measure(loaded, prompts, arm, "", names)
-                self._made = {}
-            for control in by_control:
-                if control is not None and control.kind == "shuffled":
-                    lacking = self._missing_on_model(prompts, arm, control)
-                    self._measure(loaded, prompts, arm, control.name, lacking, shuffle=control.seed)
+        self._made = {}
+        together -= self._check(prompts, arm, names)
+        self._measure(loaded, prompts, arm, "", together)
+        self._made = {}
+
+    def _apart(self, prompts: str, arm: str, names: set[str]) -> None:
+        """Measure experiments that need nothing of the pass."""
+        if lacking := self.archive.missing(prompts, arm, "", names):
+            self._measure(self._model(), prompts, arm, "", lacking)
+
+    def _on_shuffled(self, prompts: str, arm: str, control: ControlCopy) -> None:
+        self._await_checks((prompts, arm))
+        if lacking := self._missing_on_model(prompts, arm, control):
+            seed = control.seed
+            self._measure(self._model(), prompts, arm, control.name, lacking, shuffle=seed)
+
+    def _await_checks(self, *groups: tuple[str, str]) -> None:
+        """Wait until the other process has checked the instrument on sets of prompts."""
+        if self._turns is None or self._turns.first:
+            return
+        for group in groups:
+            while self.archive.notes(*group) is None:
+                time.sleep(_WAIT)
+
+    def _longest_before(self, prompts: str, arm: str) -> int:
+        """Tokens of the longest prompt of the set that is checked first, if passes were right."""
+        recorded = (g for g, by in self.archive.groups.items() if recorded_only(by.get(None, ())))
+        first = next(recorded, None)
+        if first is None or first == (prompts, arm):
+            return 0
+        self._await_checks(first)
+        notes = self.archive.notes(*first)
+        if notes is None or notes["layout"] != "packed":
+            return 0
+        return max(len(ids) for ids in self._encoded(self._model(), *first, None).ids)
 
     def _check(self, prompts: str, arm: str, names: set[str]) -> set[str]:
         """Check the instrument on these prompts before anything measured on them counts.
@@ -236,9 +210,8 @@ class ModelRunner:
         encoded, sites = self._encoded(loaded, prompts, arm, None), self._sites_of(loaded)
         with self._ledger.of("instrument check", prompts, arm):
             riding = self._riding(names)
-            checking = partial(
-                check, loaded, sites, encoded, longest_before=self._longest, riding=riding
-            )
+            before = self._longest_before(prompts, arm)
+            checking = partial(check, loaded, sites, encoded, longest_before=before, riding=riding)
             checks, reasons = checked_apart(recorded, sites, checking)
         for name, reason in reasons.items():
             for control in self.archive.groups[prompts, arm]:
@@ -251,8 +224,6 @@ class ModelRunner:
             for name, array in arrays.items():
                 self.archive.put(name, prompts, arm, role, array)
         self.archive.put_notes(prompts, arm, checks.layout, checks.attention)
-        if checks.layout == "packed":
-            self._longest = max(self._longest, *(len(ids) for ids in encoded.ids))
         self._made = checks.made
         return set(reasons)
 
@@ -320,6 +291,9 @@ class ModelRunner:
     def _on_a_control(self, control: ControlCopy) -> None:
         from refutable.models.load import untrained
 
+        self._done = 1 + control.seed
+        groups = self.archive.groups.items()
+        self._await_checks(*(g for g, by in groups if recorded_only(by.get(control, ()))))
         work = {
             group: lacking
             for group in self.archive.groups
@@ -337,9 +311,16 @@ class ModelRunner:
     # -- helpers -----------------------------------------------------------------------------
 
     def _encoded(self, loaded: LoadedModel, prompts: str, arm: str, shuffle: int | None) -> Encoded:
-        return encode(
-            self.archive.prompts(prompts), loaded.tokenizer, loaded.facts, arm, shuffle_seed=shuffle
-        )
+        # A copy reads what the model reads.
+        if (key := (prompts, arm, shuffle)) not in self._texts:
+            self._texts[key] = encode(
+                self.archive.prompts(prompts),
+                loaded.tokenizer,
+                loaded.facts,
+                arm,
+                shuffle_seed=shuffle,
+            )
+        return self._texts[key]
 
     def _sites_of(self, loaded: LoadedModel) -> Sites:
         # Finding sites runs the model, so it is done once for each set of weights.
@@ -348,7 +329,3 @@ class ModelRunner:
         if self._sites is None or self._sites[0] is not loaded:
             self._sites = (loaded, find_sites(loaded.model))
         return self._sites[1]
-
-
-def _open(spec: ModelSpec) -> WeightReader:
-    return WeightReader.from_spec(spec)

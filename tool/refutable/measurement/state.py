@@ -40,6 +40,8 @@ class Settings:
     fit is measured block by block."""
     device_map: str = ""
     """``auto`` lets accelerate spread a model over the devices of the kind of `device`."""
+    beside: bool = True
+    """Whether a second process may measure a model together with this one."""
     profile: bool = False
     """Whether time inside the model's own passes is told apart from all other time."""
 

@@ -20,6 +20,7 @@ from refutable.measurement.control_prompts import few_of_each_family, thinned
 from refutable.measurement.needs import ControlCopy
 from refutable.measurement.room import needed, room
 from refutable.measurement.runner import ModelRunner
+from refutable.measurement.units import Unit
 from refutable.models.build import read_tokenizer
 from refutable.models.load import LoadedModel
 from refutable.models.sites import Sites
@@ -100,7 +101,15 @@ class StreamedRunner(ModelRunner):
             self._reader.reuse_memory()
         return self._every_site
 
+    def _units_of_model(self) -> list[Unit]:
+        return [Unit("the model", self._on_the_model)]
+
     def _on_the_model(self) -> None:
+        # A shuffled control is measured on the model itself, so it may be all that is missing.
+        needed = (None, *self._controls("shuffled"))
+        groups = self.archive.groups
+        if not any(self._missing_on_model(*group, one) for group in groups for one in needed):
+            return
         loaded, tasks = self._model(), []
         compared: tuple[_Task, dict[str, xr.DataArray]] | None = None
         with self._part.whole():

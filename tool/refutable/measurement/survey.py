@@ -11,7 +11,8 @@ import numpy as np
 from refutable.capture.measure import measure
 from refutable.errors import RefutableError, told
 from refutable.measurement.available import checked_apart
-from refutable.measurement.instrument import InstrumentResult, check
+from refutable.measurement.instrument import check
+from refutable.measurement.instrument_result import InstrumentResult
 from refutable.models.encode import Encoded
 from refutable.models.sites import Sites, find_sites
 from refutable.models.weights.reading import WeightReader

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,6 +123,8 @@ class Options:
             device_map=self.device_map,
             profile=self.profile,
             memory=self.memory,
+            # Where pytest runs in several processes each has its core already.
+            beside="PYTEST_XDIST_WORKER" not in os.environ,
         )
 
 

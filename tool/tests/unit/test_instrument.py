@@ -16,7 +16,8 @@ from refutable.capture.intervene import Intervention, intervene
 from refutable.capture.measure import measure
 from refutable.capture.packing import choose
 from refutable.errors import InstrumentError, NotAvailableError
-from refutable.measurement.instrument import InstrumentResult, check
+from refutable.measurement.instrument import check
+from refutable.measurement.instrument_result import InstrumentResult
 from refutable.models.encode import Encoded
 from refutable.models.sites import find_sites
 from refutable.observables.registry import REGISTRY
