@@ -203,10 +203,10 @@ def _values(
     """
     names = tuple(f"row/{place}" for place in range(len(rows)))
     prompts = replace(encoded, ids=tuple(rows), prompt_ids=names, families=names)
-    own = sites.unembedding is None
-    items = [*([_PROJECTIONS] if stream else []), *([] if own else [_LOGITS])]
+    headless = sites.unembedding is None
+    items = [*([_PROJECTIONS] if stream else []), *([] if headless else [_LOGITS])]
     arrays = measure(model, sites, prompts, items, layout="single", finite=False) if items else {}
-    values = {"logits": _logits(model, prompts) if own else arrays[_LOGITS.name].values}
+    values = {"logits": _logits(model, prompts) if headless else arrays[_LOGITS.name].values}
     if stream:
         along = arrays[_PROJECTIONS.name].values
         values |= {f"block {layer}": along[:, layer, :, None] for layer in range(along.shape[1])}

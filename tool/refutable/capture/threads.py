@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 SMALL = 2_000_000
 """Parameters below which threads wait for each other longer than they compute."""
@@ -13,7 +14,7 @@ SMALL = 2_000_000
 
 @contextmanager
 def threads_for(parameters: int) -> Iterator[None]:
-    """Let torch work on a small model with one thread while a ``with`` block lasts.
+    """Let torch and NumPy work on a small model with one thread while a ``with`` block lasts.
 
     On a model of 250,000 parameters two threads take twice the processor time of one and save none.
 
@@ -22,10 +23,14 @@ def threads_for(parameters: int) -> Iterator[None]:
     parameters : int
         Of the model; 0 where that is not known.
     """
-    before = torch.get_num_threads()
-    if 0 < parameters < SMALL:
-        torch.set_num_threads(1)
-    try:
+    if not 0 < parameters < SMALL:
         yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        # Threads of linear algebra spin while they wait, which costs a busy machine most.
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)

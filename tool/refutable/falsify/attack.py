@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -91,6 +93,15 @@ class Attacker:
             what = " ".join(f"{type(problem).__name__}: {problem}".split())[:200]
             reason = f"its body cannot be called on other prompts ({what})"
         return Attack(SearchReport(self.budget.shown, reason=f"not attacked: {reason}"))
+
+    @contextmanager
+    def threads(self, parameters: int) -> Iterator[None]:
+        """Search a small model with one thread while a ``with`` block lasts."""
+        # Imports torch, which a run that reads every search from the store does without.
+        from refutable.capture.threads import threads_for
+
+        with threads_for(parameters):
+            yield
 
     def subject(self, model: str, bos: int | None) -> tuple[Subject, Vocabulary]:
         """Return a model ready to be searched; the one before is dropped first."""

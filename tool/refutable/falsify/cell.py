@@ -95,7 +95,8 @@ class CellAttack:
         self.by.harness.say(
             f"searching for a counterexample to {self.target.claim.id} on {self.target.model}"
         )
-        attack, raw = self._search()
+        with self.by.threads(self.state.facts.parameters):
+            attack, raw = self._search()
         for key in keys if attack.counterexample is not None else keys[1:]:
             store.put_json(key, raw)
         return attack

@@ -4,7 +4,7 @@ The passes of a model of half a million parameters keep one core busy, with Pyth
 arithmetic; more threads do not help. So where a run has several such models to measure and a core
 to spare, a worker takes them from the other end of the list, and first of all what takes
 longest. Both share the store and its locks: what one has measured the other reads, a model that one
-is at the other leaves to it, and when the second one fails the first measures itself.
+is at the other leaves to it, and when the worker fails the first measures itself.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class ModelRunner(WeightsRunner):
     # -- the model itself --------------------------------------------------------------------
 
     def _model(self) -> LoadedModel:
-        self._reader = None
+        self._weights = None
         if self._loaded is None and self.state.loaded is not None:
             self._loaded = self.state.loaded
             self.archive.checks = list(self._loaded.checks)

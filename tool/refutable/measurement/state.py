@@ -41,7 +41,7 @@ class Settings:
     device_map: str = ""
     """``auto`` lets accelerate spread a model over the devices of the kind of `device`."""
     beside: bool = True
-    """Whether a second process may measure a model together with this one."""
+    """Whether a worker may measure a model together with this one."""
     profile: bool = False
     """Whether time inside the model's own passes is told apart from all other time."""
 

@@ -71,14 +71,14 @@ class Turns:
 
 
 def work_through(units: Sequence[Unit], turns: Turns | None) -> None:
-    """Do all pieces; with a second process, those that it does not do.
+    """Do all pieces; with a worker, those that it does not do.
 
     Parameters
     ----------
     units : sequence of Unit
         In an order that is good for a process that does them all.
     turns : Turns or None
-        Shared with the second process, if there is one.
+        Shared with the worker, if there is one.
     """
     if turns is None:
         for unit in units:
@@ -86,8 +86,8 @@ def work_through(units: Sequence[Unit], turns: Turns | None) -> None:
         return
     left = []
     for unit in units if turns.first else reversed(units):
-        with turns.free(unit.name) as mine:
-            if mine:
+        with turns.free(unit.name) as taken:
+            if taken:
                 unit.do()
             else:
                 left.append(unit)

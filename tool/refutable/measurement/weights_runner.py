@@ -47,7 +47,7 @@ class WeightsRunner:
         self.state = archive.state
         self._say = say
         self._done = 0
-        self._reader: WeightReader | None = None
+        self._weights: WeightReader | None = None
         self._ledger = CostLedger(archive.settings.profile)
 
     def say(self, line: str) -> None:
@@ -84,12 +84,12 @@ class WeightsRunner:
                 if self.state.loaded is not None:
                     self.archive.put_reason(name, prompts, arm, role, _IN_MEMORY)
                     continue
-                if self._reader is None:
+                if self._weights is None:
                     self.say(f"reading the weights of {self.state.facts.id}")
-                    self._reader = _open(self.state.spec)
-                subject = self._reader
+                    self._weights = _open(self.state.spec)
+                subject = self._weights
                 if control is not None and control.kind == "untrained":
-                    subject = self._reader.untrained(control.seed)
+                    subject = self._weights.untrained(control.seed)
                 function = REGISTRY[name].weights
                 assert function is not None  # noqa: S101  (chosen by this field)
                 self._keep(name, prompts, arm, role, partial(function, subject))

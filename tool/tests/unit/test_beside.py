@@ -21,12 +21,12 @@ from refutable.system.paths import fixtures
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(worker, "cores", lambda: 2)
     monkeypatch.setattr(beside, "WORTH", 1)
-    shutil.copytree(fixtures() / "tiny" / "rmsnorm", tmp_path / "own")
-    return str(tmp_path / "own")
+    shutil.copytree(fixtures() / "tiny" / "rmsnorm", tmp_path / "local")
+    return str(tmp_path / "local")
 
 
 def harness(folder: Path, monkeypatch: pytest.MonkeyPatch, *, together: bool = True) -> Harness:
@@ -51,11 +51,11 @@ def test_alone_every_piece_is_done_in_order() -> None:
 def test_a_piece_that_the_other_process_is_at_is_waited_for_last(tmp_path: Path) -> None:
     done: list[str] = []
     first, second = Turns(tmp_path / "t", first=True), Turns(tmp_path / "t", first=False)
-    with second.free("b") as mine:
-        assert mine
+    with second.free("b") as free:
+        assert free
         with first.free("b") as taken:
             assert not taken
-        # The second one leaves what the first is at, and goes from the end.
+        # The worker leaves what the first is at, and goes from the end.
         units = [Unit(name, lambda name=name: done.append(name)) for name in "abc"]
         work_through(units, second)
         assert done == ["c", "a"]
@@ -75,9 +75,9 @@ def test_a_piece_that_the_other_process_is_at_is_waited_for_last(tmp_path: Path)
 
 
 def test_a_second_process_leaves_what_one_process_finds(
-    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs = needs_of(own)
+    needs = needs_of(local)
     alone = harness(tmp_path / "alone", monkeypatch, together=False)
     alone.plan(needs)
     wanted = [alone.subject(need) for need in needs]
@@ -98,51 +98,51 @@ def test_a_second_process_leaves_what_one_process_finds(
             (subject.observations, *subject.controls),
             strict=True,
         )
-        for mine, theirs in pairs:
-            assert sorted(mine) == sorted(theirs)
-            for name in mine:
-                np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-5, atol=1e-6)
+        for measured, alike in pairs:
+            assert sorted(measured) == sorted(alike)
+            for name in measured:
+                np.testing.assert_allclose(measured[name], alike[name], rtol=1e-5, atol=1e-6)
     assert started == ["refutable.measurement.beside"]
     assert not list((tmp_path / "both" / "observations" / "locks").glob("*/"))
 
 
 def test_the_second_process_measures_copies_from_the_last(
-    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needs = needs_of(own)
+    needs = needs_of(local)
     first = harness(tmp_path / "store", monkeypatch, together=False)
     first.plan([replace(need, controlled=False) for need in needs])
     for need in needs:
         first.subject(replace(need, controlled=False))
     lab = harness(tmp_path / "store", monkeypatch)
     lab.plan(needs)
-    job = beside._job(lab.archive(own))
+    job = beside._job(lab.archive(local))
     assert job is not None
     costs = beside.run(job)
     copies = [cost.role for cost in costs if cost.what == "untrained weights"]
     assert copies == ["untrained-2", "untrained-1", "untrained-0"]
     for need in needs:
         lab.subject(need)
-    report = lab.report(own)
+    report = lab.report(local)
     assert report is not None
     assert report.origin == "store"
 
 
 def test_it_is_not_started_where_it_does_not_pay(
-    own: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = harness(tmp_path, monkeypatch)
-    lab.plan(needs_of(own))
-    assert beside._job(lab.archive(own)) is not None
+    lab.plan(needs_of(local))
+    assert beside._job(lab.archive(local)) is not None
     monkeypatch.setattr(beside, "WORTH", 10**12)
-    assert beside._job(lab.archive(own)) is None
+    assert beside._job(lab.archive(local)) is None
     monkeypatch.setattr(beside, "WORTH", 1)
     monkeypatch.setattr(worker, "cores", lambda: 1)
-    assert beside._job(lab.archive(own)) is None
+    assert beside._job(lab.archive(local)) is None
     monkeypatch.setattr(worker, "cores", lambda: 2)
     shipped = harness(tmp_path, monkeypatch)
     shipped.plan(needs_of("tiny-rmsnorm"))
     assert beside._job(shipped.archive("tiny-rmsnorm")) is None
     alone = harness(tmp_path, monkeypatch, together=False)
-    alone.plan(needs_of(own))
-    assert beside._job(alone.archive(own)) is None
+    alone.plan(needs_of(local))
+    assert beside._job(alone.archive(local)) is None

@@ -30,10 +30,9 @@ _MOST_LOGITS = 1 << 26
 """Logits of one batch, 256 MB in float32."""
 SMALL = 10_000_000
 """Parameters above which a model reads one window of a document with noise."""
-CONTROL_EVERY = {True: 2, False: 7}
-"""Of the documents, those that an untrained copy of a small and of a larger model reads: five
-copies cost what the model costs, and what noise does to a model that knows nothing varies little.
-"""
+CONTROL_EVERY = 7
+"""Of the documents, those that an untrained copy of a larger model reads: five copies cost what
+the model costs, and what noise does to a model that knows nothing varies little."""
 LENGTH = 128
 NOISY_LENGTH_LARGE = 48
 """Tokens of a document with noise that a large model reads (`refutable.models.large`)."""
@@ -159,8 +158,8 @@ def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     -----
     A model of 10 million parameters or more reads one window of a document instead of two; one of
     more than 20 million the first 48 tokens of it. Untrained copies, the null control, read one
-    window of every second document (of every seventh where the model is of 10 million or more),
-    and as no claim asks what swapped letters do to them, the words alone.
+    window too (of every seventh document where the model is of 10 million or more), and as no
+    claim asks what swapped letters do to them, the words alone.
     """
     import numpy as np
     import xarray as xr
@@ -169,8 +168,8 @@ def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     copy = reads_as_a_copy(loaded)
     small = loaded.facts.parameters < SMALL
     seeds = NOISE_SEED + np.arange(len(texts))
-    if copy:
-        some = slice(None, None, CONTROL_EVERY[small])
+    if copy and not small:
+        some = slice(None, None, CONTROL_EVERY)
         names, texts, seeds = names[some], texts[some], seeds[some]
     short = [text[:1500] for text in texts]
     windows = NOISY_WINDOWS if small and not copy else 1
