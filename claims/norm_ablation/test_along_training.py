@@ -12,6 +12,7 @@ import math
 
 from refutable import Source, claim
 from refutable.predictions import contrast_along
+from refutable.studies.norm_ablation.arms import at_best_rate
 
 SESOI = 0.02
 LEVEL = 3.5
@@ -125,3 +126,6 @@ def test_sharpness_at_equal_loss(documents_along_training):
     """Log of the loss rise at .2 along random directions, by held-out document."""
     sharpness = documents_along_training.sel(quantity="log sharpness", drop=True)
     return sharpness.rename(text="prompt")
+
+
+test_gradient_at_equal_loss_tuned = at_best_rate(test_gradient_at_equal_loss, when="")

@@ -3,6 +3,7 @@
 from refutable import Source, claim
 from refutable.predictions import contrast, ordered
 from refutable.spec.claim import restated, untrained
+from refutable.studies.norm_ablation.arms import at_best_rate
 
 SESOI = 0.02
 ARMS = ("no-bos", "bos")
@@ -177,3 +178,4 @@ test_entropy_trained = restated(test_entropy, suffix="trained", when=WHEN)
 test_entropy_without_first_key_trained = restated(
     test_entropy_without_first_key, suffix="trained", when=WHEN
 )
+test_entropy_tuned = at_best_rate(test_entropy)

@@ -3,6 +3,7 @@
 from refutable import Source, claim
 from refutable.predictions import contrast
 from refutable.spec.claim import restated
+from refutable.studies.norm_ablation.arms import at_best_rate
 
 
 @claim(
@@ -46,3 +47,4 @@ def test_loss_without_norms(noisy_loss):
 WHEN = "after 14 million tokens"
 test_final_loss_trained = restated(test_final_loss, suffix="trained", when=WHEN)
 test_loss_without_norms_trained = restated(test_loss_without_norms, suffix="trained", when=WHEN)
+test_loss_without_norms_tuned = at_best_rate(test_loss_without_norms)

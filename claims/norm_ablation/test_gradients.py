@@ -5,6 +5,7 @@ import math
 from refutable import Source, claim
 from refutable.predictions import contrast
 from refutable.spec.claim import restated
+from refutable.studies.norm_ablation.arms import at_best_rate
 
 SOURCE = Source(study="norm-ablation", ref="N4")
 SCALE = "untrained models of the two kinds differ by the scale of their streams alone, fivefold"
@@ -46,3 +47,4 @@ def test_relative_gradient_at_equal_loss(relative_gradient_at_loss):
 
 WHEN = "after 14 million tokens"
 test_relative_gradient_trained = restated(test_relative_gradient, suffix="trained", when=WHEN)
+test_relative_gradient_tuned = at_best_rate(test_relative_gradient)

@@ -3,6 +3,7 @@
 from refutable import Source, claim
 from refutable.predictions import contrast
 from refutable.spec.claim import restated, untrained
+from refutable.studies.norm_ablation.arms import at_best_rate
 
 SESOI = 0.02
 
@@ -25,3 +26,4 @@ def test_head_distance(attention_head_distance):
 
 WHEN = "after 14 million tokens"
 test_head_distance_trained = restated(test_head_distance, suffix="trained", when=WHEN)
+test_head_distance_tuned = at_best_rate(test_head_distance)

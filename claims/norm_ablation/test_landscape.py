@@ -7,6 +7,7 @@ import numpy as np
 from refutable import Source, claim
 from refutable.predictions import contrast, mean
 from refutable.spec.claim import reads_text, restated, untrained
+from refutable.studies.norm_ablation.arms import at_best_rate
 
 SOURCE = Source(study="norm-ablation", ref="N10")
 SESOI = math.log(1.1)
@@ -75,3 +76,4 @@ def test_sharpness_of_one_model(sharpness):
 
 WHEN = "after 14 million tokens"
 test_sharpness_trained = restated(test_sharpness, suffix="trained", when=WHEN)
+test_sharpness_tuned = at_best_rate(test_sharpness)

@@ -3,6 +3,7 @@
 from refutable import Source, claim
 from refutable.predictions import contrast
 from refutable.spec.claim import restated, untrained
+from refutable.studies.norm_ablation.arms import at_best_rate
 
 SOURCE = Source(study="norm-ablation", ref="N6")
 
@@ -44,3 +45,5 @@ def test_tails(residual_excess_kurtosis):
 WHEN = "after 14 million tokens"
 test_variance_slope_trained = restated(test_variance_slope, suffix="trained", when=WHEN)
 test_tails_trained = restated(test_tails, suffix="trained", when=WHEN)
+test_variance_slope_tuned = at_best_rate(test_variance_slope)
+test_tails_tuned = at_best_rate(test_tails)

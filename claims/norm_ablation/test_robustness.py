@@ -4,6 +4,7 @@ from refutable import Source, claim
 from refutable.observables.prose.text import noise_slope
 from refutable.predictions import contrast
 from refutable.spec.claim import restated, untrained
+from refutable.studies.norm_ablation.arms import at_best_rate
 
 SOURCE = Source(study="norm-ablation", ref="N11")
 SESOI = 0.1
@@ -48,3 +49,5 @@ def test_character_noise(noisy_loss):
 WHEN = "after 14 million tokens"
 test_word_noise_trained = restated(test_word_noise, suffix="trained", when=WHEN)
 test_character_noise_trained = restated(test_character_noise, suffix="trained", when=WHEN)
+test_word_noise_tuned = at_best_rate(test_word_noise)
+test_character_noise_tuned = at_best_rate(test_character_noise)

@@ -5,6 +5,7 @@ import numpy as np
 from refutable import Source, claim
 from refutable.predictions import contrast
 from refutable.spec.claim import restated, untrained
+from refutable.studies.norm_ablation.arms import at_best_rate
 
 SOURCE = Source(study="norm-ablation", ref="N8")
 LOG_SESOI = 0.05
@@ -49,3 +50,5 @@ def test_feed_forward_weights(weight_statistics):
 WHEN = "after 14 million tokens"
 test_attention_weights_trained = restated(test_attention_weights, suffix="trained", when=WHEN)
 test_feed_forward_weights_trained = restated(test_feed_forward_weights, suffix="trained", when=WHEN)
+test_attention_weights_tuned = at_best_rate(test_attention_weights)
+test_feed_forward_weights_tuned = at_best_rate(test_feed_forward_weights)

@@ -48,7 +48,9 @@ BEFORE_TRAINING = frozenset(
 """What is asked of these models and takes longer to measure than to read."""
 
 
-def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> int:
+def observe_twins(
+    out: Path, say: Callable[[str], None], tag: str = "twin", *, add: bool = False
+) -> int:
     """Measure every twin trained here for the bundled claims over seeds, and write one file.
 
     Parameters
@@ -59,6 +61,8 @@ def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> i
         Gets a line for each model.
     tag : str
         Which twins: ``twin`` (the norms) or ``thoughts``, as the registry tags them.
+    add : bool
+        Whether to measure those alone that the file lacks, and to keep all that it holds.
 
     Returns
     -------
@@ -68,22 +72,28 @@ def observe_twins(out: Path, say: Callable[[str], None], tag: str = "twin") -> i
     Raises
     ------
     RefutableError
-        When no twin of the registry was trained here, when the file cannot be written, or when it
-        holds models that were not trained here and would be lost.
+        When no twin of the registry was trained here, none that the file lacks where it is added
+        to, when the file cannot be written, or when it holds models that were not trained here and
+        would be lost.
     """
-    specs = _trained_here(tag)
+    specs, known = _trained_here(tag), Committed(out)
     if not specs:
         raise RefutableError(f"no trained twin in {trained_twins()}: run `refutable train twins`")
     # Told before hours of measuring.
     writable(out.parent)
-    lost = sorted(set(Committed(out).models) - {spec.id for spec in specs})
-    if lost:
+    if add:
+        specs = [spec for spec in specs if spec.id not in known.models]
+        if not specs:
+            raise RefutableError(f"{out} holds every twin of fixtures/models.toml in the cache")
+    elif lost := sorted(set(known.models) - {spec.id for spec in specs}):
         raise RefutableError(
             f"{out} holds {len(lost)} models that were not trained here ({lost[0]}, ...): train "
-            "them with `refutable train twins`, or write to another file"
+            "them with `refutable train twins`, keep them with --add, or write to another file"
         )
     claims = list(bundled_claims())
     writer = CommittedWriter(bits=BITS.get(tag))
+    if add:
+        writer.take(known)
     controlled: set[str] = set()
     for spec in specs:
         of_model = [

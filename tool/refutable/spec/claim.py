@@ -230,7 +230,12 @@ def claim(
 
 
 def restated(
-    function: FunctionType, *, suffix: str, when: str, figures: bool = True
+    function: FunctionType,
+    *,
+    suffix: str,
+    when: str,
+    figures: bool = True,
+    names: tuple[str, ...] = (),
 ) -> FunctionType:
     """State the claim of a function about a second set of models, with the same body and region.
 
@@ -239,12 +244,14 @@ def restated(
     function : callable
         A claim about groups of models.
     suffix : str
-        Ends the new id, the names of the groups, and the name of the function: bind the result to
-        the old name with ``_suffix``.
+        Ends the new id, the names of the groups unless they are given, and the name of the
+        function: bind the result to the old name with ``_suffix``.
     when : str
         Ends the sentence of the claim.
     figures : bool
         Whether to measure what illustrates the claim on these models, too.
+    names : tuple of str
+        Groups of the second set, in the order of the first.
 
     Returns
     -------
@@ -254,7 +261,7 @@ def restated(
     Raises
     ------
     ClaimError
-        If the function is no claim about groups of models.
+        If the function is no claim about groups of models, or about another number of them.
     """
     old: Claim | None = getattr(function, "__claim__", None)
     if old is None or not old.predicts.grouped:
@@ -264,7 +271,9 @@ def restated(
         function.__defaults__, function.__closure__,
     )  # fmt: skip
     made.__doc__, made.__module__ = function.__doc__, function.__module__
-    groups = tuple(f"{name}-{suffix}" for name in old.predicts.names)
+    groups = names or tuple(f"{name}-{suffix}" for name in old.predicts.names)
+    if len(groups) != len(old.predicts.names):
+        raise ClaimError(f"{old.id} is about {len(old.predicts.names)} groups, got names={names!r}")
     made.__claim__ = replace(  # type: ignore[attr-defined]
         old,
         id=f"{old.id}-{suffix}",
