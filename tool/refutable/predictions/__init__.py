@@ -44,6 +44,7 @@ from refutable.predictions.equals import Equals, Fact, Rank
 from refutable.predictions.every import Every
 from refutable.predictions.mean import Mean
 from refutable.predictions.ordered import Ordered
+from refutable.predictions.pairs_along import AcrossAlong
 from refutable.predictions.seed_pairs import Across, Likeness
 from refutable.predictions.seeds import EachSeed, OverSeeds
 from refutable.predictions.share import Share
@@ -224,7 +225,12 @@ def contrast_along(
 
 
 def cross_similarity(
-    first: str, second: str, *, kernel: Likeness, exclude_seeds: tuple[int, ...] = ()
+    first: str,
+    second: str,
+    *,
+    kernel: Likeness,
+    along: bool = False,
+    exclude_seeds: tuple[int, ...] = (),
 ) -> Statistic[Across]:
     """How alike models of two groups of seeds are, less how alike two of the second are.
 
@@ -235,12 +241,15 @@ def cross_similarity(
     kernel : Likeness
         What makes a vector of what the body returns on a model, so that the inner product of two
         vectors is how alike the models are.
+    along : bool
+        Whether what is predicted is its slope per doubling of the tokens trained on.
     exclude_seeds : tuple of int
         Training seeds that do not take part, such as those that a region was chosen on.
     """
     if not first or not second or first == second:
         raise ClaimError(f"expected two different groups, got {first!r} and {second!r}")
-    return Statistic(lambda region: Across(region, (first, second), exclude_seeds, kernel))
+    kind = AcrossAlong if along else Across
+    return Statistic(lambda region: kind(region, (first, second), exclude_seeds, kernel))
 
 
 def over_seeds(group: str, *, exclude_seeds: tuple[int, ...] = ()) -> Statistic[OverSeeds]:

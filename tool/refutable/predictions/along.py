@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,11 @@ from refutable.predictions.contrasts import Contrast
 from refutable.predictions.groups import excluded
 from refutable.predictions.labels import PerFamily
 from refutable.records import Control
+from refutable.stats.core import Floats
 from refutable.system import wording
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 STEP = "step"
 SLOPE, TOKENS, LOSS = "slope", "tokens", "loss"
@@ -92,23 +96,28 @@ class ContrastAlong(Contrast):
             return values
         if not {TOKENS, LOSS} <= set(values.coords):
             raise ClaimError("values along training need the coordinates 'tokens' and 'loss'")
-        weights = values[TOKENS].copy(data=self._weights(values)).drop_vars([TOKENS, LOSS])
+        shares = step_weights(values, self.where, self.level)
+        weights = values[TOKENS].copy(data=shares).drop_vars([TOKENS, LOSS])
         reduced = (values.drop_vars([TOKENS, LOSS]) * weights).sum(STEP, skipna=False)
         return reduced
 
-    def _weights(self, values: Any) -> Any:
-        """Share of each step in the reduced value."""
-        tokens = np.log2(np.asarray(values[TOKENS], dtype=float))
-        if self.where == SLOPE:
-            centred = tokens - tokens.mean()
-            return centred / (centred**2).sum()
-        if self.where == TOKENS:
-            return _interpolation(tokens, float(np.log2(self.level)))
-        # Losses fall: what is passed is passed from above.
-        return _interpolation(-np.asarray(values[LOSS], dtype=float), -self.level)
+
+def step_weights(values: xr.DataArray, where: str, level: float = 0.0) -> Floats:
+    """Share of each step in the slope over the tokens, or in the value at a point, ``(step,)``.
+
+    NaN where the run never reached the point.
+    """
+    tokens = np.log2(np.asarray(values[TOKENS], dtype=float))
+    if where == SLOPE:
+        centred = tokens - tokens.mean()
+        return np.asarray(centred / (centred**2).sum())
+    if where == TOKENS:
+        return _interpolation(tokens, float(np.log2(level)))
+    # Losses fall: what is passed is passed from above.
+    return _interpolation(-np.asarray(values[LOSS], dtype=float), -level)
 
 
-def _interpolation(coordinates: Any, at: float) -> Any:
+def _interpolation(coordinates: Floats, at: float) -> Floats:
     """Weights that interpolate linearly at the first crossing; NaN where there is none."""
     weights = np.zeros(len(coordinates))
     for index, place in enumerate(coordinates):

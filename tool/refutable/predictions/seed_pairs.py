@@ -74,7 +74,7 @@ class Across(GroupPrediction):
         The values are by group and training seed; their error enters each likeness from both
         sides.
         """
-        compared = self._compare(measured.values)
+        compared = self.compare_runs(measured.values)
         if compared is None:
             few = "fewer than three seeds that both kinds have"
             return judgement([build.undecidable(few, unit=measured.unit)], self.region)
@@ -84,7 +84,7 @@ class Across(GroupPrediction):
 
     def per_family(self, values: Mapping[str, object], error: float = 0.0) -> PerFamily:
         """Return what each seed contributes."""
-        compared = self._compare(values)
+        compared = self.compare_runs(values)
         if compared is None:
             return PerFamily((), np.empty(0), 0)
         means = pairs.by_run(compared.across[0], compared.within[0])
@@ -96,7 +96,7 @@ class Across(GroupPrediction):
         """Likeness of all pairs of models: whole (family -1) and with each family left out."""
         import xarray as xr
 
-        compared = self._compare(_together(values) if isinstance(values, tuple) else values)
+        compared = self.compare_runs(_together(values) if isinstance(values, tuple) else values)
         if compared is None:
             return {}
         dims = ("left_out", "first", "second")
@@ -115,7 +115,10 @@ class Across(GroupPrediction):
 
     def read_control(self, measured: Measured, control: NullControl) -> Control:
         """Hold the difference against that between the copies of the control, taken in pairs."""
-        model, copies = self._compare(measured.values), self._compare(_together(control.values))
+        model, copies = (
+            self.compare_runs(measured.values),
+            self.compare_runs(_together(control.values)),
+        )
         if model is None or copies is None:
             return unread(control, "too few copies to pair")
         error, unit = measured.error, measured.unit
@@ -128,7 +131,7 @@ class Across(GroupPrediction):
         )
 
     def _estimate(
-        self, limits: core.Limits, compared: _Compared, error: float, unit: str
+        self, limits: core.Limits, compared: ComparedRuns, error: float, unit: str
     ) -> Estimate:
         reason = build.not_finite(np.array([*compared.across.flat, *compared.within.flat]))
         if reason:
@@ -139,7 +142,7 @@ class Across(GroupPrediction):
         )  # fmt: skip
         return replace(made, seeds=len(compared.seeds))
 
-    def _compare(self, values: Mapping[str, object]) -> _Compared | None:
+    def compare_runs(self, values: Mapping[str, object]) -> ComparedRuns | None:
         """Likeness of all pairs of models, whole and with each family left out."""
         assert self.kernel is not None  # noqa: S101  (the vocabulary's word demands it)
         first, second = (_by_seed(values, name) for name in self.names)
@@ -150,7 +153,7 @@ class Across(GroupPrediction):
         count = min(self.kernel.families(model) for model in models)
         likeness = self._likeness(models, count)
         of_first, other = slice(None, len(seeds)), slice(len(seeds), None)
-        return _Compared(seeds, count, likeness[:, of_first, other], likeness[:, other, other])
+        return ComparedRuns(seeds, count, likeness[:, of_first, other], likeness[:, other, other])
 
     def _likeness(self, models: Sequence[xr.DataArray], families: int) -> Floats:
         """Return the likeness of all pairs of models, (1 + family, model, model)."""
@@ -165,7 +168,9 @@ class Across(GroupPrediction):
 
 
 @dataclass(frozen=True, slots=True)
-class _Compared:
+class ComparedRuns:
+    """Likeness of all pairs of models of the seeds that both kinds have."""
+
     seeds: tuple[int, ...]
     families: int
     across: Floats

@@ -204,7 +204,7 @@ def train_twin(
                 run.log.evaluations.append((0, _evaluate(run, few)))
             loss = run.step()
             times.append(time.perf_counter() - started)
-            if (step + 1) % recipe.evaluate_every == 0:
+            if (step + 1) % recipe.evaluate_every == 0 or step + 1 == recipe.steps:
                 run.log.evaluations.append((step + 1, _evaluate(run, few)))
             run.log.seconds += time.perf_counter() - started
             if recipe.keeps(step + 1):

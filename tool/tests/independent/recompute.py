@@ -213,7 +213,7 @@ def estimates(run: Run, result: dict) -> Iterator[tuple[str, dict, dict]]:
                 control = np.concatenate([c.to_numpy() for c in copies])
                 yield name, recorded, contrast_with_copies(model_table, control, **how)
                 continue
-        elif kind == "across":
+        elif kind in ("across", "across_along"):
             frames = pairs_of(run, result)
             yield name, recorded, jackknife_pairs(*frames, **how)
             continue

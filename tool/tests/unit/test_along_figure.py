@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from scipy import stats
 from refutable.records import (
     ClaimReport,
     Environment,
+    Estimate,
     Evidence,
     ModelFacts,
     ModelReport,
@@ -33,8 +36,10 @@ def model(group: str, seed: int) -> ModelReport:
     return ModelReport(name, "twin", "w", "t", facts)
 
 
-def claim(name: str, ref: str, quantity: str) -> ClaimReport:
-    record = PredictionRecord("contrast_along", {"names": PAIR, "low": 0.0})
+def claim(
+    name: str, ref: str, quantity: str, pair: tuple[str, str] = PAIR, kind: str = "contrast_along"
+) -> ClaimReport:
+    record = PredictionRecord(kind, {"names": pair, "low": 0.0})
     return ClaimReport(
         name, "norm-ablation", ref, "training", "says", "if", quantity, "sentence", record
     )
@@ -85,6 +90,46 @@ def test_each_point_is_the_mean_difference_over_seeds():
     with style.styled():
         panels = drawing.draw(drawing.table).axes
     assert len([axis for axis in panels if axis.get_visible()]) == 2
+
+
+def test_alignment_is_drawn_from_the_steps_that_its_claim_compared():
+    pair = ("none-tuned", "layernorm-both-tuned")
+    path = {300: (-0.1, -0.2, 0.0), 1200: (-0.3, -0.4, -0.2)}
+    frame = pd.DataFrame([
+        {"claim": "a.pairs", "quantity": "difference along training", "model": "pair",
+         "control": None, "family": None, "at": f"step={step};end={end}", "value": value}
+        for step, values in path.items()
+        for end, value in zip(("value", "low", "high"), values, strict=True)
+    ])  # fmt: skip
+    one = claim("a.pairs", "N7", "alignment", pair, "across_along")
+    made = sample(frame, one)
+    estimate = Estimate(-0.1, -0.2, 0.0, 0.95, "alignment", "jackknife", 20, 44, seeds=5)
+    results = tuple(replace(r, estimate=estimate) for r in made.results)
+    table = along_training(replace(made, results=results)).table
+    assert list(table["panel"].unique()) == ["N7, best rates: alignment"]
+    assert table["tokens"].to_numpy() == pytest.approx(np.array(list(path)) * TOKENS_A_STEP / 1e6)
+    assert table[["mean", "low", "high"]].to_numpy() == pytest.approx(np.array(list(path.values())))
+    assert set(table["seeds"]) == {5}
+
+
+def test_pairs_of_other_arms_have_panels_of_their_own():
+    values = np.random.default_rng(1).normal(size=(2, 4, 3, 2))
+    arms = {
+        PAIR: "N1: entropy",
+        ("none-tuned", "layernorm-both-trained"): "N1, best rates: entropy",
+        ("none-tuned", "none-trained"): "N1, best rate minus shared: entropy",
+        ("rmsnorm-both-trained", "layernorm-both-trained"): "N1, rmsnorm minus layernorm: entropy",
+    }
+    for pair, panel in arms.items():
+        frame = rows("a.one", values)
+        swapped = dict(zip(PAIR, pair, strict=True))
+        frame["model"] = frame["model"].replace(
+            {f"twin-{old}-{s}": f"twin-{new}-{s}" for old, new in swapped.items() for s in SEEDS}
+        )
+        made = sample(frame, claim("a.one", "N1", "entropy", pair))
+        models = tuple(model(group, seed) for group in pair for seed in SEEDS)
+        made = replace(made, evidence=replace(made.evidence, models=models))
+        assert list(along_training(made).table["panel"].unique()) == [panel]
 
 
 def test_without_a_pair_nothing_is_drawn():

@@ -138,6 +138,10 @@ CASES: dict[str, Case] = {
         {"representation_kernel": arr("layer prompt", [[1, 2], [3, 4]])},
         [[1, 2], [3, 4]],
     ),
+    "ablation.representations-part": (
+        {"kernel_along_training": arr("step prompt", [[1, 2], [3, 4]])},
+        [[1, 2], [3, 4]],
+    ),
     "ablation.another-model-is-alike": ({"representation_alignment": ALIGNMENT}, 0.5 - 0.15),
     "ablation.diffuse-attention-at-equal-loss-trained": along("entropy", "prompt"),
     "ablation.diffuse-attention-fades": along("entropy", "prompt"),
@@ -157,16 +161,20 @@ CASES: dict[str, Case] = {
     "ablation.loss-without-norms-catches-up": along("loss", "text"),
     "ablation.tanh-helps-when-data-are-scarce": along("loss", "text"),
     "ablation.tanh-hurts-when-data-are-ample": along("loss", "text"),
+    "ablation.tuned-rate-lowers-loss": along("loss", "text"),
+    "ablation.rate-leaves-entropy": along("entropy", "prompt"),
+    "ablation.rate-leaves-gradients": along("relative gradient", "text"),
     "ablation.rmsnorm-step-faster": ({"step_time_log_ratio": STEPS}, [2, 4]),
 }
 
 
-# The same bodies on twins of 14 million tokens: `restated`.
-CASES |= {
-    f"{claim}-trained": case
-    for claim, case in CASES.items()
-    if f"{claim}-trained" in CLAIMS and f"{claim}-trained" not in CASES
-}
+# The same bodies on twins of 14 million tokens, and on those at their best rate: `restated`.
+for _arm in ("trained", "tuned"):
+    CASES |= {
+        f"{claim}-{_arm}": case
+        for claim, case in CASES.items()
+        if f"{claim}-{_arm}" in CLAIMS and f"{claim}-{_arm}" not in CASES
+    }
 
 
 @pytest.mark.parametrize("claim", CASES)

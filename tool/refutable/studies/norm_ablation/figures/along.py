@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-KIND = "contrast_along"
+KIND, ALIGNED = "contrast_along", "across_along"
+PATH = "difference along training"
+"""What a claim about pairs of runs leaves of each step: value and interval."""
 TOKENS_A_STEP = 1024
 """Eight rows of 128 predictions in either recipe; that module loads torch, so a test compares."""
 WRAP = 31
@@ -30,12 +32,14 @@ def along_training(sample: Sample) -> Drawing:
 
     tables, sources = [], []
     for claim in _claims(sample):
+        aligned = claim.prediction.kind == ALIGNED
         rows = sample.frame[(sample.frame["claim"] == claim.id) & sample.frame["control"].isna()]
-        rows = rows[rows["quantity"] == "value"].dropna(subset=["value", "at"])
+        rows = rows[rows["quantity"] == (PATH if aligned else "value")]
+        rows = rows.dropna(subset=["value", "at"])
         if rows.empty:
             continue
-        steps = placed(rows, "step").astype({"step": int})
-        difference = _difference(steps, sample, claim)
+        steps = placed(rows, "step", *(["end"] if aligned else [])).astype({"step": int})
+        difference = (_alignment if aligned else _difference)(steps, sample, claim)
         if not difference.empty:
             tables.append(difference)
             sources.append(steps)
@@ -47,7 +51,8 @@ def along_training(sample: Sample) -> Drawing:
         table,
         _draw,
         "First minus second variant (none minus layernorm-both unless said) at each checkpoint, "
-        "families or documents averaged. Shaded: 95 % t interval over "
+        "families or documents averaged; of alignment, that of two kinds minus that of two seeds. "
+        "Shaded: 95 % t interval over "
         f"{' or '.join(map(str, seeds))} training seeds; a pair shares initial values and data.",
         pd.concat(sources, ignore_index=True),
     )
@@ -57,7 +62,7 @@ def _claims(sample: Sample) -> list[ClaimReport]:
     """One claim for each quantity and pair: several may speak of the same."""
     kept: dict[tuple[str, ...], ClaimReport] = {}
     for claim in sample.evidence.claims:
-        if claim.study == STUDY and claim.prediction.kind == KIND:
+        if claim.study == STUDY and claim.prediction.kind in (KIND, ALIGNED):
             kept.setdefault((claim.ref, claim.quantity, *_pair(claim)), claim)
     # N2 before N10, and G8 behind both.
     return sorted(kept.values(), key=lambda c: (c.ref[:1] != "N", len(c.ref), c.ref, c.id))
@@ -84,15 +89,33 @@ def _difference(rows: pd.DataFrame, sample: Sample, claim: ClaimReport) -> pd.Da
     if not {first, second} <= set(means.columns):
         return pd.DataFrame()
     apart = (means[first] - means[second]).dropna()
-    panel = f"{claim.ref}: {claim.quantity}"
-    if not first.startswith("none"):
-        panel = f"{claim.ref}, {first.split('-')[0]} minus {second.split('-')[0]}: {claim.quantity}"
-    made = []
+    panel, made = _panel(claim), []
     for step, part in apart.groupby(level="step"):
         if len(part) >= FEWEST_SEEDS:
             mean, low, high = style.interval(part.to_list())
             made.append((panel, int(str(step)) * TOKENS_A_STEP / 1e6, mean, low, high, len(part)))
     return pd.DataFrame(made, columns=["panel", "tokens", "mean", "low", "high", "seeds"])
+
+
+def _alignment(rows: pd.DataFrame, sample: Sample, claim: ClaimReport) -> pd.DataFrame:
+    """Return the same columns from the steps that the claim itself has compared."""
+    seeds = {r.estimate.seeds for r in sample.results if r.claim == claim.id and r.estimate}
+    path = rows.pivot_table(index="step", columns="end", values="value").reset_index()
+    tokens = path["step"].astype(int) * TOKENS_A_STEP / 1e6
+    made = path.assign(panel=_panel(claim), tokens=tokens, mean=path["value"], seeds=max(seeds))
+    return made[["panel", "tokens", "mean", "low", "high", "seeds"]]
+
+
+def _panel(claim: ClaimReport) -> str:
+    """Title of a claim's panel: what is compared, unless it is none and layernorm-both."""
+    first, second = (name.removesuffix("-trained") for name in _pair(claim))
+    if (first, second) == ("none", "layernorm-both"):
+        return f"{claim.ref}: {claim.quantity}"
+    if second.removesuffix("-tuned") == "layernorm-both" and first == "none-tuned":
+        return f"{claim.ref}, best rates: {claim.quantity}"
+    if second == first.removesuffix("-tuned"):
+        return f"{claim.ref}, best rate minus shared: {claim.quantity}"
+    return f"{claim.ref}, {first.split('-')[0]} minus {second.split('-')[0]}: {claim.quantity}"
 
 
 def _draw(table: pd.DataFrame) -> Figure:

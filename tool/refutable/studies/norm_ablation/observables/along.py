@@ -58,7 +58,7 @@ def _run(loaded: LoadedModel) -> Path:
 
 
 def at_each_checkpoint(
-    loaded: LoadedModel, measured: Callable[[LoadedModel], xr.DataArray]
+    loaded: LoadedModel, measured: Callable[[LoadedModel], xr.DataArray], *, every: int = 1
 ) -> xr.DataArray:
     """Measure a twin on every checkpoint of its training.
 
@@ -68,6 +68,8 @@ def at_each_checkpoint(
         A twin in the folder that it was trained in.
     measured : callable
         Function of a loaded model that gives an array.
+    every : int
+        Take the first checkpoint, every so many after it, and the last.
 
     Returns
     -------
@@ -88,7 +90,10 @@ def at_each_checkpoint(
     run = _run(loaded)
     log = read_log(run)
     recipe, losses = recipe_from(log.recipe), dict(log.evaluations)
-    steps = [s for s in sorted(losses) if (run / f"step-{s}.safetensors").exists()]
+    kept = [s for s in sorted(losses) if (run / f"step-{s}.safetensors").exists()]
+    if not kept:
+        raise NotAvailableError(f"{loaded.spec.id} has no held-out loss at any of its checkpoints")
+    steps = sorted({*kept[::every], *kept[-1:]})
     readings = []
     for step in steps:
         model = trained_twin(run, step=step).to(loaded.device)  # type: ignore[arg-type]
