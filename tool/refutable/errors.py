@@ -37,6 +37,10 @@ class NotMeasurableError(NotAvailableError):
     """One observable does not exist for a model; claims that ask for it do not apply to it."""
 
 
+class DivergedError(RefutableError):
+    """A training run whose loss is no finite number any more."""
+
+
 class EvidenceError(RefutableError):
     """An evidence file is unreadable, truncated or of another schema."""
 

@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from refutable.errors import RefutableError
+from refutable.errors import DivergedError, RefutableError
 from refutable.system import files
 from refutable.system.progress import progress
 from refutable.training.data import TwinData, held_out_rows
@@ -110,6 +110,10 @@ def _course(job: Job, data: TwinData, device: str) -> Iterator[int]:
         stack.advance(taken)
         yield taken
         stack.evaluate()
+        if not any(math.isfinite(log.evaluations[-1][1]) for log in stack.logs):
+            raise DivergedError(
+                f"{job.variant.name} diverged at every seed by step {stack.step}: lower the rate"
+            )
         if stack.step % recipe.log_every == 0:
             stack.note_norms()
         for log in stack.logs:
@@ -164,7 +168,7 @@ def _finish(stack: Stack, job: Job, data: TwinData) -> None:
         _write(folder / "model.safetensors", tensors, {"format": "pt"})
         files.write(folder / LOG, json.dumps(asdict(log)))
     if diverged:
-        raise RefutableError(
+        raise DivergedError(
             f"{job.variant.name} diverged at seeds {diverged}: lower the learning rate"
         )
     (job.folders[0] / _RESUME).unlink(missing_ok=True)

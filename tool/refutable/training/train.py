@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from refutable.errors import RefutableError
+from refutable.errors import DivergedError, RefutableError
 from refutable.models.twin_model import TwinLMHeadModel, initialise
 from refutable.system import files
 from refutable.system.progress import progress
@@ -189,6 +189,8 @@ def train_twin(
     ------
     RefutableError
         When ``out`` holds a run of another variant, seed, recipe or corpus.
+    DivergedError
+        As soon as the loss is no finite number; the last state before it is kept.
     """
     out.mkdir(parents=True, exist_ok=True)
     if (out / LOG).exists():
@@ -203,6 +205,11 @@ def train_twin(
             if step == 0:
                 run.log.evaluations.append((0, _evaluate(run, few)))
             loss = run.step()
+            if not math.isfinite(loss):
+                raise DivergedError(
+                    f"twin {variant.name} seed {seed} diverged: its loss is {loss} at step "
+                    f"{step + 1}, with a peak rate of {recipe.learning_rate:g}: lower the rate"
+                )
             times.append(time.perf_counter() - started)
             if (step + 1) % recipe.evaluate_every == 0 or step + 1 == recipe.steps:
                 run.log.evaluations.append((step + 1, _evaluate(run, few)))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from refutable.errors import RefutableError, near
+from refutable.errors import DivergedError, RefutableError, near
 from refutable.training.data import TwinData, load_data
 from refutable.training.floats import repeatable_on_cpu
 from refutable.training.log import LOG, TwinLog, read_log
@@ -98,6 +98,8 @@ def train_twins(order: Order, out: Path, device: str, say: Callable[[str], None]
     ------
     RefutableError
         When a folder holds a run of another recipe.
+    DivergedError
+        When the loss of a run was no finite number any more; the others are trained.
     """
     # The shipped weights come from one thread.
     with repeatable_on_cpu(device, threads=1):
@@ -113,10 +115,16 @@ def _trained(order: Order, out: Path, device: str, say: Callable[[str], None]) -
     data = load_data()
     if device.startswith("cuda"):
         _in_stacks(order, list(zip(asked, folders, strict=True)), data, device)
-    logs = []
+    logs: list[TwinLog] = []
+    diverged: list[str] = []
     for (variant, seed), folder in zip(asked, folders, strict=True):
         if not device.startswith("cuda"):
-            train_twin(variant, seed, order.recipe_of(variant), data, folder, device=device)
+            try:
+                train_twin(variant, seed, order.recipe_of(variant), data, folder, device=device)
+            except DivergedError as problem:
+                # The other seeds are trained all the same.
+                diverged.append(str(problem))
+                continue
         if not (folder / "checkpoint" / "config.json").exists():
             ship(folder, folder / "checkpoint")
         log = read_log(folder)
@@ -125,6 +133,8 @@ def _trained(order: Order, out: Path, device: str, say: Callable[[str], None]) -
             f"{folder}: held-out loss {log.held_out_loss:.4f} nats, interpolated trigram "
             f"{log.trigram_loss:.4f} ({log.seconds:.0f} s on {log.device})"
         )
+    if diverged:
+        raise DivergedError("; ".join(diverged))
     return logs
 
 

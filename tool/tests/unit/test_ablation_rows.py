@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from refutable.evidence import baseline
+from refutable.evidence import json as evidence_json
+from refutable.records import Verdict
+from refutable.stats.power import seeds_needed
 from refutable.studies.catalogue import bundled_claims
 from refutable.studies.norm_ablation.arms import TUNED
 
@@ -67,3 +70,32 @@ def test_the_tuned_arm_is_held_against_the_best_rate_of_both() -> None:
     by_id = {claim.id: claim for claim in bundled_claims()}
     assert all(c.predicts.region == by_id[c.id.removesuffix("-tuned")].predicts.region
                for c in tuned)  # fmt: skip
+
+
+def test_the_seeds_that_open_rows_would_take_are_those_of_the_committed_run() -> None:
+    by_id = {claim.id: claim for claim in bundled_claims()}
+    evidence = evidence_json.read(ROOT / "reports" / "gallery" / "evidence.json")
+    needed = {
+        (result.claim, result.arm): seeds_needed(
+            result.estimate, by_id[result.claim].predicts.region
+        )
+        for result in evidence.results
+        if result.verdict is Verdict.INCONCLUSIVE
+        and result.estimate is not None
+        and by_id[result.claim].predicts.grouped
+    }
+    begin = STUDY.index("| row | quantity | asked | slope")
+    lines = STUDY[begin : STUDY.index("\n\n", begin)].splitlines()[2:]
+    said = [cell for line in lines if (cell := line.split("|")[-2].strip())]
+    slopes = ["word-heads-grow-with-norms", "word-noise-difference-lasts",
+              "character-noise-difference-fades", "rmsnorm-loss-stays-alike",
+              "loss-without-norms-catches-up", "last-gain-differs-no-more"]  # fmt: skip
+    found = [needed[f"ablation.{name}", "no-bos"] for name in slopes]
+    assert said == ["no number" if number is None else str(number) for number in found]
+    ends = {"rmsnorm-reaches-loss": "N12 {} and", "norms-lower-loss": "control {},",
+            "sharper-without-norms": "N10 at equal steps {},",
+            "variance-grows-without-norms": "variance {};"}  # fmt: skip
+    for name, sentence in ends.items():
+        assert sentence.format(needed[f"ablation.{name}-trained", "no-bos"]) in STUDY
+    for arm_name in ("no-bos", "bos"):
+        assert f"G8 {needed['gain.norm-kind-decides-trained', arm_name]} with" in STUDY

@@ -102,6 +102,42 @@ def test_documented_numbers_are_those_of_a_run(document: str, source: str, fewes
     assert right >= fewest
 
 
+def verdicts(source: Path) -> Iterator[tuple[tuple[float, float, float], str]]:
+    """Intervals of the cells of an evidence file or a baseline, each with its verdict."""
+    content = json.loads(source.read_text("utf-8"))
+    for one in content.get("results", content.get("verdicts", [])):
+        measured = one.get("estimate") or one
+        numbers = [measured.get(name) for name in ("value", "low", "high")]
+        if one.get("verdict") and all(isinstance(x, int | float) for x in numbers):
+            yield tuple(numbers), one["verdict"]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("document", "source"),
+    [
+        ("README.md", "gallery"),
+        ("docs/studies/norm-ablation.md", "gallery"),
+        ("docs/studies/norm-ablation.md", "baseline"),
+        ("docs/studies/last-block-gain.md", "baseline"),
+        ("docs/studies/last-block-gain.md", "gallery and smollm2-135m"),
+    ],
+)
+def test_the_verdict_beside_a_number_is_the_one_it_got(document: str, source: str) -> None:
+    known = [one for name in source.split(" and ") for one in verdicts(SOURCES[name])]
+    wrong, right = [], 0
+    for line, row in tables((ROOT / document).read_text("utf-8"), source):
+        text = " | ".join(row)
+        said = {verdict for verdict in ("confirmed", "refuted", "inconclusive") if verdict in text}
+        for match in TRIPLE.finditer(text):
+            got = {verdict for one, verdict in known if all(map(shows, match.groups(), one))}
+            # A table without verdicts says none, and a part of a claim has none of its own.
+            if said and got:
+                right += bool(said & got)
+                wrong += [] if said & got else [f"{document}:{line}: {match[0]} is {sorted(got)}"]
+    assert wrong == []
+    assert right
+
+
 @pytest.mark.parametrize(
     ("figure", "value", "agrees"),
     [

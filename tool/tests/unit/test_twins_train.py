@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from refutable.errors import RefutableError
+from refutable.errors import DivergedError, RefutableError
 from refutable.system.files import SUFFIX
+from refutable.training import twins
 from refutable.training.data import TwinData, held_out_rows, rows_of_one_pass, training_rows
 from refutable.training.log import read_log
 from refutable.training.recipe import TwinRecipe, variant_named
@@ -57,6 +58,26 @@ def test_an_unfinished_run_of_another_recipe_is_refused(data, tmp_path):
     train_twin(variant, 0, RECIPE, data, tmp_path, show_progress=False, stop=lambda s: s == 6)
     with pytest.raises(RefutableError, match="unfinished run of none seed 0"):
         train_twin(variant, 0, replace(RECIPE, clip=2.0), data, tmp_path, show_progress=False)
+
+
+def test_a_run_that_diverges_ends_at_once_and_others_go_on(data, tmp_path, monkeypatch):
+    broken = replace(RECIPE, learning_rate=1e30)
+    said = r"seed 0 diverged: its loss is (nan|inf) at step [2-9]"
+    with pytest.raises(DivergedError, match=said):
+        train_twin(variant_named("none"), 0, broken, data, tmp_path / "one", show_progress=False)
+    assert not list((tmp_path / "one").glob("step-*"))
+    # Of two runs that are asked for the second is trained though the first diverges.
+    monkeypatch.setattr(twins, "load_data", lambda: data)
+    monkeypatch.setattr(twins, "ship", lambda run, out: None)
+    planned = [(variant_named("none"), 0), (variant_named("none"), 1)]
+    monkeypatch.setattr(Order, "planned", lambda order: planned)
+    # The first is asked for how long they take.
+    rates = iter((RECIPE, broken, RECIPE))
+    monkeypatch.setattr(Order, "recipe_of", lambda order, variant: next(rates))
+    with pytest.raises(DivergedError, match=said):
+        twins.train_twins(Order(), tmp_path, "cpu", lambda line: None)
+    assert not (tmp_path / "none-0" / "training.json").exists()
+    assert (tmp_path / "none-1" / "training.json").exists()
 
 
 def test_a_finished_run_of_another_recipe_is_refused(data, tmp_path):
