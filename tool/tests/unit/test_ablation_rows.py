@@ -90,8 +90,8 @@ def test_the_seeds_that_open_rows_would_take_are_those_of_the_committed_run() ->
     slopes = ["word-heads-grow-with-norms", "word-noise-difference-lasts",
               "character-noise-difference-fades", "rmsnorm-loss-stays-alike",
               "loss-without-norms-catches-up", "last-gain-differs-no-more"]  # fmt: skip
-    found = [needed[f"ablation.{name}", "no-bos"] for name in slopes]
-    assert said == ["no number" if number is None else str(number) for number in found]
+    numbers = [needed[f"ablation.{name}", "no-bos"] for name in slopes]
+    assert said == ["no number" if number is None else str(number) for number in numbers]
     ends = {"rmsnorm-reaches-loss": "N12 {} and", "norms-lower-loss": "control {},",
             "sharper-without-norms": "N10 at equal steps {},",
             "variance-grows-without-norms": "variance {};"}  # fmt: skip
