@@ -297,7 +297,9 @@ class ClaimSession:
         if cell.model != self._current_model:
             if self._current_model and self._harness is not None:
                 self._harness.forget(self._current_model)
-                self.attacker.leave()
+                # Of a run that attacks nothing the search is not even imported.
+                if "attacker" in vars(self):
+                    self.attacker.leave()
             self._current_model = "" if cell.grouped else cell.model
             if self._engine is not None:
                 for model in cell.models:
