@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from refutable.spec.prompts import PromptSet
-from refutable.store.alike import filled
+from refutable.store.alike import Templates, labels_key
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,34 +19,27 @@ class Remarks:
     """
 
     def __init__(self) -> None:
-        self._known: dict[Hashable, xr.DataArray] = {}
+        self._templates = Templates()
 
     def label(self, array: xr.DataArray, prompts: PromptSet) -> xr.DataArray:
         """Return an array with the remarks on its prompts; as it is without a dim ``prompt``."""
-        import xarray as xr
-
         if "prompt" not in array.dims:
             return array
-        labels = array.coords.variables
-        # Words of one length lie in the array itself; only then do its bytes tell what it holds.
-        told = all(one.dtype.kind != "O" for one in labels.values())
-        key = (
-            prompts.name,
-            prompts.content_hash,
-            array.dims,
-            array.shape,
-            *(
-                (name, one.dims, one.dtype.str, one.values.tobytes())
-                for name, one in labels.items()
-            ),
+        labels = labels_key(array)
+        key = None if labels is None else (prompts.name, prompts.content_hash, labels)
+        return self._templates.filled(
+            key, lambda: _remarked(array, prompts), array.data, array.name, array.attrs
         )
-        if not told or key not in self._known:
-            names = [str(name) for name in array["family"].values]
-            remarks = sorted({key for known in prompts.families.values() for key in known})
-            of_prompts = {
-                remark: ("prompt", [prompts.families.get(n, {}).get(remark, "") for n in names])
-                for remark in remarks
-            }
-            whole = xr.Coordinates({**labels, **of_prompts})
-            self._known[key] = xr.DataArray(array.data, whole, array.dims)
-        return filled(self._known[key], array.data, array.name, array.attrs)
+
+
+def _remarked(array: xr.DataArray, prompts: PromptSet) -> xr.DataArray:
+    import xarray as xr
+
+    names = [str(name) for name in array["family"].values]
+    remarks = sorted({key for known in prompts.families.values() for key in known})
+    of_prompts = {
+        remark: ("prompt", [prompts.families.get(n, {}).get(remark, "") for n in names])
+        for remark in remarks
+    }
+    coordinates = xr.Coordinates({**array.coords.variables, **of_prompts})
+    return xr.DataArray(array.data, coordinates, array.dims)

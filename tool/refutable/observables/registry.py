@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
@@ -46,6 +46,7 @@ class Registry:
     def __init__(self, fill: Callable[[], None] = lambda: None) -> None:
         self._known: dict[str, Observable] = {}
         self._fill: Callable[[], None] | None = fill
+        self._rests_on: dict[tuple[frozenset[str], bool], frozenset[str]] = {}
 
     def _filled(self) -> dict[str, Observable]:
         if self._fill is not None:
@@ -78,6 +79,7 @@ class Registry:
                 "rename one"
             )
         self._known[new.name] = new
+        self._rests_on.clear()
         return new
 
     def recorded(self, names: Iterable[str], *, drawn: bool = True) -> frozenset[str]:
@@ -90,6 +92,15 @@ class Registry:
         drawn : bool
             Whether to add what illustrates them.
         """
+        asked = (frozenset(names), drawn)
+        known = self._filled()
+        if asked not in self._rests_on:
+            self._rests_on[asked] = self._recorded(asked[0], known, drawn=drawn)
+        return self._rests_on[asked]
+
+    def _recorded(
+        self, names: frozenset[str], known: Mapping[str, Observable], *, drawn: bool
+    ) -> frozenset[str]:
         recorded: set[str] = set()
         waiting = list(names)
         seen: set[str] = set()
@@ -106,7 +117,7 @@ class Registry:
         if drawn:
             recorded |= {
                 item.name
-                for item in self._filled().values()
+                for item in known.values()
                 if item.recorded_with in recorded and not item.derived
             }
         return frozenset(recorded)

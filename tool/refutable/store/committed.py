@@ -12,7 +12,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 
 from refutable.errors import ModelError, RefutableError, one_line
 from refutable.records import ModelFacts
-from refutable.store.alike import filled
+from refutable.store.alike import Templates
 from refutable.store.compact import Array, pack, rounded, unpack
 from refutable.store.store import ObservationKey, from_tensor, labels, library_versions, to_tensor
 from refutable.system import files
@@ -66,7 +66,7 @@ class Committed:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._coordinates: dict[int, tuple[Any, Any]] = {}
-        self._alike: dict[Hashable, xr.DataArray] = {}
+        self._templates = Templates()
 
     def model(self, name: str) -> CommittedModel | None:
         """Return what is known of a model, or ``None`` if it is not among them."""
@@ -104,10 +104,10 @@ class Committed:
         packed = self._file.get_tensor(str(entry["tensor"]))
         values = unpack(packed, entry["stored"], tuple(entry["stored_shape"]))
         array = from_tensor(values, entry["kind"]).reshape(entry["shape"])
-        key = (tuple(entry["dims"]), array.shape, *sorted(entry["coords"].items()))
-        if key not in self._alike:
-            self._alike[key] = self._labelled(array, entry)
-        return filled(self._alike[key], array, entry["name"], entry["attrs"])
+        key = (tuple(entry["dims"]), *sorted(entry["coords"].items()))
+        return self._templates.filled(
+            key, lambda: self._labelled(array, entry), array, entry["name"], entry["attrs"]
+        )
 
     def _labelled(self, array: Array, entry: Mapping[str, Any]) -> xr.DataArray:
         """Return an array with its coordinates, whose indexes are made here."""

@@ -31,6 +31,7 @@ def forgotten() -> Iterator[None]:
     yield
     REGISTRY._known.clear()
     REGISTRY._known.update(before)
+    REGISTRY._rests_on.clear()
 
 
 @observable(

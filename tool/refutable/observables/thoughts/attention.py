@@ -16,6 +16,7 @@ from refutable.observables.thoughts.subject import (
     first_of_each_family,
     laid_out,
 )
+from refutable.store.alike import Templates, labels_key
 
 if TYPE_CHECKING:
     import torch
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
     from refutable.capture.thoughts import Thoughts
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
+    from refutable.stats.core import Floats
 
 CONTROLS = tuple(f"random{number}" for number in range(THOUGHTS))
 SPANS = (*NAMES, *CONTROLS, "begin", "end")
 FROM = ("answer", "later", "published")
+_TEMPLATES = Templates()
 PROMPTS_LARGE = 2
 """Prompts of each family that a large model reads (`refutable.models.large`)."""
 
@@ -107,31 +110,41 @@ def among_six(
         The six spans.
     """
     import numpy as np
-    import xarray as xr
 
     # In plain arrays: claims over seeds come here a hundred times a run.
-    each = attention.sel(span=list(names))
-    if each.dims[0] != "prompt" or each.dims[-1] != "span":
-        each = each.transpose("prompt", ..., "span")
-    if not each.indexes["prompt"].equals(lengths.indexes["prompt"]):
+    if not attention.indexes["prompt"].equals(lengths.indexes["prompt"]):
         raise ValueError("expected attention and lengths of the same prompts in the same order")
+    spans = attention.indexes["span"].tolist()
+    each = attention.values.take(
+        [spans.index(name) for name in names], attention.dims.index("span")
+    )
+    each = np.moveaxis(each, attention.dims.index("span"), -1)
+    last = [dim for dim in attention.dims if dim != "span"]
     tokens = lengths.values if lengths.dims[0] == "prompt" else lengths.values.T
-    between = each.dims[1:-1]
     # The mean over keys of a row is no sum over the span's tokens.
-    published = (each["received_from"] == "published").values
-    if "received_from" in between:
-        published = published.reshape([-1 if dim == "received_from" else 1 for dim in between])
-    inner = (slice(None), *(None for _ in between))
-    per_token = each.values / np.where(published[..., None], 1.0, tokens[inner])
-    kept = {n: one for n, one in each.coords.items() if set(one.dims) <= {"prompt", *between}}
-    if "received_from" not in between:
-        del kept["received_from"]
-    share = xr.DataArray(
-        per_token / per_token.sum(axis=-1, keepdims=True),
-        {**kept, "thought": range(THOUGHTS)}, (*each.dims[:-1], "thought"), name=each.name,
+    published = (attention["received_from"] == "published").values
+    axes = {"prompt": len(tokens), "received_from": published.size}
+    alone = [axes[dim] if dim == "prompt" else 1 for dim in last]
+    if "received_from" in last:
+        published = published.reshape([axes[d] if d == "received_from" else 1 for d in last])
+    per_token = each / np.where(published[..., None], 1.0, tokens.reshape(*alone, len(names)))
+    share = per_token / per_token.sum(axis=-1, keepdims=True)
+    labels = labels_key(attention)
+    return _TEMPLATES.filled(
+        None if labels is None else (names, labels),
+        lambda: _of_thoughts(attention, share), share, attention.name, {},
     )  # fmt: skip
-    order = (*(dim for dim in attention.dims if dim != "span"), "thought")
-    return share if share.dims == order else share.transpose(*order)
+
+
+def _of_thoughts(attention: xr.DataArray, share: Floats) -> xr.DataArray:
+    """Label shares of six spans, whose dim comes last, as those of thoughts."""
+    import xarray as xr
+
+    dims = (*(dim for dim in attention.dims if dim != "span"), "thought")
+    kept = {n: one for n, one in attention.coords.items() if set(one.dims) <= set(dims)}
+    if "received_from" not in dims:
+        del kept["received_from"]
+    return xr.DataArray(share, {**kept, "thought": range(THOUGHTS)}, dims)
 
 
 def _affordable(loaded: LoadedModel, encoded: Encoded) -> Encoded:

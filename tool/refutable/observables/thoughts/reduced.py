@@ -108,9 +108,10 @@ def _correlation(attention: xr.DataArray, importance: xr.DataArray) -> xr.DataAr
     """Pearson's r over the six thoughts; 0 where the importance of all is the same."""
     import numpy as np
 
-    lost = importance.sel(quantity="log-probability", drop=True).transpose("prompt", "thought")
-    share = of_prompts(attention, lost).mean("layer").transpose("prompt", "thought")
-    a, b = (values - values.mean(axis=1, keepdims=True) for values in (share.values, lost.values))
+    lost = importance.sel(quantity="log-probability", drop=True)
+    share = of_prompts(attention, lost).mean("layer")
+    plain = (one.values if one.dims[0] == "prompt" else one.values.T for one in (share, lost))
+    a, b = (values - values.mean(axis=1, keepdims=True) for values in plain)
     size = (a**2).sum(axis=1) * (b**2).sum(axis=1)
     r = (a * b).sum(axis=1) / np.sqrt(np.where(size == 0, 1.0, size))
     return lost.isel(thought=0, drop=True).copy(data=np.where(size == 0, 0.0, r))
