@@ -13,7 +13,14 @@ from refutable.measurement.control_prompts import ENOUGH, thinned
 from refutable.measurement.needs import ControlCopy, Plan
 from refutable.measurement.room import DRAWN_BY_BLOCK, is_streamed
 from refutable.measurement.state import COMMITTED, Sources, State
-from refutable.models.large import COPIES, ECONOMY, UNTRAINED, copies_read_less, is_large
+from refutable.models.large import (
+    COPIES,
+    ECONOMIES,
+    ECONOMY,
+    UNTRAINED,
+    copies_read_less,
+    is_large,
+)
 from refutable.models.sources import locate
 from refutable.models.sources.twin import how_to_train
 from refutable.observables.registry import REGISTRY, Observable
@@ -131,7 +138,7 @@ class ObservationArchive:
         others = self._compared_with(item) or item.code
         spec, facts = self.state.spec, self.state.facts
         if item.economical and is_large(facts):
-            return f"{others}large-{ECONOMY}"
+            return f"{others}large-{ECONOMIES.get(item.name, ECONOMY)}"
         if item.economical and role.startswith(UNTRAINED) and copies_read_less(spec, facts):
             return f"{others}copies-{COPIES}"
         return others

@@ -20,6 +20,8 @@ LARGE = 20_000_000
 """Parameters above which experiments read less, and null controls read some of the prompts."""
 ECONOMY = 3
 """Version of what is read less of large models; raise it when that changes."""
+ECONOMIES = {"noisy_loss": 4, "probe_accuracy": 4, "sharpness": 4}
+"""The same of single observables, where it was raised for them alone."""
 COPIES = 1
 """Version of what is read less of the copies of smaller models; raise it when that changes."""
 UNTRAINED = "untrained-"

@@ -140,7 +140,12 @@ def untrained(loaded: LoadedModel, seed: int) -> LoadedModel:
     with torch.random.fork_rng(devices=[]), quiet(), _nothing_unset():
         torch.manual_seed(seed)
         model = type(loaded.model)._from_config(config, dtype=torch.float32)
-    unset = [name for name, value in model.named_parameters() if bool(value.isnan().any())]
+    # A sum reads memory once and is a number where every summand is one.
+    unset = [
+        name
+        for name, value in model.named_parameters()
+        if bool(value.sum().isnan()) and bool(value.isnan().any())
+    ]
     if unset:
         raise ModelError(
             f"no untrained copy of {loaded.spec.id}: {type(model).__name__} leaves {unset[0]} "

@@ -35,6 +35,8 @@ RADIUS = 0.2
 DIRECTIONS = 4
 TOKENS = 64
 """Tokens of each document."""
+TOKENS_LARGE = 48
+"""Tokens of each document that a large model reads (`refutable.models.large`)."""
 CURVE = tuple(round(-0.4 + 0.1 * i, 1) for i in range(9))
 SURFACE = tuple(round(-0.45 + 0.15 * i, 2) for i in range(7))
 SURFACE_LARGE = tuple(round(-0.4 + 0.2 * i, 1) for i in range(5))
@@ -189,7 +191,8 @@ def held_out(loaded: LoadedModel, every: int = 1) -> tuple[list[str], Callable[[
     Parameters
     ----------
     loaded : LoadedModel
-        A model above 20 million parameters reads a quarter of the documents and 48 tokens of each.
+        A model above 20 million parameters reads a quarter of the documents and 48 tokens of each,
+        an untrained copy of it half of these.
     every : int
         Take only each so many-th document.
     """
@@ -198,7 +201,9 @@ def held_out(loaded: LoadedModel, every: int = 1) -> tuple[list[str], Callable[[
 
     names, texts = documents()
     large = is_large(loaded.facts)
-    tokens, step = (48, 4 * every) if large else (TOKENS, every)
+    tokens, step = (TOKENS_LARGE, 4 * every) if large else (TOKENS, every)
+    if large and reads_as_a_copy(loaded):
+        tokens //= 2
     names, texts = names[::step], texts[::step]
     rows = torch.cat([windows_of(loaded, text, windows=1)[:, :tokens] for text in texts])
 

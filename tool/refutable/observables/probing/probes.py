@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refutable.models.large import is_large
+from refutable.models.large import is_large, reads_as_a_copy
 from refutable.observables.probing.token_labels import LABELS, labels_of, token_spans
 from refutable.observables.prose.text import LENGTH, WINDOWS, documents, windows_of
 from refutable.observables.registry import observable
@@ -202,10 +202,11 @@ def probe_accuracy(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     Notes
     -----
     Layer -1 is the residual stream as it enters the first block, layer l that after block l,
-    before the final norm. Text are the held-out documents, of a large model one window of each; the
-    first token of each window, where the attention sink is, is left out. Documents are dealt to two
-    halves in turn, and all of a half's probes are cross-validated within it, by document. Accuracy
-    is the mean over classes of the share of their tokens that were told right, so that chance is
+    before the final norm. Text are the held-out documents, of a large model one window of each, of
+    its untrained copies half of the documents; the first token of each window, where the attention
+    sink is, is left out. Documents are dealt to two halves in turn, and all of a half's probes are
+    cross-validated within it, by document. Accuracy is the mean over classes of the share of their
+    tokens that were told right, so that chance is
     one over the number of classes; tokens of a class that has fewer than 20 in either half are left
     out. ``kind`` is ``task``, or ``control``: a random class for each token type.
     """
@@ -257,8 +258,12 @@ def _prose(loaded: LoadedModel) -> _Prose:
     import torch
 
     windows, classes, indices = [], [], []
-    most = WINDOWS_LARGE if is_large(loaded.facts) else WINDOWS
-    for place, text in enumerate(documents()[1]):
+    large = is_large(loaded.facts)
+    most, texts = WINDOWS_LARGE if large else WINDOWS, documents()[1]
+    if large and reads_as_a_copy(loaded):
+        # Pairs, so that both halves lose as many.
+        texts = [text for place, text in enumerate(texts) if place % 4 < HALVES]
+    for place, text in enumerate(texts):
         # A token takes some four characters; only where they are far longer the whole is read.
         ids = windows_of(loaded, text[: 12 * LENGTH * most], most)
         if len(ids) < most:

@@ -158,8 +158,8 @@ def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
     -----
     A model of 10 million parameters or more reads one window of a document instead of two; one of
     more than 20 million the first 48 tokens of it. Untrained copies, the null control, read one
-    window too (of every seventh document where the model is of 10 million or more), and as no
-    claim asks what swapped letters do to them, the words alone.
+    window too (of every seventh document where the model is of 10 million or more). What swapped
+    letters do is asked of the shipped twins; large models, and copies, read the words alone.
     """
     import numpy as np
     import xarray as xr
@@ -181,7 +181,7 @@ def noisy_loss(loaded: LoadedModel, prompts: None) -> xr.DataArray:
         return document_losses(loaded, noisy, windows, tokens=tokens)
 
     noises = {"words": noisy_words, "characters": swapped_characters}
-    if copy:
+    if copy or is_large(loaded.facts):
         del noises["characters"]
     rows = [[clean, *(loss(change, rate) for rate in RATES[1:])] for change in noises.values()]
     coords = {
