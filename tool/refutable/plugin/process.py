@@ -88,7 +88,8 @@ def start_engine(
         from refutable.measurement.engine import RemoteEngine
         from refutable.measurement.ray_pool import RayPool
 
-        tell = partial(say_line, config)
+        # A run on a cluster is long: a line a model is told with -q, too.
+        tell = partial(say_line, config, least=-1)
         pool = RayPool(engine, tell)
         # Before any task is handed over: an error on the way must not leave tasks behind.
         config.add_cleanup(pool.close)
@@ -100,9 +101,19 @@ def start_engine(
     return started
 
 
-def say_line(config: pytest.Config, line: str) -> None:
-    """Print a line of progress, past pytest's capture; nothing with ``-q``."""
-    if config.get_verbosity() < 0:
+def say_line(config: pytest.Config, line: str, *, least: int = 0) -> None:
+    """Print a line of progress, past pytest's capture.
+
+    Parameters
+    ----------
+    config : pytest.Config
+        Of the run.
+    line : str
+        What to print.
+    least : int
+        Verbosity below which nothing is printed: 0 is none of ``-q`` and ``-v``, -1 is ``-q``.
+    """
+    if config.get_verbosity() < least:
         return
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")

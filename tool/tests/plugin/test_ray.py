@@ -67,9 +67,11 @@ def verify(folder: Path, *words: str, address: str = "") -> subprocess.Popen[str
     )
 
 
-def evidence_of(folder: Path, run: subprocess.Popen[str]) -> Any:
+def evidence_of(folder: Path, run: subprocess.Popen[str], *, told: bool = False) -> Any:
     said, _ = run.communicate(timeout=900)
     assert run.returncode == 0, said
+    if told:
+        assert [said.count(f"{twin}: ") for twin in TWINS] == [1] * len(TWINS), said
     evidence = read(folder / "out" / "evidence.json")
     assert {model.id for model in evidence.models} == set(TWINS)
     assert not any(model.error for model in evidence.models)
@@ -104,7 +106,8 @@ def test_the_evidence_is_the_same_however_many_workers(
 ) -> None:
     address = grown(cluster, count)
     started = time.monotonic()
-    evidence = evidence_of(tmp_path, verify(tmp_path, "--engine", "ray", address=address))
+    run = verify(tmp_path, "--engine", "ray", address=address)
+    evidence = evidence_of(tmp_path, run, told=True)
     costs = read(tmp_path / "out" / "evidence.json").models
     spent = sum(cost.seconds for model in costs for cost in model.costs)
     print(
