@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, overload
 
@@ -92,35 +92,25 @@ class Registry:
         drawn : bool
             Whether to add what illustrates them.
         """
-        asked = (frozenset(names), drawn)
         known = self._filled()
-        if asked not in self._rests_on:
-            self._rests_on[asked] = self._recorded(asked[0], known, drawn=drawn)
-        return self._rests_on[asked]
-
-    def _recorded(
-        self, names: frozenset[str], known: Mapping[str, Observable], *, drawn: bool
-    ) -> frozenset[str]:
-        recorded: set[str] = set()
-        waiting = list(names)
-        seen: set[str] = set()
+        asked = (frozenset(names), drawn)
+        if asked in self._rests_on:
+            return self._rests_on[asked]
+        waiting, seen = list(asked[0]), set(asked[0])
         while waiting:
-            name = waiting.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            item = self[name]
-            if item.derived:
-                waiting.extend(item.needs)
-            else:
-                recorded.add(name)
+            item = self[waiting.pop()]
+            new = set(item.needs) - seen if item.derived else set()
+            seen |= new
+            waiting.extend(new)
+        recorded = {name for name in seen if not self[name].derived}
         if drawn:
             recorded |= {
                 item.name
                 for item in known.values()
                 if item.recorded_with in recorded and not item.derived
             }
-        return frozenset(recorded)
+        self._rests_on[asked] = frozenset(recorded)
+        return self._rests_on[asked]
 
 
 def _origin(item: Observable) -> str:

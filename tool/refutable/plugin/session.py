@@ -297,8 +297,7 @@ class ClaimSession:
         if cell.model != self._current_model:
             if self._current_model and self._harness is not None:
                 self._harness.forget(self._current_model)
-                # Of a run that attacks nothing the search is not even imported.
-                if "attacker" in vars(self):
+                if "attacker" in vars(self):  # made when first asked for
                     self.attacker.leave()
             self._current_model = "" if cell.grouped else cell.model
             if self._engine is not None:
