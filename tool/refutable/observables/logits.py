@@ -33,7 +33,7 @@ class _LastLogits(Recorder):
         return self._value
 
 
-@observable(source="recorder", dims=("prompt",), unit="nats")
+@observable(source="recorder", dims=("prompt",), unit="nats", version=2)
 class NextTokenEntropy(_LastLogits):
     """Entropy of the next-token distribution after the last token, in nats."""
 

@@ -82,11 +82,11 @@ class Committed:
         return tuple(self._header["models"])
 
     def __contains__(self, key: ObservationKey) -> bool:
-        return key.dtype == DTYPE and _identity(key) in self._header["arrays"]
+        return key.dtype == DTYPE and digest_of(key) in self._header["arrays"]
 
     def get(self, key: ObservationKey) -> xr.DataArray | None:
         """Read an array, ``None`` if it was not committed."""
-        identity = _identity(key)
+        identity = digest_of(key)
         known = key.dtype == DTYPE and identity in self._header["arrays"]
         return self._array(identity) if known else None
 
@@ -118,7 +118,7 @@ class Committed:
 
     def get_json(self, key: ObservationKey) -> dict[str, Json] | None:
         """Read how an instrument was checked."""
-        notes = self._header["notes"].get(_identity(key)) if key.dtype == DTYPE else None
+        notes = self._header["notes"].get(digest_of(key)) if key.dtype == DTYPE else None
         return None if notes is None else dict(notes)
 
     def _coordinate(self, place: int) -> tuple[Any, Any]:
@@ -221,13 +221,25 @@ class CommittedWriter:
 
     def put(self, key: ObservationKey, array: xr.DataArray) -> None:
         """Take up an array; wide floats are kept as float32."""
-        self._put(_identity(key), array)
+        self._put(digest_of(key), array)
 
-    def take(self, known: Committed) -> None:
-        """Take up all that a file holds, as it is but for what `bits` says."""
+    def take(self, known: Committed, renamed: Mapping[str, str | None] | None = None) -> None:
+        """Take up all that a file holds, as it is but for what `bits` says.
+
+        Parameters
+        ----------
+        known : Committed
+            The file.
+        renamed : mapping of str to str, optional
+            Digests of keys (`digest_of`) under which arrays are kept from now on, by those that
+            they had: the version of an observable was raised for models that these are not of.
+            ``None`` leaves an array out.
+        """
         self.models |= {name: model for name in known.models if (model := known.model(name))}
-        for identity, array in known.arrays():
-            self._put(identity, array)
+        for old, array in known.arrays():
+            new = (renamed or {}).get(old, old)
+            if new is not None:
+                self._put(new, array)
         self._notes |= known.notes()
 
     def _put(self, identity: str, array: xr.DataArray) -> None:
@@ -253,7 +265,7 @@ class CommittedWriter:
 
     def put_json(self, key: ObservationKey, value: Mapping[str, Json]) -> None:
         """Take up how an instrument was checked."""
-        self._notes[_identity(key)] = dict(value)
+        self._notes[digest_of(key)] = dict(value)
 
     def _shared(self, coordinate: Any) -> int:
         """Number a coordinate; prompts and families are the same for every model."""
@@ -287,6 +299,7 @@ class CommittedWriter:
         files.write(path, save(tensors, metadata={"refutable": about}))
 
 
-def _identity(key: ObservationKey) -> str:
+def digest_of(key: ObservationKey) -> str:
+    """Digest of what a committed array shares with the key of a run's own measurement."""
     content = json.dumps({name: getattr(key, name) for name in _FIELDS}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:24]

@@ -18,7 +18,7 @@ from refutable.models import registry
 from refutable.models.identify import identify
 from refutable.models.spec import ModelSource, ModelSpec
 from refutable.spec.prompts import load_prompts
-from refutable.store.committed import SMALL, Committed, CommittedModel, CommittedWriter
+from refutable.store.committed import SMALL, Committed, CommittedModel, CommittedWriter, digest_of
 from refutable.store.store import ObservationKey, Store
 from refutable.system.paths import fixtures
 
@@ -87,6 +87,19 @@ def test_what_a_file_holds_is_taken_over(tmp_path: Path) -> None:
     xr.testing.assert_identical(measured.get(KEY), array())
     xr.testing.assert_identical(measured.get(replace(KEY, arm="no-bos")), array() * 3)
     xr.testing.assert_identical(measured.get(replace(KEY, role="untrained-7")), array() * 4)
+
+
+def test_arrays_are_kept_under_a_raised_version_or_left_out(tmp_path: Path) -> None:
+    other = replace(KEY, arm="no-bos")
+    first = written(tmp_path, (KEY, array()), (other, array() * 2))
+    raised = replace(KEY, version=KEY.version + 1)
+    writer = CommittedWriter()
+    writer.take(first, {digest_of(KEY): digest_of(raised), digest_of(other): None})
+    writer.write(tmp_path / "more.safetensors")
+    measured = Committed(tmp_path / "more.safetensors")
+    xr.testing.assert_identical(measured.get(raised), array())
+    assert KEY not in measured
+    assert other not in measured
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from support.planted import planted
 from transformers import AutoModelForCausalLM
 
 from refutable.capture.measure import measure
+from refutable.capture.views import _next_token
 from refutable.errors import NotAvailableError, PromptError
 from refutable.measurement.instrument import check
 from refutable.models.encode import Encoded, encode
@@ -127,14 +128,32 @@ def test_the_layout_that_is_chosen_gives_what_single_prompts_give(model_type: st
     are_as_of_single_prompts(model, prompts, rtol=1e-3)
 
 
+@pytest.mark.parametrize("tokens", [4096, 49152, 256000])
+def test_entropies_of_large_vocabularies_are_right_to_rounding(tokens: int) -> None:
+    source = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(4, tokens, generator=source) - 5
+    # What a tokenizer has no token for is often ruled out.
+    logits[1, -100:] = float("-inf")
+    chances = logits.double().log_softmax(-1)
+    wanted = torch.special.entr(chances.exp()).sum(-1)
+    entropy, top, _ = _next_token(logits)
+    torch.testing.assert_close(entropy.double(), wanted, rtol=0, atol=4e-6)
+    torch.testing.assert_close(top.double(), chances.max(-1).values.exp(), rtol=1e-5, atol=0)
+
+
 def test_a_head_applied_as_a_function_is_measured() -> None:
     model = planted("functional-head")
     prompts = encoded(9, 3, 14, 1, 22)
     are_as_of_single_prompts(model, prompts, rtol=1e-5)
 
 
-def test_sinks_leave_rows_that_are_made_to_sum_to_one() -> None:
+@pytest.mark.parametrize("sink", [None, -6.0])
+def test_sinks_leave_rows_that_are_made_to_sum_to_one(sink: float | None) -> None:
     model = build_small(small_config("gpt_oss"))
+    if sink is not None:
+        # Little goes to these: rows sum to nearly 1.
+        for block in model.model.layers:
+            block.self_attn.sinks.fill_(sink)
     prompts = encoded(9, 14)
     item = REGISTRY["attention_entropy"]
     values = measure(model, find_sites(model), prompts, [item], layout="single")
@@ -146,13 +165,14 @@ def test_sinks_leave_rows_that_are_made_to_sum_to_one() -> None:
         for layer, pattern in enumerate(out.attentions):
             rows = pattern[0].double().numpy()
             assert rows.sum(-1).max() < 1
+            assert sink is None or rows[:, 1:].sum(-1).mean() > 0.99
             for head in range(rows.shape[0]):
                 shares = []
                 for at in range(1, len(ids)):
                     row = rows[head, at, : at + 1] / rows[head, at, : at + 1].sum()
                     seen = row[row > 0]
                     shares.append(-(seen * np.log(seen)).sum() / np.log(at + 1))
-                assert measured[place, layer, head] == pytest.approx(np.mean(shares), rel=1e-3)
+                assert measured[place, layer, head] == pytest.approx(np.mean(shares), rel=1e-5)
 
 
 RIGHT = {
