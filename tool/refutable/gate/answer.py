@@ -123,19 +123,22 @@ def cleared(facts: Iterable[Fact], behaviour: BehaviourReport | None) -> tuple[F
     model says as it was; what it says shows whether they did.
     """
     remaining = list(facts)
-    if behaviour is None or not behaviour.same_function:
+    if behaviour is None:
         return tuple(remaining)
     moved = [f for f in remaining if f.permutes]
-    if len(moved) > 1 or any(f.tensors > 1 for f in moved):
+    many = len(moved) > 1 or any(f.tensors > 1 for f in moved)
+    if many and behaviour.within_rounding(len({b for f in moved for b in f.blocks})):
         remaining = [f for f in remaining if not f.permutes] + [_consistent(moved, "permuted")]
-    folded = [f for f in remaining if f.folds]
+    folded = [f for f in remaining if f.folds and behaviour.same_function]
+    folded += [f for f in remaining if f.undoes and behaviour.within_rounding(len(f.blocks))]
     if folded:
-        remaining = [f for f in remaining if not f.folds] + [_consistent(folded, "rewritten")]
+        remaining = [f for f in remaining if f not in folded]
+        remaining.append(_consistent(folded, "rewritten"))
     scaled: dict[tuple[int, ...], list[Fact]] = defaultdict(list)
     for fact in remaining:
         if fact.scale is not None and fact.blocks:
             scaled[fact.blocks].append(fact)
-    for group in scaled.values():
+    for group in scaled.values() if behaviour.within_rounding(len(scaled)) else ():
         product = math.prod(fact.scale or 1.0 for fact in group)
         if len(group) > 1 and abs(product - 1.0) < 1e-3:
             remaining = [f for f in remaining if f not in group] + [_consistent(group, "rescaled")]
@@ -146,12 +149,18 @@ def _rewritten(facts: list[Fact], behaviour: BehaviourReport) -> list[Fact]:
     """Let whole tensors pass that changed by far more than what the model says can hide.
 
     The roundings of several blocks are independent, and a divergence grows with their variance.
+    Heads can be turned one by one too, in the two matrices that undo each other.
     """
     groups: dict[tuple[int, ...], list[Fact]] = defaultdict(list)
     for fact in facts:
         if fact.whole is not None and fact.suspect and fact.blocks:
             groups[fact.blocks].append(fact)
-    large = [g for g in groups.values() if max(f.whole or 0.0 for f in g) >= REWRITTEN]
+    large = [
+        group
+        for group in groups.values()
+        if max(f.whole or 0.0 for f in group) >= REWRITTEN
+        and (len(group) > 1 or not group[0].partly)
+    ]
     blocks = {block for group in large for fact in group for block in fact.blocks}
     if not behaviour.within_rounding(len(blocks)):
         return facts
@@ -168,5 +177,12 @@ def _consistent(facts: list[Fact], word: str) -> Fact:
     tensors = f"{count} tensor{'s' if count > 1 else ''}"
     text = f"{tensors}{names} {word} consistently: the function is the same"
     return replace(
-        facts[0], text=text, suspect=False, rank=65, blocks=blocks, permutes=False, folds=False
+        facts[0],
+        text=text,
+        suspect=False,
+        rank=65,
+        blocks=blocks,
+        permutes=False,
+        folds=False,
+        undoes=False,
     )

@@ -28,10 +28,14 @@ class Fact:
     scale: float | None = None
     """The one number that something was multiplied by."""
     whole: float | None = None
-    """Relative change of tensors that differ throughout, not in some rows alone."""
+    """Relative change of tensors that differ throughout, or in whole heads; not in some rows."""
+    partly: bool = False
+    """Whether it tells of some rows or columns alone."""
     folds: bool = False
-    """Whether tensors were rescaled against each other, line by line: harmless if nothing else
-    reads them, which what the model says shows."""
+    """Whether a norm's gain went into other tensors, line by line: harmless if nothing else reads
+    it, which what the model says shows."""
+    undoes: bool = False
+    """Whether other tensors were rescaled against each other, line by line."""
     tensors: int = 1
     """How many tensors it tells of."""
 

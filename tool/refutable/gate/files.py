@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from refutable.evidence.release import Release
-from refutable.gate.facts import Fact, listed
+from refutable.gate.facts import Fact, listed, spans
 
 _NEUTRAL = re.compile(
     r"^(dtype|torch_dtype|use_cache|architectures|return_dict|output_\w+|problem_type"
     r"|chunk_size_feed_forward|pretraining_tp|initializer_\w+|gradient_checkpointing"
-    r"|(id2label|label2id)\..*|\w*dropout\w*|\w+_pdrop|(pad|unk|sep|cls|mask|eos|bos)_token_id"
+    r"|(id2label|label2id)\..*|\w*dropout\w*|\w+_pdrop|(pad|unk|sep|cls|mask)_token_id"
+    r"|\w*aux_loss\w*|\w*z_loss\w*|router_jitter_noise|seq_aux"
     r"|max_position_embeddings|n_positions|n_ctx|torchscript|tokenizer_class|task_specific_params.*"
     r"|is_encoder_decoder|name_or_path|scale_attn_by_inverse_layer_idx_unused)$"
 )
@@ -79,7 +80,7 @@ def _config(base: Release, candidate: Release) -> Iterator[Fact]:
     unread = {*old["unknown"], *new["unknown"]}
     stretched = any(_stretches(side["config"]) for side in (old, new))
     for name, a, b in _pairs(old["config"], new["config"]):
-        change = f"{name.rsplit('.', 1)[-1]} {_shown(a)} -> {_shown(b)}"
+        change = f"{_field(name)} {_change(a, b, new['config'].get('num_hidden_layers'))}"
         if (_NEUTRAL.match(name) and not (name in _LENGTHS and stretched)) or name.split(".")[
             0
         ] in unread:
@@ -96,6 +97,23 @@ def _config(base: Release, candidate: Release) -> Iterator[Fact]:
         yield Fact("config", f"model class {old['class']} -> {new['class']}", True, rank=0)
     if told:
         yield Fact("config", f"config.json, without effect: {listed(told)}", False, rank=70)
+
+
+def _field(name: str) -> str:
+    """Name a field without the table it stands in, unless several tables have the same fields."""
+    parts = name.split(".")
+    return parts[-1] if len(parts) < 3 else f"{parts[-1]} of {parts[-2]}"
+
+
+def _change(a: Any, b: Any, blocks: Any) -> str:
+    """Word what a field was and is; of lists of one entry a block, the entries that differ."""
+    if isinstance(a, list) and isinstance(b, list) and len(a) == len(b) == blocks:
+        other = [i for i, pair in enumerate(zip(a, b, strict=True)) if not _same(*pair)]
+        first = other[0]
+        if all((a[i], b[i]) == (a[first], b[first]) for i in other):
+            word = "block" if len(other) == 1 else "blocks"
+            return f"{_shown(a[first])} -> {_shown(b[first])} in {word} {spans(other)}"
+    return f"{_shown(a)} -> {_shown(b)}"
 
 
 def _stretches(config: Mapping[str, Any]) -> bool:

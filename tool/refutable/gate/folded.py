@@ -29,6 +29,11 @@ _LEAST = 1e-3
 """Largest distance of a factor from 1 without which nothing was rescaled."""
 _OFFSETS = (0.0, 1.0)
 """A norm multiplies by its gain, or by 1 plus what is stored (Gemma)."""
+_FEED_FORWARD = ("mlp", "ffn", "feed_forward", "experts", ".fc")
+_LINEAR = ("up_proj", ".w3", "linear_v", "wi_1")
+"""Matrices into a gated feed-forward that no activation follows."""
+_HOMOGENEOUS = ("relu", "leaky_relu")
+"""Activations that a positive factor passes through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,18 @@ class _Scaling:
     factors: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Tensors that were rescaled against each other."""
+
+    names: tuple[str, ...]
+    by_gain: bool
+    """Whether a norm's gain is one of them: what it was divided by follows it without rounding."""
+
+
 def rescaled_against(
-    names: Sequence[str], base: Arrays, candidate: Arrays
-) -> tuple[tuple[str, ...], ...]:
+    names: Sequence[str], base: Arrays, candidate: Arrays, activation: str = ""
+) -> tuple[Group, ...]:
     """Find groups of tensors whose lines were rescaled by factors that multiply to 1.
 
     Parameters
@@ -52,10 +66,12 @@ def rescaled_against(
         Tensors of the same shape in both releases whose values differ.
     base, candidate : mapping of str to array
         What is kept of them (`refutable.models.facts.tensors`).
+    activation : str
+        The model's: most do not let the factor of a neuron's input through.
 
     Returns
     -------
-    tuple of tuple of str
+    tuple of Group
         Each with two tensors or more, of one block or of none.
     """
     by_block: dict[int | None, list[_Scaling]] = defaultdict(list)
@@ -65,11 +81,27 @@ def rescaled_against(
     for scalings in by_block.values():
         for first in (s for s in scalings if s.way != "col"):
             partners = {
-                s.name for s in scalings if s.name != first.name and _undoes(first, s)
-            }  # fmt: skip
+                s.name
+                for s in scalings
+                if s.name != first.name and _passes(first, s, activation) and _undoes(first, s)
+            }
             if partners:
                 _join(groups, {first.name, *partners})
-    return tuple(tuple(sorted(group)) for group in groups)
+    gains = {s.name for scalings in by_block.values() for s in scalings if s.way == "gain"}
+    return tuple(
+        Group(tuple(sorted(group)), any("norm" in n or ".ln" in n for n in group & gains))
+        for group in groups
+    )
+
+
+def _passes(first: _Scaling, second: _Scaling, activation: str) -> bool:
+    """Whether the factors of one tensor's lines reach the other: not through an activation."""
+    inside = all(any(word in s.name for word in _FEED_FORWARD) for s in (first, second))
+    if not inside or any(word in first.name for word in _LINEAR):
+        return True
+    if first.way == "gain" and not first.name.endswith("bias"):
+        return True
+    return activation in _HOMOGENEOUS and bool((first.factors > 0).all())
 
 
 def _scalings(name: str, base: Arrays, candidate: Arrays) -> list[_Scaling]:
@@ -80,7 +112,10 @@ def _scalings(name: str, base: Arrays, candidate: Arrays) -> list[_Scaling]:
         return [_Scaling(name, "gain", ratio) for ratio in ratios if _is_scaling(ratio)]
     scalings = []
     for way in ("row", "col"):
-        factors = _factors(Lines.of(base, name, way), Lines.of(candidate, name, way))
+        sides = Lines.of(base, name, way), Lines.of(candidate, name, way)
+        if sides[0].norm.size != sides[1].norm.size:
+            continue
+        factors = _factors(*sides)
         if factors is not None and _is_scaling(factors):
             scalings.append(_Scaling(name, way, factors))
     return scalings

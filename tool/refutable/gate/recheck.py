@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from refutable.errors import EvidenceError, RefutableError
+from refutable.errors import EvidenceError
 from refutable.evidence.release import read_release, release_folders
-from refutable.gate.pairs import Rows
+from refutable.gate.again import Again, Observed
+from refutable.gate.facts import listed
 from refutable.gate.runs import read_run
-from refutable.predictions.base import Measured
-from refutable.predictions.recorded import prediction_of
-from refutable.records import ClaimReport, Result
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
+from refutable.records import Estimate, Result
 
 TOLERANCE = 1e-6
-"""Largest relative difference of a recomputed number."""
+"""Largest difference of a recomputed number, in widths of its interval and relative to it."""
+NUMBERS = ("value", "low", "high", "check_low", "check_high")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +27,11 @@ class Recheck:
     recomputed: int
     wrong: tuple[str, ...]
     """Results whose numbers do not follow from the observations, and why."""
-    not_recomputed: tuple[str, ...]
-    """Results that rest on more than rows of prompts: groups of models, facts, other places."""
+    not_recomputed: tuple[tuple[str, str], ...]
+    """Results that the observations do not give again, each with the reason."""
     releases: int
+    controls: int = 0
+    """Readings of null controls that were made again."""
 
     @property
     def agrees(self) -> bool:
@@ -53,10 +50,16 @@ class Recheck:
             word = "NOTHING RECOMPUTED"
         head = (
             f"{word}: {self.recomputed - len(self.wrong)} of {self.recomputed} estimates follow "
-            f"from the observations, {self.releases} releases have the files that were written"
+            f"from the observations, with {self.controls} readings of null controls; "
+            f"{self.releases} releases have the files that were written"
         )
-        rest = f"{len(self.not_recomputed)} results rest on more than rows of prompts"
-        return [head, *(f"  {line}" for line in self.wrong), f"  {rest}: not recomputed"]
+        lines = [head, *(f"  {line}" for line in self.wrong)]
+        reasons: dict[str, list[str]] = defaultdict(list)
+        for name, reason in self.not_recomputed:
+            reasons[reason].append(name)
+        for reason, names in sorted(reasons.items(), key=lambda item: -len(item[1])):
+            lines.append(f"  not recomputed: {len(names)} ({listed(names, 1)}): {reason}")
+        return lines
 
 
 def recheck_run(run: Path) -> Recheck:
@@ -79,67 +82,59 @@ def recheck_run(run: Path) -> Recheck:
             f"{run} has no observations.parquet: no estimate can be recomputed; give the folder "
             "that the run wrote (--claim-out)"
         )
-    rows = Rows(run_read.rows)
-    claims = {claim.id: claim for claim in run_read.evidence.claims}
-    wrong, left, count = [], [], 0
+    observed = Observed(run_read.evidence, run_read.rows)
+    wrong, left, count, controls = [], [], 0, 0
     for result in run_read.evidence.results:
         if result.verdict is None or result.estimate is None:
             continue
         name = f"{result.claim} ({result.model}, {result.arm})"
-        said = _recomputed(result, claims.get(result.claim), rows)
-        if said is None:
-            left.append(name)
+        again = observed.judge(result)
+        if again.judgement is None:
+            left.append((name, again.reason))
             continue
         count += 1
-        if said:
+        controls += again.control is not None
+        if said := "; ".join(_differences(result, again)):
             wrong.append(f"{name}: {said}")
-    return Recheck(count, tuple(wrong), tuple(left), len(releases))
+    return Recheck(count, tuple(wrong), tuple(left), len(releases), controls)
 
 
-def _recomputed(result: Result, claim: ClaimReport | None, rows: Rows) -> str | None:
-    """Return what differs, empty if nothing does; ``None`` if it cannot be recomputed."""
-    if claim is None or not claim.sampled or len(result.models) > 1:
-        return None
-    frame = rows.of(result.claim, result.model, result.prompts, result.arm)
-    prediction = prediction_of(claim.prediction)
-    if frame is None or prediction is None or frame["prompt"].isna().any():
-        return None
-    if frame["at"].notna().any() or prediction.grouped:
-        return None
-    estimate = result.estimate
-    assert estimate is not None  # noqa: S101  (the caller looked)
-    try:
-        seed = zlib.crc32(f"{result.claim}|{result.model}".encode())
-        judged = prediction.judge(Measured(_values(frame), estimate.error, seed, estimate.unit))
-    except (RefutableError, ValueError):
-        return None
-    pairs = {
-        name: (getattr(estimate, name), getattr(judged.estimate, name))
-        for name in ("value", "low", "high")
-    }
-    bad = [f"{n} {a} is recorded, {b} follows" for n, (a, b) in pairs.items() if not _near(a, b)]
+def _differences(result: Result, again: Again) -> Iterator[str]:
+    """Say which recorded numbers do not follow."""
+    judged, recorded, control = again.judgement, result.estimate, again.control
+    assert judged is not None  # noqa: S101  (the caller looked)
+    assert recorded is not None  # noqa: S101
+    yield from _unlike("", recorded, judged.estimate)
+    for part, new in zip(result.parts, judged.parts, strict=False):
+        yield from _unlike(f"{part.part}: ", part, new)
     if judged.decision.verdict is not result.verdict:
-        bad.append(f"{result.verdict} is recorded, {judged.decision.verdict} follows")
-    return "; ".join(bad)
+        yield f"{result.verdict} is recorded, {judged.decision.verdict} follows"
+    if control is None or result.control is None:
+        return
+    for word, old, now in (
+        ("control: ", result.control.estimate, control.estimate),
+        ("model minus control: ", result.control.contrast, control.contrast),
+    ):
+        if old is not None and now is not None:
+            yield from _unlike(word, old, now)
+    if control.reading is not result.control.reading:
+        yield f"control {result.control.reading} is recorded, {control.reading} follows"
 
 
-def _near(a: float | None, b: float | None) -> bool:
-    if a is None or b is None:
-        return (a is None or not math.isfinite(a)) and (b is None or not math.isfinite(b))
-    return math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+def _unlike(word: str, old: Estimate, new: Estimate) -> Iterator[str]:
+    ends = (old.low, old.high)
+    span = 0.0 if None in ends else abs((old.high or 0.0) - (old.low or 0.0))
+    # A reduction may hide the error of one value, which an interval is widened by.
+    apart = 1.01 * abs(old.error - new.error)
+    for name in NUMBERS:
+        a, b = getattr(old, name), getattr(new, name)
+        # Earlier runs did not record the ends of the check.
+        if not _near(a, b, span, apart) and not (a is None and name.startswith("check")):
+            yield f"{word}{name} {a} is recorded, {b} follows"
 
 
-def _values(frame: pd.DataFrame) -> xr.DataArray | tuple[xr.DataArray, ...]:
-    """Make the arrays again that the claim's body returned."""
-    arrays = [_array(part) for _, part in frame.groupby("quantity", sort=True)]
-    return arrays[0] if len(arrays) == 1 else tuple(arrays)
-
-
-def _array(frame: pd.DataFrame) -> xr.DataArray:
-    import xarray as xr
-
-    dims: Sequence[str] = ["prompt", *(d for d in ("layer", "head") if frame[d].notna().all())]
-    array = xr.DataArray.from_series(frame.set_index(list(dims))["value"])
-    prompts = frame.drop_duplicates("prompt").set_index("prompt").loc[array["prompt"].values]
-    coords = {key: ("prompt", [str(v) for v in prompts[key]]) for key in ("family", "register")}
-    return array.assign_coords(coords)
+def _near(a: float | None, b: float | None, span: float, apart: float) -> bool:
+    if a is None or b is None or not math.isfinite(a) or not math.isfinite(b):
+        unknown = [one is None or math.isnan(one) for one in (a, b)]
+        return all(unknown) or a == b
+    return abs(a - b) <= TOLERANCE * (span + abs(a)) + apart

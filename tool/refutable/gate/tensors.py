@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ COARSE = 2.0**-6
 """Relative change above which a difference is no rounding to 8 bits or more."""
 FINE = 2.0**-8
 """The same of rounding to bfloat16, which leaves about as many different values as there were."""
+_SUMS = 1e-6
+"""The same of sums in float32 that were made in another order."""
 _FEWER = 0.97
 """Share of a row's different values that rounding to 8 bits leaves at most."""
 
@@ -56,8 +58,8 @@ class TensorChange:
 
     name: str
     what: str
-    """``zeroed``, ``rescaled``, ``permuted``, ``transposed``, ``constant``, ``copied``, ``part`` or
-    ``values``."""
+    """``zeroed``, ``rescaled``, ``permuted``, ``transposed``, ``constant``, ``copied``, ``part``,
+    ``pruned`` or ``values``."""
     change: float
     """Norm of the difference over the norm of the base; where only some rows (columns) differ, over
     the norm of those."""
@@ -72,8 +74,10 @@ class TensorChange:
     levels: int = 0
     sources: tuple[int, ...] = ()
     """The base's rows (columns) that those of ``copied`` hold."""
-    rounded: bool = False
-    """Whether a row holds fewer different values than it did."""
+    finest: float = 0.0
+    """Relative change up to which a difference may be what rounding did."""
+    zeros: int = 0
+    """How many of its values are 0 that were not."""
 
 
 def compare_tensor(
@@ -95,12 +99,30 @@ def compare_tensor(
         way: (Lines.of(base_arrays, name, way), Lines.of(candidate_arrays, name, way))
         for way in ("row", "col")
     }
+    # Runs of earlier versions kept fewer columns of tensors of three dimensions.
+    pairs = {way: pair for way, pair in pairs.items() if pair[0].norm.size == pair[1].norm.size}
     change = relative_change(pairs, float(old["norm"]), float(new["norm"]))
     if new["norm"] == 0.0:
         return TensorChange(name, "zeroed", change)
-    for way in sorted(pairs, key=lambda w: int(_changed(*pairs[w]).sum())):
-        if (part := _in_part(name, way, pairs[way], change)) is not None:
-            return part
+    ways = sorted(pairs, key=lambda w: int(_changed(*pairs[w]).sum()))
+    parts = [part for w in ways if (part := _in_part(name, w, pairs[w], change)) is not None]
+    if parts:
+        # Rows that stand in another order change every column, and the other way round.
+        told = next((part for part in parts if part.what != "part"), parts[0])
+        zeros = _pruned(pairs, change, old, new) if told.what == "part" else 0
+        what = "pruned" if zeros > 1 else told.what
+        return replace(told, what=what, finest=_finest(old, new), zeros=zeros)
+    return _throughout(name, pairs, change, (old, new))
+
+
+def _throughout(
+    name: str,
+    pairs: Mapping[str, tuple[Lines, Lines]],
+    change: float,
+    facts: tuple[Mapping[str, Any], Mapping[str, Any]],
+) -> TensorChange:
+    """Say what became of a tensor most of whose rows and columns are others."""
+    old, new = facts
     rows = pairs["row"]
     factor = scale_of(*rows)
     if factor is not None:
@@ -108,20 +130,19 @@ def compare_tensor(
     value = _constant(new, rows[1])
     if value is not None:
         return TensorChange(name, "constant", change, scale=value)
-    for way in ("row", "col"):
-        if is_permuted(*pairs[way]):
-            moved = tuple(int(i) for i in np.flatnonzero(_changed(*pairs[way])))
-            return TensorChange(name, "permuted", change, way, moved, pairs[way][0].norm.size)
-    if all(_same_multiset(a.norm, b.norm) for a, b in pairs.values()):
+    for way, pair in pairs.items():
+        moved = _indices(_changed(*pair))
+        if moved and is_permuted(*pair):
+            return TensorChange(name, "permuted", change, way, moved, pair[0].norm.size)
+    if all(_reordered(a.norm, b.norm) for a, b in pairs.values()):
         return TensorChange(name, "permuted", change, "both")
-    if (
-        rows[0].norm.size == pairs["col"][1].norm.size
-        and not _changed(rows[0], pairs["col"][1]).any()
-    ):
+    if "col" in pairs and _is_transposed(rows[0], pairs["col"][1]):
         return TensorChange(name, "transposed", change)
+    zeros = _pruned(pairs, change, old, new)
     return TensorChange(
-        name, "values", change, levels=_coarser(old, new), rounded=_is_rounded(old, new)
-    )
+        name, "pruned" if zeros else "values", change,
+        levels=_coarser(old, new), finest=_finest(old, new), zeros=zeros,
+    )  # fmt: skip
 
 
 def relative_change(pairs: Mapping[str, tuple[Lines, Lines]], before: float, after: float) -> float:
@@ -229,11 +250,39 @@ def is_permuted(base: Lines, candidate: Lines) -> bool:
     return not _changed(base.take(base_order), candidate.take(candidate_order)).any()
 
 
-def _same_multiset(a: Floats, b: Floats) -> bool:
+def _reordered(a: Floats, b: Floats) -> bool:
+    """Whether the same sizes stand in another order, not in their old places."""
     if a.size < 2:
         return False
     first, second = np.sort(a), np.sort(b)
-    return bool((np.abs(first - second) <= EQUAL * np.maximum(first, second)).all())
+    return bool(_near(first, second).all()) and not bool(_near(a, b).all())
+
+
+def _near(a: Floats, b: Floats) -> Flags:
+    return np.asarray(np.abs(a - b) <= EQUAL * np.maximum(a, b))
+
+
+def _is_transposed(rows: Lines, columns: Lines) -> bool:
+    return rows.norm.size == columns.norm.size and not _changed(rows, columns).any()
+
+
+def _pruned(
+    pairs: Mapping[str, tuple[Lines, Lines]],
+    change: float,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+) -> int:
+    """How many values were set to 0, if that is all that happened; earlier runs did not count.
+
+    No row or column is then longer than it was, and what is taken from the squared norm is the
+    squared norm of the difference; rounding to 0 and to other values gives neither.
+    """
+    zeros = int(new.get("zeros", 0)) - int(old.get("zeros", 0))
+    if zeros <= 0 or "zeros" not in old or not old["norm"]:
+        return 0
+    shorter = all((b.norm <= a.norm * (1 + _SUMS)).all() for a, b in pairs.values())
+    taken = 1.0 - (float(new["norm"]) / float(old["norm"])) ** 2
+    return zeros if shorter and abs(change**2 - taken) <= taken / 2 else 0
 
 
 def _coarser(old: Mapping[str, Any], new: Mapping[str, Any]) -> int:
@@ -242,5 +291,13 @@ def _coarser(old: Mapping[str, Any], new: Mapping[str, Any]) -> int:
     return after if after <= 256 and 2 * after <= before else 0
 
 
-def _is_rounded(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    return int(new["levels"][0]) <= _FEWER * int(old["levels"][0])
+def _finest(old: Mapping[str, Any], new: Mapping[str, Any]) -> float:
+    """Largest relative change that rounding would leave, by what the values look like now.
+
+    Rounding to few values leaves fewer different ones in a row, rounding to 16 bits values that a
+    type of 16 bits holds. What does neither is no rounding, however small it is.
+    """
+    if int(new["levels"][0]) <= _FEWER * int(old["levels"][0]):
+        return COARSE
+    known = "exact" in old and "exact" in new
+    return _SUMS if known and not set(new["exact"]) - set(old["exact"]) else FINE

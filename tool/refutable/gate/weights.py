@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from refutable.evidence.release import Release
-from refutable.gate.facts import Fact, block_of, listed, reads_text, spans
-from refutable.gate.folded import rescaled_against
-from refutable.gate.tensors import COARSE, FINE, TensorChange, compare_tensor
+from refutable.gate.changed import Model, described
+from refutable.gate.facts import Fact, block_of, listed
+from refutable.gate.folded import Group, rescaled_against
+from refutable.gate.tensors import compare_tensor
 
 Known = Mapping[str, Mapping[str, Any]]
 
@@ -44,19 +44,22 @@ def weight_facts(base: Release, candidate: Release) -> list[Fact]:
     moved, rest = _moved(differing, old, new)
     facts += moved
     rest = _untied(rest, old, new)
-    groups = rescaled_against(rest, base.weights, candidate.weights)
+    activation = str(_activation(base.facts["config"]))
+    groups = rescaled_against(rest, base.weights, candidate.weights, activation)
     facts += _folded(groups)
-    grouped = {name for group in groups for name in group}
+    grouped = {name for group in groups for name in group.names}
     changes = [
         compare_tensor(name, (old[name], base.weights), (new[name], candidate.weights))
         for name in rest
         if name not in grouped
     ]
-    whole = len({old[name]["digest"] for name in old if name in new})
-    blocks = {b for name in old if (b := block_of(name)) is not None}
-    local = _is_local(changes, whole, len(blocks))
-    facts += _described(changes, whole, local, base.facts["config"])
-    return facts
+    model = Model(
+        base.facts["config"],
+        {name: entry["shape"] for name, entry in old.items()},
+        len({old[name]["digest"] for name in old if name in new}),
+        len({b for name in old if (b := block_of(name)) is not None}),
+    )
+    return [*facts, *described(changes, model)]
 
 
 def _shapes(old: Known, new: Known) -> Iterator[Fact]:
@@ -170,150 +173,21 @@ def _worded_blocks(holds: Mapping[int, int]) -> Iterator[Fact]:
             yield Fact("weights", text, True, 9, (here, there))
 
 
-def _folded(groups: Sequence[tuple[str, ...]]) -> Iterator[Fact]:
-    """Tell once of tensors that were rescaled against each other."""
-    if groups:
-        names = [name for group in groups for name in group]
-        blocks = tuple(sorted({b for name in names if (b := block_of(name)) is not None}))
-        text = f"{listed(names, 2)} rescaled against each other, line by line"
-        yield Fact("weights", text, True, 20, blocks, folds=True, tensors=len(names))
-
-
-# -- tensors whose values changed ----------------------------------------------------------------
-
-
-def _described(
-    changes: Sequence[TensorChange], whole: int, local: bool, config: Mapping[str, Any]
-) -> list[Fact]:
-    facts: list[Fact] = []
-    plain: list[TensorChange] = []
-    for change in changes:
-        if change.what == "values" or (change.what == "part" and not local):
-            plain.append(change)
-        else:
-            facts.append(_one(change, config))
-    facts = _grouped(facts)
-    if plain:
-        facts.append(_everywhere(plain, whole, local))
-    return facts
-
-
-def _is_local(changes: Sequence[TensorChange], whole: int, blocks: int) -> bool:
-    """Whether few tensors in few blocks changed, by more than rounding, and all others did not.
-
-    Rounding to few values leaves fewer different ones in a row; what leaves as many is no rounding
-    if it is larger than that of bfloat16.
-    """
-    met = {b for c in changes if (b := block_of(c.name)) is not None}
-    few = 0 < 2 * len(changes) < whole and 2 * len(met) <= blocks
-    return few and any(c.change > (COARSE if c.rounded else FINE) for c in changes)
-
-
-def _one(change: TensorChange, config: Mapping[str, Any]) -> Fact:
-    block = block_of(change.name)
-    blocks = () if block is None else (block,)
-    where = f" (block {block})" if block is not None else ""
-    inside = _lines(change, config)
-    seen = reads_text(change.name)
-    whole = change.change if seen and not change.lines else None
-    if change.what == "rescaled":
-        text = f"{inside}{change.name} rescaled by {change.scale:.6g}{where}"
-        scale = change.scale if seen else None
-        return Fact("weights", text, True, 20, blocks, scale=scale, whole=whole)
-    if change.what == "constant":
-        text = f"{change.name} holds {change.scale:.6g} throughout{where}"
-        return Fact("weights", text, True, 18, blocks, whole=whole)
-    if change.what == "copied":
-        origin = f"{_word(change, change.sources)} {spans(list(change.sources))}"
-        text = f"{inside}{change.name} holds {origin} of the base{where}"
-        return Fact("weights", text, True, 14, blocks)
-    if change.what == "permuted":
-        both = len(change.lines) == 2
-        text = f"{inside}{change.name} {'swapped' if both else 'permuted'}{where}"
-        return Fact("weights", text, True, 24, blocks, permutes=seen and block is not None)
-    if change.what == "part":
-        text = f"{inside}{change.name} changed (relative change {change.change:.2g}){where}"
-        return Fact("weights", text, True, 26, blocks)
-    return Fact("weights", f"{inside}{change.name} {change.what}{where}", True, 16, blocks)
-
-
-def _lines(change: TensorChange, config: Mapping[str, Any]) -> str:
-    """Name the rows or columns that changed: as heads, where they are whole ones."""
-    if not change.lines or change.way == "both":
-        return ""
-    size = _head_size(change, config)
-    if size and _are_heads(change.lines, size):
-        heads = sorted({i // size for i in change.lines})
-        word = "head" if len(heads) == 1 else "heads"
-        return f"{word} {spans(heads)} of "
-    word = {"row": "rows", "col": "columns"}[change.way]
-    return f"{len(change.lines)} of {change.size} {word} ({spans(list(change.lines))}) of "
-
-
-def _word(change: TensorChange, lines: Sequence[int]) -> str:
-    return {"row": "row", "col": "column"}[change.way] + ("s" if len(lines) > 1 else "")
-
-
-def _head_size(change: TensorChange, config: Mapping[str, Any]) -> int:
-    if not any(word in change.name.lower() for word in ("attn", "attention")):
-        return 0
-    stated = config.get("head_dim")
-    if isinstance(stated, int) and stated > 0:
-        return stated
-    width, heads = (
-        config.get("hidden_size") or config.get("n_embd"),
-        config.get("num_attention_heads") or config.get("n_head"),
+def _activation(config: Mapping[str, Any]) -> str | None:
+    named = (
+        config.get(name) for name in ("hidden_act", "activation_function", "hidden_activation")
     )
-    return width // heads if isinstance(width, int) and isinstance(heads, int) and heads else 0
+    return next((name for name in named if name), None)
 
 
-def _are_heads(lines: Sequence[int], size: int) -> bool:
-    held = set(lines)
-    return all(set(range(i // size * size, i // size * size + size)) <= held for i in held)
-
-
-def _grouped(facts: Sequence[Fact]) -> list[Fact]:
-    """Tell like differences of many tensors once."""
-    if len(facts) <= 4:
-        return list(facts)
-    groups: dict[tuple[str, int], list[Fact]] = defaultdict(list)
-    for fact in facts:
-        groups[fact.text.split("(")[0].split()[-1], fact.rank].append(fact)
-    return [fact for group in groups.values() for fact in _told_once(group)]
-
-
-def _told_once(group: Sequence[Fact]) -> Sequence[Fact]:
-    if len(group) < 3:
-        return group
-    blocks = tuple(sorted({b for fact in group for b in fact.blocks}))
-    first = group[0]
-    where = f", in blocks {spans(list(blocks))}" if len(blocks) > 1 else ""
-    text = f"{first.text} and {len(group) - 1} more like it{where}"
-    return [
-        Fact(
-            "weights", text, first.suspect, first.rank, blocks,
-            permutes=all(f.permutes for f in group), scale=first.scale, tensors=len(group),
-        )
-    ]  # fmt: skip
-
-
-def _everywhere(changes: Sequence[TensorChange], whole: int, local: bool) -> Fact:
-    """Tell of tensors whose values are others throughout."""
-    blocks = tuple(sorted({b for c in changes if (b := block_of(c.name)) is not None}))
-    largest = max(changes, key=lambda c: c.change)
-    mean = math.sqrt(sum(c.change**2 for c in changes) / len(changes))
-    levels = [c.levels for c in changes if c.levels]
-    bits = math.ceil(math.log2(max(levels))) if len(levels) * 2 > len(changes) and levels else 0
-    how = f"rounded to {bits} bits a row" if bits else "differ"
-    place = f"{len(changes)} of {whole} tensors"
-    if len(changes) == 1:
-        place, how = largest.name, how if bits else "differs"
-    elif local and blocks and len(blocks) <= 2:
-        place = f"weights of block {spans(list(blocks))} ({len(changes)} tensors)"
-    text = f"{place} {how}: relative change {mean:.2g}"
-    if len(changes) > 1:
-        text += f", {largest.change:.2g} at most ({largest.name})"
-    rank = 22 if local else 40 if bits and bits < 8 else 60
-    seen = all(c.what == "values" and reads_text(c.name) for c in changes)
-    replaced = largest.change if seen else None
-    return Fact("weights", text, local, rank, blocks, whole=replaced, tensors=len(changes))
+def _folded(groups: Sequence[Group]) -> Iterator[Fact]:
+    """Tell once of tensors that were rescaled against each other, those by a gain apart."""
+    for by_gain in (True, False):
+        names = [name for group in groups if group.by_gain == by_gain for name in group.names]
+        if names:
+            blocks = tuple(sorted({b for name in names if (b := block_of(name)) is not None}))
+            text = f"{listed(names, 2)} rescaled against each other, line by line"
+            yield Fact(
+                "weights", text, True, 20, blocks,
+                folds=by_gain, undoes=not by_gain, tensors=len(names),
+            )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -70,6 +70,43 @@ class ContrastAlong(Contrast):
         along = replace(measured, values=self._all(measured.values))
         return Contrast.read_control(self, along, replace(control, values=copies))
 
+    def rests_on(self, values: Any) -> dict[str, xr.DataArray]:
+        """Tokens and held-out loss at each step of each model, by which its values are reduced."""
+        import xarray as xr
+
+        models = [] if isinstance(values, tuple) else list(_members(values))
+        known = [(place, one) for place, one in models if STEP in getattr(one, "dims", ())]
+        if not known:
+            return {}
+        names = [_label(place) for place, _ in known]
+        return {
+            name: xr.concat(
+                [
+                    xr.DataArray(one[name].values, {STEP: one[STEP].values}, (STEP,))
+                    for _, one in known
+                ],
+                xr.DataArray(names, dims="trained", name="trained"),
+                join="outer",
+            )
+            for name in (TOKENS, LOSS)
+        }
+
+    def completed(self, values: Any, rests: Mapping[str, xr.DataArray]) -> Any:
+        """Put tokens and losses back beside the steps of each model."""
+        if not {TOKENS, LOSS} <= rests.keys():
+            return values
+        made: dict[str, dict[Any, Any]] = {name: {} for name in values}
+        for place, one in _members(values):
+            name, seed = place
+            if STEP in getattr(one, "dims", ()):
+                steps = [int(step) for step in one[STEP].values]
+                at = {"trained": _label(place), STEP: steps}
+                one = one.assign_coords(
+                    {of: (STEP, rests[of].sel(at).values) for of in (TOKENS, LOSS)}
+                )
+            made[name][seed] = one
+        return made
+
     def _all(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Reduce what the body returned on every model."""
         return {
@@ -115,6 +152,17 @@ def step_weights(values: xr.DataArray, where: str, level: float = 0.0) -> Floats
         return _interpolation(tokens, float(np.log2(level)))
     # Losses fall: what is passed is passed from above.
     return _interpolation(-np.asarray(values[LOSS], dtype=float), -level)
+
+
+def _members(values: Mapping[str, Any]) -> Iterator[tuple[tuple[str, Any], Any]]:
+    """Yield (name, training seed) of each model and its values."""
+    for name, members in values.items():
+        for seed, one in members.items() if isinstance(members, Mapping) else [(None, members)]:
+            yield (name, seed), one
+
+
+def _label(place: tuple[str, Any]) -> str:
+    return f"{place[0]}:{place[1]}"
 
 
 def _interpolation(coordinates: Floats, at: float) -> Floats:

@@ -197,6 +197,26 @@ class Prediction(ABC):
         """
         return {}
 
+    def judge_from(
+        self, rests: Mapping[str, xr.DataArray], error: float, unit: str
+    ) -> Judgement | None:
+        """Decide again from what `rests_on` gave; ``None`` where that says nothing.
+
+        Parameters
+        ----------
+        rests : mapping of str to DataArray
+            As `rests_on` returned it on the models.
+        error : float
+            The numerical error that the estimate states.
+        unit : str
+            Unit of the estimate.
+        """
+        return None
+
+    def completed(self, values: Any, rests: Mapping[str, xr.DataArray]) -> Any:
+        """Return values that were read from rows with what only `rests_on` holds of them."""
+        return values
+
     def control_region(self) -> Region:
         """Region of the per-family values that the control is held against."""
         return self.region

@@ -109,6 +109,18 @@ class Across(GroupPrediction):
             "likeness within": xr.DataArray(compared.within, coords, dims),
         }
 
+    def judge_from(
+        self, rests: Mapping[str, xr.DataArray], error: float, unit: str
+    ) -> Judgement | None:
+        """Decide again from the likeness of all pairs of models."""
+        if not {"likeness across", "likeness within"} <= rests.keys():
+            return None
+        across, within = (rests[f"likeness {side}"] for side in ("across", "within"))
+        seeds = tuple(int(seed) for seed in across["first"].values)
+        compared = _Compared(seeds, across.sizes["left_out"] - 1, across.values, within.values)
+        limits = pairs.pair_limits(compared.across, compared.within)
+        return judgement([self._estimate(limits, compared, error / 2, unit)], self.region)
+
     def reduce_member(self, values: xr.DataArray | float, error: float = 0.0) -> PerFamily:
         """Family means of what the body returned on one model, further dims averaged."""
         return reduce_prompts(values, error, anything=True)

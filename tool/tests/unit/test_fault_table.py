@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import fault_table
 import pytest
-from support import faults, finer_faults, more_faults
+from support import faults, shape_faults
 
-from refutable.gate.policy import Policy
-from refutable.gate.runs import compare_releases
 from refutable.gate.wording import first_line
-from refutable.measurement.harness import open_harness
-from refutable.measurement.release import release_of
 from refutable.models.load import load
 from refutable.models.registry import resolve
-from refutable.spec.prompts import PromptLibrary
-from refutable.system.paths import fixtures
 
 PROMPTS = (
     "battery:factual-geography,factual-biology,syntactic-inversion,cliche-proverbs,"
     "novel-catalogue,nonsense-word-salad,code-python,dialogue-service"
 )
 pytestmark = pytest.mark.slow
-
-
-def measured(folder):
-    return release_of(open_harness(PromptLibrary([fixtures()])), str(folder), PROMPTS)
+OF_SHAPES = [
+    (kind, shape, fault)
+    for kind, known in (("fault", shape_faults.FAULTS), ("harmless", shape_faults.HARMLESS))
+    for shape, planted in known.items()
+    for fault in planted
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,39 +29,56 @@ def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("faults") / "base"
     loaded.model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
-    return folder, measured(folder)
+    return folder, fault_table.measured(folder, PROMPTS)
+
+
+@pytest.fixture(scope="module")
+def shapes(base, tmp_path_factory):
+    """Releases of other shapes, each written and measured once, by name."""
+    known = {}
+
+    def of(name, write):
+        if name not in known:
+            folder = write(tmp_path_factory.mktemp("shapes") / name)
+            for file in ("tokenizer.json", "tokenizer_config.json"):
+                (folder / file).write_bytes((base[0] / file).read_bytes())
+            known[name] = folder, fault_table.measured(folder, PROMPTS)
+        return known[name]
+
+    return of
 
 
 def answered(base, fault, tmp_path):
     folder, release = base
     candidate = faults.copy(folder, tmp_path / "candidate")
     fault.make(candidate)
-    return compare_releases(release, measured(candidate), Policy())
+    return fault_table.answered(release, candidate, PROMPTS)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [*faults.FAULTS, *more_faults.FAULTS, *finer_faults.FAULTS],
-    ids=lambda fault: fault.name,
-)
-def test_a_fault_is_changed_and_its_cause_named(base, fault, tmp_path):
-    answer = answered(base, fault, tmp_path)
+def right(kind, fault, answer):
     line = first_line(answer)
-    assert answer.failed == fault.failing, line
-    assert line.startswith("changed: " if fault.failing else "same: "), line
+    assert answer.failed == (kind == "fault" and fault.failing), line
+    assert line.startswith(("changed: ", "broken: ") if answer.failed else "same: "), line
     assert faults.names(line, fault), line
+    suspect = any(fact.suspect for model in answer.models for fact in model.facts)
+    assert not (kind == "harmless" and suspect), line
 
 
 @pytest.mark.parametrize(
-    "variant",
-    [*faults.HARMLESS, *more_faults.HARMLESS, *finer_faults.HARMLESS],
-    ids=lambda variant: variant.name,
+    ("kind", "fault"), fault_table.KNOWN, ids=lambda one: str(getattr(one, "name", one))
 )
-def test_a_harmless_variant_is_the_same(base, variant, tmp_path):
-    answer = answered(base, variant, tmp_path)
-    assert not answer.failed, first_line(answer)
-    assert faults.names(first_line(answer), variant), first_line(answer)
-    assert not any(fact.suspect for model in answer.models for fact in model.facts)
+def test_a_fault_is_changed_and_its_cause_named_and_a_harmless_copy_is_the_same(
+    kind, fault, base, tmp_path
+):
+    right(kind, fault, answered(base, fault, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "fault"), OF_SHAPES, ids=lambda one: str(getattr(one, "name", one))
+)
+def test_faults_and_harmless_copies_of_other_shapes(kind, shape, fault, shapes, tmp_path):
+    of = shapes(shape, lambda folder: shape_faults.write(shape, folder))
+    right(kind, fault, answered(of, fault, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -72,10 +86,5 @@ def test_a_harmless_variant_is_the_same(base, variant, tmp_path):
     [(faults.write_windowed, faults.WINDOW), (faults.write_gemma, faults.UNSCALED)],
     ids=["window", "unscaled"],
 )
-def test_faults_of_other_shapes(write, fault, base, tmp_path):
-    folder = write(tmp_path / "base")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((base[0] / name).read_bytes())
-    line = first_line(answered((folder, measured(folder)), fault, tmp_path))
-    assert line.startswith("changed: ")
-    assert faults.names(line, fault), line
+def test_faults_of_small_mistral_and_gemma(write, fault, shapes, tmp_path):
+    right("fault", fault, answered(shapes(write.__name__, write), fault, tmp_path))

@@ -108,6 +108,22 @@ def config(**fields):
         ({"rope_parameters.rope_theta": 500000.0}, "config.json: rope_theta 10000 -> 500000", True),
         ({"rms_norm_eps": 1e-2}, "config.json: rms_norm_eps 1e-06 -> 0.01", True),
         ({"sliding_window": 8}, "config.json: sliding_window none -> 8", True),
+        ({"eos_token_id": 5}, "config.json: eos_token_id none -> 5", True),
+        (
+            {"rope_parameters.full_attention.rope_theta": 5.0},
+            "config.json: rope_theta of full_attention none -> 5",
+            True,
+        ),
+        (
+            {"layer_types": ["a", "b", "a"], "num_hidden_layers": 3},
+            "config.json: layer_types b -> a in blocks 0, 2",
+            True,
+        ),
+        (
+            {"router_aux_loss_coef": 0.1},
+            "config.json, without effect: router_aux_loss_coef none -> 0.1",
+            False,
+        ),
         ({"dtype": "bfloat16"}, "config.json, without effect: dtype float32 -> bfloat16", False),
         (
             {"attention_dropout": 0.1},
@@ -118,7 +134,9 @@ def config(**fields):
     ],
 )
 def test_fields_that_are_computed_with_are_suspect(fields, text, suspect):
-    facts = file_facts(config(), config(**fields))
+    kinds = {"layer_types": ["b", "b", "b"], "num_hidden_layers": 3}
+    base = kinds if "layer_types" in fields else {}
+    facts = file_facts(config(**base), config(**fields))
     assert [(f.text, f.suspect) for f in facts] == [(text, suspect)]
 
 

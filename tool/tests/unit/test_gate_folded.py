@@ -10,6 +10,7 @@ import torch
 from support.small_decoder import BASE, NORM, OUT, UP, Q, release, report
 
 from refutable.gate.answer import cleared
+from refutable.gate.folded import rescaled_against
 from refutable.gate.weights import weight_facts
 
 DOWN = "model.layers.{}.mlp.down_proj.weight"
@@ -76,9 +77,29 @@ def test_neurons_rescaled_one_by_one_undo_each_other():
         held[DOWN.format(2)] = held[DOWN.format(2)] / factors * wrong
 
     (fact,) = facts_of(change)
-    assert fact.folds
+    assert fact.undoes
     assert fact.blocks == (2,)
-    assert not any(f.folds for f in facts_of(lambda held: change(held, 1.01)))
+    assert not any(f.undoes for f in facts_of(lambda held: change(held, 1.01)))
+    # No norm is among them, so sums alone are made in another order.
+    assert not cleared([fact], report(4e-9))[0].suspect
+    assert cleared([fact], report(2e-7))[0].suspect
+
+
+@pytest.mark.parametrize(
+    ("activation", "part", "sign", "undone"),
+    [("relu", "fc1", 1, True), ("relu", "fc1", -1, False), ("gelu", "fc1", 1, False),
+     ("silu", "gate_proj", 1, False), ("silu", "up_proj", -1, True)],
+)  # fmt: skip
+def test_a_factor_reaches_what_is_behind_an_activation_that_lets_it_through(
+    activation, part, sign, undone
+):
+    source = torch.Generator().manual_seed(2)
+    into, out = f"h.0.mlp.{part}.weight", "h.0.mlp.down.weight"
+    held = {into: torch.randn(24, 8, generator=source), out: torch.randn(8, 24, generator=source)}
+    factors = sign * 2.0 ** torch.arange(24).remainder(3)
+    other = {into: held[into] * factors[:, None], out: held[out] / factors}
+    groups = rescaled_against([*held], release(held).weights, release(other).weights, activation)
+    assert bool(groups) is undone
 
 
 def rotated(held, layers):

@@ -105,9 +105,15 @@ def test_permuted_rows_columns_and_a_transposed_matrix():
     order = torch.randperm(48, generator=torch.Generator().manual_seed(1))
     fact = changed(name, BASE[name][order])
     assert "permuted" in fact.text
-    assert fact.permutes
     down = name.replace("up", "down")
-    assert changed(down, BASE[down][:, order]).permutes
+    pair = told(**{name: BASE[name][order], down: BASE[down][:, order]})
+    assert [f.permutes for f in pair] == [True, True]
+    # Neurons that stand in another order in one of their matrices alone are other neurons.
+    assert not fact.permutes
+    assert not changed(down, BASE[down][:, order]).permutes
+    two = BASE[name].clone()
+    two[[5, 6]] = two[[6, 5]]
+    assert not any(f.permutes for f in told(**{name: two, down: BASE[down][:, order]}))
     swapped = BASE["model.embed_tokens.weight"].clone()
     swapped[[4, 9]] = swapped[[9, 4]]
     fact = changed("model.embed_tokens.weight", swapped)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 SAMPLED_ROWS = 8
 """Rows in which distinct values are counted: how coarsely a tensor is rounded."""
+NARROW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Types of 16 bits that may hold every value of a tensor without rounding."""
 _SEED = 20_240_711
 
 
@@ -42,7 +44,9 @@ def tensor_facts(
     """Describe every parameter of a model as loaded, under the names its class gives.
 
     Names, shards, types and layouts of the files have no part in it: what transformers makes of
-    them is described. A parameter that two modules share is described under both names.
+    them is described. A parameter that two modules share is described under both names. Buffers
+    that a checkpoint holds, such as the biases by which some routers choose experts, are described
+    as parameters are.
 
     Parameters
     ----------
@@ -54,11 +58,12 @@ def tensor_facts(
     facts : list of dict
         By parameter: ``name``, ``shape``, ``digest`` (of the values as float32, 24 hex digits),
         ``norm`` (Euclidean), ``levels`` (most distinct values in a sampled row, and the length of
-        a row) and ``finite``.
+        a row), ``finite``, ``zeros`` (how many values are 0) and ``exact`` (types of 16 bits that
+        hold every value).
     arrays : dict of str to array
         For a matrix ``NAME|row_norm``, ``NAME|row_sign``, ``NAME|col_norm``, ``NAME|col_sign``;
-        for a vector ``NAME|values``. A tensor of more dimensions is taken as a matrix of its last
-        one. float32.
+        for a vector ``NAME|values``. A tensor of more dimensions is taken as so many matrices one
+        above the other: all their rows, and the columns of each. float32.
     """
     facts, arrays = [], {}
     for name, value in _parameters(model):
@@ -69,7 +74,10 @@ def tensor_facts(
 
 
 def _parameters(model: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from sorted(model.named_parameters(remove_duplicate=False), key=lambda item: item[0])
+    held = dict(model.named_parameters(remove_duplicate=False))
+    saved = model.state_dict()
+    held |= {name: saved[name] for name, _ in model.named_buffers() if name in saved}
+    yield from sorted(held.items())
 
 
 def _of_one(name: str, value: torch.Tensor) -> dict[str, Json]:
@@ -83,6 +91,8 @@ def _of_one(name: str, value: torch.Tensor) -> dict[str, Json]:
         "norm": float(torch.linalg.vector_norm(value, dtype=torch.float64)),
         "levels": _levels(value),
         "finite": bool(torch.isfinite(value).all()),
+        "zeros": int((value == 0).sum()),
+        "exact": [name for name, kind in NARROW.items() if bool((value.to(kind) == value).all())],
     }
 
 
@@ -99,8 +109,9 @@ def _arrays(value: torch.Tensor) -> Iterator[tuple[str, NDArray[np.float32]]]:
     if value.ndim < 2:
         yield "values", value.reshape(-1).numpy().copy()
         return
-    matrix = value.reshape(-1, value.shape[-1])
-    for axis, way in ((1, "row"), (0, "col")):
-        yield f"{way}_norm", torch.linalg.vector_norm(matrix, dim=axis).numpy()
-        along = signs(matrix.shape[axis])
-        yield f"{way}_sign", (matrix @ along if axis else along @ matrix).numpy()
+    matrices = value.reshape(-1, *value.shape[-2:])
+    for axis, way in ((2, "row"), (1, "col")):
+        yield f"{way}_norm", torch.linalg.vector_norm(matrices, dim=axis).reshape(-1).numpy()
+        along = signs(matrices.shape[axis])
+        lines = matrices @ along if axis == 2 else along @ matrices
+        yield f"{way}_sign", lines.reshape(-1).numpy()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from refutable.models.load import LoadedModel
 
 
-@observable(source="model", dims=("byte",), in_store_only=True)
+@observable(source="model", dims=("byte",), in_store_only=True, version=2)
 def tensors_described(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Digest, norms and projections of every tensor, its rows and columns, as a safetensors file.
 
