@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from refutable.models.encode import Encoded
     from refutable.models.load import LoadedModel
 
-PROMPTS, TOKENS = 12, 12
-"""Prompts, one a family, after whose first tokens blocks are deleted: a pass for each block."""
+PROMPTS, TOKENS = 44, 4
+"""Prompts, one a family, after whose first tokens blocks are deleted: a pass for each block.
+
+Many short beginnings cost what few long ones do, and families are the unit: twelve of them can
+confirm no share below 1 where prompts differ by 0.25 (docs/gate.md)."""
 SEQUENCES, HALF = 12, 24
 """Sequences of random tokens, each half as long as the sequence that repeats it."""
 _BACK = {"copied": HALF - 1, "elsewhere": HALF + 4}
@@ -29,17 +32,17 @@ _SEED = 20_240_711
 _last_repeated: LastAnswer[Mapping[str, xr.DataArray]] = LastAnswer()
 
 
-@observable(source="model", dims=("prompt", "layer"), unit="share", version=2)
+@observable(source="model", dims=("prompt", "layer"), unit="share", version=3)
 def deletion_keeps_top(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """Whether the most probable next token stays when a block is deleted.
 
-    After the first twelve tokens of twelve prompts, one a family.
+    After the first four tokens of one prompt of each family, 44 at most.
     """
     intact, deleted, picked = _deletions(loaded, encoded)
     return _by_block(deleted == intact[:, None], encoded, picked)
 
 
-@observable(source="model", dims=("prompt", "layer"), unit="share", version=2)
+@observable(source="model", dims=("prompt", "layer"), unit="share", version=3)
 def deletion_keeps_other(loaded: LoadedModel, encoded: Encoded) -> xr.DataArray:
     """As `deletion_keeps_top`, against what the intact model says after another prompt."""
     import numpy as np

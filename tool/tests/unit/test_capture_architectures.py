@@ -43,6 +43,7 @@ NAMES = (
     "attention_entropy",
     "attention_first",
     "attention_previous",
+    "attention_middle",
     "embedding_norm",
     "mean_log_residual_norm",
     "mean_log_residual_norm_rest",
@@ -109,7 +110,7 @@ def plain_run(name: str, ids: tuple[int, ...]) -> dict[str, Any]:
 
 def summaries(patterns: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
     layers, heads, length, _ = patterns.shape
-    out = {name: np.full((layers, heads), np.nan) for name in NAMES[:3]}
+    out = {name: np.full((layers, heads), np.nan) for name in NAMES[:4]}
     for layer in range(layers):
         for head in range(heads):
             a = patterns[layer, head]
@@ -121,6 +122,8 @@ def summaries(patterns: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]
                 )
                 out["attention_first"][layer, head] = np.mean([a[t, 0] for t in rows])
                 out["attention_previous"][layer, head] = np.mean([a[t, t - 1] for t in rows])
+                middle = [a[t, min(t // 2 + 1, t)] for t in rows]
+                out["attention_middle"][layer, head] = np.mean(middle)
     return out
 
 
