@@ -24,8 +24,8 @@ from refutable.stats.build import T_FAMILIES
 CLAIMS = tuple(f"gain.claim{i}" for i in range(3))
 FAMILIES = 30
 RUNS = 200
-MOST_ALARMS = 16
-"""Of 200 at 5 %: more has a chance of 2.6 %."""
+MOST_ALARMS = RUNS // 20
+"""At most 5 %."""
 
 
 def _evidence(values: np.ndarray, margin: float) -> Evidence:
