@@ -163,16 +163,18 @@ class Observed:
 
 
 def _by_coordinates(rows: pd.DataFrame) -> xr.DataArray:
-    """Make an array without prompts again: a number, or values along named places."""
+    """Make an array without prompts again: a number, or values along named coordinates."""
     import xarray as xr
 
     if len(rows) == 1 and rows["at"].isna().all():
         return xr.DataArray(float(rows["value"].iloc[0]))
     if rows["at"].isna().any():
-        raise RefutableError("its observations have no places")
-    places = rows["at"].str.split(";").map(lambda ps: dict(p.partition("=")[::2] for p in ps))
-    names = list(places.iloc[0])
-    index = [[int(p[n]) if p[n].lstrip("-").isdigit() else p[n] for p in places] for n in names]
+        raise RefutableError("its observations have no coordinates")
+    coordinates = rows["at"].str.split(";").map(lambda ps: dict(p.partition("=")[::2] for p in ps))
+    names = list(coordinates.iloc[0])
+    index = [
+        [int(p[n]) if p[n].lstrip("-").isdigit() else p[n] for p in coordinates] for n in names
+    ]
     return xr.DataArray.from_series(rows["value"].set_axis(_index(index, names)))
 
 
