@@ -170,12 +170,14 @@ def _by_coordinates(rows: pd.DataFrame) -> xr.DataArray:
         return xr.DataArray(float(rows["value"].iloc[0]))
     if rows["at"].isna().any():
         raise RefutableError("its observations have no coordinates")
-    coordinates = rows["at"].str.split(";").map(lambda ps: dict(p.partition("=")[::2] for p in ps))
-    names = list(coordinates.iloc[0])
-    index = [
-        [int(p[n]) if p[n].lstrip("-").isdigit() else p[n] for p in coordinates] for n in names
-    ]
+    coordinates = [dict(p.partition("=")[::2] for p in str(at).split(";")) for at in rows["at"]]
+    names = list(coordinates[0])
+    index = [[_whole(one[name]) for one in coordinates] for name in names]
     return xr.DataArray.from_series(rows["value"].set_axis(_index(index, names)))
+
+
+def _whole(text: str) -> int | str:
+    return int(text) if text.lstrip("-").isdigit() else text
 
 
 def _index(columns: list[list[int | str]], names: list[str]) -> pd.Index:
