@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 from refutable.gate.facts import spans
 from refutable.gate.tensors import TensorChange
-
-if TYPE_CHECKING:
-    from typing import Any
 
 _WIDTH = ("hidden_size", "n_embd", "d_model")
 _HEADS = ("num_attention_heads", "n_head", "num_heads")
