@@ -117,7 +117,7 @@ class Across(GroupPrediction):
             return None
         across, within = (rests[f"likeness {side}"] for side in ("across", "within"))
         seeds = tuple(int(seed) for seed in across["first"].values)
-        compared = _Compared(seeds, across.sizes["left_out"] - 1, across.values, within.values)
+        compared = ComparedRuns(seeds, across.sizes["left_out"] - 1, across.values, within.values)
         limits = pairs.pair_limits(compared.across, compared.within)
         return judgement([self._estimate(limits, compared, error / 2, unit)], self.region)
 
