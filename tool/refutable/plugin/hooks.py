@@ -5,7 +5,6 @@ This is the entry point: it imports nothing heavy, so ``pytest --help`` stays fa
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -178,9 +177,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     session.config.stash[SESSION].finish()
     spare_hypothesis(session.config)
     leave(session.config.stash[SESSION], session)
-    if session.items and all(map(claim_of, session.items)):
-        # Nothing is left to be found out but by going over all that is alive, three times.
-        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -7,6 +7,7 @@ is another matter: what still refers to one that is left, in a circle, holds its
 
 from __future__ import annotations
 
+import atexit
 import gc
 
 _SELDOM = (50_000, 20, 20)
@@ -21,6 +22,9 @@ def look_seldom() -> None:
     if _usual is None:
         _usual = gc.get_threshold()
         gc.set_threshold(*_SELDOM)
+        # The process ends without looking once more at all that is alive.
+        atexit.unregister(gc.freeze)
+        atexit.register(gc.freeze)
 
 
 def look_as_usual() -> None:
