@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refutable.capture.packing import make_packs, nested, within
+from refutable.capture.packing import make_packs, make_rows, nested, within
 from refutable.capture.plan import Plan, make_plan
 from refutable.capture.recorder import Recordable
 from refutable.errors import InstrumentError
@@ -97,7 +97,7 @@ def measure(
     names = [item.name for item in plan.observables]
     known = [pack for pack in packs if made and made.get(pack, {}).keys() >= set(names)]
     packs = [pack for pack in packs if pack not in known]
-    packs, parts = _run(model, sites, encoded, observables, packs=packs, say=say)
+    packs, parts = run_packs(model, sites, encoded, observables, packs=packs, say=say)
     if made is not None:
         for at, pack in enumerate(packs):
             made.setdefault(pack, {}).update({name: parts[name][at] for name in names})
@@ -108,18 +108,19 @@ def measure(
     return gathered(plan, packs, parts, encoded, dtype=_dtype(model) if finite else "")
 
 
-def _run(
+def run_packs(
     model: Any,
     sites: Sites,
     encoded: Encoded,
     observables: Sequence[Recordable],
     *,
     packs: Sequence[Pack],
-    say: Callable[[str], None] | None,
+    say: Callable[[str], None] | None = None,
 ) -> tuple[list[Pack], dict[str, list[Array]]]:
     """Run packs, in halves where one does not fit in memory; the packs that ran, and their parts.
 
-    What follows a pack that did not fit is not tried any larger than its half.
+    What follows a pack that did not fit is not tried any larger than its half. Parameters are those
+    of `measure`; `join` puts the parts together.
     """
     from refutable.capture.hooks import Capture, NoRoomError
 
@@ -244,16 +245,22 @@ def passes_of(
 
 
 def nested_passes_of(
-    model: PreTrainedModel, wholes: Encoded, parts: Sequence[Sequence[int]], plan: Plan, layout: str
+    model: PreTrainedModel,
+    lengths: Sequence[int],
+    parts: Sequence[Sequence[int]],
+    plan: Plan,
+    layout: str,
 ) -> tuple[Pack, ...]:
     """Lay beginnings of prompts out in the passes of the whole prompts.
+
+    Prompts of one length lie in rows, without any padding, unless the layout is ``single``.
 
     Parameters
     ----------
     model : transformers.PreTrainedModel
         A causal one.
-    wholes : Encoded
-        The whole prompts.
+    lengths : sequence of int
+        Tokens of the whole prompts.
     parts : sequence of sequence of int
         For each of them the lengths of its beginnings, the longest first.
     plan : Plan
@@ -262,18 +269,18 @@ def nested_passes_of(
         As for `measure`.
     """
     budget, most = _limits(model, plan, None)
+    if layout == "single":
+        return nested(make_packs(lengths, layout, token_budget=budget), parts)
+    rows = 2 * _CPU_BUDGET if _on_cpu(model) else _ACCELERATOR_BUDGET
     if most is not None:
         # Each beginning has logits of its own, and there are no more of them than tokens.
-        budget = min(budget, most)
-    lengths = [len(ids) for ids in wholes.ids]
-    return nested(make_packs(lengths, layout, token_budget=budget, most_prompts=most), parts)
+        budget, rows = min(budget, most), min(rows, most)
+    return nested(make_rows(lengths, width=budget, token_budget=rows, most_prompts=most), parts)
 
 
 def _limits(model: PreTrainedModel, plan: Plan, token_budget: int | None) -> tuple[int, int | None]:
     config = model.config.get_text_config()
-    # A model that is streamed runs on the CPU, and lies on no device while it does not.
-    on_cpu = input_device(model).type in ("cpu", "meta")
-    budget = token_budget or (_CPU_BUDGET if on_cpu else _ACCELERATOR_BUDGET)
+    budget = token_budget or (_CPU_BUDGET if _on_cpu(model) else _ACCELERATOR_BUDGET)
     context = getattr(config, "max_position_embeddings", None)
     if isinstance(context, int) and context > 0:
         # Some architectures keep mask tables of this size; a pack must not be wider than they are.
@@ -284,6 +291,11 @@ def _limits(model: PreTrainedModel, plan: Plan, token_budget: int | None) -> tup
     return budget, most_rows if plan.logits == "last" else None
 
 
+def _on_cpu(model: PreTrainedModel) -> bool:
+    # A model that is streamed runs on the CPU, and lies on no device while it does not.
+    return input_device(model).type in ("cpu", "meta")
+
+
 class _Labels:
     """Makes labelled arrays; those of one shape share their coordinates."""
 
@@ -292,7 +304,7 @@ class _Labels:
         self._made: dict[tuple[tuple[str, ...], tuple[int, ...]], xr.DataArray] = {}
 
     def array(self, item: Recordable, parts: list[Array], order: Array) -> xr.DataArray:
-        values = _join(parts)[order] if item.per_prompt else _one(item, parts)
+        values = join(item, parts, order)
         key = (item.dims, values.shape)
         if key not in self._made:
             self._made[key] = self._template(item.dims, values.shape)
@@ -313,6 +325,11 @@ class _Labels:
             elif dim in ("layer", "head", "position", "expert"):
                 coords[dim] = np.arange(size)
         return xr.DataArray(np.empty(shape), dims=dims, coords=coords)
+
+
+def join(item: Recordable, parts: list[Array], order: Array) -> Array:
+    """Put together what the packs of a run gave for one observable, rows in the given order."""
+    return _join(parts)[order] if item.per_prompt else _one(item, parts)
 
 
 def _one(item: Recordable, parts: list[Array]) -> Array:

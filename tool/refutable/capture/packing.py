@@ -110,6 +110,53 @@ def _packed(lengths: Sequence[int], budget: int, limit: int) -> tuple[Pack, ...]
     return tuple(packs)
 
 
+def make_rows(
+    lengths: Sequence[int],
+    *,
+    token_budget: int,
+    width: int | None = None,
+    most_prompts: int | None = None,
+    least: int = 4,
+) -> tuple[Pack, ...]:
+    """Lay prompts of one length out beside each other in rows; what is left over is packed.
+
+    Rows of one length need no padding and no mask but the causal one, and their attention costs
+    what that of each prompt costs, not what the square of a pack's width does.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each prompt; every one is 1 or more.
+    token_budget, most_prompts
+        As for `make_packs`.
+    width : int, optional
+        Tokens that a row of prompts which are left over may hold; the budget by default.
+    least : int
+        Prompts of one length that are worth a pass of their own.
+    """
+    by_length: dict[int, list[int]] = {}
+    for index, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(index)
+    packs: list[Pack] = []
+    left: list[int] = []
+    for length, members in sorted(by_length.items()):
+        if len(members) < least:
+            left += members
+            continue
+        most = max(1, min(token_budget // length, most_prompts or len(members)))
+        for first in range(0, len(members), most):
+            rows = members[first : first + most]
+            segments = tuple(Segment(i, row, 0, length) for row, i in enumerate(rows))
+            packs.append(Pack("padded", len(rows), length, segments))
+    if left:
+        limit = most_prompts or len(left)
+        others = _packed([lengths[i] for i in left], width or token_budget, limit)
+        for pack in others:
+            segments = tuple(replace(s, prompt=left[s.prompt]) for s in pack.segments)
+            packs.append(replace(pack, segments=segments))
+    return tuple(packs)
+
+
 def _padded(lengths: Sequence[int], budget: int, limit: int) -> tuple[Pack, ...]:
     packs: list[Pack] = []
     batch: list[int] = []

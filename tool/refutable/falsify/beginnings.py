@@ -7,22 +7,24 @@ of their own. One forward pass of a candidate of n tokens therefore scores n pro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from refutable.capture.measure import nested_passes_of
 from refutable.capture.plan import Plan, make_plan
+from refutable.falsify.objective import Floats, Objective, Scored
 
 if TYPE_CHECKING:
-    from refutable.capture.packing import Pack
-    from refutable.falsify.objective import Objective, Scored
+    from numpy.typing import NDArray
+
     from refutable.falsify.vocabulary import Ids
 
 _TOLERANCE = 1e-3
 """Largest difference, relative above 1, of a beginning's value from that of the prompt alone."""
 _COMPARED = 24
+_ALIKE, _LONGEST = 12, 4
+"""Prompts cut to one length, and long ones, of which beginnings are scored both ways."""
 
 
 class Beginnings:
@@ -74,52 +76,56 @@ class Beginnings:
         if self.problem:
             self.scored += len(prompts)
             return self._objective(prompts)
-        lengths = {len(ids): self._lengths(ids) for ids in prompts}
-        self.scored += sum(len(lengths[len(ids)]) for ids in prompts)
+        self.scored += sum(len(ids) - self._shortest(ids) + 1 for ids in prompts)
         return self._objective.remembered(prompts, self._worst)
 
     def _worst(self, prompts: list[Ids]) -> list[Scored]:
-        """Score prompts with their beginnings, those of like length in one pass."""
-        ordered = sorted(prompts, key=lambda ids: (len(ids), ids))
-        every, packs = self._lay_out(ordered)
-        scored = iter(self._objective.measured(every, packs=packs))
-        worst = {
-            ids: max(
-                islice(scored, len(self._lengths(ids))),
-                key=lambda one: (one.margin, -len(one.ids)),
+        """Score prompts with their beginnings, those of one length in one pass."""
+        margins, values, counts = self._judged(prompts)
+        first = np.cumsum(counts) - counts
+        highest = np.maximum.reduceat(margins, first)
+        # The longest of a prompt's beginnings comes first: of equals the last is the shortest.
+        at = np.where(margins == np.repeat(highest, counts), np.arange(len(margins)), -1)
+        chosen = np.maximum.reduceat(at, first)
+        dropped = (chosen - first).tolist()
+        return [
+            Scored(ids[: len(ids) - gone], margin, value)
+            for ids, gone, margin, value in zip(
+                prompts, dropped, highest.tolist(), values[chosen].tolist(), strict=True
             )
-            for ids in ordered
-        }
-        return [worst[ids] for ids in prompts]
+        ]
 
-    def _lay_out(self, prompts: Sequence[Ids]) -> tuple[list[Ids], tuple[Pack, ...]]:
-        """Return the prompts with their beginnings, and the passes that score them."""
+    def _judged(self, prompts: Sequence[Ids]) -> tuple[Floats, Floats, NDArray[np.int64]]:
+        """Margins and values of each prompt and its beginnings, the longest first; how many."""
         objective, ahead = self._objective, int(self._objective.subject.bos is not None)
         assert self._plan is not None  # noqa: S101  (only asked for where beginnings are scored)
-        parts = [self._lengths(ids) for ids in prompts]
+        lengths = [len(ids) + ahead for ids in prompts]
+        parts = [range(len(ids) + ahead, self._shortest(ids) + ahead - 1, -1) for ids in prompts]
+        counts = np.array([len(part) for part in parts])
         packs = nested_passes_of(
-            objective.subject.loaded.model,
-            objective.encoded(prompts),
-            [[n + ahead for n in lengths] for lengths in parts],
-            self._plan,
-            objective.subject.layout,
+            objective.subject.loaded.model, lengths, parts, self._plan, objective.subject.layout
         )
-        every = [ids[:n] for ids, lengths in zip(prompts, parts, strict=True) for n in lengths]
-        return every, packs
+        repeated = [ids for ids, count in zip(prompts, counts, strict=True) for _ in range(count)]
+        margins, values = objective.in_passes(objective.encoded(repeated), packs)
+        return margins, values, counts
 
-    def _lengths(self, ids: Ids) -> list[int]:
-        """Lengths of a prompt and of its beginnings, the longest first."""
-        return [len(ids), *range(len(ids) - 1, self._least - 1, -1)]
+    def _shortest(self, ids: Ids) -> int:
+        """Tokens of the shortest beginning of a prompt that is scored."""
+        return min(len(ids), self._least)
 
     def _compare(self, prompts: Sequence[Ids]) -> None:
-        """Score some beginnings both ways."""
-        self._compared = True
-        some = sorted(set(prompts), key=lambda ids: (-len(ids), ids))[: _COMPARED // 3]
-        every, packs = self._lay_out(some)
-        shared = self._objective.measured(every, packs=packs)
-        chosen = sorted({*range(0, len(every), max(1, len(every) // _COMPARED))})
+        """Score some beginnings both ways, in rows of one length and in a pass of many."""
+        middle = sorted(map(len, prompts))[len(prompts) // 2]
+        self._compared = middle > 1
+        alike = dict.fromkeys(ids[:middle] for ids in prompts if len(ids) >= middle)
+        longest = sorted(set(prompts), key=lambda ids: (-len(ids), ids))[:_LONGEST]
+        some = [*dict.fromkeys([*list(alike)[:_ALIKE], *longest])]
+        _, shared, counts = self._judged(some)
+        every = [ids[: len(ids) - k] for ids, n in zip(some, counts, strict=True) for k in range(n)]
+        chosen = [*range(0, len(every), max(1, len(every) // _COMPARED))]
         alone = self._objective.measured([every[i] for i in chosen])
-        together = np.array([shared[i].value for i in chosen])
         one_by_one = np.array([one.value for one in alone])
-        if not np.allclose(together, one_by_one, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True):
+        if not np.allclose(
+            shared[chosen], one_by_one, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True
+        ):
             self.problem = "their values differ from those of the same prompts alone"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from refutable.errors import RefutableError
 
-DEFAULT = 1000
+DEFAULT = 3000
 """Candidates that a search of a small model scores where nothing else is asked for."""
 _SMALL = 20_000_000
-_LEAST = 200
+_LEAST = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Budget:
         """
         if self.candidates is not None or self.seconds is not None:
             return self.candidates
-        return max(_LEAST, min(DEFAULT, DEFAULT * _SMALL // max(parameters, 1)) // passes)
+        most = min(DEFAULT, DEFAULT * _SMALL // max(parameters, 1))
+        return max(_LEAST, most) // passes
 
 
 def parse_budget(text: str) -> Budget:

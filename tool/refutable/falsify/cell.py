@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from refutable.spec.claim import Claim
     from refutable.system.typing import Json
 
-VERSION = 3
+VERSION = 4
 """Raised when a search of the same budget and seed would try other candidates."""
 SHARE = 0.01
 """Share of violations that a certificate tolerates."""

@@ -2,12 +2,12 @@
 
 A prompt of many tokens tells little about which of them raise the margin. Its core is found by
 dropping stretches and single tokens, many a pass, as long as most of the margin stays. Extended by
-the tokens of the vocabulary in turn, a dozen at once, it then shows which others raise it further.
+the tokens of the vocabulary in turn, it then shows which others raise it further.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,10 +34,8 @@ def deletions(ids: Ids, least: int) -> list[Ids]:
     return [one for one in made if len(one) >= least]
 
 
-def reduce_to_core(
-    start: Scored, usual: float, score: Callable[[Sequence[Ids]], list[Scored]], least: int
-) -> Scored:
-    """Drop tokens as long as the margin stays near where it was.
+def shorter(start: Scored, usual: float, scored: Sequence[Scored]) -> Scored | None:
+    """Return the shortest of a prompt's deletions whose margin stays near the prompt's own.
 
     Parameters
     ----------
@@ -45,36 +43,17 @@ def reduce_to_core(
         The prompt.
     usual : float
         The margin of prompts that hold nothing special.
-    score : callable
-        Scores a batch; it may return fewer when the budget is spent.
-    least : int
-        Tokens that must stay.
+    scored : sequence of Scored
+        What was scored of the prompt's deletions.
+
+    Returns
+    -------
+    Scored or None
+        ``None`` where each token that was dropped matters: the prompt is a core.
     """
     floor = start.margin - _GIVEN_UP * max(0.0, start.margin - usual)
-    core = start
-    while len(core.ids) > least:
-        scored = score(deletions(core.ids, least))
-        good = [one for one in scored if one.margin >= floor]
-        if not good:
-            break
-        single = {len(core.ids) - 1}
-        free = [one for one in good if len(one.ids) in single]
-        if len(free) > 1:
-            # Tokens that can each be dropped can most often be dropped together.
-            together = _without_all(core.ids, free)
-            if len(together) >= least:
-                good += [one for one in score([together]) if one.margin >= floor]
-        core = min(good, key=lambda one: (len(one.ids), -one.margin))
-    return core
-
-
-def _without_all(ids: Ids, free: Sequence[Scored]) -> Ids:
-    """Return a prompt without every token that one of `free` lacks."""
-    gone = set()
-    for one in free:
-        at = next((i for i, (a, b) in enumerate(zip(ids, one.ids, strict=False)) if a != b), None)
-        gone.add(len(ids) - 1 if at is None else at)
-    return tuple(t for i, t in enumerate(ids) if i not in gone)
+    good = [one for one in scored if one.margin >= floor]
+    return min(good, key=lambda one: (len(one.ids), -one.margin), default=None)
 
 
 @dataclass(slots=True)
@@ -105,18 +84,26 @@ class Cores:
         if core.ids not in self._known and len(core.ids) < self._domain.max_size:
             self._known[core.ids] = _Core(core, Coverage(self._domain, self._rng))
 
-    def extensions(self, count: int) -> list[Ids]:
-        """Return cores with tokens added: of the best, until all tokens had their turn there."""
-        if not self._known:
-            return []
+    def extensions(self, count: int, length: int) -> list[Ids]:
+        """Return cores with tokens added: of the best, until all tokens had their turn there.
+
+        Parameters
+        ----------
+        count : int
+            How many.
+        length : int
+            Tokens of each.
+        """
+        short = [core for ids, core in self._known.items() if len(ids) < length]
+        made: list[Ids] = []
         size = len(self._domain.vocabulary)
-        # Going through the vocabulary once more ranks behind a worse core that has not been.
-        core = min(self._known.values(), key=lambda c: (c.tried // size, -c.scored.margin))
-        ids = core.scored.ids
-        width = min(_CHUNK, self._domain.max_size - len(ids))
-        made = []
-        for _ in range(count):
-            chunk = core.coverage.take(width)
-            core.tried += width
-            made.append((*ids, *chunk) if self._rng.random() < 0.5 else (*chunk, *ids))
+        while short and len(made) < count:
+            # Going through the vocabulary once more ranks behind a worse core that has not been.
+            core = min(short, key=lambda c: (c.tried // size, -c.scored.margin))
+            ids = core.scored.ids
+            width = min(_CHUNK, length - len(ids))
+            for _ in range(min(count - len(made), max(1, (size - core.tried % size) // width))):
+                chunk = core.coverage.take(width)
+                core.tried += width
+                made.append((*ids, *chunk) if self._rng.random() < 0.5 else (*chunk, *ids))
         return made

@@ -9,23 +9,27 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from refutable.falsify import proposals
-from refutable.falsify.budget import Meter
-from refutable.falsify.core import Cores, reduce_to_core
+from refutable.falsify.budget import DEFAULT, Meter
+from refutable.falsify.core import Cores, deletions, shorter
+from refutable.falsify.ladder import LENGTHS, ladder
 from refutable.falsify.objective import Scored
 from refutable.falsify.proposals import Coverage, Domain
 from refutable.falsify.vocabulary import Ids
 
 Score = Callable[[Sequence[Ids]], list[Scored]]
-Propose = Callable[[Ids, int], list[Ids]]
-"""Gives replacements of a prompt that are likely to raise the margin, so many of them."""
+Propose = Callable[[Sequence[Ids], int], list[Ids]]
+"""Gives replacements of prompts that are likely to raise the margin, so many of each."""
 
 _POOL = 24
-# Candidates of a round, by where they come from.
-_ROUND = 64
-_PLAIN = 16
-_EXTENDED = 24
-_VARIED = 8
-_OF_GRADIENT = 24
+_WHOLE, _PROBES = 4, 2
+"""Seeds scored whole, and prompts of each length that show where the claim says anything."""
+_PLAIN, _OF_GRADIENT, _VARIED = 4, 5, 16
+"""One in so many candidates of a round goes through the vocabulary, follows the gradient, or is a
+crossing (a mutation, a change in one place); the others extend what is left of the best prompts."""
+_REDUCED, _CLIMBED = 3, 8
+"""Prompts of a round that are reduced, and that the gradient is followed from every other round."""
+_CLIMBING = 60
+"""Candidates of a round that are worth a gradient, which costs some forward passes."""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,9 @@ class Explorer:
         A margin above this is a violation: the search ends there.
     propose : callable, optional
         Gradient-ranked replacements, where the model has gradients.
+    fill : bool
+        Whether `score` gives the worst of a prompt and its beginnings: short candidates then share
+        passes with longer ones.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class Explorer:
         *,
         bound: float,
         propose: Propose | None = None,
+        fill: bool = False,
     ) -> None:
         self._score = score
         self._domain = domain
@@ -75,8 +83,11 @@ class Explorer:
         self._rng = rng
         self._bound = bound
         self._propose = propose
-        self._coverage = Coverage(domain, rng)
-        self._seen: set[Ids] = set()
+        self._coverage, self._filler = Coverage(domain, rng), Coverage(domain, rng)
+        self._fill = fill
+        self._turn = 0
+        self._least = domain.max_size
+        self._scored: dict[Ids, Scored] = {}
         self._climbed: set[Ids] = set()
         self._reduced: set[Ids] = set()
         self._usual: list[float] = []
@@ -98,90 +109,129 @@ class Explorer:
             Prompts to begin with, such as the worst of the run's own sets; they may be longer
             than the domain allows.
         """
-        whole = [ids for ids in dict.fromkeys(seeds) if len(ids) >= self._domain.min_size]
-        self._try({ids: "seed" for ids in whole}, whole=True)
-        if not self.violated:
-            self._try({end: "end of a seed" for s in whole for end in self._ends(s)})
-        while not self.violated and self._meter.left > 0 and self._meter.share < until:
-            if not self._try(self._round()):
+        domain, meter = self._domain, self._meter
+        seeds = [ids for ids in dict.fromkeys(seeds) if len(ids) >= domain.min_size]
+        lengths = tuple(n for n in LENGTHS if domain.min_size <= n <= domain.max_size)
+        lengths = self._begin(seeds, lengths or (domain.min_size,))
+        candidates = None if meter.candidates is None else round(until * meter.left)
+        shortest = 0
+        for length, count, covering in ladder(len(domain.vocabulary), lengths, candidates, DEFAULT):
+            if self.violated or meter.left <= 0 or meter.share >= until:
                 break
+            ends = [s[-length:] for s in seeds if len(s) > shortest]
+            made = dict.fromkeys(ends[: count // 2], "end of a seed") if length > shortest else {}
+            if not self._try(self._round(made, length, count, covering)) and length >= lengths[-1]:
+                break
+            shortest = length
         return self.trace
 
-    def _ends(self, seed: Ids) -> list[Ids]:
-        cut = self._domain.cut(seed)
-        return [cut, *proposals.tails(seed, self._domain)]
+    def _begin(self, seeds: Sequence[Ids], lengths: tuple[int, ...]) -> tuple[int, ...]:
+        """Try the worst seeds and two prompts of each length.
 
-    def _round(self) -> dict[Ids, str]:
+        Returns
+        -------
+        tuple of int
+            The lengths without those below the first at which the claim says anything.
+        """
+        made = dict.fromkeys(seeds[:_WHOLE], "seed")
+        long = sorted(seeds, key=len)[-_PROBES:]
+        probes: dict[Ids, str] = {}
+        for n in lengths:
+            ends = [s[-n:] for s in long if len(s) >= n]
+            ends += [self._filler.take(n) for _ in range(_PROBES - len(ends))]
+            probes |= dict.fromkeys(ends, "end of a seed" if long else "vocabulary in turn")
+        self._try(made | {ids: how for ids, how in probes.items() if ids not in made}, whole=True)
+        known = [len(ids) for ids in probes if ids in self._scored and self._says(ids)]
+        return tuple(n for n in lengths if n >= min(known, default=0))
+
+    def _says(self, ids: Ids) -> bool:
+        return bool(np.isfinite(self._scored[ids].margin))
+
+    def _round(
+        self, made: dict[Ids, str], length: int, count: int, covering: bool
+    ) -> dict[Ids, str]:
         """Make the candidates of one round, each with where it came from."""
         pool = [one.ids for one in self.trace.best[:_POOL]]
-        made: dict[Ids, str] = {}
-        for _ in range(_PLAIN if pool else _ROUND):
-            made.setdefault(self._coverage.take(self._size()), "vocabulary in turn")
-        if not pool:
-            return made
-        self._find_core()
-        for child in self._cores.extensions(_EXTENDED):
-            made.setdefault(child, "vocabulary behind the best")
-        self._climb(pool, made)
-        for child in proposals.coordinate(pool[0], self._domain, self._rng, _VARIED):
-            made.setdefault(child, "coordinate")
-        for _ in range(_VARIED):
-            one, other = (proposals.pick(pool, self._rng) for _ in range(2))
-            made.setdefault(proposals.cross(one, other, self._domain, self._rng), "crossing")
-            made.setdefault(proposals.mutate(one, self._domain, self._rng), "mutation")
+        if not covering and pool:
+            made |= dict.fromkeys(self._reductions(), "reduction")
+            for child, how in self._variations(pool, length, count).items():
+                made.setdefault(self._filled(child, length), how)
+            for child in self._cores.extensions(count - len(made) - count // _PLAIN, length):
+                made.setdefault(child, "vocabulary behind the best")
+        for _ in range(count if covering else count - len(made)):
+            made.setdefault(self._coverage.take(length), "vocabulary in turn")
         return made
 
-    def _find_core(self) -> None:
-        """Reduce the best prompt that was not reduced yet, if it stands out."""
-        start = next((s for s in self.trace.best[:3] if s.ids not in self._reduced), None)
-        if start is None or len(self._usual) < _ROUND // 4:
-            return
-        self._reduced.add(start.ids)
+    def _variations(self, pool: list[Ids], length: int, count: int) -> dict[Ids, str]:
+        """Vary the best prompts."""
+        few = max(1, count // _VARIED)
+        made: dict[Ids, str] = {}
+        for _ in range(few):
+            one, other = (proposals.pick(pool, self._rng) for _ in range(2))
+            made.setdefault(proposals.cross(one, other, length, self._rng), "crossing")
+            mutated = proposals.mutate(one, self._domain, self._rng)[-length:]
+            made.setdefault(mutated, "mutation")
+        for child in proposals.coordinate(pool[0], self._domain, self._rng, few):
+            made.setdefault(child, "coordinate")
+        self._turn += 1
+        if count >= _CLIMBING and self._turn % 2:
+            for child in self._climb(pool, 2 * count // _OF_GRADIENT):
+                made.setdefault(child, "gradient")
+        return {ids: how for ids, how in made.items() if ids not in self._scored}
+
+    def _filled(self, ids: Ids, length: int) -> Ids:
+        """Add tokens of the vocabulary in turn up to the length of the round, where that is free.
+
+        The prompt itself is then scored as a beginning, and all of a round share full passes.
+        """
+        return (*ids, *self._filler.take(max(0, length - len(ids)))) if self._fill else ids
+
+    def _reductions(self) -> list[Ids]:
+        """Go one step on from the best prompts to their cores; returns what is to be scored."""
+        if not self._usual:
+            return []
         usual = float(np.median(self._usual))
-        core = reduce_to_core(start, usual, self._reducing, self._domain.min_size)
-        self._reduced.add(core.ids)
-        self._cores.add(core)
+        asked: list[Ids] = []
+        for start in self.trace.best[:_REDUCED]:
+            without = deletions(start.ids, self._least)
+            scored = [self._scored[ids] for ids in without if ids in self._scored]
+            if start.ids not in self._reduced:
+                self._reduced.add(start.ids)
+                asked += [ids for ids in without if ids not in self._scored]
+            # Until its deletions are scored a prompt is taken as it is.
+            self._cores.add(shorter(start, usual, scored) or start)
+        return asked
 
-    def _reducing(self, prompts: Sequence[Ids]) -> list[Scored]:
-        return self._try(dict.fromkeys(prompts, "reduction"))
-
-    def _climb(self, pool: list[Ids], made: dict[Ids, str]) -> None:
-        """Follow the gradient from the best prompt that it was not followed from yet."""
+    def _climb(self, pool: list[Ids], count: int) -> list[Ids]:
+        """Follow the gradient from the best prompts that it was not followed from yet."""
         if self._propose is None:
-            return
-        start = next((ids for ids in pool[:6] if ids not in self._climbed), None)
-        if start is None:
-            return
-        self._climbed.add(start)
-        for child in self._propose(start, _OF_GRADIENT):
-            made.setdefault(child, "gradient")
-
-    def _size(self) -> int:
-        """Draw a size: short prompts cost little, long ones hold many tokens at once."""
-        low, high = max(self._domain.min_size, 2), self._domain.max_size
-        sizes = [n for n in (3, 8, 16, 16) if low <= n <= high] or [max(self._domain.min_size, 1)]
-        return sizes[int(self._rng.integers(len(sizes)))]
+            return []
+        fresh = [ids for ids in pool if ids not in self._climbed]
+        starts = [ids for ids in fresh if len(ids) == len(fresh[0])][:_CLIMBED]
+        self._climbed.update(starts)
+        return self._propose(starts, -(-count // len(starts))) if starts else []
 
     def _try(self, made: dict[Ids, str], *, whole: bool = False) -> list[Scored]:
         """Score what is new of some candidates, as far as the budget goes, and keep the best."""
         new = {
             ids: how
             for ids, how in made.items()
-            if ids not in self._seen and (whole or self._domain.allows(ids))
+            if ids not in self._scored and (whole or self._domain.allows(ids))
         }
         chosen = list(new)[: self._meter.left]
         if not chosen:
             return []
-        self._seen.update(chosen)
         self._meter.spend(len(chosen))
         scored = self._score(chosen)
         for ids, one in zip(chosen, scored, strict=True):
             # What is scored may be the beginning of a candidate that is worse than the whole.
+            self._scored[ids] = one
             self.trace.how[new[ids]] += 1
             self.trace.origin.setdefault(one.ids, new[ids])
             if new[ids] == "vocabulary in turn" and np.isfinite(one.margin):
                 self._usual.append(one.margin)
         known = [one for one in scored if np.isfinite(one.margin)]
+        self._least = min([self._least, *(len(one.ids) for one in known)])
         # Of equal margins the shorter prompt comes first, so that variation starts from it.
         ordered = sorted([*self.trace.best, *known], key=lambda one: (-one.margin, len(one.ids)))
         self.trace.best = _diverse(ordered)

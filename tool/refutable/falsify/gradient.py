@@ -9,15 +9,15 @@ change are proposed. (The first-order ranking is that of HotFlip, Ebrahimi et al
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refutable.capture.packing import make_packs
+from refutable.capture.packing import make_rows
 from refutable.capture.plan import make_plan
-from refutable.falsify.objective import Objective, Scored
+from refutable.falsify.objective import Objective
 from refutable.falsify.vocabulary import Ids, Vocabulary
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MOST_NUMBERS = 2048
-"""Recorded numbers of one prompt above which the body is not differentiated."""
+"""Recorded numbers above which the body is not differentiated."""
 _STEP = 1e-3
 _ROWS = 8192
 
@@ -48,41 +48,57 @@ class Gradients:
         self.problem = "what is measured is no single pass" if objective.experiments else ""
         """Why there are no gradients; empty as long as there are."""
 
-    def __call__(self, ids: Ids, count: int) -> list[Ids]:
-        """Return `ids` with one token replaced, the most promising first.
+    def __call__(self, starts: Sequence[Ids], count: int) -> list[Ids]:
+        """Return prompts with one token replaced, the most promising of each first.
+
+        Parameters
+        ----------
+        starts : sequence of tuple of int
+            Prompts of one length; they share a pass where the model's layout allows it.
+        count : int
+            Replacements of each.
 
         Returns
         -------
         list of tuple of int
-            At most `count`; none where the body has no slope there or the model no gradient, the
-            reason is then in `problem`.
+            At most `count` of each; none where the body has no slope there or the model no
+            gradient, the reason is then in `problem`.
         """
-        if self.problem:
+        if self.problem or not starts:
             return []
+        starts = starts[: 1 if self._objective.subject.layout == "single" else len(starts)]
         try:
-            gradient = self._of_embeddings(ids)
+            gradients = self._of_embeddings(starts)
         # An architecture may refuse gradients in any way it likes; the search goes on without.
         except Exception as error:
             self.problem = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             return []
-        if gradient is None or not bool(gradient.isfinite().all()):
+        if gradients is None:
             return []
-        return self._best(ids, gradient, count)
+        made: list[Ids] = []
+        for ids, gradient in zip(starts, gradients, strict=True):
+            if bool(gradient.isfinite().all()):
+                made += self._best(ids, gradient, count)
+        return made
 
-    def _of_embeddings(self, ids: Ids) -> torch.Tensor | None:
-        """Gradient of the margin: (token, dim), BOS left out; ``None`` where there is no slope."""
+    def _of_embeddings(self, starts: Sequence[Ids]) -> torch.Tensor | None:
+        """Gradients of the margins: (prompt, token, dim), BOS left out; ``None`` without slope."""
         import torch
 
         from refutable.capture.hooks import Capture
 
         subject = self._objective.subject
-        encoded = self._objective.encoded([ids])
-        pack = make_packs([len(encoded.ids[0])], "single", token_budget=1)[0]
+        encoded = self._objective.encoded(starts)
+        width = len(encoded.ids[0])
+        tokens = width * len(starts)
+        (pack,) = make_rows([width] * len(starts), token_budget=tokens, least=1)
         plan = make_plan(self._objective.recorded)
         with torch.enable_grad(), _leaf(subject.sites.embedding) as inputs:
             with Capture(subject.loaded.model, subject.sites, plan) as capture:
                 reduced = capture.reduce(pack, encoded.ids)
-            slopes = self._slopes({n: v.detach().cpu().numpy() for n, v in reduced.items()})
+            slopes = self._slopes(
+                {n: v.detach().cpu().numpy() for n, v in reduced.items()}, len(starts)
+            )
             total = sum(
                 (torch.as_tensor(slope, dtype=reduced[name].dtype, device=reduced[name].device)
                  * reduced[name]).sum()
@@ -91,38 +107,48 @@ class Gradients:
             if not torch.is_tensor(total) or not total.requires_grad:
                 return None
             (gradient,) = torch.autograd.grad(total, inputs)
-        return gradient.reshape(-1, gradient.shape[-1])[-len(ids) :].float()
+        shaped = gradient.reshape(len(starts), width, gradient.shape[-1])
+        return shaped[:, width - len(starts[0]) :].float()
 
-    def _slopes(self, values: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float64]]:
-        """Slope of the margin in each recorded floating-point number of one prompt."""
-        floating = {n: v for n, v in values.items() if v.dtype.kind == "f"}
-        numbers = sum(v.size for v in floating.values())
-        if numbers > MOST_NUMBERS:
-            raise ValueError(f"{numbers} numbers of a prompt, more than {MOST_NUMBERS}")
-        coordinates = [(name, at) for name, v in floating.items() for at in range(v.size)]
-        copies = 1 + 2 * len(coordinates)
-        table = {n: np.repeat(np.asarray(v, np.float64), copies, axis=0) if self._has_prompt(n)
-                 else v for n, v in values.items()}  # fmt: skip
-        steps = np.ones(len(coordinates))
-        for k, (name, at) in enumerate(coordinates):
-            if not self._has_prompt(name):
-                continue
-            steps[k] = _STEP * max(abs(float(values[name].reshape(-1)[at])), 1e-3)
-            for row, sign in ((1 + 2 * k, 1.0), (2 + 2 * k, -1.0)):
-                table[name].reshape(copies, -1)[row, at] += sign * steps[k]
-        margins = np.array([one.margin for one in self._judged(table, copies)])
-        change = (margins[1::2] - margins[2::2]) / (2 * steps)
-        slopes = {name: np.zeros(v.size) for name, v in floating.items()}
-        for (name, at), slope in zip(coordinates, change, strict=True):
-            # Where a step leaves the body's domain there is no slope to follow.
-            slopes[name][at] = slope if np.isfinite(slope) else 0.0
+    def _slopes(
+        self, values: dict[str, NDArray[np.generic]], count: int
+    ) -> dict[str, NDArray[np.float64]]:
+        """Slopes of the margins of some prompts in each of their recorded floating-point numbers.
+
+        Every number is moved by a step in copies of its prompt, all of which are judged at once.
+        """
+        of_prompt = {
+            item.name: item.per_prompt and values[item.name].dtype.kind == "f"
+            for item in self._objective.recorded
+        }
+        moved = [(n, at) for n, yes in of_prompt.items() if yes for at in range(values[n][0].size)]
+        if len(moved) > MOST_NUMBERS // count:
+            raise ValueError(f"{len(moved) * count} numbers of prompts, more than {MOST_NUMBERS}")
+        copies = 1 + 2 * len(moved)
+        table = {
+            item.name: np.repeat(values[item.name], copies, axis=0)
+            if item.per_prompt
+            else values[item.name]
+            for item in self._objective.recorded
+        }
+        table |= {name: table[name].astype(np.float64) for name, yes in of_prompt.items() if yes}
+        steps = np.ones((count, len(moved)))
+        for k, (name, at) in enumerate(moved):
+            flat = values[name].reshape(count, -1).astype(float)[:, at]
+            steps[:, k] = _STEP * np.maximum(np.abs(flat), 1e-3)
+            shaped = table[name].reshape(count, copies, -1)
+            shaped[:, 1 + 2 * k, at] += steps[:, k]
+            shaped[:, 2 + 2 * k, at] -= steps[:, k]
+        margins, _ = self._objective.judge(table, count * copies)
+        margins = margins.reshape(count, copies)
+        with np.errstate(invalid="ignore"):
+            change = (margins[:, 1::2] - margins[:, 2::2]) / (2 * steps)
+        # Where a step leaves the body's domain there is no slope to follow.
+        change[~np.isfinite(change)] = 0.0
+        slopes = {n: np.zeros((count, values[n][0].size)) for n, yes in of_prompt.items() if yes}
+        for k, (name, at) in enumerate(moved):
+            slopes[name][:, at] = change[:, k]
         return {name: slope.reshape(values[name].shape) for name, slope in slopes.items()}
-
-    def _has_prompt(self, name: str) -> bool:
-        return any(i.per_prompt for i in self._objective.recorded if i.name == name)
-
-    def _judged(self, table: Mapping[str, NDArray[np.generic]], copies: int) -> list[Scored]:
-        return self._objective.judge(table, [(k,) for k in range(copies)])
 
     def _best(self, ids: Ids, gradient: torch.Tensor, count: int) -> list[Ids]:
         import torch
@@ -139,16 +165,13 @@ class Gradients:
                 gains.append(kept.values)
                 tokens.append(chunk[kept.indices])
             gain, token = torch.cat(gains), torch.cat(tokens)
-        order = gain.flatten().argsort(descending=True).tolist()
+        order = gain.flatten().argsort(descending=True)[: count + len(ids)]
+        places = (order % len(ids)).tolist()
         made: dict[Ids, None] = {}
-        for flat in order:
-            row, at = divmod(flat, len(ids))
-            child = (*ids[:at], int(token[row, at]), *ids[at + 1 :])
-            if child != ids:
-                made[child] = None
-            if len(made) == count:
-                break
-        return list(made)
+        for at, other in zip(places, token.flatten()[order].tolist(), strict=True):
+            made[(*ids[:at], other, *ids[at + 1 :])] = None
+        made.pop(ids, None)
+        return list(made)[:count]
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from refutable.capture.measure import measure
+from refutable.capture.measure import join, measure, run_packs
 from refutable.errors import RefutableError
 from refutable.falsify.vocabulary import Ids
 from refutable.measurement.subject import Observations, call
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 FAMILY = "searched"
 """Family of every candidate: a body sees no remark of any prompt set."""
+_TEMPLATES = 64
 
 
 class NotAttackableError(RefutableError):
@@ -93,6 +94,7 @@ class Objective:
         self.experiments = tuple(item for item in items if item.experiment is not None)
         """Observables that are measured prompt by prompt by experiments of their own."""
         self._known: dict[Ids, Scored] = {}
+        self._templates: dict[tuple[tuple[str, ...], tuple[int, ...]], xr.DataArray] = {}
 
     def __call__(self, prompts: Sequence[Ids], *, layout: str | None = None) -> list[Scored]:
         """Score prompts in as few forward passes as the model allows.
@@ -110,7 +112,7 @@ class Objective:
             In the order of the prompts.
         """
         if layout is not None:
-            return self.measured(list(prompts), layout)
+            return self.measured(prompts, layout)
         return self.remembered(prompts, self.measured)
 
     def remembered(
@@ -141,53 +143,68 @@ class Objective:
         )
 
     def judge(
-        self, recorded: Mapping[str, NDArray[np.generic]], prompts: Sequence[Ids]
-    ) -> list[Scored]:
-        """Score prompts whose recorded observables are known, as plain arrays by name."""
-        coords: dict[str, object] = {
-            "prompt": [str(i) for i in range(len(prompts))],
-            "family": ("prompt", [FAMILY] * len(prompts)),
-        }
-        arrays = {}
-        for item in self._items:
-            values = recorded[item.name]
-            counted = {
-                dim: np.arange(size)
-                for dim, size in zip(item.dims, np.shape(values), strict=True)
-                if dim in ("layer", "head", "position")
-            }
-            labels = {**coords, **counted} if item.per_prompt else counted
-            arrays[item.name] = xr.DataArray(values, dims=item.dims, coords=labels)
-        return self._read(self._body(arrays), list(prompts))
+        self, recorded: Mapping[str, NDArray[np.generic]], count: int
+    ) -> tuple[Floats, Floats]:
+        """Judge prompts whose recorded observables are known, as plain arrays by name.
 
-    def _body(self, arrays: dict[str, xr.DataArray]) -> Any:
-        returned = call(self.claim.body, Observations(arrays), self.claim.observables)
-        return returned
+        Parameters
+        ----------
+        recorded : mapping of str to array
+            The observables of `recorded`, prompt first where they have one.
+        count : int
+            Number of the prompts.
+
+        Returns
+        -------
+        margins, values : array
+            Those of `Scored`, by prompt.
+        """
+        arrays = {item.name: self._labelled(item, recorded[item.name]) for item in self._items}
+        return self._read(self._body(arrays), count)
+
+    def _labelled(self, item: Observable, values: NDArray[np.generic]) -> xr.DataArray:
+        """Label one array as the engine does; those of one shape share their coordinates."""
+        key = (item.dims, values.shape)
+        if key not in self._templates:
+            if len(self._templates) >= _TEMPLATES:
+                self._templates.clear()
+            coords: dict[str, object] = {
+                dim: np.arange(size)
+                for dim, size in zip(item.dims, values.shape, strict=True)
+                if dim in ("layer", "head", "position", "expert")
+            }
+            if item.per_prompt:
+                coords["prompt"] = np.arange(values.shape[0])
+                coords["family"] = ("prompt", np.full(values.shape[0], FAMILY))
+            self._templates[key] = xr.DataArray(
+                np.empty(values.shape), dims=item.dims, coords=coords
+            )
+        # Building coordinates takes a millisecond, copying an array that has them does not.
+        made = self._templates[key].copy(deep=False, data=values)
+        made.name = item.name
+        return made
+
+    def _body(self, arrays: dict[str, xr.DataArray]) -> xr.DataArray:
+        made: xr.DataArray = call(self.claim.body, Observations(arrays), self.claim.observables)
+        return made
 
     @property
     def recorded(self) -> list[Observable]:
         """The recorded observables that the body rests on."""
         return self._items
 
-    def measured(
-        self, prompts: list[Ids], layout: str | None = None, *, packs: Sequence[Pack] | None = None
-    ) -> list[Scored]:
+    def measured(self, prompts: Sequence[Ids], layout: str | None = None) -> list[Scored]:
         """Score prompts whether they are known or not.
 
         Parameters
         ----------
-        prompts : list of tuple of int
+        prompts : sequence of tuple of int
             Token ids without BOS.
         layout : str, optional
             Another layout than the subject's.
-        packs : sequence of Pack, optional
-            The passes, by the places of the prompts; by default those of the layout, prompts of
-            like length together.
         """
-        order = range(len(prompts))
-        if packs is None:
-            # Prompts of like length share an attention call, and a pack is then evenly filled.
-            order = sorted(order, key=lambda i: (len(prompts[i]), i))  # type: ignore[assignment]
+        # Prompts of like length share an attention call, and a pack is then evenly filled.
+        order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), i))
         ordered = [prompts[i] for i in order]
         encoded = self.encoded(ordered)
         arrays = {
@@ -202,37 +219,57 @@ class Objective:
                 encoded,
                 self._items,
                 layout=layout or self.subject.layout,
-                packs=packs,
             )
-        scored = self._read(self._body(arrays), ordered)
-        back = np.argsort(order)
-        return [scored[i] for i in back]
+        margins, values = self._read(self._body(arrays), len(ordered))
+        scored = map(Scored, ordered, margins.tolist(), values.tolist())
+        made = dict(zip(order, scored, strict=True))
+        return [made[i] for i in range(len(prompts))]
 
-    def _read(self, values: xr.DataArray, prompts: list[Ids]) -> list[Scored]:
+    def in_passes(self, encoded: Encoded, packs: Sequence[Pack]) -> tuple[Floats, Floats]:
+        """Judge prompts in passes that the caller laid out, as plain arrays.
+
+        Parameters
+        ----------
+        encoded : Encoded
+            The token ids that lie at the prompts' places; a prompt may be the beginning of what
+            lies at its own.
+        packs : sequence of Pack
+            They hold each of the prompts once.
+
+        Returns
+        -------
+        margins, values : array
+            Those of `Scored`, by prompt.
+        """
+        model, sites = self.subject.loaded.model, self.subject.sites
+        ran, parts = run_packs(model, sites, encoded, self._items, packs=packs)
+        order = np.argsort([prompt for pack in ran for prompt in pack.prompts])
+        recorded = {item.name: join(item, parts[item.name], order) for item in self._items}
+        return self.judge(recorded, len(order))
+
+    def _read(self, values: xr.DataArray, count: int) -> tuple[Floats, Floats]:
         """Reduce the body's result to the worst margin of each prompt; a body may drop prompts."""
         dims = tuple(getattr(values, "dims", ()))
         if "prompt" not in dims or "prompt" not in values.coords:
             raise NotAttackableError(
                 f"the body of {self.claim.id} gives no value per prompt (dims {dims})"
             )
+        margins, extremes = np.full(count, -np.inf), np.full(count, np.nan)
         table = np.asarray(values.transpose("prompt", ...).values, dtype=float)
-        scored = [Scored(ids, float("-inf"), float("nan")) for ids in prompts]
         if not table.size:
             # No prompt lies in the claim's domain.
-            return scored
+            return margins, extremes
         table = table.reshape(table.shape[0], -1)
-        margins = np.where(np.isfinite(table), self._beyond.violations(table), np.nan)
+        beyond = np.where(np.isfinite(table), self._beyond.violations(table), np.nan)
         # Where a margin is undefined argmax gives it, so that the prompt stays undefined.
-        columns = margins.argmax(axis=1)
+        columns = beyond.argmax(axis=1)
         rows = np.arange(len(table))
-        worst, extreme = margins[rows, columns], table[rows, columns]
-        indices = values["prompt"].values.astype(int)
-        for at, margin, value in zip(
-            indices.tolist(), worst.tolist(), extreme.tolist(), strict=True
-        ):
-            if margin == margin:
-                scored[at] = Scored(prompts[at], margin, value)
-        return scored
+        worst = beyond[rows, columns]
+        known = ~np.isnan(worst)
+        indices = values["prompt"].values.astype(int)[known]
+        margins[indices] = worst[known]
+        extremes[indices] = table[rows, columns][known]
+        return margins, extremes
 
 
 def reason_against(claim: Claim) -> str:

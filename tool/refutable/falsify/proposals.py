@@ -47,15 +47,17 @@ class Coverage:
         self._domain = domain
         self._rng = rng
         self._waiting: list[int] = []
+        self._at = 0
 
     def take(self, size: int) -> Ids:
         """Return a prompt of the next tokens."""
-        while len(self._waiting) < size:
-            order = self._rng.permutation(len(self._domain.vocabulary))
+        while self._at + size > len(self._waiting):
+            order = self._rng.permutation(len(self._domain.vocabulary)).tolist()
             ordered = self._domain.vocabulary.ordered
-            self._waiting = [*self._waiting, *(ordered[i] for i in order)]
-        taken, self._waiting = self._waiting[:size], self._waiting[size:]
-        return tuple(taken)
+            self._waiting = [*self._waiting[self._at :], *(ordered[i] for i in order)]
+            self._at = 0
+        self._at += size
+        return tuple(self._waiting[self._at - size : self._at])
 
 
 def token(domain: Domain, rng: Random) -> int:
@@ -97,41 +99,37 @@ def repeat(ids: Ids, domain: Domain, rng: Random) -> Ids:
 
 
 EDITS: tuple[Callable[[Ids, Domain, Random], Ids], ...] = (replace, insert, drop, swap, repeat)
-_WEIGHTS = np.array([0.4, 0.2, 0.2, 0.1, 0.1])
+_UP_TO = np.cumsum([0.4, 0.2, 0.2, 0.1, 0.1])
+"""Shares of the edits, added up."""
 
 
 def mutate(ids: Ids, domain: Domain, rng: Random) -> Ids:
     """Edit a prompt once, at times more often."""
     for _ in range(int(rng.geometric(0.7))):
-        edit = EDITS[int(rng.choice(len(EDITS), p=_WEIGHTS))]
+        edit = EDITS[min(int(np.searchsorted(_UP_TO, rng.random(), "right")), len(EDITS) - 1)]
         ids = edit(ids, domain, rng) or ids
     return domain.cut(ids)
 
 
-def cross(one: Ids, other: Ids, domain: Domain, rng: Random) -> Ids:
-    """Join a stretch of one prompt to a stretch of another.
+def cross(one: Ids, other: Ids, size: int, rng: Random) -> Ids:
+    """Join a stretch of one prompt to a stretch of another, to at most `size` tokens.
 
     Half of the time both are taken whole, as far as the size allows: what either holds that raises
     the margin is then together.
     """
     if rng.random() < 0.5:
-        half = domain.max_size // 2
-        room = max(half, domain.max_size - len(other))
-        return domain.cut((*one[-room:], *other))
+        room = max(size // 2, size - len(other))
+        return (*one[-room:], *other)[-size:]
     start, end = int(rng.integers(len(one))), int(rng.integers(len(other)))
-    return domain.cut((*one[: start + 1], *other[end:]))
+    return (*one[: start + 1], *other[end:])[-size:]
 
 
 def coordinate(ids: Ids, domain: Domain, rng: Random, count: int) -> list[Ids]:
     """Try many tokens in one place of a prompt."""
     at = int(rng.integers(len(ids)))
-    return [(*ids[:at], token(domain, rng), *ids[at + 1 :]) for _ in range(count)]
-
-
-def tails(ids: Ids, domain: Domain) -> list[Ids]:
-    """Return the ends of a long prompt: 2, 3, 4, 6, 8, 12 and so on of its last tokens."""
-    sizes = [n for n in (2, 3, 4, 6, 8, 12, 16, 24) if domain.min_size <= n < len(ids)]
-    return [tuple(ids[-n:]) for n in sizes if n <= domain.max_size]
+    places = rng.integers(len(domain.vocabulary), size=count).tolist()
+    ordered = domain.vocabulary.ordered
+    return [(*ids[:at], ordered[place], *ids[at + 1 :]) for place in places]
 
 
 def pick(pool: Sequence[T], rng: Random) -> T:

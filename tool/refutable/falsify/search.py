@@ -19,11 +19,11 @@ from refutable.falsify.verify import Verifier
 from refutable.falsify.vocabulary import Ids
 
 _EXPLORED = 0.9
-"""Share of the budget after which Hypothesis takes over."""
+"""Least share of the budget that is explored before Hypothesis takes over."""
 _MOST_EXAMPLES = 100
 """Examples of Hypothesis: it scores one at a time, which costs a forward pass each."""
-_OF_EXPERIMENT = 12
-_OF_PATTERNS = 3
+_OF_EXPERIMENT = 36
+_OF_PATTERNS = 9
 """By how much the default budget is smaller where a candidate costs several passes of its own, and
 where it is scored without its beginnings."""
 _REFUSED = 8
@@ -124,8 +124,9 @@ class Search:
             np.random.default_rng(self._seed),
             bound=self._bound,
             propose=gradients,
+            fill=not self._score.problem,
         )
-        trace = explorer.run(seeds, until=_EXPLORED)
+        trace = explorer.run(seeds, until=self._explored(meter))
         how = dict(trace.how)
         best = trace.best[0] if trace.best else None
         origin = trace.origin.get(best.ids, "") if best else ""
@@ -145,6 +146,11 @@ class Search:
         if best is not None and best.margin > self._bound:
             self.shrink(best, origin or "seed", len(best.ids), budget)
         return self.result
+
+    def _explored(self, meter: Meter) -> float:
+        """Share of the budget after which Hypothesis takes over: it scores one prompt a pass."""
+        most = _EXPLORED if meter.candidates is None else 1 - _MOST_EXAMPLES / meter.candidates
+        return max(_EXPLORED, most)
 
     def shrink(self, start: Scored, how: str, before: int, budget: Budget) -> None:
         """Shrink a prompt that violates alone; the smallest that does goes into the result."""

@@ -39,7 +39,9 @@ def log_differences(norm: xr.DataArray) -> xr.DataArray:
     """Log ratio of neighbouring layers, labelled by the later one."""
     import numpy as np
 
-    logs: xr.DataArray = norm.copy(data=np.log(norm.values))
-    later = logs.isel(layer=slice(1, None))
-    earlier = logs.isel(layer=slice(None, -1)).assign_coords(layer=later["layer"])
-    return later - earlier
+    logs = np.log(norm.values)
+    made: xr.DataArray = norm.isel(layer=slice(1, None)).copy(
+        data=np.diff(logs, axis=norm.dims.index("layer"))
+    )
+    made.attrs = {}
+    return made
