@@ -329,10 +329,8 @@ class _Labels:
 
 def join(item: Recordable, parts: list[Array], order: Array) -> Array:
     """Put together what the packs of a run gave for one observable, rows in the given order."""
-    return _join(parts)[order] if item.per_prompt else _one(item, parts)
-
-
-def _one(item: Recordable, parts: list[Array]) -> Array:
+    if item.per_prompt:
+        return _join(parts)[order]
     if any(not np.array_equal(part, parts[0]) for part in parts):
         raise InstrumentError(f"{item.name}: a fact of the model alone differs between passes")
     return parts[0]

@@ -13,7 +13,7 @@ import numpy as np
 
 from refutable.capture.measure import nested_passes_of
 from refutable.capture.plan import Plan, make_plan
-from refutable.falsify.objective import Floats, Objective, Scored
+from refutable.falsify.objective import Floats, NotAttackableError, Objective, Scored
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -120,7 +120,14 @@ class Beginnings:
         alike = dict.fromkeys(ids[:middle] for ids in prompts if len(ids) >= middle)
         longest = sorted(set(prompts), key=lambda ids: (-len(ids), ids))[:_LONGEST]
         some = [*dict.fromkeys([*list(alike)[:_ALIKE], *longest])]
-        _, shared, counts = self._judged(some)
+        try:
+            _, shared, counts = self._judged(some)
+        except NotAttackableError:
+            raise
+        # An architecture may refuse rows in any way it likes; candidates are then scored whole.
+        except Exception as error:
+            self.problem = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            return
         every = [ids[: len(ids) - k] for ids, n in zip(some, counts, strict=True) for k in range(n)]
         chosen = [*range(0, len(every), max(1, len(every) // _COMPARED))]
         alone = self._objective.measured([every[i] for i in chosen])

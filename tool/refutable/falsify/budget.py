@@ -11,7 +11,8 @@ from refutable.errors import RefutableError
 DEFAULT = 3000
 """Candidates that a search of a small model scores where nothing else is asked for."""
 _SMALL = 20_000_000
-_LEAST = 600
+_LEAST, _LEAST_APART = 600, 200
+"""The fewest by default; and where a candidate costs more than its share of a packed pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Budget:
         if self.candidates is not None or self.seconds is not None:
             return self.candidates
         most = min(DEFAULT, DEFAULT * _SMALL // max(parameters, 1))
-        return max(_LEAST, most) // passes
+        return max(_LEAST if passes == 1 else _LEAST_APART, most // passes)
 
 
 def parse_budget(text: str) -> Budget:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from refutable.evaluation.evaluate import seed_of
 from refutable.falsify.certify import GENERATOR, sample
 from refutable.falsify.counterexamples import Stored
@@ -209,8 +211,6 @@ class CellAttack:
         return [*other, *ordered[:_SEEDS]]
 
     def _worst_first(self) -> list[str]:
-        import numpy as np
-
         values = self.target.values
         table = np.asarray(values.transpose("prompt", ...).values, dtype=float)
         margins = Every(self.target.claim.predicts.region).violations(
@@ -335,9 +335,7 @@ def _counterexample(raw: dict[str, Any] | None) -> Counterexample | None:
 
 def _plain(attack: Attack) -> dict[str, Any]:
     """Return an attack as JSON holds it."""
-    plain = asdict(attack)
-    plain["margin"] = max(attack.margin, -1e300)
-    return plain
+    return {**asdict(attack), "margin": max(attack.margin, -1e300)}
 
 
 def _source(claim: Claim) -> str:

@@ -115,7 +115,8 @@ class Explorer:
         lengths = self._begin(seeds, lengths or (domain.min_size,))
         candidates = None if meter.candidates is None else round(until * meter.left)
         shortest = 0
-        for length, count, covering in ladder(len(domain.vocabulary), lengths, candidates, DEFAULT):
+        through = len(domain.vocabulary) if self._fill else None
+        for length, count, covering in ladder(through, lengths, candidates, DEFAULT):
             if self.violated or meter.left <= 0 or meter.share >= until:
                 break
             ends = [s[-length:] for s in seeds if len(s) > shortest]

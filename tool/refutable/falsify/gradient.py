@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MOST_NUMBERS = 2048
-"""Recorded numbers above which the body is not differentiated."""
+"""Recorded numbers of one prompt above which the body is not differentiated."""
 _STEP = 1e-3
 _ROWS = 8192
 
@@ -96,9 +96,7 @@ class Gradients:
         with torch.enable_grad(), _leaf(subject.sites.embedding) as inputs:
             with Capture(subject.loaded.model, subject.sites, plan) as capture:
                 reduced = capture.reduce(pack, encoded.ids)
-            slopes = self._slopes(
-                {n: v.detach().cpu().numpy() for n, v in reduced.items()}, len(starts)
-            )
+            slopes = self._each({n: v.detach().cpu().numpy() for n, v in reduced.items()})
             total = sum(
                 (torch.as_tensor(slope, dtype=reduced[name].dtype, device=reduced[name].device)
                  * reduced[name]).sum()
@@ -109,6 +107,18 @@ class Gradients:
             (gradient,) = torch.autograd.grad(total, inputs)
         shaped = gradient.reshape(len(starts), width, gradient.shape[-1])
         return shaped[:, width - len(starts[0]) :].float()
+
+    def _each(self, values: dict[str, NDArray[np.generic]]) -> dict[str, NDArray[np.float64]]:
+        """Slopes of all prompts, as many at once as `MOST_NUMBERS` squared numbers hold."""
+        of_prompt = [item.name for item in self._objective.recorded if item.per_prompt]
+        count = len(values[of_prompt[0]])
+        numbers = sum(values[name][0].size for name in of_prompt)
+        some = max(1, (MOST_NUMBERS // max(1, numbers)) ** 2)
+        parts = []
+        for first in range(0, count, some):
+            cut = {n: values[n][first : first + some] for n in of_prompt}
+            parts.append(self._slopes(values | cut, min(some, count - first)))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _slopes(
         self, values: dict[str, NDArray[np.generic]], count: int
@@ -122,8 +132,8 @@ class Gradients:
             for item in self._objective.recorded
         }
         moved = [(n, at) for n, yes in of_prompt.items() if yes for at in range(values[n][0].size)]
-        if len(moved) > MOST_NUMBERS // count:
-            raise ValueError(f"{len(moved) * count} numbers of prompts, more than {MOST_NUMBERS}")
+        if len(moved) > MOST_NUMBERS:
+            raise ValueError(f"{len(moved)} numbers of a prompt, more than {MOST_NUMBERS}")
         copies = 1 + 2 * len(moved)
         table = {
             item.name: np.repeat(values[item.name], copies, axis=0)
@@ -131,15 +141,15 @@ class Gradients:
             else values[item.name]
             for item in self._objective.recorded
         }
-        table |= {name: table[name].astype(np.float64) for name, yes in of_prompt.items() if yes}
+        exact = {name: table[name].astype(np.float64) for name, yes in of_prompt.items() if yes}
         steps = np.ones((count, len(moved)))
         for k, (name, at) in enumerate(moved):
             flat = values[name].reshape(count, -1).astype(float)[:, at]
             steps[:, k] = _STEP * np.maximum(np.abs(flat), 1e-3)
-            shaped = table[name].reshape(count, copies, -1)
+            shaped = exact[name].reshape(count, copies, -1)
             shaped[:, 1 + 2 * k, at] += steps[:, k]
             shaped[:, 2 + 2 * k, at] -= steps[:, k]
-        margins, _ = self._objective.judge(table, count * copies)
+        margins, _ = self._objective.judge({**table, **exact}, count * copies)
         margins = margins.reshape(count, copies)
         with np.errstate(invalid="ignore"):
             change = (margins[:, 1::2] - margins[:, 2::2]) / (2 * steps)

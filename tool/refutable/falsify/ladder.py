@@ -22,14 +22,15 @@ would try too much before what was learnt is used."""
 
 
 def ladder(
-    vocabulary: int, lengths: tuple[int, ...], candidates: int | None, default: int
+    vocabulary: int | None, lengths: tuple[int, ...], candidates: int | None, default: int
 ) -> Iterator[tuple[int, int, bool]]:
     """Give the rounds of an exploration.
 
     Parameters
     ----------
-    vocabulary : int
-        Number of tokens.
+    vocabulary : int or None
+        Number of tokens to go through first; ``None`` where the beginnings of candidates are not
+        scored: lengths below that of the first candidates would then be left out.
     lengths : tuple of int
         Rungs, rising.
     candidates : int or None
@@ -57,19 +58,20 @@ def ladder(
 
 
 def _once(
-    vocabulary: int, lengths: tuple[int, ...], candidates: int
+    vocabulary: int | None, lengths: tuple[int, ...], candidates: int
 ) -> Iterator[tuple[int, int, bool]]:
     size = min(max(candidates // _ROUND_SHARE, _ROUND[0]), _ROUND[1])
-    covering = next((n for n in lengths if vocabulary <= n * candidates * _COVERED), None)
+    wanted = 0 if vocabulary is None else vocabulary
+    covering = next((n for n in lengths if 0 < wanted <= n * candidates * _COVERED), None)
     left = candidates
     if covering is not None:
-        count = ceil(vocabulary / covering)
+        count = ceil(wanted / covering)
         left -= count
         # One token at a time, every prompt of that length is tried then.
         lengths = tuple(n for n in lengths if n > covering or n == covering > 1) or (covering,)
         yield from ((covering, part, True) for part in _parts(count, size))
-    ends = [0, *accumulate(1 / n for n in lengths)]
-    ends = [round(left * end / ends[-1]) for end in ends]
+    shares = [0.0, *accumulate(1 / n for n in lengths)]
+    ends = [round(left * share / shares[-1]) for share in shares]
     for n, start, end in zip(lengths, ends, ends[1:], strict=False):
         yield from ((n, part, False) for part in _parts(end - start, size))
 

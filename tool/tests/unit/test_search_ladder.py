@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import islice, pairwise
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
@@ -17,7 +19,7 @@ from refutable.falsify.beginnings import Beginnings
 from refutable.falsify.budget import Meter
 from refutable.falsify.explore import Explorer, Trace
 from refutable.falsify.ladder import LENGTHS, ladder
-from refutable.falsify.objective import Objective
+from refutable.falsify.objective import Objective, Scored
 from refutable.falsify.proposals import Domain
 from refutable.falsify.vocabulary import Ids, vocabulary
 
@@ -57,6 +59,16 @@ def test_the_vocabulary_is_gone_through_with_the_shortest_prompts_that_can(
         return
     assert vocab <= tokens < vocab + covered_by
     assert {length for length, _, covering in rounds if covering} == {covered_by}
+
+
+def test_where_beginnings_are_not_scored_short_prompts_are_tried_themselves() -> None:
+    rounds = list(islice(ladder(None, LENGTHS, 200, 3000), 12))
+    spent = np.cumsum([count for _, count, _ in rounds])
+    assert rounds[0][0] == 1
+    assert {length for (length, _, _), end in zip(rounds, spent, strict=True) if end <= 200} == set(
+        LENGTHS
+    )
+    assert not any(covering for _, _, covering in rounds)
 
 
 def test_without_a_number_the_ladder_is_gone_up_again_with_twice_as_many() -> None:
@@ -104,12 +116,12 @@ def test_every_token_is_tried_alone_where_that_is_affordable() -> None:
     tried: set[Ids] = set()
     score = Beginnings(objective, 1)
 
-    def scoring(prompts: list[Ids]) -> object:
+    def scoring(prompts: Sequence[Ids]) -> list[Scored]:
         tried.update(prompts)
         return score(prompts)
 
     explorer = Explorer(
-        scoring,  # type: ignore[arg-type]
+        scoring,
         domain,
         Meter(3000, None),
         np.random.default_rng(0),
@@ -131,7 +143,7 @@ def test_what_says_nothing_of_short_prompts_is_searched_among_long_ones() -> Non
         source=Source(study="mine", ref="M"),
         predicts=every.below(0.0),
     )
-    def body(log_growth, n_tokens):  # type: ignore[no-untyped-def]
+    def body(log_growth: Any, n_tokens: Any) -> Any:
         """Log gain of the last block, prompts of ten tokens or more."""
         return log_growth.isel(layer=-1, drop=True).isel(prompt=(n_tokens >= 10).values)
 
