@@ -176,9 +176,9 @@ class Gradients:
                 tokens.append(chunk[kept.indices])
             gain, token = torch.cat(gains), torch.cat(tokens)
         order = gain.flatten().argsort(descending=True)[: count + len(ids)]
-        places = (order % len(ids)).tolist()
+        columns = (order % len(ids)).tolist()
         made: dict[Ids, None] = {}
-        for at, other in zip(places, token.flatten()[order].tolist(), strict=True):
+        for at, other in zip(columns, token.flatten()[order].tolist(), strict=True):
             made[(*ids[:at], other, *ids[at + 1 :])] = None
         made.pop(ids, None)
         return list(made)[:count]

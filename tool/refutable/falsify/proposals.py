@@ -127,9 +127,9 @@ def cross(one: Ids, other: Ids, size: int, rng: Random) -> Ids:
 def coordinate(ids: Ids, domain: Domain, rng: Random, count: int) -> list[Ids]:
     """Try many tokens in one place of a prompt."""
     at = int(rng.integers(len(ids)))
-    places = rng.integers(len(domain.vocabulary), size=count).tolist()
+    drawn = rng.integers(len(domain.vocabulary), size=count).tolist()
     ordered = domain.vocabulary.ordered
-    return [(*ids[:at], ordered[place], *ids[at + 1 :]) for place in places]
+    return [(*ids[:at], ordered[index], *ids[at + 1 :]) for index in drawn]
 
 
 def pick(pool: Sequence[T], rng: Random) -> T:

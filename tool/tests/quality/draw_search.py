@@ -99,7 +99,7 @@ WAYS: dict[str, tuple[Finder, int]] = {
 
 
 def _steps(spent: Sequence[tuple[float, bool]], end: float) -> tuple[list[float], list[float]]:
-    solved = sorted(seconds for seconds, found in spent if found)
+    solved = sorted(seconds for seconds, violated in spent if violated)
     shares = [k / len(spent) for k in range(len(solved) + 1)]
     return [_LEAST, *solved, end], [*shares, shares[-1]]
 
@@ -113,7 +113,7 @@ def draw() -> Figure:
                 WAYS.items(), style.GROUPS, ("-", "--", ":"), strict=False
             ):
                 spent = [find(count, seed) for seed in range(runs)]
-                done, end = sum(found for _, found in spent), max(s for s, _ in spent)
+                done, end = sum(violated for _, violated in spent), max(s for s, _ in spent)
                 print(f"{what}, {name}: {done} of {runs}, {end:.2f} s at most", flush=True)
                 axis.step(
                     *_steps(spent, end), where="post", color=color, linestyle=line, label=name
