@@ -82,6 +82,7 @@ def measuring_beside(archive: ObservationArchive) -> Iterator[Turns | None]:
     try:
         with threadpool_limits(share):
             yield turns
+        turns.finish()
         # What it failed at this process has done itself.
         archive.state.costs += _costs(process.said())
     finally:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from refutable.capture.last_states import LAST_STATES, handing_over
 from refutable.capture.measure import measure
-from refutable.errors import NotAvailableError, NotHereError
+from refutable.errors import InstrumentError, NotAvailableError, NotHereError
 from refutable.measurement.archive import (
     ObservationArchive,
     apart,
@@ -173,6 +173,8 @@ class ModelRunner(WeightsRunner):
             return
         for group in groups:
             while self.archive.notes(*group) is None:
+                if self._turns.finished:
+                    raise InstrumentError(f"{group} is not checked: there is nothing to do on it")
                 time.sleep(_WAIT)
 
     def _longest_before(self, prompts: str, arm: str) -> int:

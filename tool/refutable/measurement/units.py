@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+_FINISHED = "finished"
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -60,6 +62,16 @@ class Turns:
 
         with FileLock(self._file(name)):
             return
+
+    def finish(self) -> None:
+        """Tell the worker that nothing is left to wait for."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / _FINISHED).touch()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all is done, so that what a worker waits for will not come."""
+        return (self.folder / _FINISHED).exists()
 
     def forget(self) -> None:
         """Take the locks away."""

@@ -128,6 +128,20 @@ def test_the_second_process_measures_copies_from_the_last(
     assert report.origin == "store"
 
 
+def test_a_worker_does_not_wait_for_checks_that_will_not_come(
+    local: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = harness(tmp_path / "store", monkeypatch)
+    lab.plan(needs_of(local))
+    job = beside._job(lab.archive(local))
+    assert job is not None
+    turns = Turns(job.turns, first=True)
+    turns.finish()
+    # Nobody checks the instrument: the copies, which the worker takes first, need it.
+    assert beside.run(job) == []
+    turns.forget()
+
+
 def test_it_is_not_started_where_it_does_not_pay(
     local: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
