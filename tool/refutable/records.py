@@ -19,6 +19,9 @@ from refutable.run_records import SearchReport as SearchReport
 
 SCHEMA = "refutable.evidence/2"
 
+RANKED = "ranked"
+"""Attribute of a rank: its order in words, and the numbers that were ranked, the model's first."""
+
 
 class Verdict(StrEnum):
     """What an interval against a region says about a claim."""

@@ -5,6 +5,7 @@ Nothing here measures and nothing here knows pytest.
 
 from __future__ import annotations
 
+import inspect
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,8 @@ class Evaluation:
     control: Control | None
     replication: Replication | None
     error: float
+    replicated: Any = None
+    """What the study's own statistic is made of."""
 
 
 def seed_of(claim: str, model: str = "") -> int:
@@ -69,8 +72,12 @@ def evaluate(claim: Claim, subject: Subject, *, model: str = "") -> Evaluation:
     null = NullControl(claim.control.kind, names, controls, claim.sesoi) if claim.control else None
     measured = Measured(values, error, seed, claim.unit)
     judgement, control = decide(claim, measured, null)
-    replicated = _replicate(claim.replication, subject.observations) if claim.replication else None
-    return Evaluation(values, controls, judgement, control, replicated, error)
+    if claim.replication is None:
+        return Evaluation(values, controls, judgement, control, None, error)
+    names = tuple(inspect.signature(claim.replication.body).parameters)
+    arrays = call(claim.replication.body, subject.observations, names)
+    replicated = _replicate(claim.replication, arrays)
+    return Evaluation(values, controls, judgement, control, replicated, error, arrays)
 
 
 def decide(
@@ -226,10 +233,8 @@ def _largest(values: object) -> float:
     return max(finite, default=0.0)
 
 
-def _replicate(spec: ReplicationSpec, observations: Observations) -> Replication:
-    import inspect
-
-    values = call(spec.body, observations, tuple(inspect.signature(spec.body).parameters))
+def _replicate(spec: ReplicationSpec, values: Any) -> Replication:
+    """Make the study's own statistic of what its body returned."""
     if spec.statistic == "pooled correlation":
         x, y = _arrays(values)
         estimate = est.pooled_correlation(x.values, y.values)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from refutable.evaluation.outcome import CellOutcome
-from refutable.evidence.rows import named_arrays, put_rows
+from refutable.evidence.rows import named_arrays, numbers_along, put_rows
 from refutable.evidence.table import Table
 from refutable.measurement.harness import Harness
 from refutable.measurement.needs import copies_of
@@ -40,6 +40,10 @@ MOST_ROWS = 30_000
 MOST_OF_A_MEMBER = 5_000
 """Values above which what a body returned on one of several models is not kept: what models are
 compared by, and no quantity of theirs."""
+
+COPIES, REPLICATION = "copies", "replication"
+"""Control of rows that speak of all copies of a null at once, and of those that the study's own
+statistic rests on."""
 
 Labelled: TypeAlias = "tuple[xr.DataArray, dict[str, str | None]]"
 """An array, and the columns that all of its rows share."""
@@ -83,14 +87,22 @@ class ObservationLog:
             self._keep_shared(outcome)
             return
         common = self._common(claim, cell, cell.model)
-        names = [None, *(copy.name for copy in copies_of(claim))]
+        copies = evaluation.control_values
+        names = [None, *names_of(claim, len(copies))]
         arrays = [
             (array, {**common, "quantity": quantity, "control": name})
-            for name, values in zip(
-                names, [evaluation.values, *evaluation.control_values], strict=False
-            )
+            for name, values in zip(names, [evaluation.values, *copies], strict=True)
             for quantity, array in named_arrays(values).items()
         ]
+        arrays += [
+            (array, {**common, "quantity": quantity, "control": COPIES})
+            for quantity, array in claim.predicts.rests_on(evaluation.values).items()
+        ]
+        if evaluation.replicated is not None:
+            arrays += [
+                (_labelled(array), {**common, "quantity": quantity, "control": REPLICATION})
+                for quantity, array in named_arrays(evaluation.replicated).items()
+            ]
         self._write(_key(claim, cell), self._prompts(cell.prompts), arrays)
         self._keep_observables(cell, cell.model)
 
@@ -105,12 +117,16 @@ class ObservationLog:
             On the model, then on each copy of its null control.
         """
         common = self._common(claim, cell, model)
-        names = [None, *(copy.name for copy in copies_of(claim))]
+        names = [None, *names_of(claim, len(values) - 1)]
         arrays = [
             (_labelled(array), {**common, "quantity": quantity, "control": name})
-            for name, one in zip(names, values, strict=False)
+            for name, one in zip(names, values, strict=True)
             for quantity, array in named_arrays(one).items()
             if getattr(array, "size", 1) <= MOST_OF_A_MEMBER
+        ]
+        arrays += [
+            (array, {**common, "quantity": quantity, "control": None})
+            for quantity, array in numbers_along(values[0]).items()
         ]
         self._write(f"{_key(claim, cell)}|{model}", self._prompts(cell.prompts), arrays)
         self._keep_observables(cell, model)
@@ -120,7 +136,7 @@ class ObservationLog:
         cell, claim, evaluation = outcome.cell, outcome.claim, outcome.evaluation
         assert evaluation is not None  # noqa: S101
         common = self._common(claim, cell, cell.model)
-        sides = {None: evaluation.values, "copies": evaluation.control_values}
+        sides = {None: evaluation.values, COPIES: evaluation.control_values}
         arrays = [
             (array, {**common, "quantity": quantity, "control": name})
             for name, values in sides.items()
@@ -231,6 +247,13 @@ def _labelled(value: object) -> xr.DataArray:
     import xarray as xr
 
     return value if isinstance(value, xr.DataArray) else xr.DataArray(value)
+
+
+def names_of(claim: Claim, count: int) -> list[str]:
+    """Names of that many copies of a claim's null; an observable may hold more than is stated."""
+    stated = [copy.name for copy in copies_of(claim)]
+    kind = claim.control.kind if claim.control is not None else ""
+    return stated[:count] + [f"{kind}-{place}" for place in range(len(stated), count)]
 
 
 def _key(claim: Claim, cell: Cell) -> str:

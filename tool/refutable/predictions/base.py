@@ -274,7 +274,10 @@ class Prediction(ABC):
             if len(model_table) > 1 and len(placebo) == len(model_table):
                 return est.two_way(placebo, **alone), est.two_way(model_table - placebo, **apart)
             difference = model_table.mean(axis=0) - table[0]
-            return est.unit_mean(table[0], **alone), est.unit_mean(difference, **apart)
+            return (
+                est.number_a_family(table[0], shared, **alone),
+                est.number_a_family(difference, shared, differences=True, **apart),
+            )
         return est.two_way(table, **alone), control_contrast(model_table, table, **apart)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -16,9 +16,12 @@ from refutable.predictions.base import (
     judgement,
 )
 from refutable.predictions.labels import PerFamily, scalar
-from refutable.records import Control, Decision, Region, Verdict
+from refutable.records import RANKED, Control, Decision, Region, Verdict
 from refutable.stats import estimate as est
 from refutable.stats import readings
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,17 @@ class Rank(Fact):
             return made
         reason = f"rank {value.value:.3g}: not told from the copies, which refutes nothing"
         return replace(made, decision=Decision(Verdict.INCONCLUSIVE, reason))
+
+    def rests_on(self, values: object) -> dict[str, xr.DataArray]:
+        """What was ranked, the model's number first; nothing of a rank that a body made itself."""
+        import xarray as xr
+
+        ranked = getattr(values, "attrs", {}).get(RANKED)
+        if ranked is None:
+            return {}
+        order, numbers = ranked
+        places = ["model", *range(len(numbers) - 1)]
+        return {f"ranked {order}": xr.DataArray(list(numbers), {"copy": places}, ("copy",))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,6 +221,16 @@ def numbers_contrast(model: Floats, control: Floats, **terms: Unpack[Terms]) -> 
     reason = not_finite(values) or ("fewer than two copies" if control.size < 2 else None)
     if reason:
         return undecidable(reason, unit=terms["unit"], n=model.size, clusters=control.size)
+    error = terms["error"]
+    if discrete.spread(model) <= error and discrete.spread(control) <= error:
+        # A single draw is one more of the control's, whose copies say how much they can hide.
+        units = control.size if model.size == 1 else min(model.size, control.size)
+        made = discrete.agreement(
+            np.array([model.mean() - control.mean()]), units=units, n=model.size, error=error,
+            level=terms["level"], unit=terms["unit"], region=terms["region"],
+            reach=max(float(np.abs(values).max()), 1.0 if discrete.whole(values) else 0.0),
+        )  # fmt: skip
+        return replace(made, part=terms["part"])
     limits = number_limits(model, control, level=terms["level"])
     method = build.WELCH if model.size > 1 else AGAINST_COPIES
     return from_limits(limits, n=model.size, clusters=control.size, method=method, **terms)

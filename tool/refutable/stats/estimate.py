@@ -84,6 +84,33 @@ def family_mean(
     return unit_mean(means, **how)
 
 
+def number_a_family(
+    means: Floats,
+    names: Sequence[str],
+    *,
+    n: int,
+    differences: bool = False,
+    **terms: Unpack[Terms],
+) -> Estimate:
+    """Mean of already reduced values, one a family, with the rules of `family_mean`.
+
+    Parameters
+    ----------
+    means : array, (family,)
+        One value for each family.
+    names : sequence of str
+        Names of the families.
+    n : int
+        Prompts behind them.
+    differences : bool
+        As for `family_mean`.
+    **terms
+        See `Terms`.
+    """
+    part = terms.pop("part", "")
+    return replace(family_mean(means, names, differences=differences, **terms), n=n, part=part)
+
+
 def unit_mean(
     means: Floats,
     *,

@@ -173,7 +173,17 @@ def contrast_with_copies(model: np.ndarray, copies: np.ndarray, **how) -> dict:
     return finished(value, np.sqrt(variance), df, third + skewed(apart), **how)
 
 
-def share(families: np.ndarray, region: Ends) -> dict:
+def numbers_with_copies(model: np.ndarray, copies: np.ndarray, **how) -> dict:
+    """Model minus control where each draw gives one number."""
+    if len(model) > 1:
+        return welch(copies, model, **how)
+    n = len(copies)
+    third = float(stats.kstat(copies, 3)) * (1 - 1 / n**2) if n > 2 else 0.0
+    se = stats.sem(copies) * np.sqrt(n + 1)
+    return finished(model[0] - copies.mean(), se, n - 1, third, **how)
+
+
+def share(families: np.ndarray, region: Ends = (None, None)) -> dict:
     """Clopper and Pearson's interval with families as draws."""
     k, n = families.sum(), len(families)
     low = stats.beta.ppf(0.025, k, n - k + 1) if k > 0 else 0.0
@@ -187,12 +197,15 @@ def share(families: np.ndarray, region: Ends) -> dict:
     return {"value": k / n, "low": low, "high": high, "p": p}
 
 
-def agreement(values: np.ndarray, families: int, seeds: int, *, error: float, region: Ends) -> dict:
-    """Values that agree: what so many units can hide."""
+def agreement(
+    values: np.ndarray, units: int, *, error: float, region: Ends = (None, None), among=None
+) -> dict:
+    """Values that agree: what so many units can hide; a difference of values that are `among`."""
     values = np.asarray(values, dtype=float)
-    value, units = values.mean(), min(families, seeds or families)
+    value, of = values.mean(), values if among is None else np.asarray(among, dtype=float)
     widest = max(error, np.abs(values - value).max())
-    reach = max(abs(value), 1.0 if (values == np.round(values)).all() else 0.0)
+    size = abs(value) if among is None else np.abs(of).max()
+    reach = max(size, 1.0 if (of == np.round(of)).all() else 0.0)
     half = widest + (1 - 0.025 ** (1 / units)) * reach
     ps = [
         1.0 if abs(value - b) <= widest
@@ -260,6 +273,20 @@ def between(x, y, families, *, error: float, region: Ends) -> dict:
 
 def jackknife_pairs(across: np.ndarray, within: np.ndarray, **how) -> dict:
     """Likeness of runs of two kinds less that of two of one: runs and families left out."""
+    return finished(*parts_of_pairs(across, within), **how)
+
+
+def difference_of_pairs(model: list, copies: list, **how) -> dict:
+    """The same of models less that of copies of their control."""
+    sides = [parts_of_pairs(*side) for side in (model, copies)]
+    (value, se, df, third), (other, other_se, other_df, other_third) = sides
+    both = se**2 + other_se**2
+    df = both**2 / (se**4 / df + other_se**4 / other_df)
+    return finished(value - other, np.sqrt(both), df, third - other_third, **how)
+
+
+def parts_of_pairs(across: np.ndarray, within: np.ndarray) -> tuple[float, float, float, float]:
+    """Value, standard error, degrees of freedom and third cumulant."""
 
     def contrast(a, b):
         apart = ~np.eye(a.shape[-1], dtype=bool)
@@ -278,4 +305,4 @@ def jackknife_pairs(across: np.ndarray, within: np.ndarray, **how) -> dict:
         variance += part
         scatter += part**2 / (n - 1)
         third += skewed(n * value - (n - 1) * left)
-    return finished(float(value), np.sqrt(variance), variance**2 / scatter, third, **how)
+    return float(value), float(np.sqrt(variance)), variance**2 / scatter, third

@@ -1,9 +1,12 @@
-"""A run's estimates and readings follow from its two files alone."""
+"""A run's estimates, readings and verdicts follow from its two files alone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import files
+import pandas as pd
 import pytest
 import recompute
 
@@ -16,7 +19,18 @@ CLAIMS = [
     "gain.rmsnorm-entropy-positive",
     "ablation.rmsnorm-reaches-loss",
     "ablation.larger-attention-weights",
+    "ablation.norm-kind-changes-representations",
+    "ablation.tanh-helps-when-data-are-scarce",
+    "attention.rows-sum-to-one",
+    "literature.heavy-tails",
+    "literature.massive-entries",
+    "thoughts.attention-static",
+    "weights.dimension-shows-training",
 ]
+KINDS = {
+    "mean", "against_control", "trend", "ordered", "contrast", "contrast_along", "across",
+    "correlation", "every", "fact", "share", "over_seeds", "rank",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -32,22 +46,51 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_every_estimate_of_a_run_is_recomputed_from_its_files(folder: Path) -> None:
-    measured = list(recompute.compared(recompute.Run(folder)))
+def test_every_number_of_a_run_is_recomputed_from_its_files(folder: Path) -> None:
+    run = files.Run(folder)
+    measured = list(recompute.compared(run))
     assert [(label, wrong) for label, wrong in measured if wrong] == []
-    run = recompute.Run(folder)
-    kinds = {run.claims[r["claim"]]["prediction"]["kind"] for r in run.evidence["results"]}
-    assert kinds >= {"mean", "against_control", "trend", "ordered", "contrast"}
-    assert sum(label.endswith("model minus control") for label, _ in measured) >= 4
+    assert {run.prediction(result)["kind"] for result in run.evidence["results"]} >= KINDS
+    decided = [r for r in run.evidence["results"] if r["verdict"] is not None]
+    controlled = [r for r in decided if r["control"] is not None]
+    ends = [label.rsplit(" ", 1)[-1] for label, _ in measured]
+    assert ends.count("verdict") == len(decided)
+    assert ends.count("reading") == len(controlled)
+    assert sum(label.endswith("model minus control") for label, _ in measured) == len(controlled)
+
+
+def _shifted(run: files.Run, mine: pd.Series) -> None:
+    run.rows.loc[run.rows.index[mine][0], "value"] += 0.5
+
+
+def _without_copies(run: files.Run, mine: pd.Series) -> None:
+    run.rows = run.rows[~(mine & run.rows["control"].notna())]
+
+
+def _without_rows(run: files.Run, mine: pd.Series) -> None:
+    run.rows = run.rows[~mine]
 
 
 @pytest.mark.slow
-def test_a_changed_observation_is_noticed(folder: Path) -> None:
-    run = recompute.Run(folder)
-    place = run.rows.index[run.rows["claim"] == "gain.layernorm-dampens"][0]
-    run.rows.loc[place, "value"] += 0.5
-    keys = ["claim", "model", "prompts", "arm"]
-    run.cells = dict(tuple(run.rows.groupby(keys, sort=False)))
-    wrong = [label for label, measured in recompute.compared(run) if measured]
+@pytest.mark.parametrize(
+    ("claim", "damage", "found"),
+    [
+        ("gain.layernorm-dampens", _shifted, "recomputed"),
+        ("gain.layernorm-dampens", _without_copies, "recorded, and not recomputed"),
+        ("literature.heavy-tails", _without_copies, "recorded, and not recomputed"),
+        ("literature.massive-entries", _without_rows, "recorded, and not recomputed"),
+        ("weights.dimension-shows-training", _without_rows, "recorded, and not recomputed"),
+    ],
+)
+def test_what_is_changed_or_cannot_be_recomputed_is_noticed(
+    folder: Path, claim: str, damage: Callable[[files.Run, pd.Series], None], found: str
+) -> None:
+    run = files.Run(folder)
+    kept = (claim, "ablation.rmsnorm-reaches-loss")
+    run.evidence["results"] = [r for r in run.evidence["results"] if r["claim"] in kept]
+    damage(run, run.rows["claim"] == claim)
+    run.cells = dict(tuple(run.rows.groupby(files.CELL, sort=False, observed=True)))
+    wrong = {label: measured for label, measured in recompute.compared(run) if measured}
     assert wrong
-    assert all(label.startswith("gain.layernorm-dampens ") for label in wrong)
+    assert all(label.startswith(f"{claim} ") for label in wrong)
+    assert any(found in said for measured in wrong.values() for said in measured)

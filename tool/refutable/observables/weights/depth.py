@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from refutable.records import RANKED
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -71,20 +73,27 @@ def rank_among(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
         "copy"
     )
     far = abs(copies - middle) >= abs(value - middle)
-    return _counted(far, value, copies)
+    return _counted(far, value, copies, "on either side")
 
 
 def rank_below(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
     """Rank (1 + b) / (K + 1) of a value predicted below K copies; b lie at or below it."""
-    return _counted(copies <= value, value, copies)
+    return _counted(copies <= value, value, copies, "smallest first")
 
 
 def rank_above(value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
     """Rank (1 + b) / (K + 1) of a value predicted above K copies; b lie at or above it."""
-    return _counted(copies >= value, value, copies)
+    return _counted(copies >= value, value, copies, "largest first")
 
 
-def _counted(extreme: xr.DataArray, value: xr.DataArray, copies: xr.DataArray) -> xr.DataArray:
+def _counted(
+    extreme: xr.DataArray, value: xr.DataArray, copies: xr.DataArray, order: str
+) -> xr.DataArray:
+    """Rank, with what was ranked as its attribute `RANKED` where that is one number a copy."""
     rank = (1 + extreme.sum("copy")) / (copies.sizes["copy"] + 1)
     # What is not a number has no place in the order.
-    return rank.where(copies.notnull().all("copy") & value.notnull())
+    rank = rank.where(copies.notnull().all("copy") & value.notnull())
+    if value.size == 1 and copies.dims == ("copy",):
+        numbers = (float(value), *(float(copy) for copy in copies.values))
+        rank.attrs[RANKED] = (order, numbers)
+    return rank
