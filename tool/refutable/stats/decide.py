@@ -202,7 +202,7 @@ def certified(violations: int, n: int, *, share: float, region: Region | None = 
     Parameters
     ----------
     violations : int
-        Counterexamplees among the draws.
+        Counterexamples among the draws.
     n : int
         Independent draws from a named, frozen generator, fixed beforehand.
     share : float

@@ -56,19 +56,24 @@ def of_table(table: np.ndarray, **how) -> dict:
 def against(model: np.ndarray, copies: np.ndarray, **how) -> dict:
     """Model minus control, both (draw, family)."""
     if alike(model.ravel(), how["error"]) and alike(copies.ravel(), how["error"]):
-        both = np.concatenate([model.ravel(), copies.ravel()])
-        apart = [model.mean() - copies.mean()]
-        return agreement(apart, min(copies.shape), among=both, **how)
+        return agreed_apart(model, copies, **how)
     return contrast_with_copies(model, copies, **how)
 
 
 def numbers_against(model: np.ndarray, copies: np.ndarray, **how) -> dict:
     """Model minus control, one number a draw."""
     if alike(model, how["error"]) and alike(copies, how["error"]):
-        both = np.concatenate([model, copies])
-        units = len(copies) if len(model) == 1 else min(len(model), len(copies))
-        return agreement([model.mean() - copies.mean()], units, among=both, **how)
+        return agreed_apart(model[:, None], copies[:, None], **how)
     return numbers_with_copies(model, copies, **how)
+
+
+def agreed_apart(model: np.ndarray, copies: np.ndarray, **how) -> dict:
+    """Model minus control where each gives one value; a single draw needs 19 copies."""
+    units = [n for n in (len(copies), copies.shape[1] if copies.shape[1] > 1 else 0) if n]
+    units += [len(model)] if len(model) > 1 else []
+    both = np.concatenate([model.ravel(), copies.ravel()])
+    unknown = len(model) == 1 and len(copies) < 19
+    return agreement([model.mean() - copies.mean()], min(units), among=both, unknown=unknown, **how)
 
 
 def alike(values: np.ndarray, error: float) -> bool:

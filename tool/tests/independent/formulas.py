@@ -198,14 +198,17 @@ def share(families: np.ndarray, region: Ends = (None, None)) -> dict:
 
 
 def agreement(
-    values: np.ndarray, units: int, *, error: float, region: Ends = (None, None), among=None
-) -> dict:
+    values: np.ndarray, units: int, *, error: float, region: Ends = (None, None), among=None,
+    unknown: bool = False,
+) -> dict:  # fmt: skip
     """Values that agree: what so many units can hide; a difference of values that are `among`."""
     values = np.asarray(values, dtype=float)
     value, of = values.mean(), values if among is None else np.asarray(among, dtype=float)
     widest = max(error, np.abs(values - value).max())
     size = abs(value) if among is None else np.abs(of).max()
     reach = max(size, 1.0 if (of == np.round(of)).all() else 0.0)
+    if unknown:
+        reach *= 2 / (1 - 0.025 ** (1 / units))
     half = widest + (1 - 0.025 ** (1 / units)) * reach
     ps = [
         1.0 if abs(value - b) <= widest

@@ -107,3 +107,19 @@ def test_numbers_without_families(copies):
             numbers = standard(noise, rng, (STUDIES, draws))
             limits = controls.number_limits(numbers, standard(noise, rng, (STUDIES, copies)))
             errs_at_most(decided(limits, ABOVE_ZERO), 0.03 if noise == "normal" else 0.05)
+
+
+@pytest.mark.parametrize(("draws", "copies"), [(1, 5), (1, 19), (5, 5), (8, 19)])
+def test_levels_of_two_kinds_that_all_families_share(draws, copies):
+    """A hit or a miss throughout: a single model beside five copies that agree tells nothing."""
+    rng = np.random.default_rng([8, draws, copies])
+    for share in (0.05, 0.17, 0.3):
+        wrong = []
+        for _ in range(STUDIES):
+            drawn = (rng.random(draws + copies) < share) * 1.0
+            of_model, of_control = np.split(np.repeat(drawn[:, None], 6, axis=1), [draws])
+            contrast = controls.control_contrast(of_model, of_control, n=6)
+            numbers = controls.numbers_contrast(of_model[:, 0], of_control[:, 0])
+            wrong.append([decide.decide(e, ABOVE_ZERO).verdict.value for e in (contrast, numbers)])
+        for said in np.array(wrong).T:
+            errs_at_most((said == "confirmed") * 1 - (said == "refuted") * 1)

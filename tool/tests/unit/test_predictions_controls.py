@@ -39,9 +39,24 @@ def test_control_of_a_correlation_compares_within_families():
     assert read.reason.startswith("within families")
 
 
-def test_control_of_a_universal_claim_counts_counterexamplees():
+def test_control_of_a_universal_claim_counts_counterexamples():
     clean, broken = labelled([0.1, 0.2], 2, 1), labelled([0.1, -0.2], 2, 1)
     assert _read(every.above(0.0), clean, [clean] * 5).reading is Reading.UNINFORMATIVE
     assert _read(every.above(0.0), clean, [broken] * 19).reading is Reading.INFORMATIVE
     assert _read(every.above(0.0), clean, [broken] * 5).reading is Reading.UNDETERMINED
     assert "5 of 5" in _read(every.above(0.0), clean, [broken] * 5).reason
+
+
+@pytest.mark.parametrize("families", [5, 12, 44])
+def test_a_placebo_that_agrees_is_no_fact(families):
+    """None of so many families had a hit, so as many may as none of them can show."""
+    hits = labelled([0.0] * families, families, 1)
+    control = NullControl("placebo", ("m@placebo",), (hits,), 0.1)
+    read = mean.below(0.5).read_control(Measured(hits, 1e-6), control)
+    assert read.estimate is not None
+    assert read.contrast is not None
+    unseen = 1 - 0.025 ** (1 / families)
+    assert read.estimate.high == pytest.approx(unseen, abs=1e-5)
+    assert read.contrast.high == pytest.approx(unseen, abs=1e-5)
+    expected = Reading.UNINFORMATIVE if unseen < 0.1 else Reading.UNDETERMINED
+    assert read.reading is expected
