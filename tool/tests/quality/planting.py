@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -56,6 +57,9 @@ def standard(kind: str, rng: np.random.Generator, shape: tuple[int, ...]) -> np.
         return rng.standard_normal(shape) + apart * ((rng.random(shape) < share) - share)
     if name == "gamma":
         return (rng.standard_gamma(float(size), shape) - float(size)) / np.sqrt(float(size))
+    if name == "weibull":
+        first, second = (math.gamma(1 + power / float(size)) for power in (1, 2))
+        return (rng.weibull(float(size), shape) - first) / np.sqrt(second - first**2)
     sigma = float(size)
     raw = np.exp(sigma * rng.standard_normal(shape))
     mean = np.exp(sigma**2 / 2)

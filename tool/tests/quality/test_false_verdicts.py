@@ -77,14 +77,30 @@ def test_equivalence_errs_at_most_five_percent_at_either_edge(edge):
     assert not (middle < 0).any()
 
 
-@pytest.mark.parametrize(("share", "apart", "bound"), [(0.1, 12, 0.13), (0.05, 15, 0.11)])
+@pytest.mark.parametrize(
+    ("share", "apart", "bound"),
+    [(0.1, 12, 0.13), (0.05, 15, 0.11), (0.1, 10, 0.085), (0.2, 8, 0.105), (0.02, 25, 0.13)],
+)
 def test_known_limit_more_and_farther_outliers(share, apart, bound):
     """No sample without such a family shows that they exist: 21 and 46 % of those of 15."""
     rng = np.random.default_rng(4)
-    for families in (5, 8, 15, 30, 44):
+    for families in (5, 8, 15, 30, 44, 60):
         shape = (3000, families)
         units = rng.standard_normal(shape) + apart * ((rng.random(shape) < share) - share)
         said = decided(core.t_limits(units), ABOVE_ZERO)
+        assert not_above(said < 0, bound)
+        assert not_above(said > 0, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("noise", "few", "many"),
+    [("lognormal 1.5", 0.11, 0.03), ("gamma 0.2", 0.13, 0.02), ("weibull 0.5", 0.11, 0.025)],
+)
+def test_known_limit_longer_tails(noise, few, many):
+    """Five to eight families of so skew a kind hold none of its tail; thirty do."""
+    rng = np.random.default_rng(12)
+    for families, bound in ((5, few), (8, few), (30, many), (60, many)):
+        said = decided(core.t_limits(standard(noise, rng, (3000, families))), ABOVE_ZERO)
         assert not_above(said < 0, bound)
         assert not_above(said > 0, 0.01)
 
