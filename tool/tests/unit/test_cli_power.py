@@ -61,3 +61,17 @@ def test_what_has_no_power_is_refused(claim: str, problem: str) -> None:
     result = CliRunner().invoke(app, ["power", claim])
     assert result.exit_code == 2
     assert problem in result.output
+
+
+@pytest.mark.parametrize(
+    ("claim", "words"),
+    [
+        ("literature.massive-entries", "44 prompt families, each of one mind share 0.65"),
+        ("gain.register-orders-gain", "groups of 6, 6, 6, 6, 6 families 3.47"),
+        ("gain.layernorm-training-dampens", "1 model beside 19 copies 4.99"),
+        ("gain.rmsnorm-training-expands-over-seeds", "8 models beside 19 copies 1.78"),
+    ],
+)
+def test_what_is_no_t_interval_has_its_own_rule(claim: str, words: str, tmp_path: Path) -> None:
+    text = " ".join(said(claim, "--evidence", str(tmp_path / "none.json")).split())
+    assert words in text
