@@ -83,8 +83,8 @@ class Rank(Fact):
         if ranked is None:
             return {}
         order, numbers = ranked
-        places = ["model", *range(len(numbers) - 1)]
-        return {f"ranked {order}": xr.DataArray(list(numbers), {"copy": places}, ("copy",))}
+        numbered = ["model", *range(len(numbers) - 1)]
+        return {f"ranked {order}": xr.DataArray(list(numbers), {"copy": numbered}, ("copy",))}
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,9 +241,11 @@ def _agreed(
         reach *= 2 / discrete.unseen(units, level=terms["level"])
     elif draws > 1:
         units = min(units, draws)
-    part = terms.pop("part")
-    apart = np.array([model.mean() - control.mean()])
-    return replace(discrete.agreement(apart, units=units, n=n, reach=reach, **terms), part=part)
+    made = discrete.agreement(
+        np.array([model.mean() - control.mean()]), units=units, n=n, reach=reach,
+        error=terms["error"], level=terms["level"], unit=terms["unit"], region=terms["region"],
+    )  # fmt: skip
+    return replace(made, part=terms["part"])
 
 
 def _draws(table: Floats) -> tuple[Floats, Floats, Floats]:

@@ -107,8 +107,12 @@ def number_a_family(
     **terms
         See `Terms`.
     """
-    part = terms.pop("part", "")
-    return replace(family_mean(means, names, differences=differences, **terms), n=n, part=part)
+    terms = {**DEFAULTS, **terms}
+    made = family_mean(
+        means, names, differences=differences, error=terms["error"], level=terms["level"],
+        unit=terms["unit"], region=terms["region"],
+    )  # fmt: skip
+    return replace(made, n=n, part=terms["part"])
 
 
 def unit_mean(

@@ -133,8 +133,8 @@ def correlation_power(r: float, planted: Correlated) -> float:
     low = core.guard_ends(within, guard=correlation.GUARD_WITHIN)[0]
     lower = core.guard_ends(of_means, guard=correlation.GUARD_BETWEEN)[0]
     ends = [core.fisher_back(np.minimum(lower, of_means.low)), core.fisher_back(of_means.high)]
-    found = np.minimum(low, within.low) > core.fisher(planted.bound)
-    return float((found & (unmixing.unmixing(sums).ends(*ends)[0] > planted.bound)).mean())
+    confirmed = np.minimum(low, within.low) > core.fisher(planted.bound)
+    return float((confirmed & (unmixing.unmixing(sums).ends(*ends)[0] > planted.bound)).mean())
 
 
 @cache

@@ -32,7 +32,7 @@ from formulas import (
     within_z,
 )
 
-Found = tuple[str, dict, dict]
+Compared = tuple[str, dict, dict]
 """What is recomputed, the numbers recorded, and those that follow from the rows."""
 
 
@@ -87,7 +87,7 @@ def exact(value: float, error: float) -> dict:
     return {"value": value, "low": value - error, "high": value + error}
 
 
-def estimates(run: Run, result: dict) -> Iterator[Found]:
+def estimates(run: Run, result: dict) -> Iterator[Compared]:
     """Each part of a result with the numbers recorded and recomputed."""
     kind = run.prediction(result)["kind"]
     if not run.is_there(result):
@@ -114,8 +114,8 @@ def of_one(run: Run, result: dict, name: str, recorded: dict) -> dict:
         return exact(run.of(result, members[seed])["value"].item(), error)
     values = run.of(result, result["model"])["value"].to_numpy()
     if kind != "every":
-        if kind == "rank" and (found := ranked(run, result)) is not None:
-            values = np.array([rank_of(*found)])
+        if kind == "rank" and (numbers := ranked(run, result)) is not None:
+            values = np.array([rank_of(*numbers)])
         return exact(values.item(), error)
     return {"value": values[np.argmax(beyond(values, region))]}
 

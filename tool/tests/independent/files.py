@@ -115,9 +115,9 @@ def along(run: Run, result: dict, model: str) -> pd.DataFrame:
     return summed.reset_index()
 
 
-def passed(places: pd.Series, at: float) -> pd.Series:
+def passed(series: pd.Series, at: float) -> pd.Series:
     """Weights that interpolate where a series first passes a number; NaN where it never does."""
-    weights, values = places * 0.0, places.to_numpy()
+    weights, values = series * 0.0, series.to_numpy()
     for i, value in enumerate(values):
         if np.isclose(value, at, rtol=1e-9, atol=0):
             weights.iloc[i] = 1.0
@@ -214,6 +214,6 @@ def ranked(run: Run, result: dict) -> tuple[str, np.ndarray] | None:
     rows = cell[cell["quantity"].str.startswith("ranked ")]
     if rows.empty:
         return None
-    places = rows["at"].str.removeprefix("copy=").replace("model", "-1").astype(int)
+    numbered = rows["at"].str.removeprefix("copy=").replace("model", "-1").astype(int)
     order = rows["quantity"].iloc[0].removeprefix("ranked ")
-    return order, rows.assign(place=places).sort_values("place")["value"].to_numpy()
+    return order, rows.assign(place=numbered).sort_values("place")["value"].to_numpy()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from estimates import Found, against, exact, numbers_against, of_table, of_units
+from estimates import Compared, against, exact, numbers_against, of_table, of_units
 from files import COPIES, Run, means, pairs_of, reduced
 from formulas import difference_of_pairs, jackknife_pairs, step
 
 CONTROL, CONTRAST = "control", "model minus control"
 
 
-def readings(run: Run, result: dict) -> Iterator[Found]:
+def readings(run: Run, result: dict) -> Iterator[Compared]:
     """The control and model minus control of a result, recorded and recomputed."""
     control, kind = result["control"], run.prediction(result)["kind"]
     if control is None or control["contrast"] is None or not run.is_there(result):
@@ -60,7 +60,7 @@ def readings(run: Run, result: dict) -> Iterator[Found]:
         yield CONTRAST, apart, against(model, table, **both)
 
 
-def _step(run: Run, result: dict) -> Iterator[Found]:
+def _step(run: Run, result: dict) -> Iterator[Compared]:
     """The step of an order that its control is read of."""
     control, model = result["control"], result["model"]
     sides = list(reversed(control["reason"].split(":")[0].split(" - ")))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from estimates import Found, beyond, estimates
+from estimates import Compared, beyond, estimates
 from files import Run
 from formulas import one_sample
 from readings import CONTRAST, CONTROL, ends, readings, said, side
@@ -68,14 +68,16 @@ def _of_result(run: Run, result: dict) -> Iterator[tuple[str, list[str]]]:
             yield "replication", ["recorded, and not recomputed"]
 
 
-def _all_of(source: Callable[[Run, dict], Iterator[Found]], run: Run, result: dict) -> list[Found]:
-    """What a source recomputes, up to where rows are missing; the rest is then found lacking."""
-    found: list[Found] = []
+def _all_of(
+    source: Callable[[Run, dict], Iterator[Compared]], run: Run, result: dict
+) -> list[Compared]:
+    """What a source recomputes, up to where rows are missing; the rest is then made lacking."""
+    made: list[Compared] = []
     try:
-        found.extend(source(run, result))
+        made.extend(source(run, result))
     except (KeyError, IndexError, ValueError, ZeroDivisionError):
-        return found
-    return found
+        return made
+    return made
 
 
 def parts_of(result: dict) -> list[str]:

@@ -59,21 +59,21 @@ def test_every_number_of_a_run_is_recomputed_from_its_files(folder: Path) -> Non
     assert sum(label.endswith("model minus control") for label, _ in measured) == len(controlled)
 
 
-def _shifted(run: files.Run, mine: pd.Series) -> None:
-    run.rows.loc[run.rows.index[mine][0], "value"] += 0.5
+def _shifted(run: files.Run, of_claim: pd.Series) -> None:
+    run.rows.loc[run.rows.index[of_claim][0], "value"] += 0.5
 
 
-def _without_copies(run: files.Run, mine: pd.Series) -> None:
-    run.rows = run.rows[~(mine & run.rows["control"].notna())]
+def _without_copies(run: files.Run, of_claim: pd.Series) -> None:
+    run.rows = run.rows[~(of_claim & run.rows["control"].notna())]
 
 
-def _without_rows(run: files.Run, mine: pd.Series) -> None:
-    run.rows = run.rows[~mine]
+def _without_rows(run: files.Run, of_claim: pd.Series) -> None:
+    run.rows = run.rows[~of_claim]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("claim", "damage", "found"),
+    ("claim", "damage", "expected"),
     [
         ("gain.layernorm-dampens", _shifted, "recomputed"),
         ("gain.layernorm-dampens", _without_copies, "recorded, and not recomputed"),
@@ -83,7 +83,7 @@ def _without_rows(run: files.Run, mine: pd.Series) -> None:
     ],
 )
 def test_what_is_changed_or_cannot_be_recomputed_is_noticed(
-    folder: Path, claim: str, damage: Callable[[files.Run, pd.Series], None], found: str
+    folder: Path, claim: str, damage: Callable[[files.Run, pd.Series], None], expected: str
 ) -> None:
     run = files.Run(folder)
     kept = (claim, "ablation.rmsnorm-reaches-loss")
@@ -93,4 +93,4 @@ def test_what_is_changed_or_cannot_be_recomputed_is_noticed(
     wrong = {label: measured for label, measured in recompute.compared(run) if measured}
     assert wrong
     assert all(label.startswith(f"{claim} ") for label in wrong)
-    assert any(found in said for measured in wrong.values() for said in measured)
+    assert any(expected in said for measured in wrong.values() for said in measured)

@@ -43,28 +43,28 @@ def test_orders(sizes):
     rng = np.random.default_rng([2, *sizes])
     step = kinds.step_decided(sizes)
     region = Region(0.0, None)
-    found = []
+    confirmed = []
     for _ in range(1200):
         groups = [rng.standard_normal(n) + i * step for i, n in enumerate(sizes)]
         parts = [
             est.difference_of_groups(a, b, n=sum(sizes), region=region) for a, b in pairwise(groups)
         ]
-        found.append(_confirmed(parts, region))
-    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+        confirmed.append(_confirmed(parts, region))
+    assert np.mean(confirmed) == pytest.approx(0.8, abs=0.03)
 
 
 @pytest.mark.parametrize(("draws", "copies"), [(1, 5), (1, 19), (8, 19)])
 def test_a_model_beside_its_copies(draws, copies):
     rng = np.random.default_rng([3, draws, copies])
     apart, region = kinds.draws_decided(draws, copies), Region(0.0, None)
-    found = [
+    confirmed = [
         _confirmed(
             [controls.numbers_contrast(rng.standard_normal(draws) + apart, copy, region=region)],
             region,
         )
         for copy in rng.standard_normal((1500, copies))
     ]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+    assert np.mean(confirmed) == pytest.approx(0.8, abs=0.03)
 
 
 @pytest.mark.slow
@@ -74,10 +74,10 @@ def test_correlations(families):
     r, region = kinds.correlation_decided(planted), Region(0.2, None)
     rng = np.random.default_rng([4, families])
     index = np.repeat(np.arange(families), 8)
-    found = []
+    confirmed = []
     for _ in range(1000):
         both = rng.standard_normal((2, families))[:, index] + rng.standard_normal((2, index.size))
         y = r * both[0] + np.sqrt(1 - r**2) * both[1]
         parts = correlation.correlation_parts(both[0], y, [str(i) for i in index], region=region)
-        found.append(_confirmed(parts, region))
-    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+        confirmed.append(_confirmed(parts, region))
+    assert np.mean(confirmed) == pytest.approx(0.8, abs=0.03)
