@@ -213,5 +213,5 @@ KINDS = {
     "mean": _mean, "trend": _trend, "share": _share, "contrast": _over_seeds,
     "contrast_along": _over_seeds, "over_seeds": _over_seeds, "ordered_models": _over_seeds,
     "ordered": _ordered, "correlation": _correlation, "against_control": _against_control,
-    "seeds_against_control": _against_control, "across": _across,
+    "seeds_against_control": _against_control, "across": _across, "across_along": _across,
 }  # fmt: skip

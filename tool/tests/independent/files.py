@@ -197,6 +197,7 @@ def pairs_of(run: Run, result: dict, control: str | None = None) -> list[np.ndar
     """Likenesses of pairs of runs, (1 + family, first, second)."""
     cell = run.everything(result, result["model"])
     rows = cell[cell["control"].isna() if control is None else cell["control"] == control]
+    rows = rows[rows["quantity"].str.startswith("likeness ")]
     numbers = rows["at"].str.extract(r"left_out=(-?\d+);first=(\d+);second=(\d+)").astype(int)
     rows = rows.assign(l=numbers[0], a=numbers[1], b=numbers[2]).sort_values(["l", "a", "b"])
     count = rows["a"].nunique()

@@ -22,7 +22,7 @@ def readings(run: Run, result: dict) -> Iterator[Compared]:
     if kind == "ordered":
         yield from _step(run, result)
         return
-    if kind == "across":
+    if kind in ("across", "across_along"):
         region = run.prediction(result)["parameters"]
         alone["region"] = (region["low"], region["high"])
         model, copies = (pairs_of(run, result, c) for c in (None, COPIES))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -71,12 +72,10 @@ def _of_result(run: Run, result: dict) -> Iterator[tuple[str, list[str]]]:
 def _all_of(
     source: Callable[[Run, dict], Iterator[Compared]], run: Run, result: dict
 ) -> list[Compared]:
-    """What a source recomputes, up to where rows are missing; the rest is then made lacking."""
+    """What a source recomputes, up to where rows are missing; the rest then counts as lacking."""
     made: list[Compared] = []
-    try:
+    with suppress(KeyError, IndexError, ValueError, ZeroDivisionError):
         made.extend(source(run, result))
-    except (KeyError, IndexError, ValueError, ZeroDivisionError):
-        return made
     return made
 
 
