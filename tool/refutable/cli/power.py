@@ -122,9 +122,9 @@ def rows_of_kind(claim: Claim, prompts: str | None) -> list[tuple[str, str]]:
     if kind == "correlation" and one_sided and bound is not None:
         planted = kinds.Correlated(sizes, bound if high is None else -bound)
         sign = 1 if high is None else -1
-        shown = [sign * kinds.correlation_decided(planted, power=p) for p in POWERS]
+        numbers = [sign * kinds.correlation_decided(planted, power=p) for p in POWERS]
         who = f"{len(sizes)} families of {min(sizes)} to {max(sizes)} prompts"
-        return [(who, f"r {' / '.join(f'{r:.2f}' for r in shown)}, between and within")]
+        return [(who, f"r {_shown(numbers)}, between and within")]
     if isinstance(claim.predicts, Ordered):
         remarks = Counter(str(f.get(claim.predicts.over, "")) for f in chosen.families.values())
         groups = tuple(sum(remarks[name] for name in level) for level in claim.predicts.levels)
