@@ -22,8 +22,8 @@ def test_arrays_of_one_template_have_their_own_values_name_and_remarks() -> None
     templates, values = Templates(), np.arange(4.0).reshape(2, 2)
     first = filled(templates, values, ["a/0", "b/0"])
     second = filled(templates, values + 7, ["a/0", "b/0"])
-    for array, own in ((first, values), (second, values + 7)):
-        xr.testing.assert_equal(array, made(own, ["a/0", "b/0"]))
+    for array, numbers in ((first, values), (second, values + 7)):
+        xr.testing.assert_equal(array, made(numbers, ["a/0", "b/0"]))
         assert (array.name, array.attrs) == ("x", {"unit": "nats"})
     first.attrs["unit"] = "bits"
     assert second.attrs == {"unit": "nats"}
