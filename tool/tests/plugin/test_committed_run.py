@@ -18,6 +18,7 @@ from refutable.measurement.state import Settings, Sources
 from refutable.measurement.subject import call
 from refutable.models.registry import all_specs, resolve
 from refutable.models.sources import weights_available
+from refutable.models.sources.twin import how_to_train
 from refutable.spec.prompts import load_prompts
 from refutable.store.committed import Committed, committed_in
 from refutable.store.store import Store
@@ -116,6 +117,18 @@ def test_every_twin_that_is_not_shipped_is_committed() -> None:
     assert len(absent) == 41 + 25 + 3 + 30
     assert {s.id for s in absent} <= known
     assert all((fixtures() / s.location).parent.name == s.group for s in absent)
+
+
+@pytest.mark.parametrize(
+    ("model", "command"),
+    [
+        ("twin-layernorm-both-no-positions-3", "--variant layernorm-both-no-positions --seed 3"),
+        ("twin-none-trained-2", "--recipe trained --variant none --seed 2"),
+        ("twin-none-tuned-3", "--recipe tuned --variant none --seed 3"),
+    ],
+)
+def test_how_to_train_a_twin_that_is_not_shipped_is_the_command(model: str, command: str) -> None:
+    assert how_to_train(resolve(model)) == f"refutable train twins {command}"
 
 
 def test_a_contrast_of_replayed_seeds_says_so(project: pytest.Pytester) -> None:

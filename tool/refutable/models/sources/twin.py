@@ -11,6 +11,8 @@ from refutable.models.spec import ModelSpec
 from refutable.system.paths import cache_dir, fixtures
 
 TRAINED = "trained"
+RECIPES = (TRAINED, "tuned")
+"""Recipes whose name ends that of a group; the early one has none."""
 """Recipe whose groups of models are named after it; those of the early recipe are not."""
 THOUGHTS = "thoughts"
 """Tag of the twins that think before they answer."""
@@ -49,9 +51,11 @@ def how_to_train(spec: ModelSpec) -> str:
     """Return the command that trains a twin."""
     if THOUGHTS in spec.tags:
         return f"refutable train thoughts --size {spec.group.split('-')[1]} --seed {spec.seed}"
-    variant = (spec.group or "").removesuffix(f"-{TRAINED}")
-    recipe = f" --recipe {TRAINED}" if TRAINED in spec.tags else ""
-    return f"refutable train twins{recipe} --variant {variant} --seed {spec.seed}"
+    variant, _, recipe = (spec.group or "").rpartition("-")
+    if recipe not in RECIPES:
+        variant, recipe = spec.group or "", ""
+    option = f" --recipe {recipe}" if recipe else ""
+    return f"refutable train twins{option} --variant {variant} --seed {spec.seed}"
 
 
 def folder_of(spec: ModelSpec) -> Path | None:
