@@ -42,9 +42,17 @@ def content_checks(
     Returns
     -------
     tuple of InstrumentCheck
-        ``weights-type``, ``weights-equal``, ``weights-finite``, ``weights-alive``.
+        ``weights-type``, ``weights-equal``, ``weights-finite``, ``weights-alive``; before them
+        ``weights-once`` where it fails.
     """
+    twice = _named(
+        "weights-once",
+        held.contradicting,
+        "two files of the checkpoint hold these tensors with other numbers ({}), and which one is "
+        "meant is not said: remove the files of the other release",
+    )
     return (
+        *((twice,) if not twice.passed else ()),
         _types(model, held, quantized),
         _equal(model, held, quantized),
         _named(

@@ -49,6 +49,8 @@ class HeldTensors:
         self._slices: dict[str, Slice] = {}
         self.shapes: Mapping[str, tuple[int, ...]] = {}
         self.types: Mapping[str, str] = {}
+        self.contradicting: list[str] = []
+        """Tensors that lie in several files, with other numbers in each."""
 
     def __enter__(self) -> Self:
         """Open the files and list what they hold."""
@@ -57,10 +59,10 @@ class HeldTensors:
                 from safetensors import safe_open
 
                 opened = self._stack.enter_context(safe_open(path, framework="pt"))
-                self._slices |= {name: opened.get_slice(name) for name in opened.keys()}
+                self._add({name: opened.get_slice(name) for name in opened.keys()})
             else:
                 loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-                self._slices |= {n: t for n, t in loaded.items() if isinstance(t, torch.Tensor)}
+                self._add({n: t for n, t in loaded.items() if isinstance(t, torch.Tensor)})
         self.shapes = {name: _shape(item) for name, item in self._slices.items()}
         self.types = {name: _type(item) for name, item in self._slices.items()}
         return self
@@ -74,6 +76,12 @@ class HeldTensors:
         """Close them."""
         self._slices = {}
         self._stack.close()
+
+    def _add(self, of_file: Mapping[str, Slice]) -> None:
+        for name in set(of_file) & set(self._slices):
+            if not torch.equal(self._slices[name][...], of_file[name][...]):
+                self.contradicting.append(name)
+        self._slices |= of_file
 
     def __contains__(self, name: object) -> bool:
         return name in self._slices

@@ -58,7 +58,7 @@ def judge(
 def is_buffer(name: str, shape: tuple[int, ...]) -> bool:
     """Whether name and shape are such as checkpoints gave to buffers and never to weights."""
     leaf = name.rsplit(".", 1)[-1]
-    if leaf == "bias" and len(shape) > 2:
+    if leaf == "bias" and (len(shape) > 2 or (len(shape) == 2 and shape[0] == shape[1])):
         return True
     return leaf in ("masked_bias", "inv_freq", "cos_cached", "sin_cached") or "rotary_emb" in name
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Fields that change the arithmetic, by what their names say.
 _ARITHMETIC = re.compile(
     r"(?i)rope|rotary|yarn|ntk|theta|alibi|softcap|soft_cap|multiplier|sliding_window"
-    r"|attention_chunk|qk_norm|clip_qkv|freq_base|wavelength|position_scal|position_interpol"
+    r"|attention_chunk|parallel_residual|parallel_attn|qk_norm|clip_qkv|freq_base|wavelength|position_scal|position_interpol"
     r"|(logit|attn|attention|embedding|residual|softmax|query|key|depth)s?_(scal|temperature)"
 )
 # A factor of 1 changes nothing, whoever reads it.
@@ -89,6 +89,8 @@ def _fields_read(model: PreTrainedModel, raw: Mapping[str, Json]) -> InstrumentC
         and not re.search(rf"\b{re.escape(name)}\b", sources)
     )
     unread += sorted(_unknown_rope_keys(raw, sources, _rope_kinds(model)))
+    if told := _empty_window(config):
+        return InstrumentCheck("config-read", False, 1.0, 0.0, told)
     if not unread:
         return InstrumentCheck("config-read", True, 0.0, 0.0, _own_code(model, raw))
     told = ", ".join(f"{name} ({_value(raw, name)})" for name in unread[:3])
@@ -100,6 +102,20 @@ def _fields_read(model: PreTrainedModel, raw: Mapping[str, Json]) -> InstrumentC
         f"config.json states {told}, which {type(model).__name__} does not read: give it under "
         "the name that the class reads, or take it out",
     )
+
+
+def _empty_window(config: PreTrainedConfig) -> str:
+    """Name a window that lets no token see even itself; empty where there is none."""
+    kinds = getattr(config, "layer_types", None) or ("sliding",)
+    for name, value in vars(config).items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if name.endswith("sliding_window") and whole and value < 1:
+            if any("sliding" in str(kind) for kind in kinds):
+                return (
+                    f"config.json states {name} = {value}, in which no token sees itself: give the "
+                    "number of tokens, or null for all of them"
+                )
+    return ""
 
 
 def _own_code(model: PreTrainedModel, raw: Mapping[str, Json]) -> str:
@@ -177,6 +193,8 @@ def _rotary(
     if structure.positions != "rotary":
         return InstrumentCheck(name, True, None, None, f"positions are {structure.positions}")
     config = text_config(model)
+    if told := _two_scalings(raw):
+        return _failed(name, told)
     used = _honoured(getattr(config, "rope_parameters", None), _rope_kinds(model))
     effective = {float(f"{base:.6g}") for base in _effective_bases(model)}
     bases = {*stated_bases(used), *effective}
@@ -213,6 +231,23 @@ def _honoured(parameters: Json, layer_types: set[str]) -> dict[str, Json]:
         for name, value in parameters.items()
         if not isinstance(value, dict) or name in layer_types
     }
+
+
+def _two_scalings(raw: Mapping[str, Json]) -> str:
+    """Name two ways of scaling that a config states in its older and its newer form."""
+    found = [raw.get(field) for field in ("rope_parameters", "rope_scaling")]
+    # Nested by layer type they are read by classes of their own.
+    given = [
+        {"rope_type": one.get("type", "default"), **one}
+        for one in found
+        if isinstance(one, dict) and not any(isinstance(v, dict) for v in one.values())
+    ]
+    if len(given) < 2:
+        return ""
+    shared = {"rope_type", "factor"} | (set(given[0]) & set(given[1]))
+    odd = ", ".join(sorted(n for n in shared if given[0].get(n) != given[1].get(n)))
+    told = f"config.json states rope_parameters and rope_scaling, which differ in {odd}"
+    return f"{told}: one of them is not used" if odd else ""
 
 
 def _failed(name: str, told: str) -> InstrumentCheck:

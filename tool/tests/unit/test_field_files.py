@@ -292,3 +292,49 @@ def test_two_tokenizers_in_one_folder_are_refused(tmp_path: Path) -> None:
     words.write_text(json.dumps(swapped))
     with pytest.raises(ModelError, match=r"two tokenizers: .* \(2 tokens differ\)"):
         identify(resolve(str(tmp_path / "model")))
+
+
+@pytest.mark.parametrize("window", [0, -1])
+def test_a_window_in_which_no_token_sees_itself_is_refused(tmp_path: Path, window: int) -> None:
+    build_small(small_config("mistral")).save_pretrained(tmp_path)
+    assert "config-read" not in checks(tmp_path)
+    checkpoints.edit_config(tmp_path, sliding_window=window)
+    assert f"sliding_window = {window}" in checks(tmp_path)["config-read"]
+
+
+def test_an_older_and_a_newer_form_of_scaling_that_differ_are_refused(tmp_path: Path) -> None:
+    checkpoints.save(checkpoints.llama(), tmp_path)
+    checkpoints.edit_config(tmp_path, rope_scaling={"type": "default"})
+    assert "rotary-base" not in checks(tmp_path)
+    checkpoints.edit_config(tmp_path, rope_scaling={"type": "linear", "factor": 2.0})
+    assert "differ in factor, rope_type" in checks(tmp_path)["rotary-base"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_tensor_in_two_shards_is_refused_where_its_numbers_differ(
+    tmp_path: Path, same: bool
+) -> None:
+    checkpoints.save(checkpoints.llama(), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    half = len(tensors) // 2
+    parts = dict(list(tensors.items())[:half]), dict(list(tensors.items())[half:])
+    name = next(iter(parts[0]))
+    of_release = parts[0][name].clone() + (0 if same else 1)
+    places = {}
+    for at, part in enumerate((parts[0], parts[1] | {name: of_release}), start=1):
+        file = f"model-{at:05}-of-00002.safetensors"
+        save_file(part, tmp_path / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(parts[at - 1], file)
+    index = {"metadata": {}, "weight_map": places}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert (name in checks(tmp_path).get("weights-once", "")) is not same
+
+
+def test_square_masks_of_old_files_are_no_quantized_matrices(tmp_path: Path) -> None:
+    build_small(small_config("gpt_bigcode")).save_pretrained(tmp_path)
+    mask = torch.ones(128, 128, dtype=torch.bool).tril()
+    rewrite(tmp_path, lambda held: held | {"transformer.h.0.attn.bias": mask})
+    assert checks(tmp_path) == {}
+    rewrite(tmp_path, lambda held: held | {"transformer.h.0.attn.bias": mask.T})
+    assert "a mask whose row" in checks(tmp_path)["weights-used"]

@@ -96,6 +96,9 @@ def test_rope_scaling_of_a_gguf_file_is_the_models(
             lambda w: (_yarn(w), w.add_float32("llama.rope.scaling.yarn_log_multiplier", 1.0)),
             "yarn_log_multiplier",
         ),
+        # A neutral factor is 1, a neutral limit is not.
+        (lambda w: w.add_float32("llama.attention.clamp_kqv", 1.0), "clamp_kqv = 1"),
+        (lambda w: w.add_bool("llama.use_parallel_residual", True), "use_parallel_residual"),
         (lambda w: w.add_float32("llama.attention.temperature_scale", 0.5), "temperature_scale"),
         (lambda w: w.add_float32("llama.residual_scale", 0.22), "llama.residual_scale = 0.2"),
     ],

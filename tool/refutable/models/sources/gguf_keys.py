@@ -50,6 +50,12 @@ _NEUTRAL = (0, 1, 0.0, 1.0, "none", True)
 _USUAL: Mapping[str, tuple[bool | int | float, ...]] = {
     "attention.causal": (True,),
     "pooling_type": (0,),
+    # Limits and switches: 1 is no neutral value of theirs.
+    "attention.clamp_kqv": (0,),
+    "attention.max_alibi_bias": (0,),
+    "attn_logit_softcapping": (0,),
+    "final_logit_softcapping": (0,),
+    "use_parallel_residual": (False,),
 }
 _ROPE = "rope.scaling."
 _TOLERANCE = 1e-3
