@@ -124,8 +124,8 @@ def draw() -> Figure:
             axis.set_xlabel("processor time, s")
             axis.set_ylabel("share found")
             axis.set_ylim(-0.02, 1.02)
-        # Between the curves of the first panel there is room for it; the second is drawn alike.
-        axes[0].legend(loc="upper right", bbox_to_anchor=(1.0, 0.95), fontsize=7.5)
+        # Between the curves of the second panel there is room for it; the first is drawn alike.
+        axes[1].legend(loc="upper left", bbox_to_anchor=(0.42, 0.93), fontsize=7.5)
         style.finish(
             fig,
             "Planted counterexamples found",
