@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -141,6 +143,44 @@ def test_entropies_of_large_vocabularies_are_right_to_rounding(tokens: int) -> N
     torch.testing.assert_close(top.double(), chances.max(-1).values.exp(), rtol=1e-5, atol=0)
 
 
+SLIDING, FULL, LINEAR = "sliding_attention", "full_attention", "linear_attention"
+VARIANTS: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 1},
+    "gemma2": {"layer_types": [FULL, SLIDING], "sliding_window": 4, "attn_logit_softcapping": 2.0},
+    "llama4_text": {"attention_chunk_size": 4, "no_rope_layers": [1, 0], "floor_scale": 4},
+    "gemma4_text": {
+        "num_hidden_layers": 3,
+        "layer_types": [FULL, SLIDING, FULL],
+        "global_head_dim": 32,
+        "attention_k_eq_v": True,
+        "num_global_key_value_heads": 1,
+        "sliding_window": 3,
+    },
+    "qwen3_next": {"num_hidden_layers": 3, "layer_types": [FULL, LINEAR, LINEAR]},
+    "recurrent_gemma": {"num_hidden_layers": 3, "attention_window_size": 3},
+    "llama": {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}},
+    "gpt_neo": {"attention_types": [[["local", "global"], 1]], "window_size": 3},
+    "opt": {"pad_token_id": 9, "word_embed_proj_dim": 32},
+    "xlm-roberta": {"pad_token_id": 9},
+}
+"""Windows and chunks far shorter than a prompt, hybrids in other orders, heads of two sizes, and
+padding by a token that prompts hold."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", VARIANTS)
+def test_other_masks_orders_and_padding_give_what_single_prompts_give(model_type: str) -> None:
+    config = small_config(model_type)
+    changed = {**config.to_dict(), **VARIANTS[model_type]}
+    model = build_small(type(config)(**{n: v for n, v in changed.items() if n != "block_types"}))
+    prompts = encoded(8, 3, 17, 1, 26, 12, 5, 33)
+    # The second tokens are what these models pad with, start or end with.
+    ids = tuple(
+        (x[0], (9, 2, 1)[at % 3], *x[2:]) if x[1:] else x for at, x in enumerate(prompts.ids)
+    )
+    are_as_of_single_prompts(model, replace(prompts, ids=ids), rtol=1e-4)
+
+
 def test_a_head_applied_as_a_function_is_measured() -> None:
     model = planted("functional-head")
     prompts = encoded(9, 3, 14, 1, 22)
@@ -236,3 +276,21 @@ def test_what_a_constructor_sets_is_refused_in_an_untrained_copy_at_each_try(
     for _ in range(2):
         with pytest.raises(NotAvailableError, match="in its constructor and not in _init_weights"):
             draw_all()
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_weights_that_blocks_share_are_read_of_each_of_them(
+    tmp_path: Path, from_file: bool
+) -> None:
+    changed = {"num_hidden_layers": 3, "layers_block_type": ["hybrid", "mamba", "hybrid"]}
+    config = small_config("zamba2")
+    model = build_small(type(config)(**{**config.to_dict(), **changed}))
+    if from_file:
+        model.save_pretrained(tmp_path)
+        reader = WeightReader.from_folder(tmp_path)
+    else:
+        reader = WeightReader.from_state_dict(model.state_dict(), model.config)
+    assert reader.layers == (0, 2)
+    wanted = model.model.layers[2].shared_transformer.self_attn.q_proj.weight.T
+    for layer in reader.layers:
+        np.testing.assert_array_equal(reader.matrix(layer, "q"), wanted)

@@ -163,8 +163,10 @@ class WeightReader:
         ModelError
             If the checkpoint has it under no name.
         """
-        aliases = next((p.aliases for p in self.layout.parameters if p.name == parameter), ())
-        for name in (parameter, *aliases):
+        # Blocks that share their weights are held once, under the name of one of them.
+        every = ((p.name, *p.aliases) for p in self.layout.parameters)
+        same = next((names for names in every if parameter in names), ())
+        for name in (parameter, *same):
             if name in self._names:
                 return self._names[name]
         raise ModelError(f"the checkpoint has no tensor {parameter}: it is not of this config")
