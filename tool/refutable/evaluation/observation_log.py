@@ -99,9 +99,10 @@ class ObservationLog:
             for quantity, array in claim.predicts.rests_on(evaluation.values).items()
         ]
         if evaluation.replicated is not None:
+            named = named_arrays(evaluation.replicated).items()
             arrays += [
-                (_labelled(array), {**common, "quantity": quantity, "control": REPLICATION})
-                for quantity, array in named_arrays(evaluation.replicated).items()
+                (_labelled(array), {**common, "quantity": name, "control": REPLICATION})
+                for name, array in ((q.replace("value", REPLICATION), a) for q, a in named)
             ]
         self._write(_key(claim, cell), self._prompts(cell.prompts), arrays)
         self._keep_observables(cell, cell.model)

@@ -102,6 +102,7 @@ class Observed:
         if cell is None:
             raise RefutableError(f"the observations hold no values of {model}")
         rows = cell[cell["control"].isna() if control is None else cell["control"] == control]
+        rows = rows[rows["quantity"].str.startswith("value")]
         if not len(rows):
             raise RefutableError(f"the observations hold no values of the control of {model}")
         if rows["family"].isna().all():
@@ -152,7 +153,9 @@ class Observed:
     def _copies(self, result: Result, model: str) -> list[str]:
         cell = self._cell(result, model)
         names = [] if cell is None else [str(n) for n in cell["control"].dropna().unique()]
-        return sorted(names, key=lambda n: int(n.rsplit("-", 1)[-1]) if n[-1].isdigit() else 0)
+        # What is made of all copies at once, and what the study's own statistic rests on, is none.
+        copies = [name for name in names if name[-1].isdigit()]
+        return sorted(copies, key=lambda n: int(n.rsplit("-", 1)[-1]))
 
     def _group(self, model: str) -> str | None:
         facts = self._members.get(model)
