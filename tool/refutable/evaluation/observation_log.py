@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from refutable.evaluation.outcome import CellOutcome
-from refutable.evidence.rows import named_arrays, numbers_along, put_rows
+from refutable.evidence.rows import named_arrays, put_rows
 from refutable.evidence.table import Table
 from refutable.measurement.harness import Harness
 from refutable.measurement.needs import copies_of
@@ -124,10 +124,6 @@ class ObservationLog:
             for name, one in zip(names, values, strict=True)
             for quantity, array in named_arrays(one).items()
             if getattr(array, "size", 1) <= MOST_OF_A_MEMBER
-        ]
-        arrays += [
-            (array, {**common, "quantity": quantity, "control": None})
-            for quantity, array in numbers_along(values[0]).items()
         ]
         self._write(f"{_key(claim, cell)}|{model}", self._prompts(cell.prompts), arrays)
         self._keep_observables(cell, model)

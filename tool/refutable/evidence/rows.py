@@ -26,18 +26,6 @@ def named_arrays(values: object) -> dict[str, xr.DataArray]:
     return {("value" if i == 0 else f"value{i + 1}"): array for i, array in enumerate(values)}
 
 
-def numbers_along(values: object) -> dict[str, xr.DataArray]:
-    """Return numbers that stand beside a dim of an array, such as the tokens seen at each step."""
-    coords = getattr(values, "coords", {})
-    return {
-        str(name): coords[name].reset_coords(drop=True)
-        for name in coords
-        if len(coords[name].dims) == 1
-        and coords[name].dims not in ((name,), ("prompt",))
-        and coords[name].dtype.kind in "fiu"
-    }
-
-
 def tidy(
     array: xr.DataArray, prompts: PromptSet | None, common: Mapping[str, str | None]
 ) -> pd.DataFrame:

@@ -205,10 +205,10 @@ def _strips(result: Result, claim: ClaimReport, rows: pd.DataFrame | None) -> It
     """Yield one strip for each quantity that the claim's body returned."""
     if rows is None:
         return
-    # A claim about several models has rows under the name of each.
-    members = [result.model] if (rows["model"] == result.model).any() else list(result.models)
-    rows = rows[rows["model"].isin(members)]
     usable = rows.dropna(subset=["value", "family", "prompt"])
+    # A claim about several models has rows under the name of each.
+    members = [result.model] if (usable["model"] == result.model).any() else list(result.models)
+    usable = usable[usable["model"].isin(members)]
     quantities = list(usable["quantity"].unique())
     for place, quantity in enumerate(quantities):
         of_quantity = usable[usable["quantity"] == quantity]

@@ -92,12 +92,15 @@ def slopes(rows: pd.DataFrame, cut: bool) -> pd.DataFrame:
     return wide.assign(value=array @ x / (x @ x))[["value"]].reset_index()
 
 
-def along(run: Run, result: dict, model: str) -> pd.DataFrame:
+def along(run: Run, result: dict, model: str, place: str) -> pd.DataFrame:
     """Rows of a model reduced over its training: to a slope, or to a point that it passed."""
     given, rows = run.prediction(result)["parameters"], run.of(result, model)
-    cell = run.everything(result, model)
+    shared = run.everything(result, result["model"])
+    at = shared["at"].astype(str).str.removeprefix(f"trained={place};")
+    shared = shared.assign(at=at)[at.str.startswith("step=")].dropna(subset=["value"])
     beside = {
-        name: cell[cell["quantity"] == name].set_index("at")["value"] for name in ("tokens", "loss")
+        name: shared[shared["quantity"] == name].set_index("at")["value"]
+        for name in ("tokens", "loss")
     }
     tokens = np.log2(beside["tokens"])
     if given["where"] == "slope":
@@ -134,7 +137,7 @@ def table(run: Run, result: dict, name: str, control: str | None = None) -> pd.D
     members, rows = run.members(result, name), {}
     for seed, model in members.items():
         if run.prediction(result)["kind"] == "contrast_along":
-            rows[seed] = along(run, result, model)
+            rows[seed] = along(run, result, model, f"{name}:{None if model == name else seed}")
         else:
             rows[seed] = run.of(result, model, control)
     return pd.DataFrame({s: means(r) for s, r in rows.items() if len(r)}).T.dropna(axis=1)
