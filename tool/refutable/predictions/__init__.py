@@ -37,7 +37,6 @@ from refutable.predictions.base import (
     Measured,
     NullControl,
     Prediction,
-    check_bounds,
 )
 from refutable.predictions.contrasts import MODELS, Contrast, OrderedModels
 from refutable.predictions.equals import Equals, Fact, Rank
@@ -45,6 +44,7 @@ from refutable.predictions.every import Every
 from refutable.predictions.mean import Mean
 from refutable.predictions.ordered import Ordered
 from refutable.predictions.pairs_along import AcrossAlong
+from refutable.predictions.regions import check_bounds
 from refutable.predictions.seed_pairs import Across, Likeness
 from refutable.predictions.seeds import EachSeed, OverSeeds
 from refutable.predictions.share import Share

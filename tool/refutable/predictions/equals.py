@@ -12,10 +12,10 @@ from refutable.predictions.base import (
     Measured,
     NullControl,
     Prediction,
-    closed,
     judgement,
 )
 from refutable.predictions.labels import PerFamily, scalar
+from refutable.predictions.regions import closed
 from refutable.records import RANKED, Control, Decision, Region, Verdict
 from refutable.stats import estimate as est
 from refutable.stats import readings

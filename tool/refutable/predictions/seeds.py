@@ -16,8 +16,6 @@ from refutable.predictions.base import (
     Measured,
     NullControl,
     Prediction,
-    closed,
-    equality,
     judgement,
     read_against,
 )
@@ -30,6 +28,7 @@ from refutable.predictions.groups import (
     seeds_against_copies,
 )
 from refutable.predictions.labels import PerFamily, scalar
+from refutable.predictions.regions import closed, equality
 from refutable.records import Control, Decision, Region, Verdict
 from refutable.stats import build, decide
 from refutable.stats import estimate as est
