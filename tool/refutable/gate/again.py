@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _KEY = ["claim", "model", "prompts", "arm"]
+_BODY = r"value\d*"
+"""Quantities of what a body returned; all others stand beside it."""
+_OTHER = ("copies", "replication")
+"""Controls that are no copy: what all of them rest on, and the study's own statistic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Observed:
             again = _judged_from(prediction, result, rests)
             if again is not None:
                 return again
-            values = prediction.completed(self._values(result, prediction, None), rests)
+            values = self._values(result, prediction, None)
             null = self._null(result, claim, prediction)
             return _judged(prediction, result, values, null)
         except (RefutableError, ValueError, KeyError) as problem:
@@ -102,12 +106,20 @@ class Observed:
         if cell is None:
             raise RefutableError(f"the observations hold no values of {model}")
         rows = cell[cell["control"].isna() if control is None else cell["control"] == control]
-        rows = rows[rows["quantity"].str.startswith("value")]
+        along = rows[~rows["quantity"].str.fullmatch(_BODY)]
+        rows = rows[rows["quantity"].str.fullmatch(_BODY)]
         if not len(rows):
             raise RefutableError(f"the observations hold no values of the control of {model}")
         if rows["family"].isna().all():
             return _by_coordinates(rows)
-        return arrays_of(rows, "value")
+        values = arrays_of(rows, "value")
+        # What a model was trained on at each step, and its loss there, are rows of their own.
+        for name, part in along[along["at"].notna()].groupby("quantity"):
+            numbers = _by_coordinates(part)
+            if not isinstance(values, tuple) and set(numbers.dims) <= set(values.dims):
+                labels = {dim: values[dim].values for dim in numbers.dims}
+                values = values.assign_coords({str(name): numbers.assign_coords(labels)})
+        return values
 
     def _null(
         self, result: Result, claim: ClaimReport, prediction: Prediction
@@ -119,7 +131,8 @@ class Observed:
         controlled = self._controlled(result, prediction)
         names = self._copies(result, next(iter(controlled.values())))
         values = tuple(self._copy(result, prediction, controlled, i) for i in range(len(names)))
-        if not values:
+        # Earlier runs kept one of the copies that a placebo's body returned.
+        if not values or (not prediction.grouped and len(values) < len(recorded.models)):
             return None
         return NullControl(recorded.kind, recorded.models, values, claim.sesoi)
 
@@ -153,9 +166,8 @@ class Observed:
     def _copies(self, result: Result, model: str) -> list[str]:
         cell = self._cell(result, model)
         names = [] if cell is None else [str(n) for n in cell["control"].dropna().unique()]
-        # What is made of all copies at once, and what the study's own statistic rests on, is none.
-        copies = [name for name in names if name[-1].isdigit()]
-        return sorted(copies, key=lambda n: int(n.rsplit("-", 1)[-1]))
+        names = [name for name in names if name not in _OTHER]
+        return sorted(names, key=lambda n: int(n.rsplit("-", 1)[-1]) if n[-1].isdigit() else 0)
 
     def _group(self, model: str) -> str | None:
         facts = self._members.get(model)

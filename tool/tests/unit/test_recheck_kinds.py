@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from support.bodies import CLAIMS
 from support.releases import claim_report, result, typed
 
+from refutable.evaluation.evaluate import Evaluation, decide
+from refutable.evaluation.observation_log import ObservationLog
+from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence.json import write
 from refutable.evidence.observations import write_observations
-from refutable.evidence.rows import named_arrays, tidy
+from refutable.evidence.rows import named_arrays, numbers_along, tidy
+from refutable.gate.again import Observed
 from refutable.gate.recheck import recheck_run
 from refutable.predictions import (
     Measured,
@@ -32,6 +38,9 @@ from refutable.predictions import (
 from refutable.predictions.base import NullControl
 from refutable.predictions.seed_pairs import Likeness
 from refutable.records import Environment, Evidence, ModelFacts, ModelReport, PromptSetReport
+from refutable.spec.cell import Cell
+from refutable.spec.prompts import PromptLibrary
+from refutable.system.paths import fixtures
 
 FAMILIES, SEEDS, COPIES = 8, 6, 5
 
@@ -99,9 +108,8 @@ def facts(model, group, seed):
 
 def rows_of(values, model, control=None):
     common = {"claim": "c", "model": model, "prompts": "set", "arm": "no-bos", "control": control}
-    return [
-        tidy(one, None, {**common, "quantity": name}) for name, one in named_arrays(values).items()
-    ]
+    kept = {**named_arrays(values), **numbers_along(values)}
+    return [tidy(one, None, {**common, "quantity": name}) for name, one in kept.items()]
 
 
 def leave(folder, prediction, measured, null, frames, models):
@@ -185,3 +193,32 @@ def test_what_a_run_recorded_follows_from_its_rows_and_what_was_altered_does_not
         other = replace(made, control=replace(made.control, contrast=contrast_of))
         write(replace(evidence, results=(other,)), tmp_path / "evidence.json")
         assert "model minus control: low" in recheck_run(tmp_path).wrong[0]
+
+
+def test_every_copy_that_a_placebo_returns_is_kept_and_read_again(tmp_path):
+    claim = CLAIMS["literature.heavy-tails"]
+    numbers = tuple(xr.DataArray(float(k) / 20) for k in range(19))
+    null = NullControl("placebo", tuple(f"m@placebo-{k}" for k in range(19)), numbers, claim.sesoi)
+    measured = Measured(xr.DataArray(0.9), 0.0, 0, claim.unit)
+    judged, control = decide(claim, measured, null)
+    evaluation = Evaluation(xr.DataArray(0.9), numbers, judged, control, None, 0.0)
+    cell = Cell("m", ("m",), "five-registers", "no-bos")
+    harness = SimpleNamespace(arrays=lambda model: {})
+    log = ObservationLog(harness, PromptLibrary([fixtures()]), tmp_path, "run", is_worker=False)
+    log.keep(CellOutcome(cell, claim, evaluation))
+    frame = log.gather()
+    assert frame["control"].dropna().nunique() == 19
+    made = replace(
+        result(claim.id, model="m", verdict=judged.decision.verdict), estimate=judged.estimate,
+        control=control, prompts=str(frame["prompts"].iloc[0]), models=("m",),
+    )  # fmt: skip
+    report = replace(claim_report(claim.id, claim.predicts), sesoi=claim.sesoi, sampled=False)
+    evidence = Evidence(Environment("3.11", "linux", {}, "cpu", "float32"), (report,), (), (),
+                        (made,))  # fmt: skip
+    again = Observed(evidence, frame).judge(made)
+    assert again.control == control
+    # A run that kept one copy says nothing of the others: its control is left alone.
+    few = frame[frame["control"].isna() | (frame["control"] == "placebo-0")]
+    again = Observed(evidence, few).judge(made)
+    assert again.control is None
+    assert again.judgement is not None
