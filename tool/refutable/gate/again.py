@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 _KEY = ["claim", "model", "prompts", "arm"]
 _BODY = r"value\d*"
 """Quantities of what a body returned; all others stand beside it."""
-_OTHER = ("copies", "replication")
-"""Controls that are no copy: what all of them rest on, and the study's own statistic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +164,9 @@ class Observed:
     def _copies(self, result: Result, model: str) -> list[str]:
         cell = self._cell(result, model)
         names = [] if cell is None else [str(n) for n in cell["control"].dropna().unique()]
-        names = [name for name in names if name not in _OTHER]
-        return sorted(names, key=lambda n: int(n.rsplit("-", 1)[-1]) if n[-1].isdigit() else 0)
+        # What is made of all copies at once, and what the study's own statistic rests on, is none.
+        copies = [name for name in names if name[-1].isdigit()]
+        return sorted(copies, key=lambda n: int(n.rsplit("-", 1)[-1]))
 
     def _group(self, model: str) -> str | None:
         facts = self._members.get(model)
