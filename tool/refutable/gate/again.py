@@ -70,7 +70,7 @@ class Observed:
             again = _judged_from(prediction, result, rests)
             if again is not None:
                 return again
-            values = self._values(result, prediction, None)
+            values = prediction.completed(self._values(result, prediction, None), rests)
             null = self._null(result, claim, prediction)
             return _judged(prediction, result, values, null)
         except (RefutableError, ValueError, KeyError) as problem:
@@ -104,20 +104,12 @@ class Observed:
         if cell is None:
             raise RefutableError(f"the observations hold no values of {model}")
         rows = cell[cell["control"].isna() if control is None else cell["control"] == control]
-        along = rows[~rows["quantity"].str.fullmatch(_BODY)]
         rows = rows[rows["quantity"].str.fullmatch(_BODY)]
         if not len(rows):
             raise RefutableError(f"the observations hold no values of the control of {model}")
         if rows["family"].isna().all():
             return _by_coordinates(rows)
-        values = arrays_of(rows, "value")
-        # What a model was trained on at each step, and its loss there, are rows of their own.
-        for name, part in along[along["at"].notna()].groupby("quantity"):
-            numbers = _by_coordinates(part)
-            if not isinstance(values, tuple) and set(numbers.dims) <= set(values.dims):
-                labels = {dim: values[dim].values for dim in numbers.dims}
-                values = values.assign_coords({str(name): numbers.assign_coords(labels)})
-        return values
+        return arrays_of(rows, "value")
 
     def _null(
         self, result: Result, claim: ClaimReport, prediction: Prediction

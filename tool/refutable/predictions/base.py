@@ -213,6 +213,10 @@ class Prediction(ABC):
         """
         return None
 
+    def completed(self, values: Any, rests: Mapping[str, xr.DataArray]) -> Any:
+        """Return values that were read from rows with what only `rests_on` holds of them."""
+        return values
+
     def control_region(self) -> Region:
         """Region of the per-family values that the control is held against."""
         return self.region

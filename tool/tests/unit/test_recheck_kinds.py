@@ -17,7 +17,7 @@ from refutable.evaluation.observation_log import ObservationLog
 from refutable.evaluation.outcome import CellOutcome
 from refutable.evidence.json import write
 from refutable.evidence.observations import write_observations
-from refutable.evidence.rows import named_arrays, numbers_along, tidy
+from refutable.evidence.rows import named_arrays, tidy
 from refutable.gate.again import Observed
 from refutable.gate.recheck import recheck_run
 from refutable.predictions import (
@@ -108,8 +108,9 @@ def facts(model, group, seed):
 
 def rows_of(values, model, control=None):
     common = {"claim": "c", "model": model, "prompts": "set", "arm": "no-bos", "control": control}
-    kept = {**named_arrays(values), **numbers_along(values)}
-    return [tidy(one, None, {**common, "quantity": name}) for name, one in kept.items()]
+    return [
+        tidy(one, None, {**common, "quantity": name}) for name, one in named_arrays(values).items()
+    ]
 
 
 def leave(folder, prediction, measured, null, frames, models):
