@@ -330,7 +330,8 @@ class _Labels:
 def join(item: Recordable, parts: list[Array], order: Array) -> Array:
     """Put together what the packs of a run gave for one observable, rows in the given order."""
     if item.per_prompt:
-        return _join(parts)[order]
+        ordered: Array = _join(parts)[order]
+        return ordered
     if any(not np.array_equal(part, parts[0]) for part in parts):
         raise InstrumentError(f"{item.name}: a fact of the model alone differs between passes")
     return parts[0]
