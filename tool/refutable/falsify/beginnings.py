@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _TOLERANCE = 1e-3
 """Largest difference, relative above 1, of a beginning's value from that of the prompt alone."""
-_COMPARED = 24
-_ALIKE, _LONGEST = 12, 4
+_COMPARED = 16
+_ALIKE, _LONGEST = 8, 3
 """Prompts cut to one length, and long ones, of which beginnings are scored both ways."""
 
 

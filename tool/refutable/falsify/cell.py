@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from refutable.spec.claim import Claim
     from refutable.system.typing import Json
 
-VERSION = 4
+VERSION = 5
 """Raised when a search of the same budget and seed would try other candidates."""
 SHARE = 0.01
 """Share of violations that a certificate tolerates."""

@@ -23,11 +23,11 @@ Propose = Callable[[Sequence[Ids], int], list[Ids]]
 _POOL = 24
 _WHOLE, _PROBES = 4, 2
 """Seeds scored whole, and prompts of each length that show where the claim says anything."""
-_PLAIN, _OF_GRADIENT, _VARIED = 4, 5, 16
+_PLAIN, _OF_GRADIENT, _VARIED = 4, 6, 16
 """One in so many candidates of a round goes through the vocabulary, follows the gradient, or is a
 crossing (a mutation, a change in one place); the others extend what is left of the best prompts."""
-_REDUCED, _CLIMBED = 3, 8
-"""Prompts of a round that are reduced, and that the gradient is followed from every other round."""
+_REDUCED, _CLIMBED, _EVERY = 3, 8, 3
+"""Prompts of a round that are reduced, and that the gradient is followed from every third round."""
 _CLIMBING = 60
 """Candidates of a round that are worth a gradient, which costs some forward passes."""
 
@@ -175,8 +175,8 @@ class Explorer:
         for child in proposals.coordinate(pool[0], self._domain, self._rng, few):
             made.setdefault(child, "coordinate")
         self._turn += 1
-        if count >= _CLIMBING and self._turn % 2:
-            for child in self._climb(pool, 2 * count // _OF_GRADIENT):
+        if count >= _CLIMBING and self._turn % _EVERY == 1:
+            for child in self._climb(pool, _EVERY * count // _OF_GRADIENT):
                 made.setdefault(child, "gradient")
         return {ids: how for ids, how in made.items() if ids not in self._scored}
 

@@ -94,6 +94,7 @@ class Objective:
         self.experiments = tuple(item for item in items if item.experiment is not None)
         """Observables that are measured prompt by prompt by experiments of their own."""
         self._known: dict[Ids, Scored] = {}
+        self._prompts: xr.Coordinates | None = None
         self._templates: dict[tuple[tuple[str, ...], tuple[int, ...]], xr.DataArray] = {}
 
     def __call__(self, prompts: Sequence[Ids], *, layout: str | None = None) -> list[Scored]:
@@ -174,8 +175,7 @@ class Objective:
                 if dim in ("layer", "head", "position", "expert")
             }
             if item.per_prompt:
-                coords["prompt"] = np.arange(values.shape[0])
-                coords["family"] = ("prompt", np.full(values.shape[0], FAMILY))
+                coords |= self._of_prompts(values.shape[0])
             self._templates[key] = xr.DataArray(
                 np.empty(values.shape), dims=item.dims, coords=coords
             )
@@ -183,6 +183,13 @@ class Objective:
         made = self._templates[key].copy(deep=False, data=values)
         made.name = item.name
         return made
+
+    def _of_prompts(self, count: int) -> dict[str, object]:
+        """Coordinates of so many prompts; arrays of one batch share them."""
+        if self._prompts is None or self._prompts.sizes["prompt"] != count:
+            family = ("prompt", np.full(count, FAMILY))
+            self._prompts = xr.Coordinates({"prompt": np.arange(count), "family": family})
+        return {str(name): self._prompts[name].variable for name in self._prompts}
 
     def _body(self, arrays: dict[str, xr.DataArray]) -> xr.DataArray:
         made: xr.DataArray = call(self.claim.body, Observations(arrays), self.claim.observables)
