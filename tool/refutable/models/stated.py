@@ -235,11 +235,11 @@ def _honoured(parameters: Json, layer_types: set[str]) -> dict[str, Json]:
 
 def _two_scalings(raw: Mapping[str, Json]) -> str:
     """Name two ways of scaling that a config states in its older and its newer form."""
-    found = [raw.get(field) for field in ("rope_parameters", "rope_scaling")]
+    stated = [raw.get(field) for field in ("rope_parameters", "rope_scaling")]
     # Nested by layer type they are read by classes of their own.
     given = [
         {"rope_type": one.get("type", "default"), **one}
-        for one in found
+        for one in stated
         if isinstance(one, dict) and not any(isinstance(v, dict) for v in one.values())
     ]
     if len(given) < 2:

@@ -321,12 +321,12 @@ def test_a_tensor_in_two_shards_is_refused_where_its_numbers_differ(
     parts = dict(list(tensors.items())[:half]), dict(list(tensors.items())[half:])
     name = next(iter(parts[0]))
     of_release = parts[0][name].clone() + (0 if same else 1)
-    places = {}
+    weight_map = {}
     for at, part in enumerate((parts[0], parts[1] | {name: of_release}), start=1):
         file = f"model-{at:05}-of-00002.safetensors"
         save_file(part, tmp_path / file, metadata={"format": "pt"})
-        places |= dict.fromkeys(parts[at - 1], file)
-    index = {"metadata": {}, "weight_map": places}
+        weight_map |= dict.fromkeys(parts[at - 1], file)
+    index = {"metadata": {}, "weight_map": weight_map}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     assert (name in checks(tmp_path).get("weights-once", "")) is not same
 
