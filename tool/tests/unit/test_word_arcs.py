@@ -90,6 +90,7 @@ class Subject:
         self.model, self.tokenizer, self.device = model, Letters(), "cpu"
         self.facts = type("Facts", (), {"context": 20, "blocks": 3, "heads": 4})()
         self.spec = type("Spec", (), {"id": "random", "seed": 0})()
+        self.weights_digest = "that of a model"
 
     def reader(self):
         return self.tokenizer
