@@ -26,6 +26,7 @@ _ARITHMETIC = re.compile(
     r"(?i)rope|rotary|yarn|ntk|theta|alibi|softcap|soft_cap|multiplier|sliding_window"
     r"|attention_chunk|parallel_residual|parallel_attn|qk_norm|clip_qkv|freq_base|wavelength|position_scal|position_interpol"
     r"|(logit|attn|attention|embedding|residual|softmax|query|key|depth)s?_(scal|temperature)"
+    r"|(^|_)(mup|scale|scaling)(_|$)"
 )
 # A factor of 1 changes nothing, whoever reads it.
 _FACTOR = re.compile(r"(?i)scal|multiplier|factor|temperature")

@@ -114,6 +114,25 @@ def growth_claim() -> Any:
     return body.__claim__
 
 
+def growth_of_long(at_least: int) -> Any:
+    """Return the same claim of prompts of `at_least` tokens or more alone."""
+    from refutable import Source, claim, every
+
+    @claim(
+        id="gain.planted-long",
+        statement="The last block shrinks the stream of long prompts.",
+        refuted_if="one of them grows it",
+        source=Source(study="planted", ref="P"),
+        predicts=every.below(0.0),
+    )
+    def body(log_growth: Any, n_tokens: Any) -> Any:
+        """Log gain of the last block, long prompts."""
+        long = (n_tokens >= at_least).values
+        return log_growth.isel(layer=-1, drop=True).isel(prompt=long)
+
+    return body.__claim__
+
+
 def subject_of(model: Any, *, bos: int | None = None, dtype: str = "float32") -> Any:
     """Return a model as the search takes it, without a checkpoint behind it."""
     from refutable.falsify.objective import Subject

@@ -211,6 +211,8 @@ def test_double_precision_is_read_as_it_is(tmp_path: Path) -> None:
         ("logits_scaling", 8.0),
         ("embedding_multiplier", 12.0),
         ("ntk_factor", 4.0),
+        ("mup_scale", 4.0),
+        ("depth_scaling", 0.2),
         ("longrope_scaling", {"short": [1.0], "long": [2.0]}),
     ],
 )
@@ -236,7 +238,9 @@ def test_a_share_of_rotated_features_that_is_not_used_is_named(
 
 def test_factors_of_one_change_nothing_and_pass(tmp_path: Path) -> None:
     checkpoints.save(checkpoints.llama(), tmp_path)
-    checkpoints.edit_config(tmp_path, logits_scaling=1.0, embedding_multiplier=1, ntk_factor=1.0)
+    checkpoints.edit_config(
+        tmp_path, logits_scaling=1.0, embedding_multiplier=1, ntk_factor=1.0, mup_scale=1.0
+    )
     assert checks(tmp_path) == {}
 
 

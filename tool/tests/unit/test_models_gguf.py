@@ -101,6 +101,8 @@ def test_rope_scaling_of_a_gguf_file_is_the_models(
         (lambda w: w.add_bool("llama.use_parallel_residual", True), "use_parallel_residual"),
         (lambda w: w.add_float32("llama.attention.temperature_scale", 0.5), "temperature_scale"),
         (lambda w: w.add_float32("llama.residual_scale", 0.22), "llama.residual_scale = 0.2"),
+        (lambda w: w.add_key_length(32), "odd.gguf"),
+        (lambda w: w.add_value_length(32), "llama.attention.value_length = 32"),
     ],
 )
 @pytest.mark.usefixtures("cache")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.planted_tokens import growth_claim, planted, subject_of
+from support.planted_tokens import growth_claim, growth_of_long, planted, subject_of
 from transformers import (
     GemmaConfig,
     GemmaForCausalLM,
@@ -131,18 +131,7 @@ def test_patterns_are_scored_prompt_by_prompt() -> None:
 
 
 def test_prompts_outside_of_a_claims_domain_have_no_value() -> None:
-    @claim(
-        id="mine.long",
-        statement="Long prompts shrink.",
-        refuted_if="one grows",
-        source=Source(study="mine", ref="M"),
-        predicts=every.below(0.0),
-    )
-    def body(log_growth: Any, n_tokens: Any) -> Any:
-        """Log gain by block of prompts of six tokens or more."""
-        return log_growth.isel(prompt=(n_tokens >= 6).values)
-
-    objective = Objective(body.__claim__, subject_of(planted([3, 5])))
+    objective = Objective(growth_of_long(6), subject_of(planted([3, 5])))
     assert [one.margin for one in objective([(1, 2), (3, 4, 5)])] == [float("-inf")] * 2
     assert objective.undefined == 2
     (worst,) = Beginnings(objective, 1)([tuple(range(1, 12))])

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import islice, pairwise
-from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
-from support.planted_tokens import growth_claim, planted, subject_of
+from support.planted_tokens import growth_claim, growth_of_long, planted, subject_of
 
-from refutable import Source, claim, every
 from refutable.capture.packing import Pack, make_rows
 from refutable.falsify.beginnings import Beginnings
 from refutable.falsify.budget import Meter
@@ -136,18 +134,7 @@ def test_every_token_is_tried_alone_where_that_is_affordable() -> None:
 
 
 def test_what_says_nothing_of_short_prompts_is_searched_among_long_ones() -> None:
-    @claim(
-        id="mine.long",
-        statement="Long prompts shrink.",
-        refuted_if="one grows",
-        source=Source(study="mine", ref="M"),
-        predicts=every.below(0.0),
-    )
-    def body(log_growth: Any, n_tokens: Any) -> Any:
-        """Log gain of the last block, prompts of ten tokens or more."""
-        return log_growth.isel(layer=-1, drop=True).isel(prompt=(n_tokens >= 10).values)
-
-    objective = Objective(body.__claim__, subject_of(planted([7, 300])))
+    objective = Objective(growth_of_long(10), subject_of(planted([7, 300])))
     domain = Domain(vocabulary(None, objective.subject.loaded.facts))
     trace = explored(objective, domain, [tuple(range(20, 36))], 600)
     # Two probes of each length below ten are all that is lost.

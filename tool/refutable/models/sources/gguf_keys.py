@@ -33,8 +33,6 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "attention.clamp_kqv": ("clip_qkv",),
     "attention.layer_norm_epsilon": ("layer_norm_epsilon", "layer_norm_eps", "norm_eps"),
     "attention.layer_norm_rms_epsilon": ("rms_norm_eps",),
-    "attention.key_length": ("head_dim",),
-    "attention.value_length": ("head_dim",),
     "rope.freq_base": ("rope_theta",),
     "expert_weights_scale": ("routed_scaling_factor",),
     "expert_weights_norm": ("norm_topk_prob",),
@@ -44,6 +42,7 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
 }
 _ARITHMETIC = re.compile(
     r"rope|scale|softcap|clamp|alibi|causal|gating|window|epsilon|expert|parallel|pooling|norm"
+    r"|key_length$|value_length$"
 )
 # What says nothing but "as usual" in most keys; of the others, what does.
 _NEUTRAL = (0, 1, 0.0, 1.0, "none", True)
@@ -57,6 +56,7 @@ _USUAL: Mapping[str, tuple[bool | int | float, ...]] = {
     "final_logit_softcapping": (0,),
     "use_parallel_residual": (False,),
 }
+_HEAD_SIZES = ("attention.key_length", "attention.value_length")
 _ROPE = "rope.scaling."
 _TOLERANCE = 1e-3
 
@@ -118,6 +118,8 @@ class GGUFKeys:
             return False
         if name == "rope.dimension_count":
             return self._rotated(config, int(str(value)))
+        if name in _HEAD_SIZES:
+            return self._head_size(config, name, int(str(value)))
         field = next((f for f in _FIELDS.get(name, ()) if hasattr(config, f)), None)
         if field is None:
             usual = _USUAL.get(name, _NEUTRAL)
@@ -142,6 +144,23 @@ class GGUFKeys:
         known: Mapping[str, Any] = GGUF_CONFIG_MAPPING
         kinds = (self.architecture, self.architecture.replace("-", "_"))
         return any(known.get(kind, {}).get(name) is not None for kind in kinds)
+
+    def _head_size(self, config: PreTrainedConfig, name: str, size: int) -> bool:
+        """Take over the size of a head, or check it where the class derives it or has two."""
+        if hasattr(config, "v_head_dim"):
+            # Compressed keys and values have sizes of their own, which their tensors hold.
+            return False
+        derived = int(config.hidden_size) // int(config.num_attention_heads)
+        before = int(getattr(config, "head_dim", None) or derived)
+        if size == before:
+            return False
+        if name != _HEAD_SIZES[0] or not hasattr(config, "head_dim"):
+            raise ModelError(
+                f"the GGUF file states {self.architecture}.{name} = {size}, where "
+                f"{type(config).__name__} has heads of {before}: use the original checkpoint"
+            )
+        config.head_dim = size
+        return True
 
     def _rotated(self, config: PreTrainedConfig, count: int) -> bool:
         """Check that as many features are rotated as the file states."""

@@ -27,7 +27,6 @@ class TrainingStep(Protocol):
 
     def __call__(self, tokens: torch.Tensor, step: int) -> torch.Tensor:
         """Update on a batch of tokens (batch, position); return the mean loss, a scalar tensor."""
-        ...
 
 
 def trainable(model: GPT2LMHeadModel) -> list[torch.nn.Parameter]:
