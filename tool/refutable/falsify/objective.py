@@ -17,6 +17,7 @@ from refutable.measurement.subject import Observations, call
 from refutable.models.encode import Encoded
 from refutable.observables.registry import REGISTRY
 from refutable.predictions.every import Every
+from refutable.store.alike import Templates
 
 if TYPE_CHECKING:
     from refutable.capture.packing import Pack
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 FAMILY = "searched"
 """Family of every candidate: a body sees no remark of any prompt set."""
-_TEMPLATES = 64
 
 
 class NotAttackableError(RefutableError):
@@ -95,7 +95,7 @@ class Objective:
         """Observables that are measured prompt by prompt by experiments of their own."""
         self._known: dict[Ids, Scored] = {}
         self._prompts: xr.Coordinates | None = None
-        self._templates: dict[tuple[tuple[str, ...], tuple[int, ...]], xr.DataArray] = {}
+        self._templates = Templates()
 
     def __call__(self, prompts: Sequence[Ids], *, layout: str | None = None) -> list[Scored]:
         """Score prompts in as few forward passes as the model allows.
@@ -165,10 +165,8 @@ class Objective:
 
     def _labelled(self, item: Observable, values: NDArray[np.generic]) -> xr.DataArray:
         """Label one array as the engine does; those of one shape share their coordinates."""
-        key = (item.dims, values.shape)
-        if key not in self._templates:
-            if len(self._templates) >= _TEMPLATES:
-                self._templates.clear()
+
+        def make() -> xr.DataArray:
             coords: dict[str, object] = {
                 dim: np.arange(size)
                 for dim, size in zip(item.dims, values.shape, strict=True)
@@ -176,13 +174,9 @@ class Objective:
             }
             if item.per_prompt:
                 coords |= self._of_prompts(values.shape[0])
-            self._templates[key] = xr.DataArray(
-                np.empty(values.shape), dims=item.dims, coords=coords
-            )
-        # Building coordinates takes a millisecond, copying an array that has them does not.
-        made = self._templates[key].copy(deep=False, data=values)
-        made.name = item.name
-        return made
+            return xr.DataArray(np.empty(values.shape), dims=item.dims, coords=coords)
+
+        return self._templates.filled(item.dims, make, values, item.name, {})
 
     def _of_prompts(self, count: int) -> dict[str, object]:
         """Coordinates of so many prompts; arrays of one batch share them."""

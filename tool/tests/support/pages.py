@@ -40,8 +40,10 @@ class Page(HTMLParser):
             self.data.append(float(dict(attrs)["value"]))
 
     def handle_endtag(self, tag):
-        while self._open and self._open.pop() != tag:
-            pass
+        # What was left open inside of it ends with it.
+        if tag in self._open:
+            last = len(self._open) - 1 - self._open[::-1].index(tag)
+            del self._open[last:]
 
     def handle_data(self, data):
         if not {"style", "script"} & set(self._open):
